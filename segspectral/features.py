@@ -1,0 +1,148 @@
+"""Image, Superpixels -> Features: colour, texture, position and a CNN, pooled per superpixel.
+
+Each extractor gives (N, D) with a scale of its own; ``FeatureStack`` puts them on one scale (see there) and side by
+side. To add an extractor: one class here and one field of ``FeatureStack``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.backbones import DEFAULT_BACKBONE, load_backbone
+from segspectral.settings import Settings
+from segspectral.types import Features, Image, Superpixels
+
+__all__ = ["Cnn", "Colour", "FeatureStack", "Position", "Texture"]
+
+
+class Colour(Settings):
+    """Mean and standard deviation of CIELAB: (N, 6). Units: L* in 0..100, a* and b* about -100..100."""
+
+    weight: float = Field(1.0, gt=0, description="share of this part in the distance between superpixels")
+    spread: float = Field(0.5, ge=0, description="weight of the standard deviations beside the means")
+
+    def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        import cv2
+
+        lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
+        mean = superpixels.pool(lab)
+        variance = superpixels.pool((lab - superpixels.spread(mean)) ** 2)
+        return np.concatenate([mean, self.spread * np.sqrt(variance)], axis=1).astype(np.float32)
+
+
+class Texture(Settings):
+    """Mean absolute response of oriented derivative filters on lightness at several scales: (N, scales * 4 + 2).
+
+    Per scale, second Gaussian derivatives steered to 0, 45, 90 and 135 degrees (a small Leung-Malik bank by separable
+    OpenCV filters), and the local contrast at two scales.
+    """
+
+    weight: float = Field(0.5, gt=0, description="share of this part in the distance between superpixels")
+    scales: tuple[float, ...] = Field((1.0, 2.0, 4.0), min_length=1, description="Gaussian sigmas in pixels")
+
+    def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        import cv2
+
+        lightness = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)[..., 0] / np.float32(100)
+        if image.mask is not None:
+            # Void pixels take the mean of the valid ones, so that what they held has no influence.
+            lightness = np.where(image.mask, lightness, lightness[image.mask].mean())
+        responses = []
+        for sigma in self.scales:
+            smooth = cv2.GaussianBlur(lightness, (0, 0), sigma)
+            rows, cols = cv2.Sobel(smooth, cv2.CV_32F, 0, 2), cv2.Sobel(smooth, cv2.CV_32F, 2, 0)
+            both = cv2.Sobel(smooth, cv2.CV_32F, 1, 1)
+            # A second derivative along angle t is cos^2 t f_xx + 2 cos t sin t f_xy + sin^2 t f_yy.
+            diagonal = 0.5 * (rows + cols)
+            responses += [np.abs(r) * sigma**2 for r in (rows, cols, diagonal + both, diagonal - both)]
+        for sigma in (2.0, 6.0):
+            mean = cv2.GaussianBlur(lightness, (0, 0), sigma)
+            square = cv2.GaussianBlur(lightness**2, (0, 0), sigma)
+            responses.append(np.sqrt(np.maximum(square - mean**2, 0)))
+        pooled = superpixels.pool(np.stack(responses, axis=-1))
+        # Responses are heavy-tailed; their square roots are close to normal.
+        return np.sqrt(pooled).astype(np.float32)
+
+
+class Position(Settings):
+    """Row and column of the centre in units of the longer side: (N, 2), so that a pixel counts alike both ways."""
+
+    weight: float = Field(0.5, gt=0, description="share of this part in the distance between superpixels")
+
+    def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        return (superpixels.centre / max(image.shape)).astype(np.float32)
+
+
+class Cnn(Settings):
+    """Activations of a pretrained network, pooled from several strides and reduced by PCA: (N, channels).
+
+    Each map is pooled as if upsampled bilinearly. Channels are centred, each map is scaled to unit total variance so
+    that no stride drowns the others, and the principal components of all of them together are kept.
+    """
+
+    weight: float = Field(2.0, gt=0, description="share of this part in the distance between superpixels")
+    backbone: str = Field(DEFAULT_BACKBONE, description="a timm model (timm.list_models())")
+    weights: str | None = Field(None, description="a safetensors file with its tensors; default: see backbones")
+    strides: tuple[int, ...] = Field(
+        (4, 8, 16), min_length=1, description="of the maps used; missing ones are left out"
+    )
+    channels: int = Field(24, ge=1, le=4096, description="principal components kept")
+
+    def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        backbone = load_backbone(self.backbone, self.weights)
+        rgb = image.float32
+        if image.mask is not None:
+            rgb = np.where(image.mask[..., None], rgb, rgb[image.mask].mean(axis=0))
+        maps = {map_.stride: map_ for map_ in backbone(rgb)}  # the last of a stride: the deepest
+        chosen = [maps[s] for s in self.strides if s in maps] or [maps[max(maps)]]
+        pooled = []
+        for map_ in chosen:
+            nodes = superpixels.pool_grid(map_.values, map_.stride).astype(np.float64)
+            nodes -= nodes.mean(axis=0)
+            pooled.append(nodes / max(np.sqrt((nodes**2).sum(axis=1).mean()), 1e-12))
+        return _principal_components(np.concatenate(pooled, axis=1), self.channels).astype(np.float32)
+
+
+def _principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
+    """(N, min(channels, N, D)) projections on the leading principal axes, with their variances kept."""
+    centred = rows - rows.mean(axis=0)
+    keep = min(channels, *centred.shape)
+    # The smaller Gram matrix has the same spectrum; eigh on it is far cheaper than an SVD of (N, D).
+    if centred.shape[1] <= centred.shape[0]:
+        _, axes = np.linalg.eigh(centred.T @ centred)
+        scores = centred @ axes[:, ::-1][:, :keep]
+    else:
+        values, axes = np.linalg.eigh(centred @ centred.T)
+        scores = axes[:, ::-1][:, :keep] * np.sqrt(np.maximum(values[::-1][:keep], 0))
+    # Eigenvectors have no sign of their own; the entry of largest size is made positive.
+    signs = np.sign(scores[np.abs(scores).argmax(axis=0), np.arange(keep)])
+    return scores * np.where(signs == 0, 1, signs)
+
+
+class FeatureStack(Settings):
+    """All parts side by side, each scaled so that its mean squared distance between two nodes is its weight squared.
+
+    A part set to null is left out. With this scale the weights say what matters, whatever the units and however many
+    columns a part has.
+    """
+
+    colour: Colour | None = Colour()
+    texture: Texture | None = Texture()
+    position: Position | None = Position()
+    cnn: Cnn | None = Cnn()
+
+    def __call__(self, image: Image, superpixels: Superpixels) -> Features:
+        columns, parts, first = [], {}, 0
+        for name in type(self).model_fields:
+            extractor = getattr(self, name)
+            if extractor is None:
+                continue
+            nodes = extractor(image, superpixels).astype(np.float64)
+            nodes -= nodes.mean(axis=0)
+            # The mean squared distance of two nodes is twice the total variance.
+            scale = np.sqrt(2 * (nodes**2).sum(axis=1).mean())
+            columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)
+            parts[name] = (first, first := first + nodes.shape[1])
+        return Features(np.concatenate(columns, axis=1).astype(np.float32), parts)

@@ -1,0 +1,29 @@
+"""Heads: features and affinity -> membership. ``HEADS`` is the one list of them.
+
+To add a head: a class that keeps the contract (``segspectral.heads.contract``) in a file of its own, and a line here.
+The command line, the settings, the README's table and the contract tests read this list.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segspectral.heads.contract import Head
+
+__all__ = ["DEFAULT_HEAD", "HEADS", "head_class"]
+
+HEADS = {
+    "neuncut": "segspectral.heads.neuncut:NeuNcut",
+    "exact": "segspectral.heads.exact:Exact",
+}
+"""Name -> where the class is; imported on use, because torch costs seconds."""
+
+DEFAULT_HEAD = "neuncut"
+
+
+def head_class(name: str) -> type[Head]:
+    """The class of a head. KeyError if there is none of that name."""
+    module, attribute = HEADS[name].split(":")
+    return getattr(import_module(module), attribute)

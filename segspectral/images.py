@@ -1,0 +1,217 @@
+"""Files and arrays -> Image: one reader, one clear error type."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.errors import ImageError
+from segspectral.types import Image
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "as_image", "find_images", "read_image"]
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""What a folder is searched for; a file that is named may have any suffix."""
+
+MAX_PIXELS = 150_000_000
+"""Images with more pixels are refused before they are decoded (a 20000 x 20000 PNG can be 1 MB on disk)."""
+
+MIN_SIDE = 8
+"""Images with a shorter side are refused: there is nothing to segment."""
+
+
+def read_image(path: str | os.PathLike[str]) -> Image:
+    """Read a JPEG, PNG, WebP, BMP or TIFF file.
+
+    Grey, RGB, palette, CMYK and 16-bit images become RGB; pixels that are wholly transparent become void; the EXIF
+    orientation is applied. 16-bit values keep their precision: they are scaled by the type's range (65535).
+
+    Raises
+    ------
+    ImageError
+        One sentence that names the file, what is wrong with it and what to do.
+    """
+    import PIL.Image
+
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not an image")
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        with warnings.catch_warnings():
+            # Pillow's own limit is lower and only warns; ours below is the one that holds.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path) as picture:
+                _check_size(picture.width, picture.height, str(path))
+                return _from_pillow(picture, path.name)
+    except PIL.UnidentifiedImageError as error:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return _read_tiff(path)
+        raise ImageError(
+            f"{path}: is not an image that can be read (JPEG, PNG, WebP, BMP or TIFF), whatever its name says"
+        ) from error
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{path}: has more than the {MAX_PIXELS:,} pixels that are read at once; scale it down or cut it into tiles"
+        ) from error
+    except ImageError as error:
+        message = str(error)
+        raise ImageError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: may not be read (permission denied)") from error
+    except MemoryError as error:
+        raise ImageError(f"{path}: does not fit into memory; scale it down or cut it into tiles") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        TypeError,
+        KeyError,
+        OverflowError,
+    ) as error:
+        # Pillow's decoders raise all of these on damaged data.
+        raise ImageError(f"{path}: is damaged or cut off ({error})") from error
+
+
+def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | Image, name: str = "image") -> Image:
+    """An Image from a path, a Pillow image, or an array.
+
+    Parameters
+    ----------
+    source : path, PIL.Image.Image, Image, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+        Arrays hold uint8, uint16, bool or floats in [0, 1]; a fourth channel is opacity.
+
+    Raises
+    ------
+    ImageError
+    """
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return read_image(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
+    if hasattr(source, "getbands"):
+        return _from_pillow(source, Path(getattr(source, "filename", "") or name).name)
+    raise ImageError(f"an image is a path, a Pillow image or an array (H, W, 3), not {type(source).__name__}")
+
+
+def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The image files that files, folders and globs name, each once, in order.
+
+    A folder stands for the images directly in it, sorted by name. A name that matches nothing is kept, so that
+    reading it says that it is missing.
+    """
+    import glob
+
+    found: dict[Path, None] = {}
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
+            if not inside:
+                raise ImageError(f"{path}: the folder holds no images ({', '.join(EXTENSIONS)})")
+            found.update(dict.fromkeys(inside))
+        elif not path.exists() and glob.has_magic(str(given)):
+            matches = sorted(Path(p) for p in glob.glob(str(given), recursive=True))
+            found.update(dict.fromkeys((p for p in matches if p.is_file()) if matches else [path]))
+        else:
+            found[path] = None
+    return list(found)
+
+
+def _check_size(width: int, height: int, what: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{what}: has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read at once; "
+            "scale it down or cut it into tiles"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{what}: is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+
+
+def _from_pillow(picture: PIL.Image.Image, name: str) -> Image:
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I;16", "I", "F")):
+        return _from_array(np.asarray(picture), name)
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        return _from_array(np.asarray(picture.convert("RGBA")), name)
+    return _from_array(np.asarray(picture.convert("RGB")), name)
+
+
+def _read_tiff(path: Path) -> Image:
+    """TIFFs that Pillow does not know (16 bits per channel in colour, floats) through tifffile."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            height, width = int(page.imagelength), int(page.imagewidth)  # type: ignore[union-attr]
+            _check_size(width, height, str(path))
+            array = np.asarray(page.asarray())
+    except ImageError:
+        raise
+    except Exception as error:  # tifffile raises whatever a damaged tag leads to
+        raise ImageError(
+            f"{path}: is a TIFF that cannot be read ({error}); save it as an uncompressed or LZW RGB TIFF, or as PNG"
+        ) from error
+    if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (3, 4):
+        array = np.moveaxis(array, 0, -1)
+    return _from_array(array, path.name)
+
+
+def _from_array(array: NDArray[Any], name: str) -> Image:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
+        raise ImageError(f"{name}: an image is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+    _check_size(array.shape[1], array.shape[0], name)
+    array = _to_unit_range(array, name)
+    mask = None
+    if array.shape[2] in (2, 4):
+        opaque = array[..., -1] > 0
+        array = array[..., :-1]
+        mask = None if opaque.all() else opaque
+    if array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
+    if mask is not None and not mask.any():
+        raise ImageError(f"{name}: every pixel is transparent; there is nothing to segment")
+    return Image(np.ascontiguousarray(array), name, mask)
+
+
+def _to_unit_range(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """uint8 as it is; everything else as float32 in [0, 1]."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return array.astype(np.float32) / np.float32(65535)
+    if np.issubdtype(array.dtype, np.integer):
+        # Pillow opens 16-bit greyscale files as 32-bit integers.
+        if array.min() < 0 or array.max() > 65535:
+            raise ImageError(f"{name}: holds integers from {array.min()} to {array.max()}; give uint8 or uint16")
+        return array.astype(np.float32) / np.float32(255 if array.max() <= 255 else 65535)
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise ImageError(f"{name}: holds NaN or infinity")
+        if array.min() < 0 or array.max() > 1:
+            raise ImageError(f"{name}: floats lie in [0, 1], these in [{array.min():g}, {array.max():g}]; scale them")
+        return array.astype(np.float32)
+    raise ImageError(f"{name}: holds {array.dtype}; give uint8, uint16 or floats in [0, 1]")

@@ -1,0 +1,198 @@
+"""The pipeline: Image -> Superpixels -> Features -> Affinity -> Membership -> Segmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from segspectral.affinity import KnnAffinity
+from segspectral.errors import ImageError, SettingsError
+from segspectral.features import FeatureStack
+from segspectral.heads import DEFAULT_HEAD
+from segspectral.heads.contract import Head
+from segspectral.heads.exact import spectral_embedding
+from segspectral.heads.settings import head_from, head_schema, head_to
+from segspectral.images import as_image
+from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
+from segspectral.settings import Settings
+from segspectral.superpixels import Slic
+from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
+
+__all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
+
+STAGES = ("superpixels", "features", "affinity", "head", "refine")
+
+Observer = Callable[[str, float], None]
+"""Called after each stage with its name and its wall-clock seconds."""
+
+AnyHead = Annotated[
+    InstanceOf[Head],
+    BeforeValidator(head_from),
+    PlainSerializer(head_to),
+    # The schema lists every head's settings; drawn when it is asked for, because it imports them all.
+    WithJsonSchema({"$ref": "#/$defs/Head"}),
+]
+AnyRefiner = Annotated[
+    Annotated[DenseCrf | Guided | NoRefinement, Field(discriminator="name")],
+    BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value),
+]
+
+
+class Pipeline(Settings):
+    """Five strategies, the number of segments, and a seed. Call it with an image.
+
+    >>> Pipeline(segments=5).segments
+    5
+    >>> Pipeline(head="exact", refine="none").refine
+    NoRefinement(name='none')
+    """
+
+    segments: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
+        "auto", description="how many segments; auto: chosen per image by the eigengap"
+    )
+    max_segments: int = Field(12, ge=2, le=1000, description="what auto may choose at most")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
+    superpixels: Slic = Slic()
+    features: FeatureStack = FeatureStack()
+    affinity: KnnAffinity = KnnAffinity()
+    head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
+    refine: AnyRefiner = DenseCrf()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pipeline) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """JSON schema of a settings file, with the settings of every head."""
+        schema = super().model_json_schema(*args, **kwargs)
+        schema.setdefault("$defs", {})["Head"] = head_schema()
+        return schema
+
+    def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
+        """This pipeline as it can run here, and a note for each strategy that had to be replaced."""
+        if isinstance(self.refine, DenseCrf) and not crf_installed():
+            note = "pydensecrf is not installed: refined by the guided filter (pip install 'segspectral[crf]')"
+            return self.model_copy(update={"refine": Guided()}), (note,)
+        return self, ()
+
+    def __call__(self, image: Image, observer: Observer | None = None) -> Segmentation:
+        """Segment one image.
+
+        Raises
+        ------
+        ImageError
+            All valid pixels have one colour.
+        SettingsError
+            More segments are asked for than there are superpixels.
+        BackboneError, CollapseError
+        """
+        _check_not_flat(image)
+        pipeline, notes = self.usable()
+        seconds: dict[str, float] = {}
+
+        def stage(name: str, strategy: Callable[..., Any], *inputs: Any) -> Any:
+            begin = time.perf_counter()
+            result = strategy(*inputs)
+            seconds[name] = time.perf_counter() - begin
+            if observer is not None:
+                observer(name, seconds[name])
+            return result
+
+        # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
+        with threadpool_limits(1, user_api="blas"):
+            superpixels = stage("superpixels", pipeline.superpixels, image)
+            features = stage("features", pipeline.features, image, superpixels)
+            affinity = stage("affinity", pipeline.affinity, features, superpixels)
+            membership = stage("head", pipeline._membership, features, affinity, superpixels)
+            labels = stage("refine", pipeline._label_map, image, superpixels, membership)
+        resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
+        return Segmentation(
+            labels, image, superpixels, features, affinity, membership, resolved, notes=notes, seconds=seconds
+        )
+
+    def _membership(self, features: Features, affinity: Affinity, superpixels: Superpixels) -> Membership:
+        """The head's membership, its clusters in order of falling area."""
+        k, eigenvalues = self.segments, None
+        if k == "auto":
+            _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
+            k = eigengap_segments(eigenvalues)
+        if k > len(superpixels):
+            raise SettingsError(
+                f"{k} segments are more than the image's {len(superpixels)} superpixels; ask for fewer segments, or "
+                "for more superpixels (superpixels.count)"
+            )
+        head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
+        membership = head.fit(features.nodes, affinity=affinity).membership_
+        area = np.bincount(membership.labels, superpixels.area, k)
+        return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
+
+    def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
+        """Segments 1..K, 0 on void: the refiner's labels, in which no segment that the head found is lost."""
+        labels = self.refine(image, superpixels, membership)
+        found = superpixels.spread(membership.labels.astype(np.int32), void=-1)
+        for lost in np.setdiff1d(found, labels):
+            labels = np.where(found == lost, lost, labels)
+        return labels + np.int32(1)
+
+
+def segment(source: Any, segments: int | Literal["auto"] | None = None, **settings: Any) -> Segmentation:
+    """Segment one image.
+
+    Parameters
+    ----------
+    source : path, Pillow image, or array (H, W, 3)
+    segments : how many, or "auto"; None leaves it to ``pipeline`` or its default
+    settings : ``pipeline=`` a Pipeline, ``observer=``, or fields of ``Pipeline``
+
+    Returns
+    -------
+    Segmentation, whose ``labels`` are (H, W) int32 from 1, 0 on void pixels.
+
+    Raises
+    ------
+    ImageError, SettingsError, BackboneError, CollapseError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> halves = np.zeros((60, 80, 3), np.uint8)
+    >>> halves[:, 40:] = (200, 30, 30)
+    >>> s = segment(halves, segments=2, features={"cnn": None}, refine="none")
+    >>> s.labels[30, 20] != s.labels[30, 60], s.segments
+    (True, 2)
+    """
+    observer = settings.pop("observer", None)
+    pipeline = settings.pop("pipeline", None) or Pipeline()
+    if segments is not None:
+        settings["segments"] = segments
+    if settings:
+        from segspectral.config import with_settings
+
+        pipeline = with_settings(pipeline, settings)
+    return pipeline(as_image(source), observer)
+
+
+def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:
+    """The k from 2 on after which the gap to the next eigenvalue is largest, relative to that next eigenvalue.
+
+    Parameters
+    ----------
+    eigenvalues : (k_max + 1,) rising, of the normalized Laplacian (von Luxburg 2007, section 8.3)
+    """
+    gaps = np.diff(eigenvalues)[1:] / np.maximum(eigenvalues[2:], 1e-12)
+    return 2 if gaps.size == 0 else int(gaps.argmax()) + 2
+
+
+def _check_not_flat(image: Image) -> None:
+    pixels = image.rgb.reshape(-1, 3) if image.mask is None else image.rgb[image.mask]
+    if (pixels == pixels[0]).all():
+        raise ImageError(f"{image.name}: all its pixels have one colour; there is nothing to segment")

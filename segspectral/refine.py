@@ -1,0 +1,150 @@
+"""Memberships of superpixels -> label map of pixels. ``REFINERS`` is the one list of refiners.
+
+To add a refiner: one class that keeps the contract ``segspectral.types.Refiner``, and a line in ``REFINERS``.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.errors import SettingsError
+from segspectral.settings import Settings
+from segspectral.types import Image, Membership, Superpixels
+
+__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "available_refiner", "crf_installed"]
+
+
+class NoRefinement(Settings):
+    """Each pixel takes the likeliest cluster of its superpixel."""
+
+    name: Literal["none"] = "none"
+
+    def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
+        return superpixels.spread(membership.labels.astype(np.int32), void=-1)
+
+
+class Guided(Settings):
+    """Memberships smoothed by a filter that stops at colour edges (He, Sun and Tang 2013, eq. 14-15), then argmax.
+
+    Needs no compiler: it is what runs when pydensecrf is not installed.
+    """
+
+    name: Literal["guided"] = "guided"
+    radius: int = Field(4, ge=1, le=200, description="of the window, in pixels")
+    epsilon: float = Field(1e-3, gt=0, description="variances of colour (in [0, 1]) below this are smoothed away")
+
+    def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
+        probabilities = superpixels.spread(membership.probabilities)
+        smooth = guided_filter(image.float32, probabilities, superpixels.valid, self.radius, self.epsilon)
+        return np.where(superpixels.valid, smooth.argmax(axis=-1), -1).astype(np.int32)
+
+
+class DenseCrf(Settings):
+    """Fully connected CRF by mean field (Kraehenbuehl and Koltun 2011, eq. 3), through pydensecrf.
+
+    The unary is -log of the membership; the pairwise terms are Potts, one on position and one on position and colour.
+    """
+
+    name: Literal["crf"] = "crf"
+    iterations: int = Field(5, ge=1, le=100, description="of mean field")
+    smooth_weight: float = Field(3.0, ge=0, description="of the kernel on position alone")
+    smooth_sigma: float = Field(1.0, gt=0, description="its width in pixels")
+    colour_weight: float = Field(4.0, ge=0, description="of the kernel on position and colour")
+    colour_sigma: float = Field(5.0, gt=0, description="its width in colour, in units of 0..255")
+    position_sigma: float = Field(30.0, gt=0, description="its width in position, in pixels")
+
+    def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
+        try:
+            from pydensecrf.densecrf import DenseCRF2D
+        except ImportError as error:
+            raise SettingsError(
+                "the refiner 'crf' needs pydensecrf: pip install 'segspectral[crf]' (it compiles with gcc), "
+                "or choose refine=guided"
+            ) from error
+        height, width = image.shape
+        k = membership.probabilities.shape[1]
+        if k == 1:
+            return np.where(superpixels.valid, 0, -1).astype(np.int32)
+        unary = -np.log(np.maximum(membership.probabilities, 1e-6))
+        crf = DenseCRF2D(width, height, k)
+        # Void pixels have no opinion; they are cut out again below.
+        energies = superpixels.spread(unary, void=np.log(k)).reshape(-1, k)
+        crf.setUnaryEnergy(np.ascontiguousarray(energies.T, dtype=np.float32))
+        crf.addPairwiseGaussian(sxy=self.smooth_sigma, compat=self.smooth_weight)
+        crf.addPairwiseBilateral(
+            sxy=self.position_sigma,
+            srgb=self.colour_sigma,
+            rgbim=np.array(image.uint8, order="C"),  # a copy: it insists on a writable array
+            compat=self.colour_weight,
+        )
+        posterior = np.asarray(crf.inference(self.iterations)).reshape(k, height, width)
+        return np.where(superpixels.valid, posterior.argmax(axis=0), -1).astype(np.int32)
+
+
+REFINERS = {"crf": DenseCrf, "guided": Guided, "none": NoRefinement}
+
+
+def crf_installed() -> bool:
+    """Whether pydensecrf can be imported."""
+    return find_spec("pydensecrf") is not None
+
+
+def available_refiner() -> DenseCrf | Guided:
+    """The default: the dense CRF, or the guided filter where pydensecrf is not installed."""
+    return DenseCrf() if crf_installed() else Guided()
+
+
+def guided_filter(
+    guide: NDArray[np.float32],
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    radius: int,
+    epsilon: float,
+) -> NDArray[np.float32]:
+    """Guided filter with a colour guide; void pixels take no part.
+
+    Parameters
+    ----------
+    guide : (H, W, 3) in [0, 1]
+    values : (H, W, K)
+    valid : (H, W)
+
+    Returns
+    -------
+    (H, W, K). In each window the values are a linear function a'g + b of the colour g, ridge-regressed with
+    ``epsilon``; each pixel averages the functions of the windows it lies in.
+    """
+    import cv2
+
+    size = (2 * radius + 1, 2 * radius + 1)
+    mask = valid.astype(np.float64)
+    count = cv2.boxFilter(mask, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+    def mean(x: NDArray[Any]) -> NDArray[np.float64]:
+        masked = x * (mask if x.ndim == 2 else mask[..., None])
+        total = np.stack(
+            [
+                cv2.boxFilter(np.ascontiguousarray(c), -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+                for c in np.moveaxis(masked.reshape(*valid.shape, -1), -1, 0)
+            ],
+            axis=-1,
+        )
+        return (total / np.maximum(count, 1)[..., None]).reshape(x.shape)
+
+    guide64, values64 = guide.astype(np.float64), values.astype(np.float64)
+    mean_g, mean_p = mean(guide64), mean(values64)
+    products = np.stack([guide64[..., i] * guide64[..., j] for i in range(3) for j in range(3)], axis=-1)
+    covariance = mean(products).reshape(*valid.shape, 3, 3) - mean_g[..., :, None] * mean_g[..., None, :]
+    covariance += epsilon * np.eye(3)
+    cross = np.stack([mean(guide64[..., i : i + 1] * values64) for i in range(3)], axis=-2)
+    cross -= mean_g[..., :, None] * mean_p[..., None, :]
+    a = np.linalg.solve(covariance, cross)  # (H, W, 3, K)
+    b = mean_p - (a * mean_g[..., None]).sum(axis=-2)
+    mean_a = mean(a.reshape(*valid.shape, -1)).reshape(a.shape)
+    smooth = (mean_a * guide64[..., None]).sum(axis=-2) + mean(b)
+    return smooth.astype(np.float32)

@@ -1,0 +1,76 @@
+"""What every strategy is made of: an object of its own settings, and its errors in words."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = ["Settings", "explain"]
+
+
+class Settings(BaseModel):
+    """A strategy: printable, comparable, frozen, to and from plain data; unknown settings are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """pydantic's error about ``model`` as sentences: which setting, what is wrong, which name was probably meant."""
+    faults: dict[str, list[str]] = {}
+    for fault in error.errors():
+        setting, message = _setting_and_message(fault, model)
+        faults.setdefault(setting, []).append(message)
+    # Each member of a union complains by itself about the one value that was given.
+    return "; ".join(f"{name}: {' or '.join(said)}" if name else "; ".join(said) for name, said in faults.items())
+
+
+def _setting_and_message(fault: Any, model: type[BaseModel]) -> tuple[str, str]:
+    place: Any = model
+    path: list[str] = []
+    for step in map(str, fault["loc"]):
+        variant = _variants(place).get(step)
+        if variant is not None:
+            place = variant  # a step of pydantic's own, the variant of a union: not a name the user has written
+            continue
+        models = [a for a in _flat(place) if hasattr(a, "model_fields")]
+        if not models and not step.isdigit():
+            continue  # the member of a union of plain types
+        path.append(step)
+        place = next((a.model_fields[step].annotation for a in models if step in a.model_fields), None)
+    name, given = ".".join(path), fault.get("input")
+    if fault["type"] == "extra_forbidden":
+        known = [field for field in _known(model, [str(s) for s in fault["loc"][:-1]]) if field != "name"]
+        close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        advice = f"did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"known here: {', '.join(known)}"
+        return "", f"unknown setting {name}; {advice}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "union_tag_invalid":
+        message = f"unknown kind {fault['ctx']['tag']}; there are {fault['ctx']['expected_tags']}"
+    message = message[:1].lower() + message[1:]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) and fault["type"] != "value_error" else ""
+    return name, message + shown
+
+
+def _variants(annotation: Any) -> dict[str, Any]:
+    """Tag -> model, of a union of models that are told apart by their ``name``."""
+    models = [a for a in _flat(annotation) if "name" in getattr(a, "model_fields", {})]
+    return {a.model_fields["name"].default: a for a in models} if len(models) > 1 else {}
+
+
+def _flat(annotation: Any) -> list[Any]:
+    arguments = get_args(annotation)
+    return [leaf for a in arguments for leaf in _flat(a)] if arguments else [annotation]
+
+
+def _known(model: type[BaseModel], steps: list[str]) -> list[str]:
+    """The settings that exist at a place."""
+    place: Any = model
+    for step in steps:
+        if (variant := _variants(place).get(step)) is not None:
+            place = variant
+        else:
+            models = [a for a in _flat(place) if hasattr(a, "model_fields")]
+            place = next((a.model_fields[step].annotation for a in models if step in a.model_fields), None)
+    return [name for a in _flat(place) for name in getattr(a, "model_fields", {})]
