@@ -1,3 +1,43 @@
-"""Unsupervised image segmentation by superpixel graphs and neural spectral clustering."""
+"""Unsupervised image segmentation by superpixel graphs and neural spectral clustering.
+
+>>> import segspectral
+>>> s = segspectral.segment("cat.jpg", segments=5)   # doctest: +SKIP
+>>> s.labels                                         # (H, W), segments 1..5    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segspectral.images import read_image
+    from segspectral.pipeline import Pipeline, segment
+    from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Affinity",
+    "Features",
+    "Image",
+    "Membership",
+    "Pipeline",
+    "Segmentation",
+    "Superpixels",
+    "read_image",
+    "segment",
+]
+
+_HOMES = {"Pipeline": "pipeline", "segment": "pipeline", "read_image": "images"}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: importing segspectral costs milliseconds, what it stands on costs seconds.
+    if name not in __all__:
+        raise AttributeError(f"module 'segspectral' has no attribute '{name}'")
+    return getattr(import_module(f"segspectral.{_HOMES.get(name, 'types')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

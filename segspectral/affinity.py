@@ -56,7 +56,7 @@ def knn_affinity(
     """Connected sparse affinity of vectors.
 
     W_ij = exp(-|x_i - x_j|^2 / (2 scale^2 s_i s_j)) on the edges i ~ j: j is among the k nearest of i, or (i, j) is
-    in ``edges``. With ``self_tuning`` s_i is the distance to i's k-th neighbour (Zelnik-Manor and Perona 2004, eq. 2-4),
+    in ``edges``. With ``self_tuning`` s_i is the distance to i's k-th neighbour (Zelnik-Manor and Perona 2004, eq. 2),
     with ``median`` the median of all neighbour distances, else the number given. Components that are left are joined
     at their closest nodes, so that the graph is connected.
 

@@ -75,21 +75,22 @@ class Backbone:
             tensor = torch.from_numpy(batch.transpose(2, 0, 1)[None].copy()).contiguous(
                 memory_format=torch.channels_last
             )
-            maps = self.network(tensor)
+            maps = self.network(tensor.to(next(self.network.parameters()).device))
         return [
-            FeatureMap(m[0].permute(1, 2, 0).float().numpy(), stride)
+            FeatureMap(m[0].permute(1, 2, 0).float().cpu().numpy(), stride)
             for m, stride in zip(maps, self.strides, strict=True)
         ]
 
 
 @lru_cache(maxsize=2)
-def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> Backbone:
+def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> Backbone:
     """A timm model as a feature extractor.
 
     Parameters
     ----------
     name : any timm model with features (``timm.list_models()``): ResNet, ConvNeXt, DINO, DINOv2, DINOv3, ...
     weights : path of a safetensors file with the model's tensors; None looks for them (see the module)
+    device : "cpu", "cuda", "cuda:1"; "auto" takes a GPU if there is one
 
     Raises
     ------
@@ -109,6 +110,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> B
     network = _create(architecture, tensors)
     network.eval().requires_grad_(False)
     network.to(memory_format=torch.channels_last)
+    network.to(_device(device))
     strides: list[int] = network.feature_info.reduction()  # type: ignore[union-attr, operator]
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return Backbone(
@@ -119,6 +121,16 @@ def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> B
         mean=tuple(config.mean if config else IMAGENET_MEAN),
         std=tuple(config.std if config else IMAGENET_STD),
     )
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not torch.cuda.is_available():
+        raise BackboneError(f"device '{name}' is asked for, but torch finds no GPU here; use cpu or auto")
+    return name
 
 
 def load_classifier(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> torch.nn.Module:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.backbones import DEFAULT_BACKBONE, load_backbone
+from segspectral.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.settings import Settings
 from segspectral.types import Features, Image, Superpixels
 
@@ -89,9 +89,14 @@ class Cnn(Settings):
         (4, 8, 16), min_length=1, description="of the maps used; missing ones are left out"
     )
     channels: int = Field(24, ge=1, le=4096, description="principal components kept")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one")
+
+    def load(self) -> Backbone:
+        """The network, from memory after the first time. Raises BackboneError."""
+        return load_backbone(self.backbone, self.weights, self.device)
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
-        backbone = load_backbone(self.backbone, self.weights)
+        backbone = self.load()
         rgb = image.float32
         if image.mask is not None:
             rgb = np.where(image.mask[..., None], rgb, rgb[image.mask].mean(axis=0))

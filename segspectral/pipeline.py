@@ -84,6 +84,16 @@ class Pipeline(Settings):
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
+    def prepare(self) -> None:
+        """Load what takes long or may be missing, so that the first image is not the one to find out.
+
+        Raises
+        ------
+        BackboneError
+        """
+        if self.features.cnn is not None:
+            self.features.cnn.load()
+
     def __call__(self, image: Image, observer: Observer | None = None) -> Segmentation:
         """Segment one image.
 
