@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
-
-# Before numpy and torch are imported: on two busy cores, threads that wait for each other cost more than they bring.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.pop("SEGSPECTRAL_WEIGHTS", None)
-
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
+
+
+def pytest_configure() -> None:
+    # On two busy cores, threads that wait for each other cost more than they bring. The variables are for what is
+    # imported later (torch), and for the commands that tests run.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    threadpool_limits(1)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.pop("SEGSPECTRAL_WEIGHTS", None)
 
 
 @pytest.fixture(scope="session")
