@@ -72,14 +72,16 @@ class DenseCrf(Settings):
             return np.where(superpixels.valid, 0, -1).astype(np.int32)
         unary = -np.log(np.maximum(membership.probabilities, 1e-6))
         crf = DenseCRF2D(width, height, k)
-        # Void pixels have no opinion; they are cut out again below.
+        # Void pixels have no opinion, and the mean colour whatever they held; they are cut out again below.
+        rgb = image.uint8.copy()  # it insists on a writable array
+        rgb[~superpixels.valid] = rgb[superpixels.valid].mean(axis=0)
         energies = superpixels.spread(unary, void=np.log(k)).reshape(-1, k)
         crf.setUnaryEnergy(np.ascontiguousarray(energies.T, dtype=np.float32))
         crf.addPairwiseGaussian(sxy=self.smooth_sigma, compat=self.smooth_weight)
         crf.addPairwiseBilateral(
             sxy=self.position_sigma,
             srgb=self.colour_sigma,
-            rgbim=np.array(image.uint8, order="C"),  # a copy: it insists on a writable array
+            rgbim=rgb,
             compat=self.colour_weight,
         )
         posterior = np.asarray(crf.inference(self.iterations)).reshape(k, height, width)
