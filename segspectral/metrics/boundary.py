@@ -4,13 +4,15 @@ Martin, Fowlkes and Malik, PAMI 2004; Arbelaez, Maire, Fowlkes and Malik, PAMI 2
 ``evaluation_bdry_image.m`` and ``collect_eval_bdry.m``:
 
 - The boundary of a label map is ``seg2bdry(labels, 'imageSize')``, thinned to one pixel.
-- It is matched with *each* human map one to one within 0.0075 of the image's diagonal (4.3 pixels at 481 x 321).
+- It is matched with *each* human map one to one within 0.0075 of the image's diagonal (4.3 pixels at 481 x
+  321).
 - A predicted pixel is right if *any* human map matched it; recall counts the pixels of *all* human maps.
-- Counts are summed over images, then divided. ODS is the best scale for the data set, interpolated linearly with 100
-  points between neighbouring scales; OIS sums the counts of the best scale of every image; AP is the area under the
-  precision-recall curve sampled at recalls 0, 0.01, .. 1, zero outside the measured range.
+- Counts are summed over images, then divided. ODS is the best scale for the data set, interpolated linearly
+  with 100 points between neighbouring scales; OIS sums the counts of the best scale of every image; AP is the
+  area under the precision-recall curve sampled at recalls 0, 0.01, .. 1, zero outside the measured range.
 
-The score is not comparable with a "boundary F1" by dilation (``segspectral.metrics.contour``), which is optimistic.
+The score is not comparable with a "boundary F1" by dilation (``segspectral.metrics.contour``), which is
+optimistic.
 """
 
 from __future__ import annotations
@@ -57,8 +59,9 @@ def boundary_map(labels: ArrayLike) -> NDArray[np.bool_]:
 class BoundaryCounts:
     """Boundary pixels found and asked for, at S scales; counts of disjoint sets of images add up with ``+``.
 
-    ``hits_recall`` of ``sum_recall`` human boundary pixels were matched, and ``hits_precision`` of ``sum_precision``
-    predicted ones (all (S,)); ``ois`` (4,) holds the same four numbers at the best scale of every image.
+    ``hits_recall`` of ``sum_recall`` human boundary pixels were matched, and ``hits_precision`` of
+    ``sum_precision`` predicted ones (all (S,)); ``ois`` (4,) holds the same four numbers at the best scale of
+    every image.
     """
 
     images: int
@@ -134,7 +137,7 @@ def boundary_counts(
 def soft_boundary_counts(
     strength: ArrayLike, human_boundaries: ArrayLike, *, thresholds: int = 99, tolerance: float = TOLERANCE
 ) -> BoundaryCounts:
-    """Counts of one image from a soft boundary map (H, W) in [0, 1], at evenly spaced thresholds as in the benchmark.
+    """Counts of one image from a soft boundary map (H, W) in [0, 1], at evenly spaced thresholds.
 
     Scale s is ``strength >= (s + 1) / (thresholds + 1)``, thinned.
     """
@@ -171,7 +174,7 @@ def _f(precision: Floats, recall: Floats) -> Floats:
 
 
 def _interpolated_best(precision: Floats, recall: Floats) -> tuple[float, float, float]:
-    """The best F on the polyline through the scales, sampled with 100 points per piece: (F, precision, recall)."""
+    """(F, precision, recall) where F is best on the polyline through the scales, 100 samples per piece."""
     share = np.linspace(0, 1, 100)
     if len(precision) > 1:
         precision = (precision[:-1, None] * (1 - share) + precision[1:, None] * share).ravel()

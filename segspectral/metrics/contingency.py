@@ -1,7 +1,7 @@
 """How many pixels two label maps share, segment by segment: the one table behind every region score.
 
-Label maps are compared run by run: neighbouring pixels that carry the same label in every map count once, with their
-number as weight. Segment ids may be any integers; relabelling changes nothing.
+Label maps are compared run by run: neighbouring pixels that carry the same label in every map count once,
+with their number as weight. Segment ids may be any integers; relabelling changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DENSE_CELLS = 1 << 20  # above this many cells (8 MiB) a table is counted by so
 
 @dataclass(frozen=True)
 class Contingency:
-    """The non-empty cells of a contingency table: ``count[k]`` pixels have label ``row[k]`` and ``column[k]``.
+    """The non-empty cells of a table: ``count[k]`` pixels have label ``row[k]`` and ``column[k]``.
 
     Rows and columns are numbered 0.. in the order of the labels; ``shape`` is (rows, columns).
     """
@@ -32,12 +32,12 @@ class Contingency:
     @cached_property
     def rows(self) -> NDArray[np.float64]:
         """Pixels per row label."""
-        return np.bincount(self.row, self.count, self.shape[0])
+        return _weighted(self.row, self.count, self.shape[0])
 
     @cached_property
     def columns(self) -> NDArray[np.float64]:
         """Pixels per column label."""
-        return np.bincount(self.column, self.count, self.shape[1])
+        return _weighted(self.column, self.count, self.shape[1])
 
     @cached_property
     def total(self) -> float:
@@ -46,9 +46,9 @@ class Contingency:
 
 @dataclass(frozen=True)
 class Runs:
-    """M label maps as R common runs: ``labels`` (M, R) with ids 0..K-1 per map, ``length`` (R,), ``sizes`` (M,) = K.
+    """M label maps as R common runs: ``labels`` (M, R) with ids 0..K-1 per map and ``length`` (R,) in pixels.
 
-    ``values[m]`` are the original labels of map m in ascending order.
+    ``values[m]`` (K,) are the original labels of map m in ascending order.
     """
 
     labels: NDArray[np.intp]
@@ -76,13 +76,17 @@ class Runs:
         if without is not None:
             code, length = code[~without], length[~without]
         if shape[0] * shape[1] <= _DENSE_CELLS:
-            dense = np.bincount(code, length, shape[0] * shape[1])
+            dense = _weighted(code, length, shape[0] * shape[1])
             cells = np.flatnonzero(dense)
             count = dense[cells]
         else:
             cells, inverse = np.unique(code, return_inverse=True)
-            count = np.bincount(inverse, length, len(cells))
+            count = _weighted(inverse, length, len(cells))
         return Contingency(cells // shape[1], cells % shape[1], count, shape)
+
+
+def _weighted(ids: NDArray[np.intp], weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    return np.bincount(ids, weights, size).astype(np.float64, copy=False)
 
 
 def compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.integer]]:

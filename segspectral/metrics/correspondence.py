@@ -1,25 +1,27 @@
-"""One-to-one correspondence of boundary pixels, the core of the BSDS boundary score, and the thinning before it.
+"""One-to-one correspondence of boundary pixels, the core of the BSDS boundary score, and thinning.
 
-Boundary pixels of a prediction and of a human map may be paired when they lie within ``radius`` pixels of each
-other, each at most once; the benchmark asks for a pairing with as many pairs as possible (Martin, Fowlkes and Malik,
-"Learning to detect natural image boundaries", PAMI 2004, section 4: minimum-cost assignment where an unmatched pixel
-costs a hundred times the radius). A pairing that only takes the nearest free pixel loses several points of F, and
-counting pixels within the radius of any other (dilation) gives thick predictions their recall for free.
+Boundary pixels of a prediction and of a human map may be paired when they lie within ``radius`` pixels of
+each other, each at most once; the benchmark asks for a pairing with as many pairs as possible (Martin,
+Fowlkes and Malik, "Learning to detect natural image boundaries", PAMI 2004, section 4: minimum-cost
+assignment where an unmatched pixel costs a hundred times the radius). A pairing that only takes the nearest
+free pixel loses several points of F, and counting pixels within the radius of any other (dilation) gives
+thick predictions their recall for free.
 
 The pairing here has exactly the maximum number of pairs:
 
-1. Nearest first. One offset at a time, in order of length: along one offset no two pixels can ask for the same
-   partner, so every step is a handful of array operations for all pairs of maps together.
-2. Augmenting paths from all free pixels at once, as disjoint trees grown breadth first; every tree that reaches a
-   free partner is flipped and taken down, the others stay and are grafted onto what became free (Azad, Buluc and
-   Pothen, "Computing maximum cardinality matchings in parallel on bipartite graphs via tree-grafting", TPDS 2017).
-   When a round flips no tree, the standing trees prove that no augmenting path exists (Berge 1957).
+1. Nearest first. One offset at a time, in order of length: along one offset no two pixels can ask for the
+   same partner, so every step is a handful of array operations for all pairs of maps together.
+2. Augmenting paths from all free pixels at once, as disjoint trees grown breadth first; every tree that
+   reaches a free partner is flipped and taken down, the others stay and are grafted onto what became free
+   (Azad, Buluc and Pothen, "Computing maximum cardinality matchings in parallel on bipartite graphs via
+   tree-grafting", TPDS 2017). When a round flips no tree, the standing trees prove that no augmenting path
+   exists (Berge 1957).
 
-Neighbours are looked up in a map of pixel numbers and never stored, and all scales are matched with all human maps in
-one pass, so the price of numpy's calls is paid once per image.
+Neighbours are looked up in a map of pixel numbers and never stored, and all scales are matched with all human
+maps in one pass, so the price of numpy's calls is paid once per image.
 
-Which of the equally large pairings is returned is not determined by the benchmark (the official code even links
-outliers at random); augmenting never unpairs a pixel that the nearest-first step paired.
+Which of the equally large pairings is returned is not determined by the benchmark (the official code even
+links outliers at random); augmenting never unpairs a pixel that the nearest-first step paired.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 __all__ = ["Correspondence", "correspond", "thin"]
 
@@ -40,9 +43,9 @@ Index = NDArray[np.intp]
 class Correspondence:
     """Which boundary pixels found a partner, for T predictions against A truths.
 
-    ``predicted[t][a]`` is a bool array over the boundary pixels of prediction t in row-major order, true where the
-    pixel is paired with one of truth a; ``partner[t][a]`` is the number of that truth pixel in row-major order, or
-    -1; ``pairs`` (T, A) counts the pairs.
+    ``predicted[t][a]`` is a bool array over the boundary pixels of prediction t in row-major order, true
+    where the pixel is paired with one of truth a; ``partner[t][a]`` is the number of that truth pixel in
+    row-major order, or -1; ``pairs`` (T, A) counts the pairs.
     """
 
     partner: tuple[tuple[Index, ...], ...]
@@ -57,7 +60,7 @@ class Correspondence:
 
 
 def correspond(predictions: BoolMap, truths: BoolMap, radius: float) -> Correspondence:
-    """Pair the boundary pixels of every prediction with those of every truth, one to one and as many as possible.
+    """Pair boundary pixels of every prediction with those of every truth, one to one, as many as possible.
 
     Parameters
     ----------
@@ -80,24 +83,22 @@ def correspond(predictions: BoolMap, truths: BoolMap, radius: float) -> Correspo
     mate = np.full(graph.size, -1, dtype=np.intp)
     _nearest_first(graph, mate)
     _augment(graph, mate)
-    T, A = len(predictions), len(truths)
-    rows = []
-    for t in range(T):
-        row = []
-        for a in range(A):
-            begin, middle = graph.first[t, a], graph.first[t, a] + graph.n_predicted[t]
-            partner = mate[begin:middle]
-            row.append(np.where(partner >= 0, partner - middle, -1))
-        rows.append(tuple(row))
-    return Correspondence(tuple(rows))
+    return Correspondence(
+        tuple(
+            tuple(np.maximum(mate[begin:middle] - middle, -1) for begin, middle, _ in row)
+            for row in graph.spans
+        )
+    )
 
 
 class _Graph:
     """The candidate graphs of all T x A pairs of maps, side by side, edges implicit.
 
-    A vertex is one boundary pixel within one pair of maps; the pixels of the prediction come first, then those of the
-    truth. ``reach[v]`` is the place of v in the map of pixel numbers of the *other* side (all maps lie in one flat
-    padded array ``numbers``, -1 where there is no boundary) and ``base[v]`` turns those numbers into vertices.
+    A vertex is one boundary pixel within one pair of maps: of pair (t, a), the pixels of the prediction are
+    the vertices ``spans[t, a, 0]`` to ``spans[t, a, 1]``, those of the truth go on to ``spans[t, a, 2]``.
+    ``reach[v]`` is the place of v in the map of pixel numbers of the *other* side (all maps lie in one flat
+    padded array ``numbers``, -1 where there is no boundary) and ``base[v]`` turns those numbers into
+    vertices.
     """
 
     def __init__(self, predictions: BoolMap, truths: BoolMap, radius: float) -> None:
@@ -113,61 +114,69 @@ class _Graph:
         self.numbers = np.full((T + A) * plane, -1, dtype=np.int32)
         for i, p in enumerate(places):
             self.numbers[i * plane + p] = np.arange(p.size, dtype=np.int32)
-        self.n_predicted = [p.size for p in places[:T]]
 
         dy, dx = np.mgrid[-r : r + 1, -r : r + 1]
-        squared = (dy**2 + dx**2).ravel()
-        near = np.flatnonzero(squared <= radius * radius)
-        near = near[np.argsort(squared[near], kind="stable")]
-        self.offsets = ((dy * width + dx).ravel()[near]).astype(np.intp)
+        squared = dy**2 + dx**2
+        self.rings: list[Index] = [
+            (dy * width + dx)[squared == d] for d in np.unique(squared[squared <= radius * radius])
+        ]
+        self.offsets: Index = np.concatenate(self.rings)
 
+        self.spans = np.zeros((T, A, 3), dtype=np.intp)
         reach, base = [], []
-        self.first = np.zeros((T, A), dtype=np.intp)
-        self.predicted: list[Index] = []
         size = 0
-        for t in range(T):
-            for a in range(A):
-                p, q = places[t], places[T + a]
-                self.first[t, a] = size
-                self.predicted.append(np.arange(size, size + p.size))
-                reach += [p + (T + a) * plane, q + t * plane]
-                base += [np.full(p.size, size + p.size), np.full(q.size, size)]
-                size += p.size + q.size
+        for t, a in np.ndindex(T, A):
+            p, q = places[t], places[T + a]
+            self.spans[t, a] = begin, middle, size = size, size + p.size, size + p.size + q.size
+            reach += [p + (T + a) * plane, q + t * plane]
+            base += [np.full(p.size, middle), np.full(q.size, begin)]
         self.size = size
         self.reach: Index = np.concatenate(reach)
         self.base: Index = np.concatenate(base)
+        square = ndimage.maximum_filter(
+            padded.view(np.uint8), size=(1, 2 * r + 1, 2 * r + 1), mode="constant"
+        )
+        self.has_neighbour: BoolMap = (
+            square.reshape(-1)[self.reach] > 0
+        )  # false: surely none within the radius
+
+    def predicted_vertices(self) -> Index:
+        return np.concatenate([np.arange(begin, middle) for begin, middle, _ in self.spans.reshape(-1, 3)])
 
     def edges(self, vertices: Index) -> tuple[Index, Index]:
         """All candidate pairs (vertex, neighbour) of ``vertices``."""
-        found = self.numbers[self.reach[vertices][:, None] + self.offsets]
-        row, column = np.nonzero(found >= 0)
-        near = vertices[row]
-        return near, found[row, column] + self.base[near]
+        found = self.numbers.take(self.reach[vertices][:, None] + self.offsets).ravel()
+        hit = np.flatnonzero(found >= 0)
+        near = vertices[hit // self.offsets.size]
+        return near, found[hit] + self.base[near]
 
 
 def _nearest_first(graph: _Graph, mate: Index) -> None:
     """Pair every predicted pixel with the nearest partner that is still free, shortest offsets first."""
-    free = np.concatenate(graph.predicted) if graph.predicted else np.empty(0, np.intp)
-    for offset in graph.offsets:
-        found = graph.numbers[graph.reach[free] + offset]
-        hit = np.flatnonzero(found >= 0)
-        near = free[hit]
-        far = found[hit] + graph.base[near]
-        open_ = mate[far] < 0
-        near, far = near[open_], far[open_]
-        mate[near], mate[far] = far, near
-        free = free[mate[free] < 0]
+    free = graph.predicted_vertices()
+    free = free[graph.has_neighbour[free]]
+    place = graph.reach[free]
+    for ring in graph.rings:
+        for offset in ring:
+            found = graph.numbers[place + offset]
+            hit = np.flatnonzero(found >= 0)
+            near = free[hit]
+            far = found[hit] + graph.base[near]
+            open_ = (mate[far] < 0) & (mate[near] < 0)
+            near, far = near[open_], far[open_]
+            mate[near], mate[far] = far, near
+        still = mate[free] < 0
+        free, place = free[still], place[still]
 
 
 def _augment(graph: _Graph, mate: Index) -> None:
     """Make the pairing ``mate`` maximum by disjoint augmenting paths, in place."""
-    # Trees grow from the side with fewer free pixels: when it runs out, the pairing is maximum whatever the other has.
+    # Trees grow from the side with fewer free pixels: once it has none left, the pairing is maximum.
     roots = []
-    for t, n in enumerate(graph.n_predicted):
-        for a, begin in enumerate(graph.first[t]):
-            end = _end_of_pair(graph, t, a)
-            sides = [np.flatnonzero(mate[i:j] < 0) + i for i, j in ((begin, begin + n), (begin + n, end))]
-            roots.append(min(sides, key=len))
+    open_ = (mate < 0) & graph.has_neighbour
+    for begin, middle, end in graph.spans.reshape(-1, 3):
+        sides = [np.flatnonzero(open_[i:j]) + i for i, j in ((begin, middle), (middle, end))]
+        roots.append(min(sides, key=len))
     start = np.concatenate(roots) if roots else np.empty(0, np.intp)
     root = np.full(graph.size, -1, dtype=np.intp)  # near vertices: the root of their tree
     parent = np.full(graph.size, -1, dtype=np.intp)  # far vertices: the near vertex that found them
@@ -216,17 +225,12 @@ def _augment(graph: _Graph, mate: Index) -> None:
         near, far = near[live], far[live]
 
 
-def _end_of_pair(graph: _Graph, t: int, a: int) -> int:
-    following = graph.first.ravel()
-    k = t * graph.first.shape[1] + a + 1
-    return int(following[k]) if k < following.size else graph.size
-
-
 def _thinning_table() -> NDArray[np.uint8]:
     """For each of the 256 neighbourhoods: bit 0 / bit 1 set where the first / second pass removes the pixel.
 
-    Guo and Hall, "Parallel thinning with two-subiteration algorithms", CACM 1989, algorithm A1, with neighbours
-    x1..x8 counter-clockwise from east; the conditions G1, G2, G3 (G3') of MATLAB's ``bwmorph(..., 'thin')``.
+    Guo and Hall, "Parallel thinning with two-subiteration algorithms", CACM 1989, algorithm A1, with
+    neighbours x1..x8 counter-clockwise from east; the conditions G1, G2, G3 (G3') of MATLAB's ``bwmorph(...,
+    'thin')``.
     """
     code = np.arange(256)
     x = [(code >> i & 1).astype(bool) for i in range(8)]

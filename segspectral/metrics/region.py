@@ -1,15 +1,16 @@
 """Region scores of BSDS500: segmentation covering, Probabilistic Rand index, Variation of Information.
 
-Arbelaez, Maire, Fowlkes and Malik, "Contour detection and hierarchical image segmentation", PAMI 2011, section 2.3.
-One segmentation is compared with every human map of its image; a stack of segmentations (a sweep over the number of
-segments, or over the thresholds of a hierarchy) gives, as in the official ``collect_eval_reg.m``:
+Arbelaez, Maire, Fowlkes and Malik, "Contour detection and hierarchical image segmentation", PAMI 2011,
+section 2.3. One segmentation is compared with every human map of its image; a stack of segmentations (a sweep
+over the number of segments, or over the thresholds of a hierarchy) gives, as in the official
+``collect_eval_reg.m``:
 
 - ODS, optimal data-set scale: one scale for all images, the best for the total. Chosen per measure.
 - OIS, optimal image scale: the best scale of every image, an oracle.
 - best (covering only): the best segment over all scales for every human region, an oracle.
 
-Covering is weighted by area over all human maps of all images, so an image with more maps counts more; the Rand index
-and VI are means over the maps of an image, then over images. All as the official code has it.
+Covering is weighted by area over all human maps of all images, so an image with more maps counts more; the
+Rand index and VI are means over the maps of an image, then over images. All as the official code has it.
 
 >>> import numpy as np
 >>> truth = np.array([[1, 1, 2, 2]])
@@ -52,7 +53,7 @@ def variation_of_information(table: Contingency) -> float:
 
 
 def covering(table: Contingency) -> Floats:
-    """For every column (human) region, the IoU with the row segment that covers it best; zero where void took all.
+    """For every column (human) region, the IoU with the row segment that covers it best.
 
     The covering of the map is the mean of these, weighted by ``table.columns`` (Arbelaez et al. 2011, eq. 3).
     """
@@ -66,9 +67,9 @@ def covering(table: Contingency) -> Floats:
 class RegionCounts:
     """Region scores before division; counts of disjoint sets of images add up with ``+``.
 
-    S is the number of scales. ``covered`` (S,): pixels of human regions times their best IoU; ``area``: pixels of
-    all human maps; ``covered_ois`` and ``covered_best``: the same under the two oracles; ``rand`` and ``vi`` (S,):
-    sums over images; ``rand_ois`` and ``vi_ois``: sums of each image's best.
+    S is the number of scales. ``covered`` (S,): pixels of human regions times their best IoU; ``area``:
+    pixels of all human maps; ``covered_ois`` and ``covered_best``: the same under the two oracles; ``rand``
+    and ``vi`` (S,): sums over images; ``rand_ois`` and ``vi_ois``: sums of each image's best.
     """
 
     images: int
@@ -92,7 +93,7 @@ class RegionCounts:
         )
 
     def scores(self) -> dict[str, float]:
-        """``covering_ods``, ``covering_ois``, ``covering_best``, ``pri_ods``, ``pri_ois``, ``vi_ods``, ``vi_ois``."""
+        """``covering_ods``, ``_ois`` and ``_best``; ``pri_ods`` and ``_ois``; ``vi_ods`` and ``_ois`` in bits."""
         return {
             "covering_ods": float(self.covered.max() / self.area),
             "covering_ois": self.covered_ois / self.area,
