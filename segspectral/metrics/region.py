@@ -93,7 +93,7 @@ class RegionCounts:
         )
 
     def scores(self) -> dict[str, float]:
-        """``covering_ods``, ``_ois`` and ``_best``; ``pri_ods`` and ``_ois``; ``vi_ods`` and ``_ois`` in bits."""
+        """``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
         return {
             "covering_ods": float(self.covered.max() / self.area),
             "covering_ois": self.covered_ois / self.area,
