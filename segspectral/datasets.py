@@ -288,11 +288,9 @@ def _folder(root: Path, split: str) -> Dataset:
     if not pairs:
         raise DatasetError(f"{base}: expected the folders images and masks, found {_contents(base)}")
     images, masks = _images(pairs[0][0]), _images(pairs[0][1], (*IMAGE_SUFFIXES, ".npy"))
-    if set(images) != set(masks):
-        lonely = sorted(set(images) ^ set(masks))
-        raise DatasetError(
-            f"{base}: images and masks need partners of the same name, without one: {_few(lonely)}"
-        )
+    lonely = sorted(set(images) - set(masks))
+    if lonely:
+        raise DatasetError(f"{pairs[0][1]}: no mask of the same name for {_few(lonely)}")
     void = 255
     names = base / "classes.txt"
     if names.is_file():
@@ -300,8 +298,8 @@ def _folder(root: Path, split: str) -> Dataset:
     else:
         # without a list of names, the classes are the ids up to the largest that occurs
         largest = 0
-        for mask in masks.values():
-            labels = read_label_map(mask)
+        for i in images:
+            labels = read_label_map(masks[i])
             largest = max(largest, int(np.max(labels, initial=0, where=labels != void)))
         classes = tuple(str(k) for k in range(largest + 1))
     read = _class_reader(None, len(classes), void)

@@ -44,6 +44,9 @@ class MeanCount:
     def value(self) -> float:
         return self.total / self.images if self.images else math.nan
 
+    def scores(self) -> dict[str, float]:
+        return {"value": self.value}
+
 
 @dataclass(frozen=True)
 class ShareCount:
@@ -58,6 +61,9 @@ class ShareCount:
     @property
     def value(self) -> float:
         return self.hits / self.total if self.total else math.nan
+
+    def scores(self) -> dict[str, float]:
+        return {"value": self.value}
 
 
 def csurka_bf(

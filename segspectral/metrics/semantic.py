@@ -115,19 +115,30 @@ class ClusterCounts:
 
     def direct(self) -> ClassCounts:
         """Cluster k is class k; ids beyond the classes are misses."""
-        classes = np.arange(len(self.pixels))
-        return self._named(np.where(classes < self.pixels.shape[1], classes, -1))
+        return self.named(self.naming("direct"))
 
     def hungarian(self, by: Agreement = "iou") -> ClassCounts:
         """P1: at most one cluster per class and one class per cluster, the sum of agreements the largest."""
-        return self._named(hungarian(self.pixels, by))
+        return self.named(self.naming("P1", by))
 
     def majority(self, by: Agreement = "pixels") -> ClassCounts:
         """P2: every cluster takes the class with which it agrees most; ties take the lower class."""
-        return self._named(_agreement(self.pixels, by).argmax(axis=1))
+        return self.named(self.naming("P2", by))
 
-    def _named(self, classes: NDArray[np.intp]) -> ClassCounts:
-        return ClassCounts(_regroup(self.pixels, classes), self.images)
+    def naming(self, protocol: str, by: Agreement = "iou") -> NDArray[np.intp]:
+        """Class of every cluster (K,) under "direct", "P1" or "P2", -1 for none."""
+        if protocol == "direct":
+            ids = np.arange(len(self.pixels))
+            return np.where(ids < self.pixels.shape[1], ids, -1)
+        if protocol == "P1":
+            return hungarian(self.pixels, by)
+        if protocol == "P2":
+            return _agreement(self.pixels, by).argmax(axis=1)
+        raise ValueError(f"clusters of a data set are named by 'direct', 'P1' or 'P2', not {protocol!r}")
+
+    def named(self, classes: NDArray[np.intp]) -> ClassCounts:
+        """Counts by class under a naming (K or more,), for instance that of the whole data set."""
+        return ClassCounts(_regroup(self.pixels, classes[: len(self.pixels)]), self.images)
 
 
 def cluster_counts(
