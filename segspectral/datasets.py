@@ -159,15 +159,11 @@ def open_dataset(
             known = ", ".join(dataset.classes) or "none, its truths are regions"
             raise DatasetError(f"{name} has no class {with_class!r}: known are {known}")
         label = dataset.classes.index(with_class)
-        dataset = replace(
-            dataset, samples=tuple(s for s in dataset.samples if (s.truth().labels == label).any())
-        )
+        dataset = replace(dataset, samples=tuple(s for s in dataset.samples if (s.truth().labels == label).any()))
     if limit is not None:
         dataset = replace(dataset, samples=dataset.samples[: max(limit, 0)])
     if not dataset.samples:
-        raise DatasetError(
-            f"{place}: no image is left in the {split} split of {name} with these restrictions"
-        )
+        raise DatasetError(f"{place}: no image is left in the {split} split of {name} with these restrictions")
     return dataset
 
 
@@ -187,9 +183,7 @@ def read_label_map(path: Path) -> NDArray[np.integer]:
         else:
             with Image.open(path) as image:
                 if image.mode not in ("P", "L", "I", "I;16", "1"):
-                    raise DatasetError(
-                        f"{path}: is a {image.mode} image, expected an indexed or grey image of labels"
-                    )
+                    raise DatasetError(f"{path}: is a {image.mode} image, expected an indexed or grey image of labels")
                 array = np.asarray(image)
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
@@ -206,15 +200,11 @@ def read_label_map(path: Path) -> NDArray[np.integer]:
 
 
 def _voc(root: Path, split: str) -> Dataset:
-    base = _find(
-        root, ("", "VOC2012", "VOCdevkit/VOC2012"), ("SegmentationClass", "JPEGImages"), "PASCAL VOC 2012"
-    )
+    base = _find(root, ("", "VOC2012", "VOCdevkit/VOC2012"), ("SegmentationClass", "JPEGImages"), "PASCAL VOC 2012")
     lists = base / "ImageSets" / "Segmentation"
     listing = lists / f"{split}.txt"
     if not listing.is_file():
-        raise DatasetError(
-            f"{listing}: no such split list, found {_few(sorted(p.stem for p in lists.glob('*.txt')))}"
-        )
+        raise DatasetError(f"{listing}: no such split list, found {_few(sorted(p.stem for p in lists.glob('*.txt')))}")
     read = _class_reader(np.arange(256), len(VOC_CLASSES), 255)
     samples = [
         Sample(i, base / "JPEGImages" / f"{i}.jpg", base / "SegmentationClass" / f"{i}.png", read)
@@ -331,9 +321,7 @@ def _class_reader(table: NDArray[np.integer] | None, classes: int, void: int) ->
         if table is not None:
             bad |= (raw < 0) | (raw > 255)
         if bad.any():
-            raise DatasetError(
-                f"{path}: holds the unknown label id {raw[bad][0]}, it does not belong to this data set"
-            )
+            raise DatasetError(f"{path}: holds the unknown label id {raw[bad][0]}, it does not belong to this data set")
         if (labels == void).all():
             raise DatasetError(f"{path}: holds only void pixels, there is nothing to score")
         return Truth(labels.astype(np.int32)[None])
@@ -373,9 +361,7 @@ def _read_npz(path: Path) -> Truth:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise DatasetError(
-            f"{path}: cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})"
-        ) from error
+        raise DatasetError(f"{path}: cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})") from error
     return _regions(path, segmentations, boundaries)
 
 
@@ -403,11 +389,7 @@ def _find(root: Path, inner: tuple[str, ...], parts: tuple[str, ...], title: str
 
 
 def _images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
-    found = {
-        p.stem: p
-        for p in sorted(folder.iterdir())
-        if p.suffix.lower() in suffixes and not p.name.startswith(".")
-    }
+    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and not p.name.startswith(".")}
     if not found:
         raise DatasetError(f"{folder}: holds no image, found {_contents(folder)}")
     return found

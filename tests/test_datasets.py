@@ -116,9 +116,7 @@ def test_cityscapes_ids_follow_the_official_table(tmp_path: Path) -> None:
 
 
 def test_cityscapes_tables_equal_the_official_ones(tmp_path: Path) -> None:
-    official = pytest.importorskip(
-        "cityscapesscripts.helpers.labels", reason="cityscapesScripts is not installed"
-    )
+    official = pytest.importorskip("cityscapesscripts.helpers.labels", reason="cityscapesScripts is not installed")
     photo(tmp_path / "leftImg8bit" / "val" / "u" / "u_leftImg8bit.png")
     save(tmp_path / "gtFine" / "val" / "u" / "u_gtFine_labelIds.png", np.arange(34)[None])
     for name, count in (("cityscapes", 27), ("cityscapes19", 19)):

@@ -45,9 +45,7 @@ def humans_against_each_other(dataset: Dataset) -> None:
             others = np.arange(len(truth.labels)) != a
             regions.append(region_counts(truth.labels[a], truth.labels[others]))
             edges.append(
-                boundary_counts(
-                    truth.labels[a], truth.labels[others], human_boundaries=truth.boundaries[others]
-                )
+                boundary_counts(truth.labels[a], truth.labels[others], human_boundaries=truth.boundaries[others])
             )
     seconds = time.perf_counter() - start
     scores = total(regions).scores() | total(edges).scores()
@@ -73,9 +71,7 @@ def matching(dataset: Dataset) -> None:
     print(f"  {pairs} pairs, {nearest} by taking the nearest free pixel only")
 
 
-def _candidates(
-    edge: np.ndarray, human: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(edge: np.ndarray, human: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     p, q = KDTree(np.argwhere(edge)), KDTree(np.argwhere(human))
     near = p.sparse_distance_matrix(q, radius + 1e-9, output_type="coo_matrix")
     return near.row, near.col, near.data
@@ -133,12 +129,8 @@ def _timed(sweep: np.ndarray, truth: Truth) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data"))
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
     parser.add_argument("--images", type=int, default=20)
     arguments = parser.parse_args()
     few = open_dataset("bsds", arguments.data / "bsds500", split="val", limit=arguments.images)

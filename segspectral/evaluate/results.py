@@ -78,9 +78,7 @@ class Results:
         by_id = {s.id: s for s in scores}
         if len(by_id) != len(scores) or set(by_id) != set(wanted):
             wrong = sorted(set(by_id) ^ set(wanted)) or ["an image scored twice"]
-            raise DatasetError(
-                f"scores and data set {dataset.name} are not of the same images: {', '.join(wrong[:5])}"
-            )
+            raise DatasetError(f"scores and data set {dataset.name} are not of the same images: {', '.join(wrong[:5])}")
         ordered = [by_id[i] for i in wanted]
         groups = _groups(plan, ordered)
         data: dict[str, Any] = {
@@ -107,9 +105,7 @@ class Results:
             }
         if bootstrap > 0 and len(ordered) > 1:
             data["interval_95"] = {
-                name: intervals(groups[name], HEADLINES[name], seed, bootstrap)
-                for name in HEADLINES
-                if name in groups
+                name: intervals(groups[name], HEADLINES[name], seed, bootstrap) for name in HEADLINES if name in groups
             }
             data["bootstrap"] = bootstrap
         curve = None
@@ -162,9 +158,7 @@ class Results:
                     lines.append((group, name, value, tuple(interval) if interval else None))
         for group in ("superpixel", "ceiling"):
             scores = self.data.get(group, {})
-            lines += [
-                (group, name, value, None) for name, value in scores.items() if isinstance(value, float)
-            ]
+            lines += [(group, name, value, None) for name, value in scores.items() if isinstance(value, float)]
         for name in ("csurka_bf", "trimap"):
             if name in self.data:
                 lines.append(("contour", name, self.data[name]["value"], None))
@@ -186,9 +180,7 @@ def total(counts: Sequence[Any]) -> Any:
     return result
 
 
-def intervals(
-    counts: Sequence[Any], names: Sequence[str], seed: int, resamples: int
-) -> dict[str, list[float]]:
+def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples: int) -> dict[str, list[float]]:
     """95 % percentile intervals of scores under resampling of the images with replacement (Efron 1979).
 
     A naming of clusters that was made for the data set (P1, P2) is kept as it is.
@@ -274,11 +266,7 @@ def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
         "void": dataset.void,
     }
     if "semantic" in plan.measures:
-        by = (
-            ""
-            if plan.protocol in ("direct", "P4")
-            else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
-        )
+        by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"
     if "region" in plan.measures:
         said["region"] = "BSDS: covering, PRI, VI in bits against every human map; ODS chosen per measure"

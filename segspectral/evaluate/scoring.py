@@ -83,9 +83,7 @@ class Plan:
                 raise SettingsError(f"unknown protocol {value!r}: known are {', '.join(known)}")
         unknown = [m for m in self.measures if m not in MEASURES]
         if unknown or not self.measures:
-            raise SettingsError(
-                f"measures must be some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}"
-            )
+            raise SettingsError(f"measures must be some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}")
 
 
 @dataclass(frozen=True)
@@ -178,9 +176,7 @@ def evaluate(
         measures = ("semantic",) if dataset.classes else ("region", "boundary")
     plan = Plan(tuple(measures), protocol, agreement)
     if "semantic" in plan.measures and not dataset.classes:
-        raise SettingsError(
-            f"{dataset.name} has no classes, semantic scores cannot be computed: take region, boundary"
-        )
+        raise SettingsError(f"{dataset.name} has no classes, semantic scores cannot be computed: take region, boundary")
     predict = predictor if callable(predictor) else _Folder(Path(predictor), dataset)
     made = "" if isinstance(predict, _Folder) else json.dumps(settings or {}, sort_keys=True, default=str)
     store = _Store(Path(resume)) if resume is not None else None
@@ -201,14 +197,10 @@ def evaluate(
         scores.append(score)
         if on_image:
             on_image(score, len(scores), len(dataset))
-    return Results.of(
-        dataset, plan, scores, settings=settings or {}, command=command, seed=seed, bootstrap=bootstrap
-    )
+    return Results.of(dataset, plan, scores, settings=settings or {}, command=command, seed=seed, bootstrap=bootstrap)
 
 
-def _score(
-    dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan: Plan, stamp: str
-) -> ImageScore:
+def _score(dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan: Plan, stamp: str) -> ImageScore:
     truth = sample.truth()
     start = time.perf_counter()
     made = predict.load(sample.id) if isinstance(predict, _Folder) else predict(sample.image)
@@ -217,9 +209,7 @@ def _score(
     labels = prediction.labels[None] if prediction.labels.ndim == 2 else prediction.labels
     where = predict.file(sample.id) if isinstance(predict, _Folder) else sample.id
     if labels.ndim != 3 or labels.dtype.kind not in "iu" or len(labels) == 0:
-        raise DatasetError(
-            f"{where}: holds {labels.dtype} {prediction.labels.shape}, expected integer label maps"
-        )
+        raise DatasetError(f"{where}: holds {labels.dtype} {prediction.labels.shape}, expected integer label maps")
     if labels.shape[1:] != truth.size:
         raise DatasetError(
             f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth "
@@ -355,9 +345,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _picture(
-    sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset: Dataset, width: int = 200
-) -> bytes:
+def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset: Dataset, width: int = 200) -> bytes:
     """A small JPEG: image (blank if unreadable), truth and prediction side by side; void is white."""
     from PIL import Image
 

@@ -77,9 +77,7 @@ class BoundaryCounts:
                 f"counts at {len(self.hits_recall)} and at {len(other.hits_recall)} scales cannot be added: "
                 "every image needs the same number of scales"
             )
-        return BoundaryCounts(
-            **{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__}
-        )
+        return BoundaryCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def curve(self) -> tuple[Floats, Floats]:
         """Precision and recall at every scale, (S,) each; 0 where there is nothing to divide by."""
@@ -148,9 +146,7 @@ def soft_boundary_counts(
 
 def _count(edges: NDArray[np.bool_], human: NDArray[np.bool_], tolerance: float) -> BoundaryCounts:
     if edges.shape[1:] != human.shape[1:]:
-        raise ValueError(
-            f"boundary maps of shapes {edges.shape[1:]} and {human.shape[1:]} cannot be compared"
-        )
+        raise ValueError(f"boundary maps of shapes {edges.shape[1:]} and {human.shape[1:]} cannot be compared")
     radius = tolerance * math.hypot(*edges.shape[1:])
     asked = human.sum(axis=(1, 2))
     sum_p = edges.sum(axis=(1, 2)).astype(np.int64)

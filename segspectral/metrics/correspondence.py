@@ -84,10 +84,7 @@ def correspond(predictions: BoolMap, truths: BoolMap, radius: float) -> Correspo
     _nearest_first(graph, mate)
     _augment(graph, mate)
     return Correspondence(
-        tuple(
-            tuple(np.maximum(mate[begin:middle] - middle, -1) for begin, middle, _ in row)
-            for row in graph.spans
-        )
+        tuple(tuple(np.maximum(mate[begin:middle] - middle, -1) for begin, middle, _ in row) for row in graph.spans)
     )
 
 
@@ -133,12 +130,8 @@ class _Graph:
         self.size = size
         self.reach: Index = np.concatenate(reach)
         self.base: Index = np.concatenate(base)
-        square = ndimage.maximum_filter(
-            padded.view(np.uint8), size=(1, 2 * r + 1, 2 * r + 1), mode="constant"
-        )
-        self.has_neighbour: BoolMap = (
-            square.reshape(-1)[self.reach] > 0
-        )  # false: surely none within the radius
+        square = ndimage.maximum_filter(padded.view(np.uint8), size=(1, 2 * r + 1, 2 * r + 1), mode="constant")
+        self.has_neighbour: BoolMap = square.reshape(-1)[self.reach] > 0  # false: surely none within the radius
 
     def predicted_vertices(self) -> Index:
         return np.concatenate([np.arange(begin, middle) for begin, middle, _ in self.spans.reshape(-1, 3)])

@@ -88,9 +88,7 @@ class RegionCounts:
                 f"counts at {len(self.covered)} and at {len(other.covered)} scales cannot be added: "
                 "every image needs the same number of scales"
             )
-        return RegionCounts(
-            **{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__}
-        )
+        return RegionCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
         """``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
@@ -132,9 +130,7 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
     """
     predicted, human = _stack(segmentations), _stack(truths)
     if predicted.shape[1:] != human.shape[1:]:
-        raise ValueError(
-            f"label maps of shapes {predicted.shape[1:]} and {human.shape[1:]} cannot be compared"
-        )
+        raise ValueError(f"label maps of shapes {predicted.shape[1:]} and {human.shape[1:]} cannot be compared")
     S, A = len(predicted), len(human)
     kind = np.result_type(predicted, human)
     runs = Runs.of(np.concatenate([predicted.astype(kind, copy=False), human.astype(kind, copy=False)]))
@@ -175,7 +171,5 @@ def _stack(maps: ArrayLike) -> NDArray[np.integer]:
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "iub":
-        raise ValueError(
-            f"label maps must be integers of shape (H, W) or (S, H, W), not {array.dtype} {array.shape}"
-        )
+        raise ValueError(f"label maps must be integers of shape (H, W) or (S, H, W), not {array.dtype} {array.shape}")
     return cast("NDArray[np.integer]", array.astype(np.uint8) if array.dtype.kind == "b" else array)

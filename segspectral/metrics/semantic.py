@@ -141,9 +141,7 @@ class ClusterCounts:
         return ClassCounts(_regroup(self.pixels, classes[: len(self.pixels)]), self.images)
 
 
-def cluster_counts(
-    prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None
-) -> ClusterCounts:
+def cluster_counts(prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None) -> ClusterCounts:
     """Counts of one image.
 
     Parameters
@@ -164,9 +162,7 @@ def cluster_counts(
     """
     clusters, labels = _valid_pixels(prediction, truth, classes, void)
     if int(clusters.min()) < 0 or int(clusters.max()) >= _MOST_CLUSTERS:
-        raise ValueError(
-            f"cluster ids must be 0..{_MOST_CLUSTERS - 1}, found {clusters.min()}..{clusters.max()}"
-        )
+        raise ValueError(f"cluster ids must be 0..{_MOST_CLUSTERS - 1}, found {clusters.min()}..{clusters.max()}")
     return ClusterCounts(_table(clusters, labels, int(clusters.max()) + 1, classes), 1)
 
 
@@ -177,9 +173,7 @@ def image_hungarian(
     return _of_image(prediction, truth, classes, void, lambda pixels: hungarian(pixels, by))
 
 
-def image_majority(
-    prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None
-) -> ClassCounts:
+def image_majority(prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None) -> ClassCounts:
     """P4 of one image: every segment takes its majority class, ties the lower one. Arguments as above."""
     return _of_image(prediction, truth, classes, void, lambda pixels: pixels.argmax(axis=1))
 
@@ -205,9 +199,7 @@ def _agreement(pixels: Counts, by: Agreement) -> NDArray[np.float64]:
     return pixels / np.maximum(union, 1)
 
 
-def _of_image(
-    prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None, name: Any
-) -> ClassCounts:
+def _of_image(prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None, name: Any) -> ClassCounts:
     segments, labels = _valid_pixels(prediction, truth, classes, void)
     ids, values = compact(segments)
     pixels = _table(ids, labels, len(values), classes)

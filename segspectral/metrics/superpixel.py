@@ -43,9 +43,7 @@ class SuperpixelCounts:
     segments: int
 
     def __add__(self, other: SuperpixelCounts) -> SuperpixelCounts:
-        return SuperpixelCounts(
-            **{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__}
-        )
+        return SuperpixelCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
         """``boundary_recall``, ``undersegmentation_error``, ``asa``, ``compactness``, ``segments`` per image.

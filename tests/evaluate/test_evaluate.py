@@ -85,9 +85,7 @@ def sweep(path: Path) -> np.ndarray:
 def test_folder_of_predictions_in_every_format(semantic: Dataset, predictions: Path) -> None:
     results = evaluate(semantic, predictions)
     assert results.data["images"] == 5
-    assert {"protocol", "miou", "miou_present", "pixel_accuracy", "per_class"} <= set(
-        results.data["semantic"]
-    )
+    assert {"protocol", "miou", "miou_present", "pixel_accuracy", "per_class"} <= set(results.data["semantic"])
     valid = np.stack([truth_of(k) for k in range(5)]) != 255
     hits = [((prediction_of(k) + 2) % 3 == truth_of(k)) & (prediction_of(k) < 3) for k in range(5)]
     expected = np.stack(hits)[valid].mean()
@@ -176,9 +174,7 @@ def test_changed_predictions_are_scored_again(semantic: Dataset, predictions: Pa
 
 
 def test_files(semantic: Dataset, predictions: Path, tmp_path: Path) -> None:
-    results = evaluate(
-        semantic, predictions, settings={"<b>": "x & y"}, command="segspectral evaluate <folder>"
-    )
+    results = evaluate(semantic, predictions, settings={"<b>": "x & y"}, command="segspectral evaluate <folder>")
     written = results.write(tmp_path / "out" / "deep")
     assert sorted(written) == ["report.html", "results.json", "scores.csv"]
     data = json.loads(written["results.json"].read_text())
@@ -265,8 +261,6 @@ def test_importing_it_is_light() -> None:
     import subprocess
     import sys
 
-    code = (
-        "import sys, segspectral.evaluate; print(any(m in sys.modules for m in ('torch', 'timm', 'jinja2')))"
-    )
+    code = "import sys, segspectral.evaluate; print(any(m in sys.modules for m in ('torch', 'timm', 'jinja2')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

@@ -95,8 +95,7 @@ def test_empty_maps_match_nothing() -> None:
 def test_thinning_equals_scikit_image() -> None:
     rng = np.random.default_rng(3)
     maps = np.stack(
-        [rng.random((40, 50)) < d for d in (0.2, 0.5, 0.8, 0.95)]
-        + [boundary_map(blobs(s, (40, 50))) for s in range(4)]
+        [rng.random((40, 50)) < d for d in (0.2, 0.5, 0.8, 0.95)] + [boundary_map(blobs(s, (40, 50))) for s in range(4)]
     )
     assert (thin(maps) == np.stack([skimage_thin(m) for m in maps])).all()
 
@@ -164,9 +163,7 @@ def test_collection_follows_the_official_loops() -> None:
         f = 2 * (hits_p / sum_p) * (hits_r / sum_r) / (hits_p / sum_p + hits_r / sum_r)
         k = int(f.argmax())
         images.append(
-            BoundaryCounts(
-                1, hits_r, sum_r, hits_p, sum_p, np.array([hits_r[k], sum_r[k], hits_p[k], sum_p[k]])
-            )
+            BoundaryCounts(1, hits_r, sum_r, hits_p, sum_p, np.array([hits_r[k], sum_r[k], hits_p[k], sum_p[k]]))
         )
     total = images[0] + images[1] + images[2]
     R, P = total.hits_recall / total.sum_recall, total.hits_precision / total.sum_precision

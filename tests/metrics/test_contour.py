@@ -17,9 +17,7 @@ def masks(seed: int, shape: tuple[int, int] = (50, 70)) -> tuple[np.ndarray, np.
     centre = rng.uniform(0.2, 0.8, 2) * shape
     radius = rng.uniform(6, 25)
     truth = np.hypot(rows - centre[0], columns - centre[1]) < radius
-    prediction = np.hypot(rows - centre[0] - rng.normal(0, 2), columns - centre[1]) < radius + rng.normal(
-        0, 2
-    )
+    prediction = np.hypot(rows - centre[0] - rng.normal(0, 2), columns - centre[1]) < radius + rng.normal(0, 2)
     return prediction, truth
 
 
@@ -103,10 +101,7 @@ def test_trimap_counts_a_band_without_void() -> None:
     assert trimap(prediction, truth, width=2) == ShareCount(10, 20)
     truth[0] = 255
     prediction[0] = 77
-    assert (
-        trimap(prediction, truth, width=1, void=255).hits
-        <= trimap(prediction, truth, width=1, void=255).total
-    )
+    assert trimap(prediction, truth, width=1, void=255).hits <= trimap(prediction, truth, width=1, void=255).total
     assert trimap(np.zeros((3, 3), int), np.zeros((3, 3), int), width=2).total == 0
 
 
@@ -115,12 +110,7 @@ def test_perfect_and_hopeless() -> None:
     nothing = np.zeros_like(truth)
     assert davis_f(truth, truth).value == csurka_bf(truth.astype(int), truth.astype(int)).value == 1.0
     assert boundary_iou(truth, truth).value == 1.0
-    assert (
-        davis_f(nothing, truth).value
-        == davis_f(truth, nothing).value
-        == boundary_iou(nothing, truth).value
-        == 0.0
-    )
+    assert davis_f(nothing, truth).value == davis_f(truth, nothing).value == boundary_iou(nothing, truth).value == 0.0
     assert davis_f(nothing, nothing).value == 1.0
 
 

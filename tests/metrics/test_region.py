@@ -15,27 +15,20 @@ from segspectral.metrics.region import covering, rand_index, region_counts, vari
 def maps(seed: int, count: int, shape: tuple[int, int] = (12, 9), labels: int = 4) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, labels, (count, 4, 3))
-    return np.kron(coarse, np.ones((1, 3, 3), int))[:, : shape[0], : shape[1]] + (
-        rng.random((count, *shape)) < 0.1
-    )
+    return np.kron(coarse, np.ones((1, 3, 3), int))[:, : shape[0], : shape[1]] + (rng.random((count, *shape)) < 0.1)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rand_index_equals_counting_every_pair(seed: int) -> None:
     a, b = maps(seed, 2)
-    agree = [
-        (a.flat[i] == a.flat[j]) == (b.flat[i] == b.flat[j])
-        for i, j in itertools.combinations(range(a.size), 2)
-    ]
+    agree = [(a.flat[i] == a.flat[j]) == (b.flat[i] == b.flat[j]) for i, j in itertools.combinations(range(a.size), 2)]
     assert rand_index(contingency(a, b)) == pytest.approx(np.mean(agree), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_vi_equals_scikit_image_in_bits(seed: int) -> None:
     a, b = maps(seed, 2)
-    assert variation_of_information(contingency(a, b)) == pytest.approx(
-        float(np.sum(skimage_vi(a, b))), abs=1e-12
-    )
+    assert variation_of_information(contingency(a, b)) == pytest.approx(float(np.sum(skimage_vi(a, b))), abs=1e-12)
 
 
 def test_covering_equals_loops_over_regions() -> None:

@@ -58,8 +58,7 @@ def test_p1_by_pixels_is_the_best_accuracy() -> None:
     prediction, truth = case(5)
     valid = truth != VOID
     best = max(
-        float((np.array(names)[prediction] == truth)[valid].mean())
-        for names in itertools.permutations(range(C))
+        float((np.array(names)[prediction] == truth)[valid].mean()) for names in itertools.permutations(range(C))
     )
     scores = cluster_counts(prediction, truth, C, void=VOID).hungarian("pixels").scores()
     assert scores["pixel_accuracy"] == pytest.approx(best, abs=1e-12)
@@ -69,13 +68,9 @@ def test_p1_by_pixels_is_the_best_accuracy() -> None:
 def test_p2_and_p4_equal_a_plain_majority(clusters: int) -> None:
     prediction, truth = case(2, clusters)
     valid = truth != VOID
-    names = {
-        k: int(np.bincount(truth[valid & (prediction == k)], minlength=C).argmax()) for k in range(clusters)
-    }
+    names = {k: int(np.bincount(truth[valid & (prediction == k)], minlength=C).argmax()) for k in range(clusters)}
     expected = plain_iou(prediction, truth, names)
-    assert cluster_counts(prediction, truth, C, void=VOID).majority().scores()["per_class"] == pytest.approx(
-        expected
-    )
+    assert cluster_counts(prediction, truth, C, void=VOID).majority().scores()["per_class"] == pytest.approx(expected)
     assert image_majority(prediction, truth, C, void=VOID).scores()["per_class"] == pytest.approx(expected)
 
 
@@ -149,10 +144,7 @@ def test_void_pixels_may_hold_anything() -> None:
     prediction, truth = case(8)
     other = np.where(truth == VOID, 777, prediction)
     for function in (image_hungarian, image_majority):
-        assert (
-            function(prediction, truth, C, void=VOID).scores()
-            == function(other, truth, C, void=VOID).scores()
-        )
+        assert function(prediction, truth, C, void=VOID).scores() == function(other, truth, C, void=VOID).scores()
     first, second = (cluster_counts(p, truth, C, void=VOID).hungarian().scores() for p in (prediction, other))
     assert first == second
 
@@ -229,9 +221,7 @@ def test_equals_scikit_learn() -> None:
     prediction, truth = case(11)
     valid = truth != VOID
     expected = jaccard_score(truth[valid], prediction[valid], labels=range(C), average=None, zero_division=0)
-    assert cluster_counts(prediction, truth, C, void=VOID).direct().scores()["per_class"] == pytest.approx(
-        expected
-    )
+    assert cluster_counts(prediction, truth, C, void=VOID).direct().scores()["per_class"] == pytest.approx(expected)
 
 
 def test_a_cityscapes_image_takes_less_than_a_third_of_a_second() -> None:
