@@ -222,8 +222,8 @@ def _score(
         )
     if labels.shape[1:] != truth.size:
         raise DatasetError(
-            f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth "
-            f"{truth.size[0]} high and {truth.size[1]} wide, predictions are scored at the truth's own resolution"
+            f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth {truth.size[0]} "
+            f"high and {truth.size[1]} wide, predictions are scored at the truth's own resolution"
         )
     if "semantic" in plan.measures and len(labels) > 1:
         raise DatasetError(f"{where}: has {len(labels)} scales but semantic scores need one label map")
