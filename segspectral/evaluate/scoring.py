@@ -371,8 +371,8 @@ def _picture(
             panels.append(np.asarray(image.convert("RGB").resize((width, height))))
     except (OSError, ValueError):
         panels.append(np.full((height, width, 3), 255, np.uint8))
-    shown = (truth.labels[0], labels[len(labels) // 2])
-    panels += [_colours(one[np.ix_(rows, columns)], dataset.void) for one in shown]
+    shown = ((truth.labels[0], dataset.void), (labels[len(labels) // 2], None))
+    panels += [_colours(one[np.ix_(rows, columns)], void) for one, void in shown]
     canvas = io.BytesIO()
     gap = np.full((height, 4, 3), 255, np.uint8)
     strip = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
