@@ -212,8 +212,8 @@ def _score(dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan:
         raise DatasetError(f"{where}: holds {labels.dtype} {prediction.labels.shape}, expected integer label maps")
     if labels.shape[1:] != truth.size:
         raise DatasetError(
-            f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth "
-            f"{truth.size[0]} high and {truth.size[1]} wide, predictions are scored at the truth's own resolution"
+            f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth {truth.size[0]} "
+            f"high and {truth.size[1]} wide, predictions are scored at the truth's own resolution"
         )
     if "semantic" in plan.measures and len(labels) > 1:
         raise DatasetError(f"{where}: has {len(labels)} scales but semantic scores need one label map")
@@ -359,8 +359,8 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
             panels.append(np.asarray(image.convert("RGB").resize((width, height))))
     except (OSError, ValueError):
         panels.append(np.full((height, width, 3), 255, np.uint8))
-    shown = (truth.labels[0], labels[len(labels) // 2])
-    panels += [_colours(one[np.ix_(rows, columns)], dataset.void) for one in shown]
+    shown = ((truth.labels[0], dataset.void), (labels[len(labels) // 2], None))
+    panels += [_colours(one[np.ix_(rows, columns)], void) for one, void in shown]
     canvas = io.BytesIO()
     gap = np.full((height, 4, 3), 255, np.uint8)
     strip = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
