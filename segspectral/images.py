@@ -51,10 +51,13 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
         with warnings.catch_warnings():
-            # Pillow's own limit is lower and only warns; ours below is the one that holds.
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            # Pillow's own limit on pixels is lower and only warns; ours below is the one that holds. What else it
+            # warns of (odd metadata) is either of no matter or ends in an error that says it.
+            warnings.simplefilter("ignore")
             with PIL.Image.open(path) as picture:
                 _check_size(picture.width, picture.height, str(path))
+                if (deep := _sixteen_bit_colour(picture, path)) is not None:
+                    return _from_array(deep, path.name)
                 return _from_pillow(picture, path.name)
     except PIL.UnidentifiedImageError as error:
         if path.suffix.lower() in (".tif", ".tiff"):
@@ -106,7 +109,11 @@ def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | I
     if isinstance(source, np.ndarray):
         return _from_array(source, name)
     if hasattr(source, "getbands"):
-        return _from_pillow(source, Path(getattr(source, "filename", "") or name).name)
+        name = Path(getattr(source, "filename", "") or name).name
+        try:
+            return _from_pillow(source, name)
+        except (OSError, SyntaxError, EOFError) as error:  # an opened file is decoded only now
+            raise ImageError(f"{name}: is damaged or cut off ({error})") from error
     raise ImageError(f"an image is a path, a Pillow image or an array (H, W, 3), not {type(source).__name__}")
 
 
@@ -118,20 +125,25 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     import glob
 
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}  # one file by two spellings is one image
+
+    def add(paths: Iterable[Path]) -> None:
+        for path in paths:
+            found.setdefault(os.path.abspath(path), path)
+
     for given in inputs:
         path = Path(given)
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
             if not inside:
                 raise ImageError(f"{path}: the folder holds no images ({', '.join(EXTENSIONS)})")
-            found.update(dict.fromkeys(inside))
+            add(inside)
         elif not path.exists() and glob.has_magic(str(given)):
             matches = sorted(Path(p) for p in glob.glob(str(given), recursive=True))
-            found.update(dict.fromkeys((p for p in matches if p.is_file()) if matches else [path]))
+            add((p for p in matches if p.is_file()) if matches else [path])
         else:
-            found[path] = None
-    return list(found)
+            add([path])
+    return list(found.values())
 
 
 def _check_size(width: int, height: int, what: str) -> None:
@@ -155,10 +167,36 @@ def _from_pillow(picture: PIL.Image.Image, name: str) -> Image:
     return _from_array(np.asarray(picture.convert("RGB")), name)
 
 
+def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path) -> NDArray[Any] | None:
+    """(H, W, 3 or 4) of a PNG or TIFF with 16 bits per channel in colour, of which Pillow keeps 8; None of others."""
+    if picture.format == "PNG":
+        deep = any(str(tile[3]).endswith(";16B") and picture.mode != "I;16" for tile in getattr(picture, "tile", []))
+    else:
+        deep = picture.format == "TIFF" and picture.mode in ("RGB", "RGBA") and 16 in picture.tag_v2.get(258, ())  # type: ignore[attr-defined]
+    if not deep:
+        return None
+    import cv2
+
+    # OpenCV turns TIFFs upright by itself.
+    orientation = picture.getexif().get(274, 1) if picture.format == "PNG" else 1
+    picture.load()  # Pillow says what is wrong with a damaged file, OpenCV does not
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] not in (3, 4):
+        return None
+    array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    # The tag says on which sides the file's first row and column are seen.
+    return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+
+
 def _read_tiff(path: Path) -> Image:
     """TIFFs that Pillow does not know (16 bits per channel in colour, floats) through tifffile."""
+    import logging
+
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong is told below, in one sentence
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]

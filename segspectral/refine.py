@@ -16,7 +16,7 @@ from segspectral.errors import SettingsError
 from segspectral.settings import Settings
 from segspectral.types import Image, Membership, Superpixels
 
-__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "available_refiner", "crf_installed"]
+__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "crf_installed"]
 
 
 class NoRefinement(Settings):
@@ -79,17 +79,19 @@ class DenseCrf(Settings):
         probabilities = superpixels.spread(membership.probabilities)
         if self.border_blur:
             probabilities = _blurred(probabilities, self.border_blur * np.sqrt(superpixels.area.mean()))
-        # Void pixels have no opinion; they are cut out again below.
+        # Void pixels have no opinion, and the mean colour whatever they held; they are cut out again below.
         total = probabilities.sum(axis=-1, keepdims=True)
         probabilities = np.divide(probabilities, total, out=np.full_like(probabilities, 1 / k), where=total > 1e-6)
         unary = -np.log(np.maximum((1 - self.doubt) * probabilities + self.doubt / k, 1e-6))
+        rgb = image.uint8.copy()  # it insists on a writable array
+        rgb[~superpixels.valid] = rgb[superpixels.valid].mean(axis=0)
         crf = DenseCRF2D(width, height, k)
         crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(-1, k).T, dtype=np.float32))
         crf.addPairwiseGaussian(sxy=self.smooth_sigma, compat=self.smooth_weight)
         crf.addPairwiseBilateral(
             sxy=self.position_sigma,
             srgb=self.colour_sigma,
-            rgbim=np.array(image.uint8, order="C"),  # a copy: it insists on a writable array
+            rgbim=rgb,
             compat=self.colour_weight,
         )
         posterior = np.asarray(crf.inference(self.iterations)).reshape(k, height, width)
@@ -102,11 +104,6 @@ REFINERS = {"crf": DenseCrf, "guided": Guided, "none": NoRefinement}
 def crf_installed() -> bool:
     """Whether pydensecrf can be imported."""
     return find_spec("pydensecrf") is not None
-
-
-def available_refiner() -> DenseCrf | Guided:
-    """The default: the dense CRF, or the guided filter where pydensecrf is not installed."""
-    return DenseCrf() if crf_installed() else Guided()
 
 
 def _blurred(maps: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -30,8 +30,14 @@ class Slic(Settings):
         from skimage.segmentation import slic
 
         height, width = image.shape
-        rgb = image.float32
-        if np.ptp(rgb.reshape(-1, 3), axis=0).max() == 0:
+        rgb, mask = image.float32, None
+        colours = rgb.reshape(-1, 3)
+        if image.mask is not None:
+            # Void pixels take the mean of the valid ones, so that what they held is not blurred into these.
+            mask = image.mask.copy()  # scikit-image insists on a writable one
+            colours = rgb[mask]
+            rgb = np.where(mask[..., None], rgb, colours.mean(axis=0))
+        if np.ptp(colours, axis=0).max() == 0:
             # One colour: SLIC's rescaling divides by zero. Any partition is as good; a grid it is.
             side = max(1, round((height * width / self.count) ** 0.5))
             rows, cols = np.indices(image.shape) // side
@@ -44,9 +50,9 @@ class Slic(Settings):
                 max_num_iter=self.iterations,
                 sigma=self.sigma,
                 start_label=1,
-                mask=image.mask,
+                mask=mask,
                 enforce_connectivity=True,
                 channel_axis=-1,
             )
-        labels = labels + 1 if image.mask is None else np.where(image.mask, labels + 1, 0)
+        labels = labels + 1 if mask is None else np.where(mask, labels + 1, 0)
         return Superpixels(label(labels, connectivity=1, background=0).astype(np.int32) - 1)

@@ -479,7 +479,8 @@ class FeatureExtractor(Protocol):
 class AffinityBuilder(Protocol):
     """Features, Superpixels -> Affinity.
 
-    Laws: what ``Affinity`` asks for; connected; renumbering the superpixels renumbers the graph.
+    Laws: what ``Affinity`` asks for; connected; renumbering the superpixels renumbers the graph, where no two
+    neighbours are equally near; the same input gives the same bytes; the input is not changed.
     """
 
     def __call__(self, features: Features, superpixels: Superpixels) -> Affinity: ...
@@ -489,7 +490,8 @@ class Refiner(Protocol):
     """Image, Superpixels, Membership -> label map (H, W) int32 of clusters 0..K-1, -1 on void pixels.
 
     Laws: void stays void; no label outside 0..K-1; permuting the clusters permutes the labels; a membership that
-    is certain everywhere and follows the image's borders is kept; the input is not changed.
+    is certain everywhere and follows the image's borders is kept; what void pixels hold has no influence; the same
+    input gives the same bytes; the input is not changed.
     """
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]: ...

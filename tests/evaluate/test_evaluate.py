@@ -231,9 +231,7 @@ def test_bad_predictions(semantic: Dataset, predictions: Path) -> None:
         return str(caught.value)
 
     assert "no prediction for i1" in broken("i1.npy", None)
-    assert re.search(
-        r"i1\.npy: is 10 high and 30 wide .* truth 24 high", broken("i1.npy", np.zeros((10, 30), int))
-    )
+    assert re.search(r"i1\.npy: is 10 high and 30 wide .* truth 24 high", broken("i1.npy", np.zeros((10, 30), int)))
     assert "float64" in broken("i1.npy", np.zeros(SHAPE))
     assert "2 scales" in broken("i1.npz", np.zeros((2, *SHAPE), int))
     for name in ("i1.npy", "i1.npz", "i1.png"):
