@@ -16,7 +16,7 @@ from segspectral.errors import SettingsError
 from segspectral.settings import Settings
 from segspectral.types import Image, Membership, Superpixels
 
-__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "available_refiner", "crf_installed"]
+__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "crf_installed"]
 
 
 class NoRefinement(Settings):
@@ -35,7 +35,7 @@ class Guided(Settings):
     """
 
     name: Literal["guided"] = "guided"
-    radius: int = Field(4, ge=1, le=200, description="of the window, in pixels")
+    radius: int = Field(8, ge=1, le=200, description="of the window, in pixels")
     epsilon: float = Field(1e-3, gt=0, description="variances of colour (in [0, 1]) below this are smoothed away")
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
@@ -48,15 +48,21 @@ class DenseCrf(Settings):
     """Fully connected CRF by mean field (Kraehenbuehl and Koltun 2011, eq. 3), through pydensecrf.
 
     The unary is -log of the membership; the pairwise terms are Potts, one on position and one on position and colour.
+
+    Superpixels are sure of their inside, not of where exactly they end. So the memberships are blurred by a fraction
+    of a superpixel's width and mixed with the uniform distribution first: without that they are nearly one-hot, and
+    the CRF changes nothing.
     """
 
     name: Literal["crf"] = "crf"
     iterations: int = Field(5, ge=1, le=100, description="of mean field")
-    smooth_weight: float = Field(3.0, ge=0, description="of the kernel on position alone")
-    smooth_sigma: float = Field(1.0, gt=0, description="its width in pixels")
-    colour_weight: float = Field(4.0, ge=0, description="of the kernel on position and colour")
-    colour_sigma: float = Field(5.0, gt=0, description="its width in colour, in units of 0..255")
-    position_sigma: float = Field(30.0, gt=0, description="its width in position, in pixels")
+    border_blur: float = Field(0.25, ge=0, description="doubt about borders, in widths of a superpixel")
+    doubt: float = Field(0.1, ge=0, lt=1, description="share of the uniform distribution in each membership")
+    smooth_weight: float = Field(6.0, ge=0, description="of the kernel on position alone")
+    smooth_sigma: float = Field(2.0, gt=0, description="its width in pixels")
+    colour_weight: float = Field(15.0, ge=0, description="of the kernel on position and colour")
+    colour_sigma: float = Field(8.0, gt=0, description="its width in colour, in units of 0..255")
+    position_sigma: float = Field(40.0, gt=0, description="its width in position, in pixels")
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         try:
@@ -70,13 +76,17 @@ class DenseCrf(Settings):
         k = membership.probabilities.shape[1]
         if k == 1:
             return np.where(superpixels.valid, 0, -1).astype(np.int32)
-        unary = -np.log(np.maximum(membership.probabilities, 1e-6))
-        crf = DenseCRF2D(width, height, k)
+        probabilities = superpixels.spread(membership.probabilities)
+        if self.border_blur:
+            probabilities = _blurred(probabilities, self.border_blur * np.sqrt(superpixels.area.mean()))
         # Void pixels have no opinion, and the mean colour whatever they held; they are cut out again below.
+        total = probabilities.sum(axis=-1, keepdims=True)
+        probabilities = np.divide(probabilities, total, out=np.full_like(probabilities, 1 / k), where=total > 1e-6)
+        unary = -np.log(np.maximum((1 - self.doubt) * probabilities + self.doubt / k, 1e-6))
         rgb = image.uint8.copy()  # it insists on a writable array
         rgb[~superpixels.valid] = rgb[superpixels.valid].mean(axis=0)
-        energies = superpixels.spread(unary, void=np.log(k)).reshape(-1, k)
-        crf.setUnaryEnergy(np.ascontiguousarray(energies.T, dtype=np.float32))
+        crf = DenseCRF2D(width, height, k)
+        crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(-1, k).T, dtype=np.float32))
         crf.addPairwiseGaussian(sxy=self.smooth_sigma, compat=self.smooth_weight)
         crf.addPairwiseBilateral(
             sxy=self.position_sigma,
@@ -96,9 +106,11 @@ def crf_installed() -> bool:
     return find_spec("pydensecrf") is not None
 
 
-def available_refiner() -> DenseCrf | Guided:
-    """The default: the dense CRF, or the guided filter where pydensecrf is not installed."""
-    return DenseCrf() if crf_installed() else Guided()
+def _blurred(maps: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Gaussian blur of (H, W, K) along rows and columns."""
+    import cv2
+
+    return np.stack([cv2.GaussianBlur(np.ascontiguousarray(m), (0, 0), sigma) for m in np.moveaxis(maps, -1, 0)], -1)
 
 
 def guided_filter(

@@ -107,13 +107,28 @@ def _smallest(normalized: sp.csr_array, k: int, seed: int) -> tuple[NDArray[np.f
     if n == 1:
         return np.zeros(1), np.ones((1, 1))
     if n <= DENSE_BELOW or k >= n // 2:
-        value, vector = scipy.linalg.eigh(normalized.toarray(), subset_by_index=[n - k, n - 1])
+        value, vector = _dense(normalized, k)
     else:
         start = np.random.default_rng(seed).uniform(0.5, 1.5, n)
-        # The largest of M are the smallest of I - M, and Lanczos finds that end fast; tol=0 is machine precision.
-        value, vector = sp.linalg.eigsh(normalized, k, which="LA", tol=0, v0=start, ncv=min(n - 1, max(2 * k + 1, 32)))
+        ncv = min(n - 1, max(2 * k + 1, 32))
+        try:
+            # The largest of M are the smallest of I - M, and Lanczos finds that end fast; tol=0 is machine precision.
+            value, vector = sp.linalg.eigsh(normalized, k, which="LA", tol=0, v0=start, ncv=ncv, maxiter=500)
+        except sp.linalg.ArpackNoConvergence:
+            # Parts that hardly hold together: the wanted eigenvalues are all but equal.
+            if n <= 3000:
+                value, vector = _dense(normalized, k)
+            else:
+                shifted = sp.csc_array((1 + 1e-3) * sp.eye_array(n) - normalized)
+                value, vector = sp.linalg.eigsh(shifted, k, sigma=0, which="LM", tol=0, v0=start, ncv=ncv)
+                value = 1 + 1e-3 - value
     order = np.argsort(-value)
     return 1 - value[order], vector[:, order]
+
+
+def _dense(normalized: sp.csr_array, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    n = normalized.shape[0]
+    return scipy.linalg.eigh(normalized.toarray(), subset_by_index=[n - k, n - 1])
 
 
 def partition(

@@ -1,0 +1,28 @@
+# make demo   sets up .venv, segments sample_images/, prints where the pictures are
+# make test   sets up .venv, runs every check that CI runs
+# Needs python3 >= 3.11 with venv, and about 8 GB of disk; gcc and Python.h for the CRF, which is left out without them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	$(BIN)/segspectral demo --output out/demo
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt tools/install.sh
+	sh tools/install.sh "$(PYTHON)" "$(VENV)"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) out

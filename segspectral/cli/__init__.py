@@ -1,0 +1,46 @@
+"""The command line.
+
+Exit codes: 0 all well, 1 some images failed, 2 usage or settings, 3 all images failed, 130 interrupted. To add a
+command: a function in a module here, and a line below.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from segspectral.cli.common import INTERRUPTED
+from segspectral.cli.info import checks, config_app
+from segspectral.cli.segment import demo, segment
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="segspectral",
+    help="Segment images without labels: superpixels, a pretrained CNN, a neural spectral head, a dense CRF.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (segment, demo, checks):
+    app.command()(command)
+app.add_typer(config_app, name="config")
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from segspectral import __version__
+
+        print(f"segspectral {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,110 @@
+"""What the commands share: options, exit codes, errors as sentences, the pipeline of a command line, progress.
+
+Nothing heavy is imported before a command needs it: ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from segspectral.errors import SegspectralError
+from segspectral.heads import HEADS
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+
+OK, SOME_FAILED, USAGE, ALL_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file with settings.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
+]
+SegmentsOption = Annotated[
+    str | None, typer.Option("--segments", "-k", metavar="K|auto", help="How many segments; auto chooses per image.")
+]
+HeadOption = Annotated[str | None, typer.Option("--head", help=f"{', '.join(HEADS)}.")]
+BackboneOption = Annotated[str | None, typer.Option("--backbone", help="A timm model, such as tf_efficientnet_lite0.")]
+RefineOption = Annotated[str | None, typer.Option("--refine", help="crf, guided or none.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@contextmanager
+def sentences(debug: bool) -> Iterator[None]:
+    """Errors for the user end the command with one sentence and exit code 2; other errors say how to report them."""
+    try:
+        yield
+    except (typer.Exit, KeyboardInterrupt):
+        raise
+    except SegspectralError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(USAGE) from error
+
+
+def make_pipeline(config: Path | None, assignments: list[str] | None, **options: Any) -> Pipeline:
+    """The defaults, then --config, then --set, then the named options."""
+    from segspectral.config import load, merge_assignments, with_settings
+    from segspectral.pipeline import Pipeline
+
+    pipeline = Pipeline() if config is None else load(config)
+    if assignments:
+        pipeline = with_settings(pipeline, merge_assignments(assignments), "--set")
+    if (segments := options.get("segments")) is not None:
+        options["segments"] = int(segments) if segments.isdigit() else segments
+    backbone = options.pop("backbone", None)
+    for name, value in options.items():
+        if value is not None:
+            pipeline = with_settings(pipeline, {name: value}, f"--{name}")
+    if backbone is not None:
+        pipeline = with_settings(pipeline, {"features": {"cnn": {"backbone": backbone}}}, "--backbone")
+    return pipeline
+
+
+def sample_images() -> Path:
+    """The folder of the sample images: in the installed package, or in the source tree."""
+    package = Path(__file__).parents[1]
+    return next(p for p in (package / "sample_images", package.parent / "sample_images") if p.is_dir())
+
+
+class Report:
+    """Lines about images; on a terminal with a progress bar below them."""
+
+    def __init__(self, console: Console, bar: Any, task: Any) -> None:
+        self.console, self.bar, self.task, self.path = console, bar, task, Path()
+
+    def begin(self, path: Path) -> None:
+        self.path = path
+        self.stage("read", 0.0)
+
+    def stage(self, done: str, seconds: float) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, description=f"{self.path.name}: {done}")
+
+    def line(self, text: str) -> None:
+        if self.bar is None:
+            print(text, file=sys.stderr if text.startswith("error") else sys.stdout, flush=True)
+        else:
+            self.bar.console.print(text, highlight=False, markup=False)
+            self.bar.advance(self.task)
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Report]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Report(console, None, None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Report(console, bar, bar.add_task("", total=total))

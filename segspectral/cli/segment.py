@@ -1,0 +1,115 @@
+"""``segspectral segment`` and ``segspectral demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segspectral.cli.common import (
+    ALL_FAILED,
+    OK,
+    SOME_FAILED,
+    BackboneOption,
+    ConfigOption,
+    DebugOption,
+    HeadOption,
+    RefineOption,
+    SeedOption,
+    SegmentsOption,
+    SetOption,
+    make_pipeline,
+    progress,
+    sample_images,
+    sentences,
+)
+from segspectral.errors import SegspectralError
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+
+
+def segment(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    segments: SegmentsOption = None,
+    head: HeadOption = None,
+    backbone: BackboneOption = None,
+    refine: RefineOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json."""
+    with sentences(debug):
+        pipeline = make_pipeline(
+            config, set_, segments=segments, head=head, backbone=backbone, refine=refine, seed=seed
+        )
+        raise typer.Exit(_segment_all(images, output, pipeline, debug))
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT")] = Path("segspectral-demo"),
+    debug: DebugOption = False,
+) -> None:
+    """Segment the sample images, offline, in under a minute."""
+    with sentences(debug):
+        samples = sample_images()
+        code = _segment_all([str(samples)], output, make_pipeline(None, None), debug)
+        print(
+            f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
+            f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
+            f"  segspectral segment YOUR_FOLDER -o out --refine guided       # a folder of yours\n"
+            f"  segspectral config show > my.yaml                            # all settings, for --config my.yaml"
+        )
+        raise typer.Exit(code)
+
+
+def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: bool) -> int:
+    """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
+    from segspectral.export import save, write_bytes
+    from segspectral.images import find_images, read_image
+
+    paths = find_images(inputs)
+    # Before minutes of work: can it be done, and can it be kept?
+    probe = write_bytes(output / ".segspectral", b"")
+    probe.unlink()
+    pipeline, notes = pipeline.usable()
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    pipeline.prepare()
+    stems = _stems(paths)
+    failed = 0
+    with progress(len(paths)) as report:
+        for path, stem in zip(paths, stems, strict=True):
+            try:
+                report.begin(path)
+                result = pipeline(read_image(path), report.stage)
+                files = save(result, output, stem)
+            except SegspectralError as error:
+                if debug:
+                    raise
+                failed += 1
+                message = str(error)
+                report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
+            else:
+                seconds = sum(result.seconds.values())
+                report.line(f"{path}: {result.segments} segments, {seconds:.2f} s -> {files['overlay']}")
+    if failed:
+        print(f"{failed} of {len(paths)} images failed", file=sys.stderr)
+    return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
+
+
+def _stems(paths: list[Path]) -> list[str]:
+    """Names for the results: the file's stem, with its suffix and folder as far as needed to keep them apart."""
+    stems = [path.stem for path in paths]
+    for longer in (lambda p: p.name.replace(".", "_"), lambda p: "_".join(p.with_suffix("").parts[-2:]), _whole_path):
+        stems = [longer(p) if stems.count(stem) > 1 else stem for p, stem in zip(paths, stems, strict=True)]
+    return stems
+
+
+def _whole_path(path: Path) -> str:
+    return "_".join(part for part in path.parts if part not in ("/", "..")).replace(".", "_")

@@ -1,0 +1,17 @@
+"""Evaluation of predictions on a data set: counts per image, results, files and a report.
+
+>>> from segspectral.datasets import open_dataset
+>>> from segspectral.evaluate import evaluate
+>>> results = evaluate(open_dataset("bsds", root), "predictions")  # doctest: +SKIP
+>>> results.write("out")  # doctest: +SKIP
+
+The predictor is a folder of label maps or a function from an image's path to its label map. Every image gives
+counts that add up; results are computed from the list of counts alone, in the data set's order, so a run that
+was stopped and resumed, or split over machines and put together with ``Results.of``, gives equal results to
+the last digit.
+"""
+
+from segspectral.evaluate.results import Results, seed_spread
+from segspectral.evaluate.scoring import MEASURES, PROTOCOLS, ImageScore, Plan, Prediction, evaluate
+
+__all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Prediction", "Results", "evaluate", "seed_spread"]

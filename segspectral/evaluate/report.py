@@ -1,0 +1,83 @@
+"""``report.html``: one file that opens offline, no script and nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from segspectral.evaluate.results import Results
+
+__all__ = ["render"]
+
+BINS = 20
+SHOWN = 10
+
+
+def render(results: Results) -> str:
+    """The report as HTML: scores, histogram, confusion, precision and recall, worst and best images."""
+    from jinja2 import Environment, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.from_string((Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8"))
+    column, _ = results.ranking()
+    ranked = sorted(results.rows, key=lambda row: (row[column], row["id"]))
+    return template.render(
+        data=results.data,
+        table=results.table(),
+        column=column,
+        bars=_histogram([row[column] for row in ranked]),
+        confusion=_confusion(results),
+        curve=_polyline(results),
+        worst=[_card(results, row, column) for row in ranked[:SHOWN]],
+        best=[_card(results, row, column) for row in ranked[::-1][:SHOWN]],
+    )
+
+
+def _histogram(values: list[float]) -> list[dict[str, Any]]:
+    counts, edges = np.histogram(np.clip(values, 0, 1), bins=BINS, range=(0, 1))
+    top = max(int(counts.max()), 1)
+    return [
+        {"x": 40 + 24 * k, "height": 160 * c / top, "count": int(c), "low": edges[k], "high": edges[k + 1]}
+        for k, c in enumerate(counts)
+    ]
+
+
+def _confusion(results: Results) -> list[dict[str, Any]]:
+    """A line per true class that occurs: how its pixels were named, in per cent."""
+    if results.confusion is None:
+        return []
+    names = [*results.data["dataset"]["classes"], "(no class)"]
+    pixels = results.confusion
+    iou = results.data["semantic"]["per_class"]
+    lines = []
+    for c in np.flatnonzero(pixels.sum(axis=0)):
+        share = pixels[:, c] / pixels[:, c].sum()
+        cells = [{"name": names[k], "share": float(s), "own": k == c} for k, s in enumerate(share)]
+        lines.append({"name": names[c], "iou": iou[c], "pixels": int(pixels[:, c].sum()), "cells": cells})
+    return lines
+
+
+def _polyline(results: Results) -> dict[str, Any] | None:
+    if results.curve is None:
+        return None
+    precision, recall = results.curve
+    points = [(40 + 360 * r, 380 - 360 * p) for p, r in zip(precision, recall, strict=True)]
+    return {"points": points, "line": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)}
+
+
+def _card(results: Results, row: dict[str, Any], column: str) -> dict[str, Any]:
+    picture = results.pictures.get(row["id"], b"")
+    return {
+        "id": row["id"],
+        "score": row[column],
+        "uri": base64.b64encode(picture).decode() if picture else "",
+    }

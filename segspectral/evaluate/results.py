@@ -1,0 +1,323 @@
+"""From counts per image to results: totals, intervals, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from segspectral.datasets import Dataset
+from segspectral.errors import DatasetError, OutputError
+
+if TYPE_CHECKING:
+    from segspectral.evaluate.scoring import ImageScore, Plan
+
+__all__ = ["Results", "seed_spread"]
+
+HEADLINES = {
+    "semantic": ("miou", "miou_present", "pixel_accuracy"),
+    "region": (
+        "covering_ods",
+        "covering_ois",
+        "covering_best",
+        "pri_ods",
+        "pri_ois",
+        "vi_ods",
+        "vi_ois",
+    ),
+    "boundary": ("f_ods", "f_ois", "ap"),
+}
+"""The scores that get an interval and a line in the table, by group."""
+
+Counts = TypeVar("Counts")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The scores of a data set: ``data`` is what ``results.json`` holds, ``rows`` what ``scores.csv`` holds.
+
+    ``pictures`` are small JPEGs by image id; ``curve`` is (precision, recall) per scale; ``confusion`` (C +
+    1, C).
+    """
+
+    data: dict[str, Any]
+    rows: list[dict[str, Any]]
+    pictures: dict[str, bytes]
+    curve: tuple[list[float], list[float]] | None = None
+    confusion: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        plan: Plan,
+        scores: Sequence[ImageScore],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        command: str = "",
+        seed: int = 0,
+        bootstrap: int = 1000,
+    ) -> Results:
+        """Results of scored images, in whatever parts and order they were scored.
+
+        Raises
+        ------
+        DatasetError
+            If an image of the data set was not scored, was scored twice, or does not belong to it.
+        """
+        wanted = [s.id for s in dataset.samples]
+        by_id = {s.id: s for s in scores}
+        if len(by_id) != len(scores) or set(by_id) != set(wanted):
+            wrong = sorted(set(by_id) ^ set(wanted)) or ["an image scored twice"]
+            raise DatasetError(f"scores and data set {dataset.name} are not of the same images: {', '.join(wrong[:5])}")
+        ordered = [by_id[i] for i in wanted]
+        groups = _groups(plan, ordered)
+        data: dict[str, Any] = {
+            "dataset": {
+                "name": dataset.name,
+                "split": dataset.split,
+                "fingerprint": dataset.fingerprint(),
+                "classes": list(dataset.classes),
+            },
+            "images": len(ordered),
+            "protocol": _protocol(plan, dataset),
+            "settings": dict(settings or {}),
+            "command": command,
+            "seed": seed,
+            "versions": _versions(),
+            "seconds": sum(s.seconds for s in ordered),
+        }
+        for name, counts in groups.items():
+            data[name] = total(counts).scores()
+        if "semantic" in data:
+            data["semantic"] = {"protocol": plan.protocol, **data["semantic"]}
+            data["semantic_protocols"] = {
+                p: total(c).scores() for p, c in _every_protocol(plan, ordered).items() if p != plan.protocol
+            }
+        if bootstrap > 0 and len(ordered) > 1:
+            data["interval_95"] = {
+                name: intervals(groups[name], HEADLINES[name], seed, bootstrap) for name in HEADLINES if name in groups
+            }
+            data["bootstrap"] = bootstrap
+        curve = None
+        if "boundary" in groups:
+            precision, recall = total(groups["boundary"]).curve()
+            curve = (precision.tolist(), recall.tolist())
+        confusion = total(groups["semantic"]).pixels if "semantic" in groups else None
+        rows = [_row(s, {name: counts[k] for name, counts in groups.items()}) for k, s in enumerate(ordered)]
+        return cls(_json(data), rows, {s.id: s.picture for s in ordered}, curve, confusion)
+
+    def write(self, out_dir: str | Path) -> dict[str, Path]:
+        """Write ``results.json``, ``scores.csv`` and ``report.html`` into a folder; the paths by these names.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written to.
+        """
+        from segspectral.evaluate.report import render
+
+        out = Path(out_dir)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, fieldnames=list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        contents = {
+            "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            "scores.csv": table.getvalue(),
+            "report.html": render(self),
+        }
+        written = {}
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for name, text in contents.items():
+                part = out / f".{name}.part"
+                part.write_text(text, encoding="utf-8")
+                written[name] = part.replace(out / name)
+        except OSError as error:
+            raise OutputError(f"{out}: results cannot be written there ({error.strerror})") from error
+        return written
+
+    def table(self) -> list[tuple[str, str, float, tuple[float, float] | None]]:
+        """Lines (group, score, value, 95 % interval or None) for the terminal and the report."""
+        lines = []
+        for group, names in HEADLINES.items():
+            for name in names:
+                value = self.data.get(group, {}).get(name)
+                if value is not None:
+                    interval = self.data.get("interval_95", {}).get(group, {}).get(name)
+                    lines.append((group, name, value, tuple(interval) if interval else None))
+        for group in ("superpixel", "ceiling"):
+            scores = self.data.get(group, {})
+            lines += [(group, name, value, None) for name, value in scores.items() if isinstance(value, float)]
+        for name in ("csurka_bf", "trimap"):
+            if name in self.data:
+                lines.append(("contour", name, self.data[name]["value"], None))
+        return lines
+
+    def ranking(self) -> tuple[str, bool]:
+        """The column of ``rows`` that orders images, and whether more is better."""
+        for name in ("miou_present", "covering", "f"):
+            if self.rows and name in self.rows[0]:
+                return name, True
+        raise ValueError("no score per image to rank by")
+
+
+def total(counts: Sequence[Any]) -> Any:
+    """Sum of counts in order."""
+    result = counts[0]
+    for one in counts[1:]:
+        result = result + one
+    return result
+
+
+def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples: int) -> dict[str, list[float]]:
+    """95 % percentile intervals of scores under resampling of the images with replacement (Efron 1979).
+
+    A naming of clusters that was made for the data set (P1, P2) is kept as it is.
+    """
+    n = len(counts)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    kind = type(counts[0])
+    parts = {}
+    for f in fields(kind):
+        stacked = np.array([getattr(c, f.name) for c in counts])
+        parts[f.name] = np.tensordot(weights, stacked, axes=1)
+    draws: dict[str, list[float]] = {name: [] for name in names}
+    for b in range(resamples):
+        scores = kind(**{name: values[b] for name, values in parts.items()}).scores()
+        for name in names:
+            draws[name].append(scores[name])
+    return {name: [float(v) for v in np.percentile(values, (2.5, 97.5))] for name, values in draws.items()}
+
+
+def seed_spread(results: Sequence[Results]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Mean, standard deviation (n - 1) and values of every headline score over runs with different seeds.
+
+    Raises
+    ------
+    ValueError
+        If there is no run, or the runs are of different data.
+    """
+    if not results or len({r.data["dataset"]["fingerprint"] for r in results}) != 1:
+        raise ValueError("a spread over seeds needs runs on the same data")
+    spread: dict[str, dict[str, dict[str, Any]]] = {}
+    for group, names in HEADLINES.items():
+        for name in names:
+            values = [r.data[group][name] for r in results if r.data.get(group, {}).get(name) is not None]
+            if len(values) == len(results):
+                deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+                spread.setdefault(group, {})[name] = {
+                    "mean": statistics.fmean(values),
+                    "sd": deviation,
+                    "values": values,
+                }
+    return spread
+
+
+def _groups(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
+    """Counts per image, by the group of results.json they belong to."""
+    groups: dict[str, list[Any]] = {}
+    if "semantic" in plan.measures:
+        groups["semantic"] = _every_protocol(plan, scores)[plan.protocol]
+    for name in ("region", "boundary", "superpixel", "ceiling", "csurka_bf", "trimap"):
+        found = [s.counts[name] for s in scores if name in s.counts]
+        if found and len(found) != len(scores):
+            raise DatasetError(f"only {len(found)} of {len(scores)} images have counts of {name}")
+        if found:
+            groups[name] = found
+    return groups
+
+
+def _every_protocol(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
+    protocols = {p: [s.counts[p] for s in scores] for p in ("P3", "P4")}
+    if all("clusters" in s.counts for s in scores):
+        clusters = [s.counts["clusters"] for s in scores]
+        whole = total(clusters)
+        for p in ("direct", "P1", "P2"):
+            if p != "direct" or plan.protocol == "direct":
+                naming = whole.naming(p, plan.agreement)
+                protocols[p] = [c.named(naming) for c in clusters]
+    return protocols
+
+
+_PROTOCOLS = {
+    "direct": "ids are class ids",
+    "P1": "one Hungarian matching for the data set",
+    "P2": "majority class per cluster over the data set, looked up in the labels that are scored",
+    "P3": "one Hungarian matching per image, looked up in the labels that are scored",
+    "P4": "majority class per segment of an image: an upper bound by the labels that are scored",
+}
+
+
+def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "measures": list(plan.measures),
+        "resolution": "the truth's own",
+        "void": dataset.void,
+    }
+    if "semantic" in plan.measures:
+        by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
+        said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"
+    if "region" in plan.measures:
+        said["region"] = "BSDS: covering, PRI, VI in bits against every human map; ODS chosen per measure"
+    if "boundary" in plan.measures:
+        said["boundary"] = "BSDS: one-to-one matching within 0.0075 of the diagonal, exact maximum, thinned"
+    return said
+
+
+def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of scores.csv."""
+    row: dict[str, Any] = {
+        "id": score.id,
+        "height": score.size[0],
+        "width": score.size[1],
+        "scales": len(score.segments),
+        "segments": " ".join(str(n) for n in score.segments),
+    }
+    if "semantic" in counts:
+        scores = counts["semantic"].scores()
+        row |= {k: scores[k] for k in ("miou_present", "classes_present", "pixel_accuracy")}
+        row["majority_accuracy"] = score.counts["P4"].scores()["pixel_accuracy"]
+    if "region" in counts:
+        scores = counts["region"].scores()
+        row |= {"covering": scores["covering_ois"], "pri": scores["pri_ois"], "vi": scores["vi_ois"]}
+    if "boundary" in counts:
+        row["f"] = counts["boundary"].scores()["f_ois"]
+    if "superpixel" in counts:
+        scores = counts["superpixel"].scores()
+        row |= {"superpixels": scores.pop("segments")} | scores
+    row["seconds"] = round(score.seconds, 4)
+    return row
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in ("segspectral", "numpy", "scipy", "scikit-learn", "torch", "timm"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _json(value: Any) -> Any:
+    """JSON's own types, NaN as null."""
+    if isinstance(value, Mapping):
+        return {str(k): _json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(v) for v in value]
+    if isinstance(value, np.generic):
+        return _json(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,169 @@
+"""Boundary quality of masks and class maps, four measures that are often confused; each keeps its own name.
+
+All of them call a boundary pixel right when the other boundary passes within a tolerance, without the
+one-to-one rule of BSDS (``segspectral.metrics.boundary``): they are optimistic beside it and must not be put
+in one column with it.
+
+==================  ========================================================================================
+``csurka_bf``       Csurka, Larlus and Perronnin, BMVC 2013: per class and image, F of boundary pixels within
+                    0.75 % of the diagonal; averaged over the classes of the image's truth, then over images
+``davis_f``         Perazzi et al., CVPR 2016, as the DAVIS 2017 code: dilation by a disk of
+                    ceil(0.008 x diagonal) pixels
+``boundary_iou``    Cheng et al., CVPR 2021: IoU of the two inner bands of 2 % of the diagonal
+``trimap``          Kohli, Ladicky and Torr, IJCV 2009: pixel accuracy in a band around the truth's boundaries
+==================  ========================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from segspectral.metrics.superpixel import thick_boundary
+
+__all__ = ["MeanCount", "ShareCount", "boundary_iou", "csurka_bf", "davis_f", "trimap"]
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MeanCount:
+    """A sum of ``total`` over ``images``; adds up with ``+``."""
+
+    images: int
+    total: float
+
+    def __add__(self, other: MeanCount) -> MeanCount:
+        return MeanCount(self.images + other.images, self.total + other.total)
+
+    @property
+    def value(self) -> float:
+        return self.total / self.images if self.images else math.nan
+
+    def scores(self) -> dict[str, float]:
+        return {"value": self.value}
+
+
+@dataclass(frozen=True)
+class ShareCount:
+    """``hits`` of ``total`` pixels; adds up with ``+``."""
+
+    hits: int
+    total: int
+
+    def __add__(self, other: ShareCount) -> ShareCount:
+        return ShareCount(self.hits + other.hits, self.total + other.total)
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.total if self.total else math.nan
+
+    def scores(self) -> dict[str, float]:
+        return {"value": self.value}
+
+
+def csurka_bf(
+    prediction: ArrayLike, truth: ArrayLike, *, void: int | None = None, tolerance: float = 0.0075
+) -> MeanCount:
+    """BF of one image of class maps (H, W): mean F over the classes in its truth.
+
+    The boundary of a class is the pixels of the class with a 4-neighbour outside it; the image's border is
+    none. Void pixels belong to no class on either side. A class without a boundary in truth and prediction
+    scores 1, without one in either 0. An image whose truth has no class counts zero images.
+    """
+    predicted, labels = np.asarray(prediction), np.asarray(truth)
+    _same_shape(predicted, labels)
+    valid = np.ones(labels.shape, dtype=bool) if void is None else labels != void
+    radius = tolerance * math.hypot(*labels.shape)
+    scores = []
+    for c in np.unique(labels[valid]):
+        a, b = _inner_boundary((predicted == c) & valid), _inner_boundary((labels == c) & valid)
+        scores.append(_f(_share_within(a, b, radius), _share_within(b, a, radius)))
+    return MeanCount(1, float(np.mean(scores))) if scores else MeanCount(0, 0.0)
+
+
+def davis_f(prediction: ArrayLike, truth: ArrayLike, *, bound: float = 0.008) -> MeanCount:
+    """DAVIS's F of two binary masks (H, W) of one object, as ``db_eval_boundary``.
+
+    Without a boundary on either side 1, without one on one side 0. ``bound`` is a share of the diagonal,
+    rounded up to pixels, or pixels when at least 1.
+    """
+    predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
+    _same_shape(predicted, actual)
+    pixels = bound if bound >= 1 else math.ceil(bound * math.hypot(*actual.shape))
+    a, b = _davis_boundary(predicted), _davis_boundary(actual)
+    return MeanCount(1, _f(_share_within(a, b, pixels), _share_within(b, a, pixels)))
+
+
+def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02) -> ShareCount:
+    """Boundary IoU of two binary masks (H, W), as pixel counts: ``hits`` in both bands, ``total`` in either.
+
+    The band is what round(``ratio`` x diagonal) erosions by 3 x 3 take away, at least one; beyond the image
+    is background, so the image's border is boundary. The paper reports the smaller of this and mask IoU.
+    """
+    predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
+    _same_shape(predicted, actual)
+    width = max(1, round(ratio * math.hypot(*actual.shape)))
+
+    def band(mask: Mask) -> Mask:
+        # d erosions by 3 x 3 are one erosion by a square of 2 d + 1
+        inner = ndimage.minimum_filter(mask.astype(np.uint8), size=2 * width + 1, mode="constant", cval=0)
+        return mask & (inner == 0)
+
+    a, b = band(predicted), band(actual)
+    return ShareCount(int((a & b).sum()), int((a | b).sum()))
+
+
+def trimap(prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None) -> ShareCount:
+    """Pixel accuracy of class maps (H, W) in a band along the truth's boundaries, void left out.
+
+    The band is the ``width`` pixels on each side of every boundary; borders with void count as boundaries: in
+    VOC, void is where the objects' boundaries are.
+    """
+    predicted, labels = np.asarray(prediction), np.asarray(truth)
+    _same_shape(predicted, labels)
+    edge = thick_boundary(labels)
+    if not edge.any():
+        return ShareCount(0, 0)
+    band = ndimage.distance_transform_edt(~edge) < width
+    if void is not None:
+        band &= labels != void
+    return ShareCount(int((predicted == labels)[band].sum()), int(band.sum()))
+
+
+def _share_within(boundary: Mask, other: Mask, radius: float) -> float | None:
+    """Share of ``boundary`` within ``radius`` of ``other``; None where there is no boundary to ask about."""
+    if not boundary.any():
+        return None
+    if not other.any():
+        return 0.0
+    return float((ndimage.distance_transform_edt(~other)[boundary] <= radius).mean())
+
+
+def _f(precision: float | None, recall: float | None) -> float:
+    if precision is None and recall is None:
+        return 1.0
+    p, r = precision or 0.0, recall or 0.0
+    return 2 * p * r / (p + r) if p + r else 0.0
+
+
+def _inner_boundary(mask: Mask) -> Mask:
+    return mask & ~ndimage.binary_erosion(mask, border_value=1)
+
+
+def _davis_boundary(mask: Mask) -> Mask:
+    """Pixels that differ from a neighbour to the east, south or south-east, as DAVIS's ``seg2bmap``."""
+    edge = np.zeros(mask.shape, dtype=bool)
+    edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
+    edge[:-1] |= mask[:-1] ^ mask[1:]
+    edge[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return edge
+
+
+def _same_shape(a: NDArray, b: NDArray) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"maps of shapes {a.shape} and {b.shape} cannot be compared")

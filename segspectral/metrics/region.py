@@ -1,0 +1,175 @@
+"""Region scores of BSDS500: segmentation covering, Probabilistic Rand index, Variation of Information.
+
+Arbelaez, Maire, Fowlkes and Malik, "Contour detection and hierarchical image segmentation", PAMI 2011,
+section 2.3. One segmentation is compared with every human map of its image; a stack of segmentations (a sweep
+over the number of segments, or over the thresholds of a hierarchy) gives, as in the official
+``collect_eval_reg.m``:
+
+- ODS, optimal data-set scale: one scale for all images, the best for the total. Chosen per measure.
+- OIS, optimal image scale: the best scale of every image, an oracle.
+- best (covering only): the best segment over all scales for every human region, an oracle.
+
+Covering is weighted by area over all human maps of all images, so an image with more maps counts more; the
+Rand index and VI are means over the maps of an image, then over images. All as the official code has it.
+
+>>> import numpy as np
+>>> truth = np.array([[1, 1, 2, 2]])
+>>> region_counts(np.array([[3, 3, 9, 9]]), truth).scores()["covering_ods"]
+1.0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from segspectral.metrics.contingency import Contingency, Runs
+
+__all__ = ["RegionCounts", "covering", "rand_index", "region_counts", "variation_of_information"]
+
+Floats = NDArray[np.float64]
+
+
+def rand_index(table: Contingency) -> float:
+    """Rand index: the share of pixel pairs on which two maps agree, together or apart (Rand 1971).
+
+    The mean over the human maps of an image is the Probabilistic Rand index (Unnikrishnan et al. 2007).
+    """
+    n = table.total
+    pairs = n * (n - 1) / 2
+    if pairs == 0:
+        return 1.0
+    apart = ((table.rows**2).sum() + (table.columns**2).sum()) / 2 - (table.count**2).sum()
+    return float(1 - apart / pairs)
+
+
+def variation_of_information(table: Contingency) -> float:
+    """Variation of Information in bits: H(row | column) + H(column | row) (Meila 2005), 0 for equal maps."""
+    ratio = table.count**2 / (table.rows[table.row] * table.columns[table.column])
+    return float(-(table.count * np.log2(ratio)).sum() / table.total) + 0.0
+
+
+def covering(table: Contingency) -> Floats:
+    """For every column (human) region, the IoU with the row segment that covers it best.
+
+    The covering of the map is the mean of these, weighted by ``table.columns`` (Arbelaez et al. 2011, eq. 3).
+    """
+    iou = table.count / (table.rows[table.row] + table.columns[table.column] - table.count)
+    best = np.zeros(table.shape[1])
+    np.maximum.at(best, table.column, iou)
+    return best
+
+
+@dataclass(frozen=True)
+class RegionCounts:
+    """Region scores before division; counts of disjoint sets of images add up with ``+``.
+
+    S is the number of scales. ``covered`` (S,): pixels of human regions times their best IoU; ``area``:
+    pixels of all human maps; ``covered_ois`` and ``covered_best``: the same under the two oracles; ``rand``
+    and ``vi`` (S,): sums over images; ``rand_ois`` and ``vi_ois``: sums of each image's best.
+    """
+
+    images: int
+    area: float
+    covered: Floats
+    covered_ois: float
+    covered_best: float
+    rand: Floats
+    rand_ois: float
+    vi: Floats
+    vi_ois: float
+
+    def __add__(self, other: RegionCounts) -> RegionCounts:
+        if self.covered.shape != other.covered.shape:
+            raise ValueError(
+                f"counts at {len(self.covered)} and at {len(other.covered)} scales cannot be added: "
+                "every image needs the same number of scales"
+            )
+        return RegionCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
+
+    def scores(self) -> dict[str, float]:
+        """``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
+        return {
+            "covering_ods": float(self.covered.max() / self.area),
+            "covering_ois": self.covered_ois / self.area,
+            "covering_best": self.covered_best / self.area,
+            "pri_ods": float(self.rand.max() / self.images),
+            "pri_ois": self.rand_ois / self.images,
+            "vi_ods": float(self.vi.min() / self.images),
+            "vi_ois": self.vi_ois / self.images,
+        }
+
+    def best_scales(self) -> dict[str, int]:
+        """The scale (index from 0) that ODS chose, per measure."""
+        return {
+            "covering": int(self.covered.argmax()),
+            "pri": int(self.rand.argmax()),
+            "vi": int(self.vi.argmin()),
+        }
+
+
+def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | None = None) -> RegionCounts:
+    """Counts of one image.
+
+    Parameters
+    ----------
+    segmentations : (H, W) or (S, H, W) integers
+        Label maps of the prediction, one per scale; any ids.
+    truths : (H, W) or (A, H, W) integers
+        Label maps of the A annotators.
+    void : int, optional
+        Label of truth pixels that are not scored; they leave both sides, per annotator.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or a truth holds only void.
+    """
+    predicted, human = _stack(segmentations), _stack(truths)
+    if predicted.shape[1:] != human.shape[1:]:
+        raise ValueError(f"label maps of shapes {predicted.shape[1:]} and {human.shape[1:]} cannot be compared")
+    S, A = len(predicted), len(human)
+    kind = np.result_type(predicted, human)
+    runs = Runs.of(np.concatenate([predicted.astype(kind, copy=False), human.astype(kind, copy=False)]))
+    covered, rand, vi = np.zeros(S), np.zeros(S), np.zeros(S)
+    area = covered_best = 0.0
+    for a in range(A):
+        without = None
+        if void is not None:
+            values = runs.values[S + a]
+            without = np.isin(runs.labels[S + a], np.flatnonzero(values == void))
+            if without.all():
+                raise ValueError("no pixel is left to compare: the truth holds only void")
+        best = np.zeros(len(runs.values[S + a]))
+        for s in range(S):
+            table = runs.table(s, S + a, without)
+            cover = covering(table)
+            covered[s] += cover @ table.columns
+            best = np.maximum(best, cover)
+            rand[s] += rand_index(table) / A
+            vi[s] += variation_of_information(table) / A
+        area += table.total
+        covered_best += float(best @ table.columns)
+    return RegionCounts(
+        images=1,
+        area=area,
+        covered=covered,
+        covered_ois=float(covered.max()),
+        covered_best=covered_best,
+        rand=rand,
+        rand_ois=float(rand.max()),
+        vi=vi,
+        vi_ois=float(vi.min()),
+    )
+
+
+def _stack(maps: ArrayLike) -> NDArray[np.integer]:
+    array = np.asarray(maps)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "iub":
+        raise ValueError(f"label maps must be integers of shape (H, W) or (S, H, W), not {array.dtype} {array.shape}")
+    return cast("NDArray[np.integer]", array.astype(np.uint8) if array.dtype.kind == "b" else array)

@@ -1,0 +1,247 @@
+"""Semantic scores: mIoU, per-class IoU and pixel accuracy, under the four matching protocols of the field.
+
+The clusters of an unsupervised method have no names. How they get them decides the score more than the method
+does, so every score here carries the name of its protocol, and no two are mixed:
+
+======  ===================================================================  ===========================
+name    how clusters become classes                                          call
+======  ===================================================================  ===========================
+direct  ids are class ids already (supervised predictions)                   ``ClusterCounts.direct``
+P1      one Hungarian matching for the data set, one cluster per class       ``ClusterCounts.hungarian``
+P2      every cluster takes the class it holds most of, in the data set      ``ClusterCounts.majority``
+P3      one Hungarian matching per image                                     ``image_hungarian``
+P4      every segment of an image takes its majority class: an upper bound   ``image_majority``
+======  ===================================================================  ===========================
+
+P2, P3 and P4 look at the labels of the images they score; P4 of the superpixels is the ceiling of all that
+follows. Void pixels leave both sides before anything is counted. Clusters without a class (P1 and P3 with
+more clusters than classes) are never dropped: their pixels are misses of the true class.
+
+References: P1 as in Van Gansbeke et al. (ICCV 2021) and Melas-Kyriazi et al. (CVPR 2022), by IoU, or Cho et
+al. (CVPR 2021) and Hamilton et al. (ICLR 2022), by pixels; P2 as in Deng and Luo (ICCV 2023); P3 as in Tian
+et al. (CVPR 2024).
+
+>>> truth = np.array([[0, 0, 1, 1, 255]])
+>>> counts = cluster_counts(np.array([[7, 7, 7, 3, 3]]), truth, classes=2, void=255)
+>>> counts.hungarian("iou").scores()["pixel_accuracy"]
+0.75
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from segspectral.metrics.contingency import compact
+
+__all__ = ["Agreement", "ClassCounts", "ClusterCounts", "cluster_counts", "image_hungarian", "image_majority"]
+
+Agreement = Literal["iou", "pixels"]
+"""What a matching maximises: the sum of the IoU of the pairs, or the number of pixels they share."""
+
+Counts = NDArray[np.int64]
+
+_MOST_CLUSTERS = 1 << 20
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Pixels by assigned and true class, (C + 1, C); the last row holds pixels of clusters without a class.
+
+    Counts of disjoint sets of images add up with ``+``.
+    """
+
+    pixels: Counts
+    images: int
+
+    def __add__(self, other: ClassCounts) -> ClassCounts:
+        if self.pixels.shape != other.pixels.shape:
+            raise ValueError("counts over different numbers of classes cannot be added")
+        return ClassCounts(self.pixels + other.pixels, self.images + other.images)
+
+    def iou(self) -> NDArray[np.float64]:
+        """TP / (TP + FP + FN) per class (C,); NaN for a class that neither truth nor prediction holds."""
+        square = self.pixels[:-1]
+        hits = np.diagonal(square).astype(np.float64)
+        union = square.sum(axis=1) + self.pixels.sum(axis=0) - hits
+        return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
+
+    def scores(self) -> dict[str, Any]:
+        """The scores, divided last.
+
+        ``miou`` is over all classes, absent ones counted 0; ``miou_present`` over the ``classes_present``
+        that occur in the truth; ``miou_seen`` over the classes that occur in truth or prediction, which is
+        what cityscapesScripts, torchmetrics and a nan-mean report; ``per_class`` a list with None for classes
+        in neither; ``pixel_accuracy`` and ``pixels`` count all pixels but void.
+        """
+        iou = self.iou()
+        present = self.pixels.sum(axis=0) > 0
+        total = int(self.pixels.sum())
+        if total == 0:
+            raise ValueError("no pixel is left to score: the truth holds only void")
+        return {
+            "miou": float(np.nan_to_num(iou).mean()),
+            "miou_present": float(iou[present].mean()),
+            "miou_seen": float(np.nanmean(iou)),
+            "classes": len(iou),
+            "classes_present": int(present.sum()),
+            "pixel_accuracy": float(np.trace(self.pixels[:-1]) / total),
+            "per_class": [None if np.isnan(v) else float(v) for v in iou],
+            "pixels": total,
+        }
+
+
+@dataclass(frozen=True)
+class ClusterCounts:
+    """Pixels by predicted cluster and true class, (K, C), over a data set whose images share the cluster ids.
+
+    Counts of disjoint sets of images add up with ``+``; K grows to the larger of the two.
+    """
+
+    pixels: Counts
+    images: int
+
+    def __add__(self, other: ClusterCounts) -> ClusterCounts:
+        if self.pixels.shape[1] != other.pixels.shape[1]:
+            raise ValueError("counts over different numbers of classes cannot be added")
+        total = np.zeros((max(len(self.pixels), len(other.pixels)), self.pixels.shape[1]), dtype=np.int64)
+        total[: len(self.pixels)] += self.pixels
+        total[: len(other.pixels)] += other.pixels
+        return ClusterCounts(total, self.images + other.images)
+
+    def direct(self) -> ClassCounts:
+        """Cluster k is class k; ids beyond the classes are misses."""
+        return self.named(self.naming("direct"))
+
+    def hungarian(self, by: Agreement = "iou") -> ClassCounts:
+        """P1: at most one cluster per class and one class per cluster, the sum of agreements the largest."""
+        return self.named(self.naming("P1", by))
+
+    def majority(self, by: Agreement = "pixels") -> ClassCounts:
+        """P2: every cluster takes the class with which it agrees most; ties take the lower class."""
+        return self.named(self.naming("P2", by))
+
+    def naming(self, protocol: str, by: Agreement = "iou") -> NDArray[np.intp]:
+        """Class of every cluster (K,) under "direct", "P1" or "P2", -1 for none."""
+        if protocol == "direct":
+            ids = np.arange(len(self.pixels))
+            return np.where(ids < self.pixels.shape[1], ids, -1)
+        if protocol == "P1":
+            return hungarian(self.pixels, by)
+        if protocol == "P2":
+            return _agreement(self.pixels, by).argmax(axis=1)
+        raise ValueError(f"clusters of a data set are named by 'direct', 'P1' or 'P2', not {protocol!r}")
+
+    def named(self, classes: NDArray[np.intp]) -> ClassCounts:
+        """Counts by class under a naming (K or more,), for instance that of the whole data set."""
+        return ClassCounts(_regroup(self.pixels, classes[: len(self.pixels)]), self.images)
+
+
+def cluster_counts(prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None) -> ClusterCounts:
+    """Counts of one image.
+
+    Parameters
+    ----------
+    prediction : (H, W) integers
+        Cluster ids from 0, the same for the whole data set.
+    truth : (H, W) integers
+        Class ids 0..classes-1, or ``void``.
+    classes : int
+        C, the number of classes.
+    void : int, optional
+        Label of pixels that are not scored; the prediction may hold anything there.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a label is unknown, a cluster id is negative, or the truth holds only void.
+    """
+    clusters, labels = _valid_pixels(prediction, truth, classes, void)
+    if int(clusters.min()) < 0 or int(clusters.max()) >= _MOST_CLUSTERS:
+        raise ValueError(f"cluster ids must be 0..{_MOST_CLUSTERS - 1}, found {clusters.min()}..{clusters.max()}")
+    return ClusterCounts(_table(clusters, labels, int(clusters.max()) + 1, classes), 1)
+
+
+def image_hungarian(
+    prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None, by: Agreement = "iou"
+) -> ClassCounts:
+    """P3 of one image: its own Hungarian matching; segment ids may be any integers. Arguments as above."""
+    return _of_image(prediction, truth, classes, void, lambda pixels: hungarian(pixels, by))
+
+
+def image_majority(prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None) -> ClassCounts:
+    """P4 of one image: every segment takes its majority class, ties the lower one. Arguments as above."""
+    return _of_image(prediction, truth, classes, void, lambda pixels: pixels.argmax(axis=1))
+
+
+def hungarian(pixels: Counts, by: Agreement) -> NDArray[np.intp]:
+    """Class of every cluster (K,), -1 for none, of a table (K, C) (Kuhn 1955).
+
+    A cluster is never given a class with which it shares no pixel: that would only add false positives to a
+    class that other images may hold.
+    """
+    row, column = linear_sum_assignment(_agreement(pixels, by), maximize=True)
+    classes = np.full(len(pixels), -1, dtype=np.intp)
+    classes[row] = np.where(pixels[row, column] > 0, column, -1)
+    return classes
+
+
+def _agreement(pixels: Counts, by: Agreement) -> NDArray[np.float64]:
+    if by == "pixels":
+        return pixels.astype(np.float64)
+    if by != "iou":
+        raise ValueError(f"agreement must be 'iou' or 'pixels', not {by!r}")
+    union = pixels.sum(axis=1, keepdims=True) + pixels.sum(axis=0, keepdims=True) - pixels
+    return pixels / np.maximum(union, 1)
+
+
+def _of_image(prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None, name: Any) -> ClassCounts:
+    segments, labels = _valid_pixels(prediction, truth, classes, void)
+    ids, values = compact(segments)
+    pixels = _table(ids, labels, len(values), classes)
+    return ClassCounts(_regroup(pixels, name(pixels)), 1)
+
+
+def _regroup(pixels: Counts, classes: NDArray[np.intp]) -> Counts:
+    """Rows of (K, C) added up by class into (C + 1, C); class -1 goes to the last row."""
+    total = np.zeros((pixels.shape[1] + 1, pixels.shape[1]), dtype=np.int64)
+    np.add.at(total, classes, pixels)
+    return total
+
+
+def _table(rows: NDArray[np.integer], columns: NDArray[np.integer], K: int, C: int) -> Counts:
+    code = rows.astype(np.int64) * C + columns
+    return np.bincount(code, minlength=K * C).reshape(K, C).astype(np.int64, copy=False)
+
+
+def _valid_pixels(
+    prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    predicted: NDArray[np.integer] = np.asarray(prediction)
+    labels: NDArray[np.integer] = np.asarray(truth)
+    if predicted.shape != labels.shape:
+        raise ValueError(f"the prediction is {_size(predicted)} pixels, the truth {_size(labels)}")
+    for array, name in ((predicted, "prediction"), (labels, "truth")):
+        if array.dtype.kind not in "iub":
+            raise ValueError(f"the {name} must hold integers, not {array.dtype}")
+    if void is not None:
+        valid = labels != void
+        predicted, labels = predicted[valid], labels[valid]
+    if labels.size == 0:
+        raise ValueError("no pixel is left to score: the truth holds only void")
+    predicted, labels = predicted.ravel(), labels.ravel()
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"the truth holds the unknown label id {low if low < 0 else high}: "
+            f"known are 0..{classes - 1}" + (f" and {void} for void" if void is not None else "")
+        )
+    return predicted, labels
+
+
+def _size(array: NDArray[np.integer]) -> str:
+    return " x ".join(str(n) for n in array.shape)
