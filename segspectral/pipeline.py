@@ -177,7 +177,7 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
     >>> halves = np.zeros((60, 80, 3), np.uint8)
     >>> halves[:, 40:] = (200, 30, 30)
     >>> s = segment(halves, segments=2, features={"cnn": None}, refine="none")
-    >>> s.labels[30, 20] != s.labels[30, 60], s.segments
+    >>> bool(s.labels[30, 20] != s.labels[30, 60]), s.segments
     (True, 2)
     """
     observer = settings.pop("observer", None)
