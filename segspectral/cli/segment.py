@@ -90,11 +90,15 @@ def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: boo
                 report.begin(path)
                 result = pipeline(read_image(path), report.stage)
                 files = save(result, output, stem)
-            except SegspectralError as error:
+            except Exception as error:
                 if debug:
                     raise
                 failed += 1
                 message = str(error)
+                if not isinstance(error, SegspectralError):
+                    # Ours to mend, or memory that ran out; the other images can do nothing for it.
+                    why = " ".join(f"{type(error).__name__} {error}".split())[:200]
+                    message = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
                 report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
             else:
                 seconds = sum(result.seconds.values())
