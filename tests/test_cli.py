@@ -373,6 +373,27 @@ class TestBadInput:
         with pytest.raises(ImageError):
             run("segment", bad(tmp_path, "text", photo), "-o", out, "--debug", *FAST)
 
+    def test_a_fault_of_our_own_is_told_and_does_not_stop_the_others(
+        self, photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        last = photo.with_name("last.png")
+        last.write_bytes(photo.read_bytes())
+        solve = Pipeline._membership
+
+        def faulty(self: Pipeline, *inputs: object) -> object:
+            if not files(out):
+                raise MemoryError("no room\nfor this")
+            return solve(self, *inputs)
+
+        (out / "before").parent.mkdir()
+        monkeypatch.setattr(Pipeline, "_membership", faulty)
+        result = run("segment", photo, "-o", out, "-k", 2, *FAST)
+        assert result.exit_code == 3
+        assert "MemoryError no room for this" in one_error(result)
+        assert "--debug" in one_error(result)
+        (out / "something").touch()
+        assert run("segment", photo, last, "-o", out, "-k", 2, *FAST).exit_code == 0
+
     def test_an_interruption_ends_with_130_and_leaves_no_half_files(self, photo: Path, out: Path) -> None:
         arguments = ("segment", *[str(photo)], "-o", str(out), "-k", "3", "--set", "head.steps=100000")
         process = subprocess.Popen(
