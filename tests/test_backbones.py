@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from segspectral import backbones
 from segspectral.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone, load_classifier
@@ -221,6 +221,13 @@ class TestAdvice:
 
     def test_a_smaller_sibling_is_refused(self, weights: Callable[[str], str]) -> None:
         assert "do not fit" in self.sentence("resnet34", weights("resnet18"))
+
+    def test_a_tensor_of_another_shape_is_refused(self, weights: Callable[[str], str], tmp_path: Path) -> None:
+        path = str(tmp_path / "other.safetensors")
+        save_file(load_file(weights("resnet18")) | {"conv1.weight": torch.zeros(64, 3, 3, 3)}, path)
+        assert "1 of 120 tensors are missing or have another shape, first 'conv1.weight'" in self.sentence(
+            "resnet18", path
+        )
 
     def test_a_network_for_one_size_is_refused_when_it_meets_another(self, weights: Callable[[str], str]) -> None:
         backbone = load_backbone("mixer_s32_224", weights("mixer_s32_224"))
