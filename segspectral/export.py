@@ -54,7 +54,8 @@ def save(segmentation: Segmentation, folder: str | os.PathLike[str], stem: str) 
 
 def write_bytes(path: Path, data: bytes) -> Path:
     """Write a file as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Cut, because a name that is just short enough must not become too long.
+    partial = path.with_name(f".{path.name[-40:]}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -124,7 +125,9 @@ def colour_table(size: int) -> NDArray[np.uint8]:
         lightness = (0.45, 0.65, 0.3)[index % 3]
         hue = (0.31 + index * 0.618033988749895) % 1
         colours.append(tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, lightness, 0.7)))
-    return np.array(colours[:size], dtype=np.uint8)
+    table = np.array(colours[:size], dtype=np.uint8)
+    table.setflags(write=False)  # it is kept for the next caller
+    return table
 
 
 def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:
