@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+import segspectral
 from segspectral.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
+from segspectral.cache import FeatureCache
 from segspectral.settings import Settings
 from segspectral.types import Features, Image, Superpixels
 
@@ -90,12 +92,23 @@ class Cnn(Settings):
     )
     channels: int = Field(24, ge=1, le=4096, description="principal components kept")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one")
+    cache: FeatureCache | None = Field(None, description="keep the result on disk, for the next number of segments")
 
     def load(self) -> Backbone:
         """The network, from memory after the first time. Raises BackboneError."""
         return load_backbone(self.backbone, self.weights, self.device)
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        if self.cache is None:
+            return self._compute(image, superpixels)
+        settings = self.model_dump_json(include={"backbone", "strides", "channels"})
+        return self.cache.get(
+            {"rgb": image.rgb, "mask": image.mask, "superpixels": superpixels.labels},
+            f"{segspectral.__version__} {settings} {self.load().fingerprint}",
+            lambda: self._compute(image, superpixels),
+        )
+
+    def _compute(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
         backbone = self.load()
         rgb = image.float32
         if image.mask is not None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from segspectral.cli.batch import batch, status
+from segspectral.cli.cache import cache_app
 from segspectral.cli.common import INTERRUPTED
 from segspectral.cli.info import checks, config_app
 from segspectral.cli.segment import demo, segment
@@ -28,6 +29,7 @@ app = typer.Typer(
 for command in (segment, demo, batch, status, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -130,6 +131,7 @@ def test_in_process_the_image_that_killed_the_run_is_tried_apart(put: Put, segme
     jobs = find_jobs([put("a.png", "segfault_1.png", "z.png")])
     out = tmp_path / "out"
     if (child := os.fork()) == 0:
+        faulthandler.disable()  # pytest's would print what is meant to happen
         run(jobs, Sabotaged(segmenter), InProcess(), out)
         os._exit(0)
     _, ended = os.waitpid(child, 0)
@@ -263,9 +265,7 @@ def test_the_second_signal_stops_at_once(put: Put, segmenter: Segmenter, isolati
     assert "hang_1.png" not in statuses(out)
 
 
-def test_a_worker_that_cannot_start_is_a_sentence(
-    put: Put, segmenter: Segmenter, isolating: MakeEngine, tmp_path: Path
-):
+def test_a_worker_that_cannot_start_is_a_sentence(put: Put, segmenter: Segmenter, tmp_path: Path):
     cnn = {"features": {"cnn": {"weights": str(tmp_path / "nothing.safetensors")}}}
     work = replace(segmenter, pipeline=Pipeline(**cnn))
     with pytest.raises(BackboneError, match="no such weights file"):
