@@ -6,6 +6,8 @@ side. To add an extractor: one class here and one field of ``FeatureStack``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -14,7 +16,7 @@ import segspectral
 from segspectral.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.cache import FeatureCache
 from segspectral.settings import Settings
-from segspectral.types import Features, Image, Superpixels
+from segspectral.types import FeatureExtractor, Features, Image, Superpixels
 
 __all__ = ["Cnn", "Colour", "FeatureStack", "Position", "Texture"]
 
@@ -109,18 +111,25 @@ class Cnn(Settings):
         )
 
     def _compute(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        return self.reduce(self.pooled(image, superpixels))
+
+    def pooled(self, image: Image, superpixels: Superpixels) -> list[NDArray[np.float64]]:
+        """The mean activations of each map (N, C): what ``reduce`` takes, for a whole image or gathered from tiles."""
         backbone = self.load()
         rgb = image.float32
         if image.mask is not None:
             rgb = np.where(image.mask[..., None], rgb, rgb[image.mask].mean(axis=0))
         maps = {map_.stride: map_ for map_ in backbone(rgb)}  # the last of a stride: the deepest
         chosen = [maps[s] for s in self.strides if s in maps] or [maps[max(maps)]]
-        pooled = []
-        for map_ in chosen:
-            nodes = superpixels.pool_grid(map_.values, map_.stride).astype(np.float64)
-            nodes -= nodes.mean(axis=0)
-            pooled.append(nodes / max(np.sqrt((nodes**2).sum(axis=1).mean()), 1e-12))
-        return _principal_components(np.concatenate(pooled, axis=1), self.channels).astype(np.float32)
+        return [superpixels.pool_grid(map_.values, map_.stride).astype(np.float64) for map_ in chosen]
+
+    def reduce(self, pooled: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+        """(N, channels): the maps on one scale, and the principal components of all of them."""
+        scaled = []
+        for nodes in pooled:
+            nodes = nodes - nodes.mean(axis=0)
+            scaled.append(nodes / max(np.sqrt((nodes**2).sum(axis=1).mean()), 1e-12))
+        return _principal_components(np.concatenate(scaled, axis=1), self.channels).astype(np.float32)
 
 
 def _principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
@@ -152,15 +161,20 @@ class FeatureStack(Settings):
     cnn: Cnn | None = Cnn()
 
     def __call__(self, image: Image, superpixels: Superpixels) -> Features:
-        columns, parts, first = [], {}, 0
-        for name in type(self).model_fields:
-            extractor = getattr(self, name)
-            if extractor is None:
-                continue
-            nodes = extractor(image, superpixels).astype(np.float64)
+        return self.combine({name: extractor(image, superpixels) for name, extractor in self.extractors().items()})
+
+    def extractors(self) -> dict[str, FeatureExtractor]:
+        """Name -> what is not left out, in order."""
+        return {name: part for name in type(self).model_fields if (part := getattr(self, name)) is not None}
+
+    def combine(self, parts: Mapping[str, NDArray[np.float32]]) -> Features:
+        """The (N, D) of each extractor side by side, on one scale."""
+        columns, places, first = [], {}, 0
+        for name, extractor in self.extractors().items():
+            nodes = parts[name].astype(np.float64)
             nodes -= nodes.mean(axis=0)
             # The mean squared distance of two nodes is twice the total variance.
             scale = np.sqrt(2 * (nodes**2).sum(axis=1).mean())
-            columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)
-            parts[name] = (first, first := first + nodes.shape[1])
-        return Features(np.concatenate(columns, axis=1).astype(np.float32), parts)
+            columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)  # type: ignore[attr-defined]
+            places[name] = (first, first := first + nodes.shape[1])
+        return Features(np.concatenate(columns, axis=1).astype(np.float32), places)

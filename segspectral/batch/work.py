@@ -20,6 +20,7 @@ from segspectral.errors import BatchError, OutputError, SegspectralError
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
+    from segspectral.tiles import Tiles
 
 __all__ = ["Segmenter", "Work", "settings_hash"]
 
@@ -59,11 +60,17 @@ class Segmenter:
     pipeline: Pipeline
     out: str
     settings: str
+    tiles: Tiles | None = None
     version: str = segspectral.__version__
 
     @classmethod
-    def of(cls, pipeline: Pipeline, out: str | os.PathLike[str]) -> Segmenter:
-        return cls(pipeline, os.path.abspath(out), settings_hash(pipeline))
+    def of(cls, pipeline: Pipeline, out: str | os.PathLike[str], tiles: Tiles | None = None) -> Segmenter:
+        """
+        Parameters
+        ----------
+        tiles : how TIFFs are read that are streamed in tiles, into a GeoTIFF of labels; None for none of them
+        """
+        return cls(pipeline, os.path.abspath(out), settings_hash(pipeline, tiles), tiles)
 
     def prepare(self) -> None:
         if self.version != segspectral.__version__:
@@ -86,7 +93,11 @@ class Segmenter:
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
         try:
-            segments, stages, outputs = self._segment(job, (size, mtime_ns))
+            if self.tiles is not None and job.path.lower().endswith((".tif", ".tiff")):
+                segments, stages, outputs = self._segment_tiled(job, (size, mtime_ns), self.tiles)
+            else:
+                segments, stages, outputs = self._segment(job, (size, mtime_ns))
+            stages = {stage: round(seconds, 4) for stage, seconds in stages.items()}
         except OutputError as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in ITS_OWN_FAULT:
                 raise
@@ -107,17 +118,50 @@ class Segmenter:
         from segspectral.images import read_image
 
         image = read_image(job.path)
-        if fingerprint_of(job.path) != before:
-            # What was read is neither the old file nor the new one.
-            raise SegspectralError("was changed while it was read; the next run does it again")
+        _check_unchanged(job, before)
         result = self.pipeline(image)
         place = Path(self.out, job.name)
         files = save(replace(result, seconds={}), place.parent, place.name)
-        outputs = {path.relative_to(self.out).as_posix(): path.stat().st_size for path in files.values()}
-        return result.segments, {stage: round(s, 4) for stage, s in result.seconds.items()}, outputs
+        return result.segments, dict(result.seconds), self._sizes(*files.values())
+
+    def _segment_tiled(
+        self, job: Job, before: tuple[int, int], tiles: Tiles
+    ) -> tuple[int, dict[str, float], dict[str, int]]:
+        from segspectral.export import versions, write_bytes
+        from segspectral.tiles import segment_raster
+
+        place = Path(self.out, job.name)
+        labels = place.with_name(f"{place.name}_labels.tif")
+        result = segment_raster(job.path, labels, self.pipeline, tiles)
+        _check_unchanged(job, before)
+        eigenvalues = result.membership.eigenvalues
+        summary = {
+            "image": place.name,
+            "height": result.shape[0],
+            "width": result.shape[1],
+            "segments": result.segments,
+            "superpixels": result.nodes,
+            "ncut": result.ncut,
+            "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
+            "tiles": tiles.model_dump(mode="json"),
+            "pipeline": self.pipeline.model_dump(mode="json"),
+            "versions": versions(),
+        }
+        text = json.dumps(summary, indent=2) + "\n"
+        about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
+        return result.segments, result.seconds, self._sizes(labels, about)
+
+    def _sizes(self, *files: Path) -> dict[str, int]:
+        return {path.relative_to(self.out).as_posix(): path.stat().st_size for path in files}
 
 
-def settings_hash(pipeline: Pipeline) -> str:
+def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
+    if fingerprint_of(job.path) != before:
+        # What was read is neither the old file nor the new one.
+        raise SegspectralError("was changed while it was read; the next run does it again")
+
+
+def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None) -> str:
     """16 hexadecimal digits that change when a setting does that results depend on."""
 
     def relevant(value: Any) -> Any:
@@ -125,5 +169,6 @@ def settings_hash(pipeline: Pipeline) -> str:
             return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device")}
         return value
 
-    text = json.dumps(relevant(pipeline.model_dump(mode="json")), sort_keys=True)
+    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json")]
+    text = json.dumps([relevant(part) for part in settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

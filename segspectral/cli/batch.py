@@ -34,6 +34,7 @@ from segspectral.errors import SettingsError
 
 if TYPE_CHECKING:
     from segspectral.batch import Engine, Record, Tally
+    from segspectral.tiles import Tiles
 
 LINE_SECONDS = 30.0
 JSON_SECONDS = 1.0
@@ -74,6 +75,19 @@ def batch(
         str | None,
         typer.Option("--dask", metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers."),
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option("--tile", metavar="PIXELS", help="Read TIFFs in tiles, as one graph, into GeoTIFFs (1024)."),
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option("--bands", metavar="R,G,B", help="Bands of TIFFs, such as 4,3,2; implies --tile.")
+    ] = None,
+    stretch: Annotated[
+        str | None,
+        typer.Option(
+            "--stretch", metavar="LOW,HIGH", help="Percentiles, such as 2,98, made black and white; as above."
+        ),
+    ] = None,
     progress: Annotated[
         ProgressKind,
         typer.Option(help="auto: live on a terminal, else a line every 30 s; json: a line per second on stdout."),
@@ -91,7 +105,7 @@ def batch(
 
     The results of x/a.jpg, as seen from INPUT, are OUT/x/a.jpg_labels.png, a.jpg_overlay.png, a.jpg_segments.csv and
     a.jpg.json: with folder and suffix, so that a.jpg, a.png and x/a.jpg keep apart. With several INPUTs, names begin
-    at the folder that they share.
+    at the folder that they share. TIFFs in tiles become OUT/x/a.tif_labels.tif and a.tif.json.
 
     OUT/journal.jsonl says how each image ended; a broken image stops nothing. Ctrl-C finishes what is in flight, a
     second one stops at once.
@@ -102,6 +116,7 @@ def batch(
 
         part = WHOLE if shard is None else Shard.parse(shard)
         engine = _engine(jobs, dask, timeout)
+        tiles = _tiles(tile, bands, stretch)
         pipeline = make_pipeline(
             config, set_, segments=segments, head=head, backbone=backbone, refine=refine, seed=seed
         )
@@ -114,7 +129,7 @@ def batch(
         with _Progress(tally, progress) as shown:
             run(
                 found,
-                Segmenter.of(pipeline, output),
+                Segmenter.of(pipeline, output, tiles),
                 engine,
                 output,
                 part,
@@ -182,6 +197,21 @@ def _engine(jobs: int | None, dask: str | None, timeout: float) -> Engine:
     if jobs == 0:
         return InProcess()
     return Processes(jobs or min(usable_cores(), 4), timeout or None)
+
+
+def _tiles(tile: int | None, bands: str | None, stretch: str | None) -> Tiles | None:
+    if tile is None and bands is None and stretch is None:
+        return None
+    from pydantic import ValidationError
+
+    from segspectral.settings import explain
+    from segspectral.tiles import Tiles
+
+    given = {"tile": tile, "bands": bands and bands.split(","), "stretch": stretch and stretch.split(",")}
+    try:
+        return Tiles.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError(f"--tile, --bands, --stretch: {explain(error, Tiles)}") from error
 
 
 class _Progress:

@@ -151,6 +151,8 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
         (["--dask", "local:2", "--jobs", "2"], "exclude each other"),
         (["--ext", "webp"], "no images there"),
         (["--head", "best"], "unknown head"),
+        (["--bands", "4,3"], "--tile, --bands, --stretch: bands"),
+        (["--stretch", "2,198"], "--tile, --bands, --stretch: stretch"),
     ],
 )
 def test_wrong_options_are_sentences(put: Put, tmp_path: Path, options: list[str], sentence: str):

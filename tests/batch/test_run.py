@@ -31,6 +31,7 @@ from segspectral.batch import (
 )
 from segspectral.errors import BackboneError, OutputError
 from segspectral.pipeline import Pipeline
+from segspectral.tiles import Tiles
 from tests.batch.conftest import ENGINES
 from tests.batch.sabotage import Sabotaged
 
@@ -291,6 +292,21 @@ def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Se
     assert set(record.stages) == {"superpixels", "features", "affinity", "head", "refine"}
     assert record.seconds >= sum(record.stages.values())
     assert json.loads((out / "a.png.json").read_text())["seconds"] == {}
+
+
+def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
+    pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
+    folder, out = put("a.png", "b.tif"), tmp_path / "out"
+    (folder / "bad.tif").write_bytes(b"II*\0")
+    run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=64)), InProcess(), out)
+    latest = read_history(out).latest
+    assert statuses(out) == {"a.png": "done", "b.tif": "done", "bad.tif": "failed"}
+    assert set(latest["b.tif"].outputs) == {"b.tif_labels.tif", "b.tif.json"}
+    assert latest["bad.tif"].reason.startswith("is a raster that cannot be read")
+    assert "a.png_labels.png" in latest["a.png"].outputs
+    again = Counting()
+    run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=128)), again, out)
+    assert sorted(again.names) == ["a.png", "b.tif", "bad.tif"]
 
 
 def test_records_travel_and_compare():
