@@ -62,7 +62,7 @@ class Contours(Settings):
     sharpness: float = Field(0.7, gt=0, description="how strongly likely contours hold the walk back")
 
     def __call__(
-        self, image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.float64]]
+        self, image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.floating]]
     ) -> NDArray[np.float64]:
         """``maps``: stride -> (N, C) pooled activations of the backbone; without strides 4, 8 and 16 colour decides."""
         if len(superpixels.borders) == 0:
@@ -73,9 +73,7 @@ class Contours(Settings):
         cues = self.local_cues(image, superpixels, nodes)
         return second(cues | self.diffused_cues(superpixels, nodes, first(cues)))
 
-    def local_cues(
-        self, image: Image, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]]
-    ) -> Cues:
+    def local_cues(self, image: Image, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]]) -> Cues:
         """What two superpixels alone say of their border."""
         i, j = superpixels.borders.T
         cues = _differences(nodes, i, j)
@@ -92,7 +90,8 @@ class Contours(Settings):
         step = sp.diags_array(0.5 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights
         widths = np.cumsum([0, *(values.shape[1] for values in nodes.values())])
         state = np.concatenate(list(nodes.values()), axis=1)
-        cues, done = {}, 0
+        cues: Cues = {}
+        done = 0
         for name, steps in zip(("few", "many"), self.steps, strict=True):
             for _ in range(done, steps):
                 state = 0.5 * state + step @ state
@@ -103,7 +102,7 @@ class Contours(Settings):
 
 
 def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:
-    """(N, N) weights of superpixels that touch: the odds against a boundary to a power, times the root of its length."""
+    """(N, N) weights of superpixels that touch: the odds against a boundary to a power, times the root of the length."""
     i, j = superpixels.borders.T
     p = np.clip(boundary, 1e-3, 1 - 1e-3)
     length = superpixels.border_length / superpixels.border_length.mean()
@@ -113,12 +112,12 @@ def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpn
 
 
 def node_features(
-    image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.float64]]
+    image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.floating]]
 ) -> dict[str, NDArray[np.float64]]:
     """Name -> (N, D): mean CIELAB, its spread, histograms of its channels, principal activations of each stride."""
     import cv2
 
-    from segspectral.features import Texture, principal_components
+    from segspectral.features import Texture, principal_components  # which imports this module
 
     lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
     mean = superpixels.pool(lab).astype(np.float64)
@@ -145,7 +144,7 @@ def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: N
     return cues
 
 
-def _histogram(channel: NDArray[np.float32], superpixels: Superpixels, low: float, high: float) -> NDArray[np.float64]:
+def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high: float) -> NDArray[np.float64]:
     """(N, BINS) histogram of one channel in each superpixel, smoothed over neighbouring bins, rows sum to about one."""
     from scipy.ndimage import gaussian_filter1d
 

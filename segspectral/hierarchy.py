@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
-from segspectral.types import Superpixels
+from segspectral.types import Features, Superpixels
 
 __all__ = ["Hierarchy", "build_hierarchy"]
 
@@ -50,7 +50,7 @@ class Hierarchy:
             raise SettingsError(f"the hierarchy has 1 to {n} segments, not {segments}")
         if level is not None and not 0 <= level <= 1:
             raise SettingsError(f"a level of the hierarchy lies in [0, 1], not {level}")
-        done = n - segments if segments is not None else int(np.searchsorted(self.heights, level, side="right"))
+        done = n - segments if segments is not None else int(np.searchsorted(self.heights, level or 0.0, side="right"))
         i, j = self.merges[:done].T
         region = sp.csgraph.connected_components(sp.csr_array((np.ones(done), (i, j)), shape=(n, n)), False)[1]
         area = np.bincount(region, self.superpixels.area)
@@ -60,7 +60,7 @@ class Hierarchy:
 
     def segments_at(self, level: float) -> int:
         """How many segments the cut at a level has."""
-        return len(self.superpixels) - int(np.searchsorted(self.heights, level, side="right"))
+        return len(self.superpixels) - int(np.searchsorted(self.heights, level or 0.0, side="right"))
 
     @cached_property
     def border_heights(self) -> NDArray[np.float64]:
@@ -115,7 +115,7 @@ class Hierarchy:
         return out
 
 
-def build_hierarchy(superpixels: Superpixels, boundary: NDArray[np.float64], damping: float = 0.1) -> Hierarchy:
+def build_hierarchy(superpixels: Superpixels, features: Features, damping: float = 0.1) -> Hierarchy:
     """Merge the two regions with the weakest border, again and again, until one is left.
 
     The strength of a border between regions is the mean of its superpixels' boundary probabilities, weighted by length
@@ -123,13 +123,20 @@ def build_hierarchy(superpixels: Superpixels, boundary: NDArray[np.float64], dam
 
     Parameters
     ----------
-    boundary : (M,) probability of a boundary at each border of the superpixels
+    features : with ``boundary`` (M,), the probability of a boundary at each border of the superpixels
     damping : 0 ignores size
+
+    Raises
+    ------
+    SettingsError
+        The features know no boundaries.
     """
+    if features.boundary is None:
+        raise SettingsError("a hierarchy needs contours: leave features.contours at its default, not null")
     n = len(superpixels)
     near: list[dict[int, tuple[float, float]]] = [{} for _ in range(n)]
     for (i, j), length, p in zip(
-        superpixels.borders.tolist(), superpixels.border_length.tolist(), boundary.tolist(), strict=True
+        superpixels.borders.tolist(), superpixels.border_length.tolist(), features.boundary.tolist(), strict=True
     ):
         near[i][j] = near[j][i] = (length, length * p)
     area = superpixels.area.astype(np.float64)

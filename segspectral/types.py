@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from segspectral.errors import GraphError, ImageError
 
 if TYPE_CHECKING:
+    from segspectral.hierarchy import Hierarchy
     from segspectral.pipeline import Pipeline
 
 __all__ = [
@@ -462,6 +463,19 @@ class Segmentation:
     pipeline: Pipeline
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        """All numbers of segments at once, by merging superpixels over their weakest borders.
+
+        Raises
+        ------
+        SettingsError
+            The pipeline computes no contours (``features.contours`` is null).
+        """
+        from segspectral.hierarchy import build_hierarchy
+
+        return build_hierarchy(self.superpixels, self.features)
 
     @property
     def segments(self) -> int:
