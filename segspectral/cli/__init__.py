@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from segspectral.cli.common import INTERRUPTED
+from segspectral.cli.convert import convert
 from segspectral.cli.info import checks, config_app
 from segspectral.cli.segment import demo, segment
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, demo, checks):
+for command in (segment, demo, convert, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 

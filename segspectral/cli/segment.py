@@ -25,6 +25,7 @@ from segspectral.cli.common import (
     sample_images,
     sentences,
 )
+from segspectral.cli.convert import FormatOption, NamesOption
 from segspectral.errors import SegspectralError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def segment(
     config: ConfigOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    format_: FormatOption = None,
+    names: NamesOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json."""
@@ -48,7 +51,7 @@ def segment(
         pipeline = make_pipeline(
             config, set_, segments=segments, head=head, backbone=backbone, refine=refine, seed=seed
         )
-        raise typer.Exit(_segment_all(images, output, pipeline, debug))
+        raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names))
 
 
 def demo(
@@ -68,11 +71,20 @@ def demo(
         raise typer.Exit(code)
 
 
-def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: bool) -> int:
+def _segment_all(
+    inputs: list[str],
+    output: Path,
+    pipeline: Pipeline,
+    debug: bool,
+    formats: list[str] | None = None,
+    names: str | None = None,
+) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
-    from segspectral.export import save, write_bytes
+    from segspectral.export import LabelMap, Writer, exporters_named, parse_names, read_place, save, write_bytes
     from segspectral.images import find_images, read_image
 
+    writer = Writer(exporters_named(formats or []), output)
+    named = parse_names(names) if names is not None else {}
     paths = find_images(inputs)
     # Before minutes of work: can it be done, and can it be kept?
     probe = write_bytes(output / ".segspectral", b"")
@@ -88,7 +100,9 @@ def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: boo
             try:
                 report.begin(path)
                 result = pipeline(read_image(path), report.stage)
-                files = save(result, output, stem)
+                files = save(result, output, stem, named)
+                item = LabelMap.of(result, path, named, read_place(path) if writer.wants_place else None)
+                remarks = writer.add(item, stem)
             except SegspectralError as error:
                 if debug:
                     raise
@@ -97,7 +111,10 @@ def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: boo
                 report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
             else:
                 seconds = sum(result.seconds.values())
-                report.line(f"{path}: {result.segments} segments, {seconds:.2f} s -> {files['overlay']}")
+                done = f"{path}: {result.segments} segments, {seconds:.2f} s -> {files['overlay']}"
+                report.line("\n  ".join([done, *remarks]))
+    for written in writer.close():
+        print(f"all images -> {written}")
     if failed:
         print(f"{failed} of {len(paths)} images failed", file=sys.stderr)
     return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
