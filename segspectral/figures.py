@@ -44,15 +44,24 @@ def figure(segmentation: Segmentation) -> Picture:
     panels = [
         (f"{name}, {image.shape[1]} x {image.shape[0]}", _shrunk(image.uint8, height, width)),
         (f"{len(segmentation.superpixels)} superpixels", _superpixel_picture(segmentation, height, width)),
-        (f"entropy of memberships, mean {uncertainty[labels > 0].mean():.2f}", _entropy_picture(uncertainty)),
-        (f"eigenvalues; {segmentation.segments} segments", eigengap_curve(segmentation, height, width)),
-        *((f"eigenvector {i}", picture) for i, picture in enumerate(vectors, start=2)),
+        (
+            f"entropy of memberships, mean {uncertainty[labels > 0].mean():.2f}",
+            _shrunk(_entropy_picture(uncertainty), height, width),
+        ),
+        (
+            f"eigenvalues; {segmentation.segments} segments",
+            eigengap_curve(segmentation, max(height, 160), max(width, 240)),
+        ),
+        *((f"eigenvector {i}", _shrunk(picture, height, width)) for i, picture in enumerate(vectors, start=2)),
         *[("", np.full((height, width, 3), 255, np.uint8))] * (VECTORS - len(vectors)),
         ("before refinement", _tinted(segmentation, before, height, width)),
         (f"after refinement ({settings.refine.name})", _tinted(segmentation, labels, height, width)),
-        (f"changed: {100 * changed[labels > 0].mean():.1f} % of pixels", _marked(image.uint8, changed)),
+        (
+            f"changed: {100 * changed[labels > 0].mean():.1f} % of pixels",
+            _shrunk(_marked(image.uint8, changed), height, width),
+        ),
     ]
-    return _grid([(title, _shrunk(picture, height, width)) for title, picture in panels], COLUMNS)
+    return _grid(panels, COLUMNS)
 
 
 def contact_sheet(results: Sequence[Segmentation]) -> Picture:
@@ -201,8 +210,8 @@ def _grid(panels: Sequence[tuple[str, Picture]], columns: int) -> Picture:
     import PIL.Image
     import PIL.ImageDraw
 
-    height, width = panels[0][1].shape[:2]
-    cell = max(width, 200)  # room for the title over narrow images
+    height = max(picture.shape[0] for _, picture in panels)
+    cell = max(200, *(picture.shape[1] for _, picture in panels))  # room for the title over narrow images
     rows = -(-len(panels) // columns)
     size = (columns * (cell + GAP) + GAP, rows * (height + TITLE + GAP) + GAP)
     sheet = PIL.Image.new("RGB", size, PAPER)
