@@ -64,6 +64,11 @@ class Backbone:
 
         The image is padded at the bottom and at the right to a multiple of the largest stride by repeating its last
         row and column; it is never stretched, so that cells and pixels stay aligned.
+
+        Raises
+        ------
+        BackboneError
+            The network takes images of one size only, or its maps do not line up with the pixels.
         """
         import torch
 
@@ -75,11 +80,24 @@ class Backbone:
             tensor = torch.from_numpy(batch.transpose(2, 0, 1)[None].copy()).contiguous(
                 memory_format=torch.channels_last
             )
-            maps = self.network(tensor.to(next(self.network.parameters()).device))
-        return [
-            FeatureMap(m[0].permute(1, 2, 0).float().cpu().numpy(), stride)
-            for m, stride in zip(maps, self.strides, strict=True)
-        ]
+            try:
+                maps = self.network(tensor.to(next(self.network.parameters()).device))
+            except (AssertionError, RuntimeError, ValueError) as error:
+                why = " ".join(str(error).split())[:120]
+                raise BackboneError(
+                    f"'{self.name}' does not take an image of {rgb.shape[0]} x {rgb.shape[1]} pixels ({why}); "
+                    "choose a backbone that takes any size, such as a ResNet, a ConvNeXt or a DINO ViT"
+                ) from error
+        # Swin and a few others put the channels last.
+        last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
+        maps = [(m[0] if last else m[0].permute(1, 2, 0)).float().cpu().numpy() for m in maps]
+        for values, stride in zip(maps, self.strides, strict=True):
+            if values.shape[:2] != (due := (padded.shape[0] // stride, padded.shape[1] // stride)):
+                raise BackboneError(
+                    f"the maps of '{self.name}' do not line up with the pixels: {values.shape[0]} x {values.shape[1]} "
+                    f"cells at stride {stride}, where {due[0]} x {due[1]} are due; choose another backbone"
+                )
+        return [FeatureMap(values, stride) for values, stride in zip(maps, self.strides, strict=True)]
 
 
 @lru_cache(maxsize=2)
@@ -105,6 +123,13 @@ def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, devi
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
         raise BackboneError(f"unknown backbone '{name}'; {hint}")
+    try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError as error:
+        known = [tagged.partition(".")[2] for tagged in timm.list_pretrained(f"{architecture}.*")]
+        raise BackboneError(
+            f"'{architecture}' has no weights '{name.partition('.')[2]}', but {', '.join(known)}"
+        ) from error
     tensors, source = _find_tensors(name, weights)
     _check_fit(architecture, tensors, name, source)
     network = _create(architecture, tensors)
@@ -112,7 +137,6 @@ def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, devi
     network.to(memory_format=torch.channels_last)
     network.to(_device(device))
     strides: list[int] = network.feature_info.reduction()  # type: ignore[union-attr, operator]
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return Backbone(
         name=name,
         source=source,

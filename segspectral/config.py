@@ -98,6 +98,8 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         old = merged.get(key)
         if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
             value = {"name": value}  # head: exact
+        if isinstance(value, Mapping) and isinstance(old, str):
+            old = {"name": old}  # head=exact and then head.n_init=3
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             other = "name" in value and value["name"] != old.get("name")
             # The settings of one head mean nothing to another.

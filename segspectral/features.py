@@ -6,9 +6,11 @@ side. To add an extractor: one class here and one field of ``FeatureStack``.
 
 from __future__ import annotations
 
+from typing import Annotated, Self
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segspectral.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.settings import Settings
@@ -40,7 +42,9 @@ class Texture(Settings):
     """
 
     weight: float = Field(0.5, gt=0, description="share of this part in the distance between superpixels")
-    scales: tuple[float, ...] = Field((1.0, 2.0, 4.0), min_length=1, description="Gaussian sigmas in pixels")
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0, 2.0, 4.0), min_length=1, description="Gaussian sigmas in pixels"
+    )
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
         import cv2
@@ -85,7 +89,7 @@ class Cnn(Settings):
     weight: float = Field(2.0, gt=0, description="share of this part in the distance between superpixels")
     backbone: str = Field(DEFAULT_BACKBONE, description="a timm model (timm.list_models())")
     weights: str | None = Field(None, description="a safetensors file with its tensors; default: see backbones")
-    strides: tuple[int, ...] = Field(
+    strides: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (4, 8, 16), min_length=1, description="of the maps used; missing ones are left out"
     )
     channels: int = Field(24, ge=1, le=4096, description="principal components kept")
@@ -137,6 +141,12 @@ class FeatureStack(Settings):
     texture: Texture | None = Texture()
     position: Position | None = Position()
     cnn: Cnn | None = Cnn()
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if all(getattr(self, name) is None for name in type(self).model_fields):
+            raise ValueError(f"at least one of {', '.join(type(self).model_fields)} is needed")
+        return self
 
     def __call__(self, image: Image, superpixels: Superpixels) -> Features:
         columns, parts, first = [], {}, 0

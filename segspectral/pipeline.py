@@ -36,8 +36,7 @@ AnyHead = Annotated[
     InstanceOf[Head],
     BeforeValidator(head_from),
     PlainSerializer(head_to),
-    # The schema lists every head's settings; drawn when it is asked for, because it imports them all.
-    WithJsonSchema({"$ref": "#/$defs/Head"}),
+    WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
 ]
 AnyRefiner = Annotated[
     Annotated[DenseCrf | Guided | NoRefinement, Field(discriminator="name")],
@@ -74,7 +73,9 @@ class Pipeline(Settings):
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """JSON schema of a settings file, with the settings of every head."""
         schema = super().model_json_schema(*args, **kwargs)
+        # Drawn only now, because it imports all heads.
         schema.setdefault("$defs", {})["Head"] = head_schema()
+        schema["properties"]["head"] = {"$ref": "#/$defs/Head"}
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:

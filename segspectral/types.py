@@ -317,6 +317,9 @@ class Affinity:
         if skew.nnz and skew.max() > 1e-6 * max(float(w.max()), 1e-30):
             i, j = (int(index[0]) for index in (skew > 0.5 * skew.max()).nonzero())
             raise GraphError(f"an affinity is symmetric; the weights of ({i}, {j}) and ({j}, {i}) differ")
+        if w.nnz < 2**31 and w.indices.dtype != np.int32:
+            # scikit-learn's solvers take no other index type.
+            w = sp.csr_array((w.data, w.indices.astype(np.int32), w.indptr.astype(np.int32)), shape=w.shape)
         object.__setattr__(self, "weights", w)
 
     def __len__(self) -> int:

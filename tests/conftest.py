@@ -43,7 +43,7 @@ def cat() -> NDArray[np.uint8]:
 def quadrants() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """(96, 112, 3) four noisy coloured quadrants of falling area, and their truth 1..4; both read-only."""
     truth = np.empty((96, 112), dtype=np.int64)
-    truth[:54, :62], truth[:54, 62:], truth[54:, :62], truth[54:, 62:] = 1, 2, 3, 4
+    truth[:60, :76], truth[60:, :76], truth[:60, 76:], truth[60:, 76:] = 1, 2, 3, 4
     colours = np.array([[0, 0, 0], [190, 60, 50], [60, 150, 70], [50, 80, 180], [220, 200, 90]], dtype=np.float64)
     noisy = colours[truth] + np.random.default_rng(0).normal(0, 6, (*truth.shape, 3))
     image = np.clip(noisy, 0, 255).astype(np.uint8)

@@ -18,13 +18,15 @@ RNG = np.random.default_rng(11)
 
 
 def voronoi(height: int, width: int, count: int, seed: int = 0, void: float = 0.0) -> NDArray[np.int32]:
-    """(H, W) ids of the nearest of ``count`` random points; a disc of void around a corner."""
+    """(H, W) ids of the nearest of ``count`` random points; void around two opposite corners."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 1, (count, 2)) * (height, width)
     rows, cols = np.indices((height, width))
     labels = ((rows[..., None] - points[:, 0]) ** 2 + (cols[..., None] - points[:, 1]) ** 2).argmin(axis=-1)
     if void:
-        labels[rows**2 + cols**2 < (void * min(height, width)) ** 2] = -1
+        radius = void * min(height, width)
+        labels[rows**2 + cols**2 < radius**2] = -1
+        labels[(height - rows) ** 2 + (width - cols) ** 2 < radius**2] = -1
     kept = np.unique(labels[labels >= 0])
     return np.where(labels >= 0, np.searchsorted(kept, labels), -1).astype(np.int32)
 

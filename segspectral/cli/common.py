@@ -51,13 +51,11 @@ def sentences(debug: bool) -> Iterator[None]:
 
 
 def make_pipeline(config: Path | None, assignments: list[str] | None, **options: Any) -> Pipeline:
-    """The defaults, then --config, then --set, then the named options."""
+    """The defaults, then --config, then the named options, then --set: --head exact --set head.n_init=3."""
     from segspectral.config import load, merge_assignments, with_settings
     from segspectral.pipeline import Pipeline
 
     pipeline = Pipeline() if config is None else load(config)
-    if assignments:
-        pipeline = with_settings(pipeline, merge_assignments(assignments), "--set")
     if (segments := options.get("segments")) is not None:
         options["segments"] = int(segments) if segments.isdigit() else segments
     backbone = options.pop("backbone", None)
@@ -66,6 +64,8 @@ def make_pipeline(config: Path | None, assignments: list[str] | None, **options:
             pipeline = with_settings(pipeline, {name: value}, f"--{name}")
     if backbone is not None:
         pipeline = with_settings(pipeline, {"features": {"cnn": {"backbone": backbone}}}, "--backbone")
+    if assignments:
+        pipeline = with_settings(pipeline, merge_assignments(assignments), "--set")
     return pipeline
 
 

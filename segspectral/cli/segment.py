@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,7 +115,7 @@ def _segment_all(
                 place = read_place(path) if writer.wants_place else None
                 lines = []
                 for name, one in results.items():
-                    files = save(one, output, name, named)
+                    files = save(one, output, name, named, path)
                     lines.append(f"{one.segments} segments, {sum(one.seconds.values()):.2f} s -> {files['overlay']}")
                     lines += writer.add(LabelMap.of(one, path, named, place), name)
                     if figure:
@@ -123,11 +124,15 @@ def _segment_all(
                     sheet = png(figures.contact_sheet(list(results.values())))
                     lines.append(f"{write_bytes(output / f'{stem}_sheet.png', sheet)}")
                 report.line(f"{path}: " + "\n  ".join(lines))
-            except SegspectralError as error:
+            except Exception as error:
                 if debug:
                     raise
                 failed += 1
                 message = str(error)
+                if not isinstance(error, SegspectralError):
+                    # Ours to mend, or memory that ran out; the other images can do nothing for it.
+                    why = " ".join(f"{type(error).__name__} {error}".split())[:200]
+                    message = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
                 report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
     for written in writer.close():
         print(f"all images -> {written}")
@@ -143,10 +148,15 @@ def _number(text: str) -> int:
 
 
 def _stems(paths: list[Path]) -> list[str]:
-    """Names for the results: the file's stem, with its suffix and folder as far as needed to keep them apart."""
+    """Names for the results: the file's stem, with suffix, folder and a number as far as needed to keep them apart."""
     stems = [path.stem for path in paths]
     for longer in (lambda p: p.name.replace(".", "_"), lambda p: "_".join(p.with_suffix("").parts[-2:]), _whole_path):
         stems = [longer(p) if stems.count(stem) > 1 else stem for p, stem in zip(paths, stems, strict=True)]
+    taken = set(stems)
+    for i, stem in enumerate(stems):
+        if stem in stems[:i]:  # a/cat.png beside a_cat.png
+            stems[i] = next(name for n in count(2) if (name := f"{stem}_{n}") not in taken)
+            taken.add(stems[i])
     return stems
 
 

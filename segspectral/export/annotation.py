@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.export.files import link_to
 from segspectral.export.labelmap import Colour, LabelMap
 from segspectral.export.outlines import keyholed, outlines
 from segspectral.export.pictures import png
@@ -129,27 +129,19 @@ def labelme(item: LabelMap, stem: str, folder: Path | None, polygons: bool = Fal
             shapes.append({"label": item.name(segment), "shape_type": "mask", "group_id": segment})
             shapes[-1]["points"] = [[float(x), float(y)] for x, y in corners]
             shapes[-1]["mask"] = base64.b64encode(png(mask.astype(np.uint8) * np.uint8(255))).decode()
+    # labelme opens the photograph from where the file is.
+    link = None if item.path is None or folder is None else link_to(item.path, folder / "labelme")
     data = {
         "version": "5.5.0",
         "flags": {},
         "shapes": [{"description": "", "flags": {}, "mask": None} | shape for shape in shapes],
-        "imagePath": _link(item, folder),
+        "imagePath": link or item.image,
         "imageData": None,
         "imageHeight": item.labels.shape[0],
         "imageWidth": item.labels.shape[1],
     }
     text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
     return {f"labelme/{stem}.json": text.encode()}
-
-
-def _link(item: LabelMap, folder: Path | None) -> str:
-    """The photograph as seen from the labelme file: labelme opens it from there."""
-    if item.path is None or folder is None:
-        return item.image
-    try:
-        return Path(os.path.relpath(item.path, folder / "labelme")).as_posix()
-    except ValueError:  # on another drive
-        return item.path.as_posix()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files that stand under their name as a whole or not at all."""
+"""Files that stand under their name as a whole or not at all, and where they are as seen from each other."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 from segspectral.errors import OutputError
 
-__all__ = ["write_bytes"]
+__all__ = ["link_to", "write_bytes"]
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
     """Write a file as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Cut, because a name that is just short enough must not become too long.
+    partial = path.with_name(f".{path.name[-40:]}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -23,3 +24,11 @@ def write_bytes(path: Path, data: bytes) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
+
+
+def link_to(path: Path, folder: Path) -> str | None:
+    """The path as seen from the folder, with slashes; None if no relative path leads there (another drive)."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return None

@@ -101,7 +101,9 @@ def colour_table(size: int) -> NDArray[np.uint8]:
         lightness = (0.45, 0.65, 0.3)[index % 3]
         hue = (0.31 + index * 0.618033988749895) % 1
         colours.append(tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, lightness, 0.7)))
-    return np.array(colours[:size], dtype=np.uint8)
+    table = np.array(colours[:size], dtype=np.uint8)
+    table.setflags(write=False)  # it is kept for the next caller
+    return table
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

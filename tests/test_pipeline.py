@@ -1,0 +1,299 @@
+"""The whole pipeline: planted images, what must follow when the image is changed, and the public surface."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+import segspectral
+from segspectral.errors import ImageError, SettingsError
+from segspectral.heads import HEADS
+from segspectral.images import as_image
+from segspectral.pipeline import STAGES, eigengap_segments, segment
+from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
+from segspectral.types import Image, Membership, Segmentation, Superpixels
+
+FEW = {"superpixels": {"count": 120}}
+PLAIN = {"features": {"cnn": None, "texture": None}}
+"""Flat noisy colours have no texture; a network and filters see the planted borders as things of their own."""
+
+LIGHT = FEW | {"features": {"cnn": None}, "head": "exact", "refine": "none"}
+"""For tests that are about something else than features, heads and refinement."""
+
+
+def inner(truth: NDArray[np.integer], margin: int = 5) -> NDArray[np.bool_]:
+    """(H, W) True at least ``margin`` pixels away from any border between labels."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    size = 2 * margin + 1
+    return maximum_filter(truth, size) == minimum_filter(truth, size)
+
+
+def agreement(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
+    return float(adjusted_rand_score(a.ravel(), b.ravel()))
+
+
+class TestPlanted:
+    @pytest.mark.parametrize("refine", [r for r in REFINERS if r != "crf" or crf_installed()])
+    @pytest.mark.parametrize("head", HEADS)
+    def test_four_coloured_quadrants_are_found_exactly_off_their_borders(
+        self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]], head: str, refine: str
+    ) -> None:
+        rgb, truth = quadrants
+        result = segment(rgb, segments=4, head=head, refine=refine, **FEW | PLAIN)
+        # The quadrants are numbered by falling area, and so are segments.
+        np.testing.assert_array_equal(result.labels[inner(truth)], truth[inner(truth)])
+
+    def test_with_all_defaults_they_are_found_but_for_some_superpixels(
+        self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    ) -> None:
+        rgb, truth = quadrants
+        assert agreement(segment(rgb, segments=4).labels, truth) > 0.7
+
+    def test_their_number_is_found_from_colours(self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
+        result = segment(quadrants[0], **FEW | PLAIN)
+        assert result.segments == 4
+        assert result.pipeline.segments == 4
+
+    def test_textures_of_one_mean_colour_are_told_apart(self) -> None:
+        row, col = np.indices((96, 128))
+        stripes = np.where(col < 64, 128 + 60 * np.sign(np.sin(row * 1.6)), 128 + 60 * np.sign(np.sin(col * 0.4)))
+        rgb = np.repeat(stripes[..., None], 3, axis=2).astype(np.uint8)
+        result = segment(rgb, segments=2, superpixels={"count": 48, "compactness": 200})
+        assert agreement(result.labels, (col >= 64).astype(int)) > 0.8
+
+    def test_one_segment_is_the_whole_image(self, cat: NDArray[np.uint8]) -> None:
+        assert (segment(cat, segments=1, **LIGHT).labels == 1).all()
+
+    def test_as_many_segments_as_superpixels_are_the_superpixels(self, cat: NDArray[np.uint8]) -> None:
+        count = len(segment(cat, segments=2, **LIGHT).superpixels)
+        result = segment(cat, segments=count, **LIGHT)
+        assert agreement(result.labels, result.superpixels.labels) == 1
+
+
+class TestMetamorphic:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def result(cat: NDArray[np.uint8]) -> Segmentation:
+        return segment(cat, segments=3, **FEW)
+
+    @pytest.mark.parametrize(
+        "turn", [lambda a: a[:, ::-1], lambda a: a[::-1], lambda a: np.swapaxes(a, 0, 1)], ids=["left", "up", "aside"]
+    )
+    def test_a_flipped_image_has_nearly_the_flipped_segments(
+        self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]], turn: Any
+    ) -> None:
+        rgb = quadrants[0]
+        straight = segment(rgb, segments=3, **FEW).labels
+        assert agreement(turn(straight), segment(turn(rgb), segments=3, **FEW).labels) > 0.9
+
+    def test_the_type_of_the_source_does_not_matter(
+        self, result: Segmentation, cat: NDArray[np.uint8], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "cat.png"
+        PIL.Image.fromarray(cat).save(path)
+        for source in (path, str(path), PIL.Image.fromarray(cat), Image(cat), cat.tolist() and cat.copy()):
+            np.testing.assert_array_equal(segment(source, segments=3, **FEW).labels, result.labels)
+
+    def test_a_grey_image_is_as_good_as_its_equal_channels(self, cat: NDArray[np.uint8]) -> None:
+        grey = cat.mean(axis=2).astype(np.uint8)
+        a, b = segment(grey, segments=3, **FEW), segment(np.dstack([grey] * 3), segments=3, **FEW)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        assert a.segments == 3
+
+    def test_equal_seeds_give_equal_bytes(self, result: Segmentation, cat: NDArray[np.uint8]) -> None:
+        np.random.seed(123)  # noqa: NPY002
+        again = segment(cat, segments=3, seed=0, **FEW)
+        assert again.labels.tobytes() == result.labels.tobytes()
+        assert again.membership.probabilities.tobytes() == result.membership.probabilities.tobytes()
+        assert again.features.nodes.tobytes() == result.features.nodes.tobytes()
+
+    def test_a_little_noise_changes_little(self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
+        rgb = quadrants[0]
+        noisy = np.clip(rgb + np.random.default_rng(1).normal(0, 3, rgb.shape), 0, 255).astype(np.uint8)
+        a, b = (segment(image, segments=4, **FEW | PLAIN) for image in (rgb, noisy))
+        assert agreement(a.labels, b.labels) > 0.95
+
+    def test_the_source_is_not_changed(self, cat: NDArray[np.uint8]) -> None:
+        source = cat.copy()
+        segment(source, segments=2, **FEW)
+        np.testing.assert_array_equal(source, cat)
+
+
+class TestVoid:
+    @pytest.fixture
+    def masked(self, cat: NDArray[np.uint8]) -> Image:
+        rows, cols = np.indices(cat.shape[:2])
+        return Image(cat, mask=(rows - 36) ** 2 + (cols - 30) ** 2 > 18**2)
+
+    @pytest.mark.parametrize("refine", [r for r in REFINERS if r != "crf" or crf_installed()])
+    def test_void_pixels_and_only_they_are_0(self, masked: Image, refine: str) -> None:
+        result = segment(masked, segments=3, refine=refine, **FEW)
+        np.testing.assert_array_equal(result.labels > 0, masked.mask)
+        assert np.unique(result.labels).tolist() == [0, 1, 2, 3]
+
+    def test_what_void_pixels_hold_changes_nothing(self, masked: Image) -> None:
+        assert masked.mask is not None
+        other = Image(np.where(masked.mask[..., None], masked.rgb, 255 - masked.rgb), mask=masked.mask)
+        np.testing.assert_array_equal(
+            segment(masked, segments=3, **FEW).labels, segment(other, segments=3, **FEW).labels
+        )
+
+    def test_one_colour_beside_coloured_void_is_one_colour(self, cat: NDArray[np.uint8]) -> None:
+        mask = np.indices(cat.shape[:2])[1] > 40
+        with pytest.raises(ImageError, match="one colour"):
+            segment(Image(np.where(mask[..., None], np.uint8(90), cat), mask=mask))
+
+    def test_islands_in_the_void_are_segmented(self, cat: NDArray[np.uint8]) -> None:
+        row, col = np.indices(cat.shape[:2])
+        mask = (row % 24 < 14) & (col % 32 < 20)
+        result = segment(Image(cat, mask=mask), segments=3, **FEW)
+        assert np.unique(result.labels[mask]).tolist() == [1, 2, 3]
+
+
+class TestResult:
+    def test_segments_are_numbered_by_falling_area_before_refinement(self, cat: NDArray[np.uint8]) -> None:
+        for head in HEADS:
+            result = segment(cat, segments=6, **LIGHT | {"head": head})
+            assert (np.diff(np.bincount(result.labels.ravel())[1:]) <= 0).all()
+            assert result.segments == 6
+
+    def test_the_parts_of_a_result_belong_together(self, cat: NDArray[np.uint8]) -> None:
+        result = segment(cat, segments=3, **LIGHT)
+        n = len(result.superpixels)
+        assert result.features.nodes.shape[0] == len(result.affinity) == len(result.membership.probabilities) == n
+        assert result.labels.shape == result.image.shape == cat.shape[:2]
+        assert result.labels.dtype == np.int32
+        assert list(result.features.parts) == ["colour", "texture", "position"]
+        assert result.ncut == pytest.approx(result.affinity.ncut(result.membership.labels))
+        np.testing.assert_array_equal(result.labels - 1, result.superpixels.spread(result.membership.labels))
+
+    def test_the_observer_is_called_once_per_stage_in_order_with_its_seconds(self, cat: NDArray[np.uint8]) -> None:
+        seen: list[tuple[str, float]] = []
+        result = segment(cat, segments=3, observer=lambda *call: seen.append(call), **LIGHT)
+        assert [name for name, _ in seen] == list(STAGES)
+        assert dict(seen) == dict(result.seconds)
+        assert all(seconds > 0 for _, seconds in seen)
+
+    def test_no_segment_is_lost_in_refinement(self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+        def greedy(self: Any, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
+            return np.where(superpixels.valid, 0, -1).astype(np.int32)
+
+        monkeypatch.setattr(Guided, "__call__", greedy)
+        mask = np.ones(cat.shape[:2], bool)
+        mask[:9] = False
+        result = segment(Image(cat, mask=mask), segments=5, **LIGHT | {"refine": "guided"})
+        assert np.unique(result.labels).tolist() == [0, 1, 2, 3, 4, 5]
+
+    def test_the_resolved_pipeline_repeats_the_result(self, cat: NDArray[np.uint8]) -> None:
+        first = segment(cat, **LIGHT)
+        assert isinstance(first.pipeline.segments, int)
+        again = first.pipeline(as_image(cat))
+        np.testing.assert_array_equal(again.labels, first.labels)
+        assert again.pipeline == first.pipeline
+
+    def test_without_the_crf_the_guided_filter_runs_and_a_note_says_so(
+        self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
+        result = segment(cat, segments=3, **LIGHT | {"refine": "crf"})
+        assert isinstance(result.pipeline.refine, Guided)
+        assert len(result.notes) == 1
+        assert "pydensecrf" in result.notes[0]
+        np.testing.assert_array_equal(result.labels, segment(cat, segments=3, **LIGHT | {"refine": "guided"}).labels)
+
+    def test_the_crf_without_pydensecrf_says_what_to_install(
+        self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+        whole = Superpixels(np.zeros(cat.shape[:2], np.int32))
+        with pytest.raises(SettingsError, match=r"pip install.*guided"):
+            DenseCrf()(Image(cat), whole, Membership(np.ones((1, 1), np.float32)))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("value", [0, 77, 255])
+    def test_an_image_of_one_colour_is_refused(self, value: int) -> None:
+        with pytest.raises(ImageError, match="one colour"):
+            segment(np.full((40, 50, 3), value, np.uint8))
+
+    def test_more_segments_than_superpixels_are_refused_with_both_numbers(self, cat: NDArray[np.uint8]) -> None:
+        count = len(segment(cat, segments=2, **LIGHT).superpixels)
+        with pytest.raises(SettingsError, match=rf"{count + 1} segments are more than the image's {count} superpixels"):
+            segment(cat, segments=count + 1, **LIGHT)
+
+    def test_an_unknown_setting_is_refused_with_the_one_that_was_meant(self, cat: NDArray[np.uint8]) -> None:
+        with pytest.raises(SettingsError, match="did you mean superpixels"):
+            segment(cat, superpixel={"count": 3})
+        with pytest.raises(SettingsError, match="segments"):
+            segment(cat, segments=0)
+
+    @pytest.mark.parametrize("size", [(8, 8), (8, 200), (9, 31)])
+    def test_the_smallest_images_that_are_taken_go_all_the_way(
+        self, cat: NDArray[np.uint8], size: tuple[int, int]
+    ) -> None:
+        rgb = np.array(PIL.Image.fromarray(cat).resize(size[::-1]))
+        assert segment(rgb, segments=2).segments == 2
+        assert segment(rgb).segments >= 2
+
+    def test_two_colours_are_two_segments(self) -> None:
+        rgb = np.zeros((40, 60, 3), np.uint8)
+        rgb[:, 25:] = (200, 30, 30)
+        result = segment(rgb, segments=2, **FEW)
+        assert agreement(result.labels, (np.indices((40, 60))[1] >= 25).astype(int)) > 0.95
+        assert segment(rgb, **FEW).segments >= 2
+
+
+class TestEigengap:
+    @pytest.mark.parametrize("k", [3, 4, 6, 8])
+    def test_a_clear_gap_decides(self, k: int) -> None:
+        eigenvalues = np.concatenate([np.linspace(0, 0.01, k), np.linspace(0.9, 1.0, 13 - k)])
+        assert eigengap_segments(eigenvalues) == k
+
+    @pytest.mark.parametrize("values", [[0.0], [0.0, 0.1], [0.0, 0.1, 0.2], [0.0] * 13])
+    def test_the_choice_lies_between_2_and_what_the_curve_allows(self, values: list[float]) -> None:
+        assert 2 <= eigengap_segments(np.array(values)) <= max(2, len(values) - 1)
+
+    def test_the_unit_of_the_eigenvalues_does_not_matter(self) -> None:
+        eigenvalues = np.sort(np.random.default_rng(0).uniform(size=13))
+        assert eigengap_segments(eigenvalues) == eigengap_segments(eigenvalues / 7)
+
+
+class TestSurface:
+    def test_the_public_names_are_sorted_and_there(self) -> None:
+        assert segspectral.__all__ == sorted(segspectral.__all__)
+        for name in segspectral.__all__:
+            assert getattr(segspectral, name).__doc__
+        assert set(segspectral.__all__) <= set(dir(segspectral))
+        with pytest.raises(AttributeError, match="no attribute 'segmant'"):
+            segspectral.segmant
+
+    def test_what_a_module_offers_is_sorted_and_there(self) -> None:
+        from importlib import import_module
+        from pkgutil import walk_packages
+
+        for module in walk_packages(segspectral.__path__, "segspectral."):
+            if not module.name.endswith("__main__"):
+                found = import_module(module.name)
+                names = list(getattr(found, "__all__", ()))
+                assert all(hasattr(found, name) for name in names), module.name
+                # Constants, then classes, then functions, each in the order of the alphabet.
+                assert names == sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n)), module.name
+
+    def test_importing_the_package_imports_nothing_heavy(self) -> None:
+        code = (
+            "import sys, segspectral; segspectral.__version__; dir(segspectral)\n"
+            "heavy = {'torch', 'numpy', 'scipy', 'sklearn', 'skimage', 'timm', 'cv2', 'PIL', 'pydantic'}\n"
+            "print(sorted(heavy & set(sys.modules)))"
+        )
+        root = Path(segspectral.__file__).parents[1]
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+        assert done.stdout == "[]\n"
