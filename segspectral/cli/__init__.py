@@ -14,6 +14,7 @@ import typer
 from segspectral.cli.common import INTERRUPTED
 from segspectral.cli.convert import convert
 from segspectral.cli.info import checks, config_app
+from segspectral.cli.report import report
 from segspectral.cli.segment import demo, segment
 
 __all__ = ["app", "main"]
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, demo, convert, checks):
+for command in (segment, demo, convert, report, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 
