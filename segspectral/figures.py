@@ -17,9 +17,20 @@ from segspectral.heads.exact import spectral_embedding
 from segspectral.types import Segmentation, Superpixels
 
 if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+
     pass
 
-__all__ = ["VECTORS", "contact_sheet", "eigengap_curve", "eigenvector_pictures", "entropy", "figure", "with_segments"]
+__all__ = [
+    "VECTORS",
+    "contact_sheet",
+    "eigengap_curve",
+    "eigenvector_pictures",
+    "entropy",
+    "figure",
+    "with_segments",
+    "with_stages_of",
+]
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -80,14 +91,28 @@ def with_segments(first: Segmentation, segments: int) -> Segmentation:
     ------
     SettingsError, CollapseError
     """
-    known = {
-        "superpixels": lambda image: first.superpixels,
-        "features": lambda image, superpixels: first.features,
-        "affinity": lambda features, superpixels: first.affinity,
-    }
-    result = first.pipeline.model_copy(update={**known, "segments": segments})(first.image)
+    wanted = first.pipeline.model_copy(update={"segments": segments})
+    result = with_stages_of(first, wanted)(first.image)
     pipeline = first.pipeline.model_copy(update={"segments": result.pipeline.segments})
     return replace(result, pipeline=pipeline, notes=first.notes)
+
+
+def with_stages_of(earlier: Segmentation, pipeline: Pipeline) -> Pipeline:
+    """The pipeline, for the same image, with the values of ``earlier`` for its first stages of equal settings.
+
+    Its results should be given ``pipeline`` as theirs: the stages that are known are no settings that can be printed.
+    """
+    known = {
+        "superpixels": lambda image: earlier.superpixels,
+        "features": lambda image, superpixels: earlier.features,
+        "affinity": lambda features, superpixels: earlier.affinity,
+    }
+    update = {}
+    for stage, value in known.items():
+        if getattr(pipeline, stage) != getattr(earlier.pipeline, stage):
+            break
+        update[stage] = value
+    return pipeline.model_copy(update=update)
 
 
 def before_refinement(segmentation: Segmentation) -> NDArray[np.int32]:

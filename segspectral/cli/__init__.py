@@ -16,6 +16,7 @@ from segspectral.cli.convert import convert
 from segspectral.cli.info import checks, config_app
 from segspectral.cli.report import report
 from segspectral.cli.segment import demo, segment
+from segspectral.cli.serve import serve
 
 __all__ = ["app", "main"]
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, demo, convert, report, checks):
+for command in (segment, demo, convert, report, serve, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 
