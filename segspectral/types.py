@@ -189,14 +189,15 @@ class Superpixels:
 
     def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
         """Mean of ``values`` (H, W, D) along each border: (M, D). Of two touching pixels the larger value counts."""
-        n, total = len(self), 0
+        n = len(self)
+        total = np.zeros((len(self.borders), values.shape[2]))
         keys = self.borders[:, 0].astype(np.int64) * n + self.borders[:, 1]
         for here, there in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
             a, b = self.labels[here], self.labels[there]
             cut = (a != b) & (a >= 0) & (b >= 0)
             border = np.searchsorted(keys, np.minimum(a[cut], b[cut]).astype(np.int64) * n + np.maximum(a[cut], b[cut]))
             pairs = np.maximum(values[here][cut], values[there][cut])
-            total = total + np.stack([np.bincount(border, v, len(keys)) for v in pairs.T], axis=-1)
+            total += np.stack([np.bincount(border, v, len(keys)) for v in pairs.T], axis=-1)
         return total / self.border_length[:, None]
 
     @cached_property

@@ -14,9 +14,12 @@ import typer
 from segspectral.cli.batch import batch, status
 from segspectral.cli.cache import cache_app
 from segspectral.cli.common import INTERRUPTED
+from segspectral.cli.convert import convert
 from segspectral.cli.evaluate import evaluate
 from segspectral.cli.info import checks, config_app
+from segspectral.cli.report import report
 from segspectral.cli.segment import demo, segment
+from segspectral.cli.serve import serve
 
 __all__ = ["app", "main"]
 
@@ -27,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, batch, status, evaluate, demo, checks):
+for command in (segment, batch, status, evaluate, convert, report, serve, demo, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")

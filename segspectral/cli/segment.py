@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,8 @@ from segspectral.cli.common import (
     sample_images,
     sentences,
 )
-from segspectral.errors import SegspectralError
+from segspectral.cli.convert import FormatOption, NamesOption
+from segspectral.errors import SegspectralError, SettingsError
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -42,14 +44,22 @@ def segment(
     config: ConfigOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    format_: FormatOption = None,
+    names: NamesOption = None,
+    figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json."""
+    """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
+
+    With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), and a contact sheet, cat_sheet.png.
+    """
     with sentences(debug):
+        first, *others = (segments or "").split(",")
+        counts = [_number(text) for text in (first, *others)] if others else []
         pipeline = make_pipeline(
-            config, set_, segments=segments, head=head, backbone=backbone, refine=refine, seed=seed
+            config, set_, segments=first or None, head=head, backbone=backbone, refine=refine, seed=seed
         )
-        raise typer.Exit(_segment_all(images, output, pipeline, debug))
+        raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names, figure, counts))
 
 
 def demo(
@@ -69,11 +79,23 @@ def demo(
         raise typer.Exit(code)
 
 
-def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: bool) -> int:
+def _segment_all(
+    inputs: list[str],
+    output: Path,
+    pipeline: Pipeline,
+    debug: bool,
+    formats: list[str] | None = None,
+    names: str | None = None,
+    figure: bool = False,
+    counts: Sequence[int] = (),
+) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
-    from segspectral.export import save, write_bytes
+    from segspectral import figures
+    from segspectral.export import LabelMap, Writer, exporters_named, parse_names, png, read_place, save, write_bytes
     from segspectral.images import find_images, read_image
 
+    writer = Writer(exporters_named(formats or []), output)
+    named = parse_names(names) if names is not None else {}
     paths = find_images(inputs)
     # Before minutes of work: can it be done, and can it be kept?
     probe = write_bytes(output / ".segspectral", b"")
@@ -89,7 +111,19 @@ def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: boo
             try:
                 report.begin(path)
                 result = pipeline(read_image(path), report.stage)
-                files = save(result, output, stem)
+                results = {f"{stem}_k{k}": figures.with_segments(result, k) for k in counts} or {stem: result}
+                place = read_place(path) if writer.wants_place else None
+                lines = []
+                for name, one in results.items():
+                    files = save(one, output, name, named, path)
+                    lines.append(f"{one.segments} segments, {sum(one.seconds.values()):.2f} s -> {files['overlay']}")
+                    lines += writer.add(LabelMap.of(one, path, named, place), name)
+                    if figure:
+                        lines.append(f"{write_bytes(output / f'{name}_figure.png', png(figures.figure(one)))}")
+                if counts:
+                    sheet = png(figures.contact_sheet(list(results.values())))
+                    lines.append(f"{write_bytes(output / f'{stem}_sheet.png', sheet)}")
+                report.line(f"{path}: " + "\n  ".join(lines))
             except Exception as error:
                 if debug:
                     raise
@@ -100,12 +134,17 @@ def _segment_all(inputs: list[str], output: Path, pipeline: Pipeline, debug: boo
                     why = " ".join(f"{type(error).__name__} {error}".split())[:200]
                     message = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
                 report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
-            else:
-                seconds = sum(result.seconds.values())
-                report.line(f"{path}: {result.segments} segments, {seconds:.2f} s -> {files['overlay']}")
+    for written in writer.close():
+        print(f"all images -> {written}")
     if failed:
         print(f"{failed} of {len(paths)} images failed", file=sys.stderr)
     return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
+
+
+def _number(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise SettingsError(f"--segments: a list is of whole numbers from 1 on, such as 4,8,16; '{text}' is none")
+    return int(text)
 
 
 def _stems(paths: list[Path]) -> list[str]:

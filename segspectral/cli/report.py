@@ -1,0 +1,25 @@
+"""``segspectral report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segspectral.cli.common import DebugOption, sentences
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder with results of segment or batch.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="FOLDER", help="The photographs, if they have moved.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Make OUT/index.html: a gallery of the results that opens in a browser, offline."""
+    with sentences(debug):
+        from segspectral.report import build
+
+        path, count, failed = build(folder, images)
+        print(f"{count} images{f', {failed} failed' if failed else ''} -> {path}")

@@ -1,0 +1,61 @@
+"""``segspectral serve``."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from typing import Annotated
+
+import typer
+
+from segspectral.cli.common import ConfigOption, DebugOption, SetOption, make_pipeline, sample_images, sentences
+from segspectral.errors import SettingsError
+
+
+def serve(
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; others than this computer's warn.")] = (
+        "127.0.0.1"
+    ),
+    name: Annotated[
+        list[str] | None, typer.Option("--name", metavar="NAME", help="A host name under which it may be opened.")
+    ] = None,
+    max_mb: Annotated[int, typer.Option("--max-mb", min=1, max=2000, help="Of an upload.")] = 50,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Images at a time.")] = 1,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """A page in the browser: segment an image, look at every stage, change the segments, download the result."""
+    with sentences(debug):
+        try:
+            import uvicorn
+
+            from segspectral.web import Limits, create_app
+        except ImportError as error:
+            raise SettingsError(f"serve needs {error.name}: pip install 'segspectral[web]'") from error
+        pipeline = make_pipeline(config, set_)
+        pipeline.prepare()
+        limits = Limits(megabytes=max_mb, workers=workers)
+        if not _loopback(host):
+            print(
+                f"note: everyone who reaches {host}:{port} can send images to this computer; there is no password",
+                file=sys.stderr,
+            )
+        app = create_app(pipeline, limits, sample_images(), [*(name or []), *([] if _literal(host) else [host])])
+        if port:
+            print(f"http://{f'[{host}]' if ':' in host else host}:{port}   (API: /docs; Ctrl-C ends it)", flush=True)
+        # Its access log would hold the ids of jobs, which are secrets.
+        uvicorn.run(app, host=host, port=port, log_level="info" if not port else "warning", access_log=False)
+
+
+def _literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback if _literal(host) else host == "localhost"

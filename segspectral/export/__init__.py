@@ -1,0 +1,81 @@
+"""Segmentation -> files.
+
+``save`` writes what every image gets; ``EXPORTERS`` is the one list of further formats, for annotation tools, maps and
+tables. Files are written beside their place and renamed, so that a half-written one never stands under its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from segspectral.export.exporters import EXPORTERS, Exporter, Writer, exporters_named
+from segspectral.export.files import link_to, write_bytes
+from segspectral.export.geo import read_place
+from segspectral.export.labelmap import LabelMap, parse_names, read_label_map, stem_of
+from segspectral.export.pictures import boundaries, colour_table, label_png, overlay, png, tinted
+from segspectral.export.tables import PACKAGES, csv_bytes, segment_table, summary, versions
+from segspectral.types import Segmentation
+
+__all__ = [
+    "EXPORTERS",
+    "PACKAGES",
+    "Exporter",
+    "LabelMap",
+    "Writer",
+    "boundaries",
+    "colour_table",
+    "exporters_named",
+    "label_png",
+    "overlay",
+    "parse_names",
+    "png",
+    "read_label_map",
+    "read_place",
+    "save",
+    "segment_table",
+    "stem_of",
+    "summary",
+    "tinted",
+    "versions",
+    "write_bytes",
+]
+
+
+def save(
+    segmentation: Segmentation,
+    folder: str | os.PathLike[str],
+    stem: str,
+    names: Mapping[int, str] | None = None,
+    source: Path | None = None,
+) -> dict[str, Path]:
+    """Write the label map, the overlay, the table of segments and the summary of one image.
+
+    Parameters
+    ----------
+    names : of segments, kept in the label map
+    source : the photograph's file; the summary then says where it is, as seen from the folder
+
+    Returns
+    -------
+    What -> path: ``labels`` (STEM_labels.png), ``overlay`` (STEM_overlay.png), ``segments`` (STEM_segments.csv) and
+    ``summary`` (STEM.json).
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made or written to.
+    """
+    folder = Path(folder)
+    known = summary(segmentation)
+    if source is not None and (link := link_to(source, folder)) is not None:
+        known = {"image": known["image"], "source": link, **known}
+    contents = {
+        "labels": (f"{stem}_labels.png", label_png(segmentation.labels, names)),
+        "overlay": (f"{stem}_overlay.png", png(overlay(segmentation))),
+        "segments": (f"{stem}_segments.csv", csv_bytes(segment_table(segmentation))),
+        "summary": (f"{stem}.json", (json.dumps(known, indent=2) + "\n").encode()),
+    }
+    return {what: write_bytes(folder / name, data) for what, (name, data) in contents.items()}

@@ -1,0 +1,226 @@
+"""The one list of exporters, and what runs them over images.
+
+To add a format: a function that makes the files of one image, and a line in ``EXPORTERS``. A format with one file for
+all images also has a function that makes it from what each image left for it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segspectral.errors import SettingsError
+from segspectral.export import annotation, geo
+from segspectral.export.files import write_bytes
+from segspectral.export.labelmap import LabelMap
+from segspectral.export.outlines import svg
+from segspectral.export.pictures import label_png
+from segspectral.export.tables import csv_bytes, region_table
+
+__all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
+
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an image gives: files (path below the folder of results -> bytes), and a part of the folder's file.
+
+    ``kept`` is the share of pixels that can be read back; 1 for lossless formats.
+    """
+
+    files: Files = field(default_factory=dict)
+    kept: float = 1.0
+    part: Any = None
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One format.
+
+    Parameters
+    ----------
+    name : as after ``--format``
+    text : what it is, for menus
+    image : label map, stem of its results, folder of results or None if they go nowhere -> what it gives
+    together : the parts of all images -> the files that stand for all
+    needs : modules that must be installed, of the extra ``geo``
+    """
+
+    name: str
+    text: str
+    image: Callable[[LabelMap, str, Path | None], Exported]
+    together: Callable[[Sequence[Any]], Files] | None = None
+    needs: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise SettingsError, with the command that helps, if a module is missing."""
+        missing = [module for module in self.needs if find_spec(module) is None]
+        if missing:
+            raise SettingsError(
+                f"the format '{self.name}' needs {' and '.join(missing)}: pip install 'segspectral[geo]'"
+            )
+
+    def files_of(self, item: LabelMap, stem: str) -> Files:
+        """All files for a single image, as a download.
+
+        Raises
+        ------
+        SettingsError
+            A module is missing.
+        """
+        self.check()
+        made = self.image(item, stem, None)
+        return {**made.files, **(self.together([made.part]) if self.together else {})}
+
+
+def _png(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported({f"{stem}_labels.png": label_png(item.labels, item.names, item.colours)})
+
+
+def _npz(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    """Arrays without pickle: labels, text (names and colours as JSON), and what the segmentation was made of."""
+    arrays: dict[str, Any] = {
+        "labels": item.labels,
+        "image": np.array(item.image),
+        "text": np.array(json.dumps({"names": dict(item.names), "colours": dict(item.colours)})),
+    }
+    if (made := item.segmentation) is not None:
+        arrays |= {"superpixels": made.superpixels.labels, "memberships": made.membership.probabilities}
+        arrays |= {"embedding": made.membership.embedding, "eigenvalues": made.membership.eigenvalues}
+        arrays |= {"settings": np.array(made.pipeline.model_dump_json())}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **{k: v for k, v in arrays.items() if v is not None})
+    return Exported({f"{stem}.npz": buffer.getvalue()})
+
+
+def _csv(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported({f"{stem}_regions.csv": csv_bytes(region_table(item))})
+
+
+def _coco(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported(part=annotation.coco_image(item))
+
+
+def _labelme(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported(annotation.labelme(item, stem, folder))
+
+
+def _labelme_polygons(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported(annotation.labelme(item, stem, folder, polygons=True))
+
+
+def _cvat(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported(part=annotation.cvat_image(item, stem))
+
+
+def _yolo(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    files, kept, categories = annotation.yolo(item, stem)
+    return Exported(files, kept, categories)
+
+
+def _svg(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported({f"{stem}.svg": svg(item)})
+
+
+def _geotiff(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported({f"{stem}_labels.tif": geo.geotiff(item)})
+
+
+def _geopackage(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    data, kept = geo.geopackage(item)
+    return Exported({f"{stem}.gpkg": data}, kept)
+
+
+def _geojson(item: LabelMap, stem: str, folder: Path | None) -> Exported:
+    data, kept = geo.geojson(item)
+    return Exported({f"{stem}.geojson": data}, kept)
+
+
+_VECTOR = ("rasterio", "shapely", "pyogrio")
+
+EXPORTERS: Mapping[str, Exporter] = {
+    exporter.name: exporter
+    for exporter in (
+        Exporter("png", "label map, an indexed PNG", _png),
+        Exporter("npz", "labels, superpixels, memberships, eigenvalues for numpy", _npz),
+        Exporter("csv", "table of regions: area, perimeter, box, centroid, mean colour", _csv),
+        Exporter("coco", "COCO instances, run lengths, one JSON for all images", _coco, annotation.coco),
+        Exporter("labelme", "labelme, mask shapes (lossless)", _labelme),
+        Exporter("labelme-polygons", "labelme, polygons with holes cut open", _labelme_polygons),
+        Exporter("cvat", "CVAT Segmentation mask 1.1, one zip for all images", _cvat, annotation.cvat),
+        Exporter("yolo", "YOLO segmentation, polygons with holes cut open", _yolo, annotation.yolo_data),
+        Exporter("svg", "scalable vector graphics, exact outlines", _svg),
+        Exporter("geotiff", "GeoTIFF label map with CRS and colour table", _geotiff, needs=("rasterio",)),
+        Exporter("gpkg", "GeoPackage of regions with statistics", _geopackage, needs=_VECTOR),
+        Exporter("geojson", "GeoJSON of regions in WGS84", _geojson, needs=_VECTOR),
+    )
+}
+
+
+def exporters_named(formats: Sequence[str]) -> list[Exporter]:
+    """The exporters of ``--format`` options, each once; an option may hold several names with commas.
+
+    Raises
+    ------
+    SettingsError
+        A name is unknown, or what it needs is not installed.
+    """
+    chosen: dict[str, Exporter] = {}
+    for name in (part.strip() for option in formats for part in option.split(",")):
+        if name not in EXPORTERS:
+            raise SettingsError(f"unknown format '{name}'; there are {', '.join(EXPORTERS)}")
+        EXPORTERS[name].check()
+        chosen[name] = EXPORTERS[name]
+    return list(chosen.values())
+
+
+class Writer:
+    """Writes images in several formats into a folder, one image after the other; ``close`` writes what stands for all.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written.
+    """
+
+    def __init__(self, exporters: Sequence[Exporter], folder: Path) -> None:
+        self._exporters, self._folder = exporters, folder
+        self._parts: dict[str, list[Any]] = {exporter.name: [] for exporter in exporters}
+
+    @property
+    def wants_place(self) -> bool:
+        """Whether a format tells where the image lies."""
+        return any(exporter.needs for exporter in self._exporters)
+
+    def add(self, item: LabelMap, stem: str) -> list[str]:
+        """Write one image. Returns a sentence per format that loses pixels, and one if coordinates are pixels."""
+        notes = []
+        for exporter in self._exporters:
+            made = exporter.image(item, stem, self._folder)
+            for name, data in made.files.items():
+                write_bytes(self._folder / name, data)
+            if made.part is not None:
+                self._parts[exporter.name].append(made.part)
+            if made.kept < 1:
+                lost = round((1 - made.kept) * item.labels.size)
+                notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost} differ)")
+            if exporter.needs and item.place is None:
+                notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
+        return notes
+
+    def close(self) -> list[Path]:
+        """Write the files that stand for all images; their paths."""
+        return [
+            write_bytes(self._folder / name, data)
+            for exporter in self._exporters
+            if exporter.together is not None and self._parts[exporter.name]
+            for name, data in exporter.together(self._parts[exporter.name]).items()
+        ]

@@ -1,0 +1,246 @@
+"""What exporters are given: a label map with names and colours, and what else is known of the image.
+
+``read_label_map`` reads the lossless raster formats back, so that any export can be made later from any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.errors import ImageError, SettingsError
+from segspectral.export.pictures import KEYWORD, colour_table
+from segspectral.types import Segmentation
+
+if TYPE_CHECKING:
+    from segspectral.export.geo import Place
+
+__all__ = ["Colour", "LabelMap", "parse_names", "read_label_map", "stem_of"]
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """Segments of one image, as exporters take them.
+
+    Parameters
+    ----------
+    labels : (H, W) int32, 0 = void; the ids of segments may have gaps
+    image : file name of the photograph
+    path : where the photograph is, if it is a file
+    pixels : (H, W, 3) uint8 or None, the photograph, for mean colours
+    names, colours : of segments that have one of their own
+    place : where on Earth the image lies, or None
+    segmentation : what the labels were made by, or None if they were read from a file
+
+    Raises
+    ------
+    ImageError
+        The labels are not (H, W) int32 from 0 on with at least one segment, or the photograph is of another size.
+    """
+
+    labels: NDArray[np.int32]
+    image: str = "image"
+    path: Path | None = None
+    pixels: NDArray[np.uint8] | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, Colour] = field(default_factory=dict)
+    place: Place | None = None
+    segmentation: Segmentation | None = None
+
+    def __post_init__(self) -> None:
+        labels = self.labels
+        if labels.ndim != 2 or labels.dtype != np.int32 or labels.size == 0 or labels.min() < 0 or labels.max() > 65535:
+            raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to 65535")
+        if not labels.any():
+            raise ImageError(f"{self.image}: the label map has no segment, only void")
+        if self.pixels is not None and self.pixels.shape[:2] != labels.shape:
+            raise ImageError(
+                f"{self.image}: the photograph has {_size(self.pixels)} pixels, its label map {_size(labels)}"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        segmentation: Segmentation,
+        path: Path | None = None,
+        names: Mapping[int, str] | None = None,
+        place: Place | None = None,
+    ) -> LabelMap:
+        """The label map of a segmentation."""
+        image = segmentation.image
+        return cls(
+            segmentation.labels, image.name, path, image.uint8, names or {}, place=place, segmentation=segmentation
+        )
+
+    @cached_property
+    def segments(self) -> list[int]:
+        """Ids of the segments that have pixels, rising."""
+        return [int(s) for s in np.flatnonzero(np.bincount(self.labels.ravel())) if s]
+
+    def name(self, segment: int) -> str:
+        """The segment's name: "segment 3" unless it was given one."""
+        return self.names.get(segment, f"segment {segment}")
+
+    def category(self, segment: int) -> int:
+        """The number of the segment's name: the lowest segment that bears it."""
+        name = self.name(segment)
+        return min(s for s in (segment, *self.segments, *self.names) if self.name(s) == name)
+
+    @cached_property
+    def table(self) -> NDArray[np.uint8]:
+        """(largest id + 1, 3) RGB of each segment."""
+        table = colour_table(max([int(self.labels.max()), *self.colours]) + 1).copy()
+        for segment, colour in self.colours.items():
+            table[segment] = colour
+        return table
+
+    def colour(self, segment: int) -> Colour:
+        red, green, blue = self.table[segment].tolist()
+        return red, green, blue
+
+
+def parse_names(text: str) -> dict[int, str]:
+    """``1=sky,2=road`` -> {1: "sky", 2: "road"}.
+
+    Raises
+    ------
+    SettingsError
+    """
+    names: dict[int, str] = {}
+    for part in text.split(","):
+        segment, equals, name = part.partition("=")
+        name = name.strip()
+        if not equals or not segment.strip().isdecimal() or int(segment) == 0 or not name.isprintable() or not name:
+            raise SettingsError(f"--names {text}: write it as 1=sky,2=road, with segments from 1 on")
+        if int(segment) in names:
+            raise SettingsError(f"--names {text}: segment {int(segment)} is named twice")
+        names[int(segment)] = name
+    return names
+
+
+def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
+    """A label map from an indexed or grey PNG, an .npz of segspectral, or a label TIFF; names and colours come along.
+
+    The name of the photograph, where the file does not hold it, is that of the summary beside it (cat.json beside
+    cat_labels.png), else the file's stem.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, damaged, or no label map.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path}: there is no such file")
+    try:
+        if path.suffix.lower() == ".npz":
+            found = _read_npz(path)
+        elif path.suffix.lower() in (".tif", ".tiff"):
+            found = _read_tiff(path)
+        else:
+            found = _read_png(path)
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever damaged data lead to
+        raise ImageError(f"{path}: is damaged or no label map ({error})") from error
+    return found if found.image != "image" else replace(found, image=_photograph_of(path))
+
+
+def stem_of(path: Path) -> str:
+    """The stem of the results that a label file belongs to: "cat" of cat_labels.png.
+
+    >>> stem_of(Path("out/cat_labels.png"))
+    'cat'
+    """
+    return path.stem.removesuffix("_labels") or path.stem
+
+
+def _read_png(path: Path) -> LabelMap:
+    import PIL.Image
+
+    from segspectral.images import MAX_PIXELS
+
+    with warnings.catch_warnings(), PIL.Image.open(path) as picture:
+        warnings.simplefilter("ignore")
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
+        if picture.mode not in ("P", "L", "1", "I", "I;16"):
+            raise ImageError(
+                f"{path}: is a picture in colour ({picture.mode}), not a label map; a label map is an indexed or grey "
+                "PNG such as cat_labels.png"
+            )
+        labels = _as_labels(np.asarray(picture), path)
+        colours: dict[int, Colour] = {}
+        if picture.mode == "P" and (palette := picture.getpalette()):
+            table = np.array(palette, dtype=np.uint8).reshape(-1, 3)
+            own = colour_table(256)
+            used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
+            colours = {s: _colour(table[s]) for s in used if (table[s] != own[s]).any()}
+        names, kept = _from_text(picture.info.get(KEYWORD))  # Pillow reads text on loading the pixels
+    return LabelMap(labels, names=names, colours=colours | kept)
+
+
+def _read_npz(path: Path) -> LabelMap:
+    with np.load(path, allow_pickle=False) as data:
+        if "labels" not in data:
+            raise ImageError(f"{path}: holds no array 'labels'")
+        labels = _as_labels(data["labels"], path)
+        names, colours = _from_text(str(data["text"])) if "text" in data else ({}, {})
+        image = str(data["image"]) if "image" in data else "image"
+    return LabelMap(labels, image, names=names, colours=colours)
+
+
+def _read_tiff(path: Path) -> LabelMap:
+    import tifffile
+
+    from segspectral.export.geo import read_place
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        labels = _as_labels(page.asarray(), path)
+        text = getattr(page, "description", "") or ""
+    names, colours = _from_text(text if text.startswith("{") else None)
+    return LabelMap(labels, names=names, colours=colours, place=read_place(path))
+
+
+def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
+    if array.ndim != 2 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
+        raise ImageError(f"{path}: a label map is one band of integers, not {array.dtype} {array.shape}")
+    if array.size == 0 or array.min() < 0 or array.max() > 65535:
+        raise ImageError(f"{path}: labels lie between 0 and 65535")
+    return array.astype(np.int32)
+
+
+def _from_text(text: str | None) -> tuple[dict[int, str], dict[int, Colour]]:
+    data = json.loads(text) if text else {}
+    names = {int(s): str(name) for s, name in data.get("names", {}).items()}
+    return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
+
+
+def _colour(values: Iterable[Any]) -> Colour:
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
+
+def _photograph_of(path: Path) -> str:
+    stem = stem_of(path)
+    summary = path.with_name(f"{stem}.json")
+    try:
+        return str(json.loads(summary.read_text(encoding="utf-8"))["image"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return stem
+
+
+def _size(array: NDArray[Any]) -> str:
+    return f"{array.shape[1]} x {array.shape[0]}"

@@ -1,0 +1,129 @@
+"""Label maps as tables, and what is known about how they were made."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import segspectral
+from segspectral.export.labelmap import LabelMap
+from segspectral.types import Segmentation
+
+__all__ = ["csv_bytes", "region_table", "segment_table", "summary", "versions"]
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "torch", "timm", "pydensecrf2")
+
+
+def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:
+    """One row per segment: area in pixels, share of the valid pixels, bounding box, centroid, mean colour.
+
+    The box is top, left, bottom, right, the last two excluded; the mean colour is red, green, blue in 0..255.
+    """
+    return list(_rows(segmentation.labels, segmentation.image.float32 * 255))
+
+
+def region_table(item: LabelMap) -> list[dict[str, Any]]:
+    """``segment_table`` with names, perimeters in pixels (Benkrid and Crookes 2000) and the segments' own colours.
+
+    Mean colours are left out where the photograph is not at hand.
+    """
+    from skimage.measure import regionprops_table
+
+    pixels = item.segmentation.image.float32 * 255 if item.segmentation is not None else item.pixels
+    measured = regionprops_table(item.labels, properties=("label", "perimeter"))
+    perimeter = dict(zip(measured["label"].tolist(), measured["perimeter"].tolist(), strict=True))
+    return [
+        {
+            "segment": row["segment"],
+            "name": item.name(row["segment"]),
+            "colour": "#{:02x}{:02x}{:02x}".format(*item.colour(row["segment"])),
+            **{key: value for key, value in row.items() if key != "segment"},
+            "perimeter": round(perimeter[row["segment"]], 2),
+        }
+        for row in _rows(item.labels, pixels)
+    ]
+
+
+def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[str, Any]]:
+    """A row per segment that has pixels; ``rgb`` is (H, W, 3) in 0..255."""
+    from scipy.ndimage import find_objects
+
+    count = int(labels.max())
+    area = np.bincount(labels.ravel(), minlength=count + 1)
+    rows, cols = (index.ravel() for index in np.indices(labels.shape))
+
+    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(labels.ravel(), values, count + 1) / np.maximum(area, 1)
+
+    centre = np.stack([mean(rows), mean(cols)], axis=1)
+    colour = None if rgb is None else np.stack([mean(channel) for channel in rgb.reshape(-1, 3).T], axis=1)
+    for segment, box in enumerate(find_objects(labels, count), start=1):
+        if box is None:
+            continue
+        row = {
+            "segment": segment,
+            "area": int(area[segment]),
+            "share": round(float(area[segment] / area[1:].sum()), 6),
+            "top": box[0].start,
+            "left": box[1].start,
+            "bottom": box[0].stop,
+            "right": box[1].stop,
+            "row": round(float(centre[segment, 0]), 2),
+            "column": round(float(centre[segment, 1]), 2),
+        }
+        if colour is not None:
+            bands = zip(("red", "green", "blue"), colour[segment], strict=True)
+            row |= {band: round(float(value), 1) for band, value in bands}
+        yield row
+
+
+def summary(segmentation: Segmentation) -> dict[str, Any]:
+    """What was done and how it ended: everything but the pixels."""
+    membership, image = segmentation.membership, segmentation.image
+    eigenvalues = membership.eigenvalues
+    return {
+        "image": image.name,
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "void_pixels": int((segmentation.labels == 0).sum()),
+        "segments": segmentation.segments,
+        "superpixels": len(segmentation.superpixels),
+        "ncut": segmentation.ncut,
+        "outcome": {"name": membership.outcome.name.lower(), "sentence": membership.outcome.sentence},
+        "notes": list(segmentation.notes),
+        "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
+        "seconds": {stage: round(seconds, 4) for stage, seconds in segmentation.seconds.items()},
+        "pipeline": segmentation.pipeline.model_dump(mode="json"),
+        "versions": versions(),
+    }
+
+
+@cache
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def versions() -> Mapping[str, str | None]:
+    """Versions of segspectral, Python and what the result depends on; None where a package is not installed."""
+    own = {"segspectral": segspectral.__version__, "python": platform.python_version()}
+    return own | {package: _installed(package) for package in PACKAGES}
+
+
+def csv_bytes(table: list[dict[str, Any]]) -> bytes:
+    """Rows of equal keys as a CSV file with a header, UTF-8."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue().encode()

@@ -1,0 +1,263 @@
+"""Pictures that explain: how one image was segmented, and what other numbers of segments give.
+
+Drawn with Pillow and OpenCV on a grid of panels of equal size, each under its title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.export import boundaries, colour_table, tinted
+from segspectral.heads.exact import spectral_embedding
+from segspectral.types import Segmentation, Superpixels
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+
+    pass
+
+__all__ = [
+    "VECTORS",
+    "contact_sheet",
+    "eigengap_curve",
+    "eigenvector_pictures",
+    "entropy",
+    "figure",
+    "with_segments",
+    "with_stages_of",
+]
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+VECTORS = 4
+"""Eigenvectors that are shown, from the second on: the first is constant."""
+
+INK, PAPER, GREY, ACCENT = (30, 30, 30), (255, 255, 255), (130, 130, 130), (213, 94, 0)
+PANEL, TITLE, GAP, COLUMNS = 380, 26, 12, 4
+
+
+def figure(segmentation: Segmentation) -> Picture:
+    """All stages of one image: photograph, superpixels, entropy of the memberships, eigengap curve; the leading
+    eigenvectors; the labels before and after refinement and where these differ."""
+    image, labels = segmentation.image, segmentation.labels
+    name, settings = image.name, segmentation.pipeline
+    before = before_refinement(segmentation)
+    changed = (before != labels) & (labels > 0)
+    height, width = _panel_size(image.shape)
+    uncertainty = entropy(segmentation)
+    vectors = eigenvector_pictures(segmentation)
+    panels = [
+        (f"{name}, {image.shape[1]} x {image.shape[0]}", _shrunk(image.uint8, height, width)),
+        (f"{len(segmentation.superpixels)} superpixels", _superpixel_picture(segmentation, height, width)),
+        (
+            f"entropy of memberships, mean {uncertainty[labels > 0].mean():.2f}",
+            _shrunk(_entropy_picture(uncertainty), height, width),
+        ),
+        (
+            f"eigenvalues; {segmentation.segments} segments",
+            eigengap_curve(segmentation, max(height, 160), max(width, 240)),
+        ),
+        *((f"eigenvector {i}", _shrunk(picture, height, width)) for i, picture in enumerate(vectors, start=2)),
+        *[("", np.full((height, width, 3), 255, np.uint8))] * (VECTORS - len(vectors)),
+        ("before refinement", _tinted(segmentation, before, height, width)),
+        (f"after refinement ({settings.refine.name})", _tinted(segmentation, labels, height, width)),
+        (
+            f"changed: {100 * changed[labels > 0].mean():.1f} % of pixels",
+            _shrunk(_marked(image.uint8, changed), height, width),
+        ),
+    ]
+    return _grid(panels, COLUMNS)
+
+
+def contact_sheet(results: Sequence[Segmentation]) -> Picture:
+    """The photograph, and its segmentation by each number of segments."""
+    first = results[0]
+    height, width = _panel_size(first.image.shape)
+    panels = [(first.image.name, _shrunk(first.image.uint8, height, width))]
+    panels += [(f"{r.segments} segments, Ncut {r.ncut:.3f}", _tinted(r, r.labels, height, width)) for r in results]
+    return _grid(panels, min(COLUMNS, len(panels)))
+
+
+def with_segments(first: Segmentation, segments: int) -> Segmentation:
+    """The same image with another number of segments; superpixels, features and affinity are not computed again.
+
+    Raises
+    ------
+    SettingsError, CollapseError
+    """
+    wanted = first.pipeline.model_copy(update={"segments": segments})
+    result = with_stages_of(first, wanted)(first.image)
+    pipeline = first.pipeline.model_copy(update={"segments": result.pipeline.segments})
+    return replace(result, pipeline=pipeline, notes=first.notes)
+
+
+def with_stages_of(earlier: Segmentation, pipeline: Pipeline) -> Pipeline:
+    """The pipeline, for the same image, with the values of ``earlier`` for its first stages of equal settings.
+
+    Its results should be given ``pipeline`` as theirs: the stages that are known are no settings that can be printed.
+    """
+    known = {
+        "superpixels": lambda image: earlier.superpixels,
+        "features": lambda image, superpixels: earlier.features,
+        "affinity": lambda features, superpixels: earlier.affinity,
+    }
+    update = {}
+    for stage, value in known.items():
+        if getattr(pipeline, stage) != getattr(earlier.pipeline, stage):
+            break
+        update[stage] = value
+    return pipeline.model_copy(update=update)
+
+
+def before_refinement(segmentation: Segmentation) -> NDArray[np.int32]:
+    """(H, W) each pixel with the likeliest segment of its superpixel, 0 = void."""
+    return segmentation.superpixels.spread(segmentation.membership.labels.astype(np.int32) + np.int32(1))
+
+
+def entropy(segmentation: Segmentation) -> NDArray[np.float32]:
+    """(H, W) of the memberships, from 0 (sure) to 1 (all segments equally likely); 0 on void."""
+    p = segmentation.membership.probabilities.astype(np.float64)
+    values = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=1) / np.log(max(p.shape[1], 2))
+    return segmentation.superpixels.spread(np.clip(values, 0, 1).astype(np.float32))
+
+
+def eigenvector_pictures(segmentation: Segmentation) -> list[Picture]:
+    """Up to ``VECTORS`` pictures (H, W, 3): eigenvectors 2, 3, ... of the rw-Laplacian, from blue by white to brown.
+
+    White is zero, full colour the 98th percentile of the size; void is grey.
+    """
+    superpixels = segmentation.superpixels
+    vectors, _ = spectral_embedding(segmentation.affinity, VECTORS + 1, seed=segmentation.pipeline.seed)
+    pictures = []
+    for vector in vectors[:, 1:].T:
+        scale = np.quantile(np.abs(vector), 0.98) or 1.0
+        part = np.clip(vector / scale, -1, 1)[:, None]
+        ends = np.where(part < 0, (0, 90, 160), (150, 75, 0))
+        colours = np.round(255 + np.abs(part) * (ends - 255.0)).astype(np.uint8)
+        pictures.append(superpixels.spread(colours, void=170))
+    return pictures
+
+
+def eigengap_curve(segmentation: Segmentation, height: int = 300, width: int = PANEL) -> Picture:
+    """The smallest eigenvalues by number, and the gap after the chosen number of segments."""
+    import PIL.Image
+    import PIL.ImageDraw
+
+    values = segmentation.membership.eigenvalues
+    scale = 2  # drawn twice as large, for smooth lines
+    sheet = PIL.Image.new("RGB", (width * scale, height * scale), PAPER)
+    draw, font = PIL.ImageDraw.Draw(sheet), _font(13 * scale)
+    if values is None or len(values) < 2:
+        draw.text((20, 20), "the head computes no eigenvalues", INK, font)
+        return _shrunk(np.asarray(sheet), height, width)
+    left, right, top, bottom = 52 * scale, (width - 14) * scale, 14 * scale, (height - 30) * scale
+    highest = float(values.max()) or 1.0
+
+    def at(k: int, value: float) -> tuple[float, float]:
+        return left + (k - 1) / (len(values) - 1) * (right - left), bottom - value / highest * (bottom - top)
+
+    chosen = segmentation.segments
+    if chosen < len(values):
+        (x1, y1), (x2, y2) = at(chosen, float(values[chosen - 1])), at(chosen + 1, float(values[chosen]))
+        draw.rectangle((x1, top, x2, bottom), fill=(253, 232, 214))
+        draw.line((x1, y1, x2, y2), ACCENT, 4 * scale)
+    draw.line((left, top, left, bottom, right, bottom), GREY, scale)
+    for tick in (0.0, highest / 2, highest):
+        draw.text((left - 6 * scale, at(1, tick)[1]), f"{tick:.2g}", INK, font, anchor="rm")
+    every = max(1, round(len(values) * 24 * scale / (right - left)))
+    points = [at(k, float(value)) for k, value in enumerate(values, start=1)]
+    for k, (x, y) in enumerate(points, start=1):
+        if (k - 1) % every == 0 or k == chosen:
+            draw.text((x, bottom + 6 * scale), str(k), ACCENT if k == chosen else INK, font, anchor="mt")
+        radius = 3 * scale
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ACCENT if k == chosen else INK)
+    draw.line(points, INK, scale)
+    return _shrunk(np.asarray(sheet), height, width)
+
+
+def _superpixel_picture(segmentation: Segmentation, height: int, width: int) -> Picture:
+    superpixels: Superpixels = segmentation.superpixels
+    mean = np.round(superpixels.pool(segmentation.image.uint8.astype(np.float32))).astype(np.uint8)
+    picture = _shrunk(superpixels.spread(mean, void=170), height, width)
+    # Borders are found on the small label map: shrunk ones would be a haze.
+    picture[boundaries(_small(superpixels.labels, height, width))] = 255
+    return picture
+
+
+def _tinted(segmentation: Segmentation, labels: NDArray[np.int32], height: int, width: int) -> Picture:
+    photograph = _shrunk(segmentation.image.uint8, height, width)
+    table = colour_table(max(int(labels.max()), segmentation.segments) + 1)
+    return tinted(photograph, _small(labels, height, width), table)
+
+
+def _entropy_picture(values: NDArray[np.float32]) -> Picture:
+    import cv2
+
+    coloured = cv2.applyColorMap(np.round(values * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.ascontiguousarray(coloured[..., ::-1]).astype(np.uint8)
+
+
+def _marked(photograph: Picture, marks: NDArray[np.bool_]) -> Picture:
+    """The photograph in grey, the marked pixels in colour."""
+    picture = np.repeat(photograph.mean(axis=2, keepdims=True) * 0.5 + 110, 3, axis=2)
+    picture[marks] = ACCENT
+    return np.round(picture).astype(np.uint8)
+
+
+def _panel_size(shape: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of a panel of ``PANEL`` pixels in width, less for tall images; small images are not blown up much."""
+    scale = min(PANEL / shape[1], 1.2 * PANEL / shape[0])
+    return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
+
+
+def _shrunk(picture: Picture, height: int, width: int) -> Picture:
+    import cv2
+
+    if picture.shape[:2] == (height, width):
+        return picture
+    way = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=way)).astype(np.uint8)
+
+
+def _small(labels: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+    import cv2
+
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)).astype(np.int32)
+
+
+def _grid(panels: Sequence[tuple[str, Picture]], columns: int) -> Picture:
+    import PIL.Image
+    import PIL.ImageDraw
+
+    height = max(picture.shape[0] for _, picture in panels)
+    cell = max(200, *(picture.shape[1] for _, picture in panels))  # room for the title over narrow images
+    rows = -(-len(panels) // columns)
+    size = (columns * (cell + GAP) + GAP, rows * (height + TITLE + GAP) + GAP)
+    sheet = PIL.Image.new("RGB", size, PAPER)
+    draw = PIL.ImageDraw.Draw(sheet)
+    for i, (title, picture) in enumerate(panels):
+        left, top = GAP + i % columns * (cell + GAP), GAP + i // columns * (height + TITLE + GAP)
+        draw.text((left, top + TITLE / 2), _fitting(title, cell), INK, _font(15), anchor="lm")
+        sheet.paste(PIL.Image.fromarray(picture), (left, top + TITLE))
+    return np.array(sheet)
+
+
+def _font(size: int) -> Any:
+    import PIL.ImageFont
+
+    return PIL.ImageFont.load_default(size)
+
+
+def _fitting(text: str, width: int) -> str:
+    """The text, cut in the middle until it is at most ``width`` pixels wide."""
+    font, keep = _font(15), len(text)
+    while keep > 8 and font.getlength(text) > width:
+        keep -= 1
+        text = f"{text[: keep // 2]}…{text[len(text) - keep // 2 :]}"
+    return text

@@ -1,0 +1,326 @@
+"""The application: a documented REST API, and the static page that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
+
+import segspectral
+from segspectral.errors import SegspectralError
+from segspectral.export import EXPORTERS, png, tinted
+from segspectral.figures import before_refinement, eigenvector_pictures
+from segspectral.images import EXTENSIONS
+from segspectral.pipeline import STAGES, Pipeline
+from segspectral.web.command import backbones, pipeline_from_client
+from segspectral.web.edits import Edit, Edits
+from segspectral.web.guard import Guard
+from segspectral.web.jobs import BusyError, Job, Jobs, Limits, read_upload
+from segspectral.web.state import State, state_of
+
+__all__ = ["create_app"]
+
+STATIC = Path(__file__).parent / "static"
+POLL = 0.1
+"""Seconds between looks at a job whose stages are streamed."""
+
+
+class Fault(BaseModel):
+    """Every error: one sentence."""
+
+    detail: str
+
+
+class About(BaseModel):
+    """What the page needs to draw itself."""
+
+    version: str
+    stages: list[str]
+    formats: dict[str, str]
+    backbones: list[str]
+    samples: list[str]
+    megabytes: int
+    pixels: int
+    defaults: dict[str, Any]
+    settings: dict[str, Any]
+
+
+class Health(BaseModel):
+    status: str
+    version: str
+    jobs: dict[str, int]
+
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Fault, "description": text}
+    for code, text in {
+        400: "the body cannot be read",
+        403: "sent by another site's page",
+        404: "there is no such job, or it has been forgotten",
+        409: "the job has no result (yet)",
+        413: "too large",
+        421: "another host's name",
+        422: "a setting, an edit or an image that cannot be used",
+        503: "too many images are waiting",
+    }.items()
+}
+
+
+def _job_of(job_id: str, request: Request) -> Job:
+    job: Job | None = request.app.state.jobs.get(job_id)
+    if job is None:
+        raise HTTPException(404, "there is no such job, or it has been forgotten")
+    return job
+
+
+AnyJob = Annotated[Job, Depends(_job_of)]
+
+
+def _edits_of(job: AnyJob) -> Edits:
+    if job.edits is None:
+        raise HTTPException(409, f"the job has no result: it is {job.status}")
+    return job.edits
+
+
+AnyEdits = Annotated[Edits, Depends(_edits_of)]
+
+
+def create_app(
+    pipeline: Pipeline | None = None,
+    limits: Limits | None = None,
+    samples: Path | None = None,
+    hosts: Iterable[str] = (),
+) -> FastAPI:
+    """The application, for an ASGI server.
+
+    Parameters
+    ----------
+    pipeline : the settings that the page begins with
+    samples : folder of images that can be tried
+    hosts : names under which the server may be asked, beside localhost and literal addresses
+    """
+    base, limits = pipeline or Pipeline(), limits or Limits()
+    jobs = Jobs(limits)
+    pictures = {p.name: p for p in sorted(samples.iterdir()) if p.suffix.lower() in EXTENSIONS} if samples else {}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        jobs.close()
+
+    app = FastAPI(
+        title="segspectral",
+        version=segspectral.__version__,
+        summary="Segment images without labels: superpixels, a pretrained CNN, a neural spectral head, a CRF.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page fetches its scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        responses=FAULTS,
+    )
+    app.add_middleware(Guard, hosts=tuple(hosts), max_bytes=limits.megabytes * 1_000_000)
+    app.state.jobs = jobs
+    _explain_errors(app)
+
+    @app.get("/api/health")
+    def health() -> Health:
+        """Whether the server answers, and what its jobs do."""
+        return Health(status="ok", version=segspectral.__version__, jobs=jobs.counts())
+
+    @app.get("/api/about")
+    def about() -> About:
+        """Settings with their JSON schema, formats, samples, limits."""
+        return About(
+            version=segspectral.__version__,
+            stages=list(STAGES),
+            formats={name: exporter.text for name, exporter in EXPORTERS.items()},
+            backbones=backbones(base),
+            samples=list(pictures),
+            megabytes=limits.megabytes,
+            pixels=limits.pixels,
+            defaults=base.model_dump(mode="json"),
+            settings=Pipeline.model_json_schema(),
+        )
+
+    @app.get("/api/samples/{name}", response_class=FileResponse)
+    def sample_image(name: str) -> FileResponse:
+        if name not in pictures:
+            raise HTTPException(404, "there is no such sample")
+        return FileResponse(pictures[name])
+
+    @app.post("/api/jobs", status_code=202)
+    def add_job(
+        file: Annotated[UploadFile | None, File(description="an image")] = None,
+        sample: Annotated[str | None, Form(description="or the name of a sample")] = None,
+        again: Annotated[str | None, Form(description="or the id of a job whose image is used again")] = None,
+        settings: Annotated[str, Form(description="JSON, as a settings file", max_length=20_000)] = "{}",
+    ) -> State:
+        """Segment an image. What an earlier job of it has computed is used again where the settings are equal."""
+        if sum(given is not None for given in (file, sample, again)) != 1:
+            raise HTTPException(422, "give an image as one of file, sample or again")
+        wanted = pipeline_from_client(base, _settings(settings))
+        if again is not None:
+            known = jobs.get(again)
+            if known is None:
+                raise HTTPException(404, "there is no such job, or it has been forgotten")
+            job = Job(known.image, wanted, known.place, known.result)
+        else:
+            if sample is not None and sample not in pictures:
+                raise HTTPException(404, "there is no such sample")
+            data = file.file.read() if file is not None else pictures[str(sample)].read_bytes()
+            name = file.filename or "image" if file is not None else str(sample)
+            image, place = read_upload(data, name, limits.pixels)
+            job = Job(image, wanted, place)
+        jobs.add(job)
+        return state_of(job, jobs)
+
+    @app.get("/api/jobs/{job_id}")
+    def job_state(job: AnyJob) -> State:
+        return state_of(job, jobs)
+
+    @app.get("/api/jobs/{job_id}/events", response_class=StreamingResponse)
+    def events(job: AnyJob, request: Request) -> StreamingResponse:
+        """Server-sent events "state", one per stage that is done; the last has a status that is an end."""
+        return StreamingResponse(_events(job, jobs, request), media_type="text/event-stream")
+
+    @app.post("/api/jobs/{job_id}/cancel")
+    def cancel(job: AnyJob) -> State:
+        """End a job: at once if it waits, else after its present stage."""
+        jobs.cancel(job)
+        return state_of(job, jobs)
+
+    @app.delete("/api/jobs/{job_id}", status_code=204)
+    def forget(job: AnyJob) -> None:
+        """Cancel a job and forget its image and result."""
+        jobs.remove(job)
+
+    @app.get("/api/jobs/{job_id}/image", response_class=Response)
+    def image(job: AnyJob) -> Response:
+        """The photograph as it was read, as a JPEG."""
+        import PIL.Image
+
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(job.image.uint8).save(buffer, "JPEG", quality=92)
+        return Response(buffer.getvalue(), media_type="image/jpeg")
+
+    @app.get("/api/jobs/{job_id}/labels", response_class=Response)
+    def labels(job: AnyJob, edits: AnyEdits, request: Request, before: bool = False) -> Response:
+        """Segments as raw uint16, little-endian, row by row, 0 = void; ``before`` refinement and edits."""
+        tag = '"before"' if before else f'"{edits.revision}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        assert job.result is not None
+        values = before_refinement(job.result) if before else edits.item.labels
+        return Response(values.astype("<u2").tobytes(), media_type="application/octet-stream", headers=headers)
+
+    @app.get("/api/jobs/{job_id}/overlay.png", response_class=Response)
+    def overlay_png(job: AnyJob, edits: AnyEdits) -> Response:
+        item = edits.item
+        return Response(png(tinted(job.image.uint8, item.labels, item.table)), media_type="image/png")
+
+    @app.get("/api/jobs/{job_id}/eigenvectors/{number}.png", response_class=Response)
+    def eigenvector(job: AnyJob, edits: AnyEdits, number: int) -> Response:
+        """Eigenvector 2, 3, ... of the graph's Laplacian, from blue by white to brown."""
+        assert job.result is not None
+        drawn = eigenvector_pictures(job.result)
+        if not 2 <= number < 2 + len(drawn):
+            raise HTTPException(404, f"there are eigenvectors 2 to {len(drawn) + 1}")
+        return Response(png(drawn[number - 2]), media_type="image/png")
+
+    @app.post("/api/jobs/{job_id}/edits")
+    def edit(job: AnyJob, edits: AnyEdits, edit: Edit) -> State:
+        """Merge, split, rename, recolour; undo and redo."""
+        edits.apply(edit)
+        return state_of(job, jobs)
+
+    @app.get("/api/jobs/{job_id}/export/{format}", response_class=Response)
+    def export(job: AnyJob, edits: AnyEdits, format: str) -> Response:
+        """The result as a file; formats of several files come as a zip."""
+        if format not in EXPORTERS:
+            raise HTTPException(404, f"there is no format of that name; there are {', '.join(EXPORTERS)}")
+        stem = Path(job.image.name).stem or "image"
+        files = EXPORTERS[format].files_of(edits.item, stem)
+        name, data = _one_file(dict(files), f"{stem}_{format}.zip")
+        return Response(data, media_type="application/octet-stream", headers={"Content-Disposition": _attachment(name)})
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> FileResponse:
+        return FileResponse(STATIC / "docs.html")
+
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    return app
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(422, "settings: is not JSON") from error
+    if not isinstance(data, dict):
+        raise HTTPException(422, 'settings: is a JSON object, such as {"segments": 5}')
+    return data
+
+
+async def _events(job: Job, jobs: Jobs, request: Request) -> AsyncIterator[str]:
+    sent, quiet = "", 0.0
+    while not await request.is_disconnected():
+        # Read before the state is drawn: an end that comes in between is told in the next round.
+        final = job.status.final
+        state = await asyncio.to_thread(state_of, job, jobs)
+        text = state.model_dump_json()
+        if text != sent:
+            yield f"event: state\ndata: {text}\n\n"
+            sent, quiet = text, 0.0
+        elif quiet > 15:
+            yield ": still here\n\n"
+            quiet = 0.0
+        if final:
+            return
+        await asyncio.sleep(POLL)
+        quiet += POLL
+
+
+def _one_file(files: dict[str, bytes], archive: str) -> tuple[str, bytes]:
+    if len(files) == 1:
+        ((name, data),) = files.items()
+        return name.rsplit("/", 1)[-1], data
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, data in files.items():
+            zipped.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return archive, buffer.getvalue()
+
+
+def _attachment(name: str) -> str:
+    from urllib.parse import quote
+
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _explain_errors(app: FastAPI) -> None:
+    """Every error is {"detail": one sentence}."""
+
+    def answer(code: int, sentence: str) -> JSONResponse:
+        return JSONResponse({"detail": sentence}, code)
+
+    @app.exception_handler(SegspectralError)
+    def known(request: Request, error: SegspectralError) -> JSONResponse:
+        return answer(503 if isinstance(error, BusyError) else 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()]
+        return answer(422, "; ".join(faults))

@@ -1,0 +1,183 @@
+"""What a user does to a segmentation: merge, split, rename, recolour; undo and redo."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from segspectral.errors import SegspectralError, SettingsError
+from segspectral.export import LabelMap
+from segspectral.heads.exact import Exact
+from segspectral.types import Affinity, Segmentation
+
+__all__ = ["Edit", "Edits"]
+
+STEPS = 100
+"""How far one can go back."""
+
+Segment = Annotated[int, Field(ge=1, le=65535, strict=True)]
+
+
+class _Edit(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Merge(_Edit):
+    """Several segments become one, under the number, name and colour of the first."""
+
+    action: Literal["merge"]
+    segments: list[Segment] = Field(min_length=2, max_length=1000)
+
+
+class Split(_Edit):
+    """A segment falls into parts, by the normalized cut of its superpixels."""
+
+    action: Literal["split"]
+    segment: Segment
+    parts: int = Field(2, ge=2, le=8, strict=True)
+
+
+class Rename(_Edit):
+    """An empty name takes the name away."""
+
+    action: Literal["rename"]
+    segment: Segment
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)]
+
+
+class Recolour(_Edit):
+    action: Literal["recolour"]
+    segment: Segment
+    colour: str = Field(pattern="^#[0-9a-fA-F]{6}$")
+
+
+class Step(_Edit):
+    action: Literal["undo", "redo"]
+
+
+Edit = Annotated[Merge | Split | Rename | Recolour | Step, Field(discriminator="action")]
+
+
+@dataclass(frozen=True)
+class _State:
+    """Labels deflated: a hundred steps of a large image cost less than one photograph."""
+
+    labels: bytes
+    names: Mapping[int, str]
+    colours: Mapping[int, tuple[int, int, int]]
+
+
+class Edits:
+    """The label map of a result as the user has changed it; safe to use from several threads.
+
+    ``revision`` grows with every change, undone ones too.
+    """
+
+    def __init__(self, item: LabelMap, segmentation: Segmentation) -> None:
+        self._lock = Lock()
+        self._segmentation = segmentation
+        self.item = item
+        self.revision = 0
+        self._past: list[_State] = []
+        self._future: list[_State] = []
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._future)
+
+    @property
+    def regions_changed(self) -> bool:
+        """Whether labels differ from those of the pipeline."""
+        return not np.array_equal(self.item.labels, self._segmentation.labels)
+
+    def apply(self, edit: Edit) -> None:
+        """Do it.
+
+        Raises
+        ------
+        SettingsError
+            A segment does not exist, cannot be split, or there is nothing to undo.
+        """
+        with self._lock:
+            if isinstance(edit, Step):
+                self._step(edit.action)
+                return
+            before = self._state()
+            self.item = self._changed(edit)
+            self._past = [*self._past[-STEPS + 1 :], before]
+            self._future = []
+            self.revision += 1
+
+    def _changed(self, edit: Merge | Split | Rename | Recolour) -> LabelMap:
+        item = self.item
+        wanted = edit.segments if isinstance(edit, Merge) else [edit.segment]
+        for segment in wanted:
+            if segment not in item.segments:
+                raise SettingsError(f"there is no segment {segment}")
+        if isinstance(edit, Merge):
+            if len(set(edit.segments)) < 2:
+                raise SettingsError("two different segments are needed to merge")
+            first = edit.segments[0]
+            labels = np.where(np.isin(item.labels, edit.segments), np.int32(first), item.labels)
+            gone = set(edit.segments) - {first}
+            names = {s: name for s, name in item.names.items() if s not in gone}
+            colours = {s: colour for s, colour in item.colours.items() if s not in gone}
+            return replace(item, labels=labels, names=names, colours=colours)
+        if isinstance(edit, Split):
+            return replace(item, labels=self._split(edit.segment, edit.parts))
+        if isinstance(edit, Rename):
+            if not edit.name.isprintable():
+                raise SettingsError("a name is made of printable characters")
+            names = {**item.names, edit.segment: edit.name}
+            return replace(item, names={s: name for s, name in names.items() if name})
+        red, green, blue = bytes.fromhex(edit.colour[1:])
+        return replace(item, colours={**item.colours, edit.segment: (red, green, blue)})
+
+    def _split(self, segment: int, parts: int) -> NDArray[np.int32]:
+        """The largest part keeps the number; the others get new ones."""
+        labels, made = self.item.labels, self._segmentation
+        inside = labels == segment
+        nodes, node = np.unique(made.superpixels.labels[inside], return_inverse=True)
+        if len(nodes) < parts:
+            raise SettingsError(f"segment {segment} is made of {len(nodes)} superpixels; it has no {parts} parts")
+        affinity = Affinity(made.affinity.weights[nodes][:, nodes])
+        try:
+            cluster = Exact(parts).fit_predict(made.features.nodes[nodes], affinity=affinity)
+        except SegspectralError as error:
+            raise SettingsError(f"segment {segment} cannot be split: {error}") from error
+        part = cluster[node]
+        by_size = np.argsort(-np.bincount(part, minlength=parts), kind="stable")
+        numbers = np.empty(parts, dtype=np.int32)
+        top = max([int(labels.max()), *self.item.names, *self.item.colours])
+        numbers[by_size] = [segment, *range(top + 1, top + parts)]
+        if numbers.max() > 65535:
+            raise SettingsError("there are no numbers left for more segments")
+        split = labels.copy()
+        split[inside] = numbers[part]
+        return split
+
+    def _step(self, action: Literal["undo", "redo"]) -> None:
+        source, target = (self._past, self._future) if action == "undo" else (self._future, self._past)
+        if not source:
+            raise SettingsError(f"there is nothing to {action}")
+        target.append(self._state())
+        state = source.pop()
+        flat = np.frombuffer(zlib.decompress(state.labels), dtype=np.uint16)
+        labels = flat.astype(np.int32).reshape(self.item.labels.shape)
+        self.item = replace(self.item, labels=labels, names=state.names, colours=state.colours)
+        self.revision += 1
+
+    def _state(self) -> _State:
+        packed = zlib.compress(self.item.labels.astype(np.uint16).tobytes(), 1)
+        return _State(packed, self.item.names, self.item.colours)

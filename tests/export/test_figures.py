@@ -1,0 +1,122 @@
+"""Figures: the pieces mean what their titles say, and the whole can be drawn for odd images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from segspectral import Pipeline, Segmentation
+from segspectral.cli import app
+from segspectral.config import with_settings
+from segspectral.figures import (
+    PANEL,
+    before_refinement,
+    contact_sheet,
+    eigengap_curve,
+    eigenvector_pictures,
+    entropy,
+    figure,
+    with_segments,
+)
+from segspectral.images import as_image
+
+QUICK = {"features": {"cnn": None}, "head": "exact", "refine": "guided", "superpixels": {"count": 80}}
+
+
+@pytest.fixture(scope="module")
+def result(quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> Segmentation:
+    image = np.dstack([quadrants[0], np.full(quadrants[0].shape[:2], 255, np.uint8)])
+    image[:9, :9, 3] = 0  # a corner of void
+    return with_settings(Pipeline(segments=4), QUICK)(as_image(image, "quadrants.png"))
+
+
+def test_with_segments_is_what_the_pipeline_gives(result: Segmentation) -> None:
+    again, afresh = with_segments(result, 3), with_settings(Pipeline(segments=3), QUICK)(result.image)
+    assert (again.labels == afresh.labels).all()
+    assert again.pipeline == afresh.pipeline
+    assert again.superpixels is result.superpixels
+
+
+def test_before_refinement_keeps_void_and_numbers(result: Segmentation) -> None:
+    before = before_refinement(result)
+    assert ((before == 0) == (result.labels == 0)).all()
+    assert (before == result.labels).mean() > 0.9
+    assert result.labels[0, 0] == 0
+
+
+def test_entropy_is_from_0_to_1(result: Segmentation) -> None:
+    from dataclasses import replace
+
+    nodes = len(result.superpixels)
+    sure = replace(result.membership, probabilities=np.eye(4, dtype=np.float32)[np.zeros(nodes, int)])
+    torn = replace(result.membership, probabilities=np.full((nodes, 4), 0.25, np.float32))
+    assert entropy(replace(result, membership=sure)).max() == 0
+    torn_map = entropy(replace(result, membership=torn))
+    assert np.allclose(torn_map[result.labels > 0], 1)
+    assert (torn_map[result.labels == 0] == 0).all()
+
+
+def test_eigenvectors_are_flat_on_superpixels_and_two_sided(result: Segmentation) -> None:
+    pictures = eigenvector_pictures(result)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert picture.shape == (*result.image.shape, 3)
+        assert (picture[result.labels == 0] == 170).all()
+        where = result.superpixels.labels == 5
+        assert len(np.unique(picture[where], axis=0)) == 1
+    blue = pictures[0][..., 2].astype(int) - pictures[0][..., 0]
+    assert blue.min() < -20
+    assert blue.max() > 20, "the second eigenvector has both signs"
+
+
+def test_the_curve_marks_the_gap_that_was_chosen(result: Segmentation) -> None:
+    from dataclasses import replace
+
+    marked = (253, 232, 214)
+    curve = eigengap_curve(result, 200, 400)
+    columns = np.flatnonzero((np.abs(curve.astype(int) - marked).max(axis=2) < 8).any(axis=0))
+    values = len(result.membership.eigenvalues)  # type: ignore[arg-type]
+    at = 52 + (np.array([3, 4]) / (values - 1)) * (400 - 14 - 52)  # of the 4th and the 5th
+    assert columns.min() == pytest.approx(at[0], abs=3)
+    assert columns.max() == pytest.approx(at[1], abs=3)
+    none = eigengap_curve(replace(result, membership=replace(result.membership, eigenvalues=None)))
+    assert none.min() < 100, "says that there are none"
+
+
+def test_a_figure_has_three_rows_of_four_panels(result: Segmentation) -> None:
+    picture = figure(result)
+    height = round(PANEL * 96 / 112)
+    assert picture.shape == (3 * (height + 38) + 12, 4 * (PANEL + 12) + 12, 3)
+
+
+@pytest.mark.parametrize("shape", [(20, 300), (300, 20)])
+def test_narrow_images_and_few_superpixels(shape: tuple[int, int]) -> None:
+    ramp = (np.indices(shape).sum(axis=0) // 80 * 70).astype(np.uint8)
+    image = as_image(np.dstack([ramp, 255 - ramp, ramp]), "a" * 200)
+    result = with_settings(Pipeline(segments=2), {**QUICK, "superpixels": {"count": 6}})(image)
+    assert figure(result).shape[1] > 800
+
+
+def test_a_contact_sheet_from_the_command_line(samples: Path, tmp_path: Path) -> None:
+    quick = ["--set", "features.cnn=null", "--refine", "none", "--head", "exact", "--figure"]
+    result = CliRunner().invoke(app, ["segment", str(samples / "cat.jpg"), "-o", str(tmp_path), "-k", "2,3", *quick])
+    assert result.exit_code == 0, result.output
+    for k in (2, 3):
+        assert np.asarray(PIL.Image.open(tmp_path / f"cat_k{k}_labels.png")).max() == k
+        assert PIL.Image.open(tmp_path / f"cat_k{k}_figure.png").width > 1000
+    assert PIL.Image.open(tmp_path / "cat_sheet.png").width == 3 * (PANEL + 12) + 12
+    refused = CliRunner().invoke(app, ["segment", str(samples / "cat.jpg"), "-o", str(tmp_path), "-k", "4,x"])
+    assert refused.exit_code == 2
+    assert "'x' is none" in refused.output
+
+
+def test_the_sheet_begins_with_the_photograph(result: Segmentation) -> None:
+    sheet = contact_sheet([result, with_segments(result, 2)])
+    assert sheet.shape[1] == 3 * (PANEL + 12) + 12
+    middle = sheet[12 + 26 + 40, 12 + 60]
+    assert np.abs(middle.astype(int) - result.image.rgb[12, 18]).max() < 40

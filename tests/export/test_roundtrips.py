@@ -1,0 +1,334 @@
+"""Each format, read back by a reader that is not segspectral's."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from segspectral.export import EXPORTERS, LabelMap, colour_table, read_label_map
+from segspectral.export.annotation import coco, coco_image, rle
+from segspectral.export.outlines import keyholed, outlines
+from tests.export.conftest import UTM, nasty
+
+
+def made(item: LabelMap, name: str) -> dict[str, bytes]:
+    return dict(EXPORTERS[name].files_of(item, "photo"))
+
+
+def only(files: dict[str, bytes]) -> bytes:
+    (data,) = files.values()
+    return data
+
+
+def picture(data: bytes) -> NDArray[Any]:
+    return np.asarray(PIL.Image.open(io.BytesIO(data)))
+
+
+def test_png(item: LabelMap) -> None:
+    data = only(made(item, "png"))
+    assert (picture(data) == item.labels).all()
+    if item.labels.max() <= 255:
+        palette = np.array(PIL.Image.open(io.BytesIO(data)).getpalette()).reshape(-1, 3)
+        assert palette[4].tolist() == [1, 2, 3]
+        assert (palette[5:21] == colour_table(21)[5:]).all()
+
+
+def test_npz_without_pickle(item: LabelMap) -> None:
+    with np.load(io.BytesIO(only(made(item, "npz"))), allow_pickle=False) as data:
+        assert (data["labels"] == item.labels).all()
+        assert data["labels"].dtype == np.int32
+
+
+@pytest.mark.parametrize("name", ["png", "npz", "geotiff"])
+def test_segspectral_reads_it_back_with_names_and_colours(item: LabelMap, name: str, tmp_path: Path) -> None:
+    ((file, data),) = made(item, name).items()
+    (tmp_path / file).write_bytes(data)
+    back = read_label_map(tmp_path / file)
+    assert (back.labels == item.labels).all()
+    assert back.names == item.names
+    assert back.colours == item.colours
+    assert (back.place is not None) == (name == "geotiff")
+
+
+def test_csv(item: LabelMap) -> None:
+    from skimage.measure import regionprops
+
+    rows = list(csv.DictReader(io.StringIO(only(made(item, "csv")).decode())))
+    regions = regionprops(item.labels, item.pixels)
+    assert [int(row["segment"]) for row in rows] == [region.label for region in regions]
+    for row, region in zip(rows, regions, strict=True):
+        assert int(row["area"]) == region.area
+        assert tuple(int(row[side]) for side in ("top", "left", "bottom", "right")) == region.bbox
+        assert float(row["row"]) == pytest.approx(region.centroid[0], abs=0.006)
+        assert [float(row[c]) for c in ("red", "green", "blue")] == pytest.approx(region.intensity_mean, abs=0.06)
+        assert float(row["perimeter"]) == pytest.approx(region.perimeter, abs=0.006)
+    assert [row["name"] for row in rows[:3]] == ['sky & <"water">', "straße", "straße"]
+    assert rows[3]["colour"] == "#010203"
+
+
+def test_coco_by_pycocotools(item: LabelMap, tmp_path: Path) -> None:
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    (tmp_path / "coco.json").write_bytes(only(made(item, "coco")))
+    data = pycocotools.COCO(str(tmp_path / "coco.json"))
+    back = np.zeros_like(item.labels)
+    by_id = {annotation["id"]: annotation for annotation in data.dataset["annotations"]}
+    for number, segment in enumerate(item.segments, start=1):
+        mask = data.annToMask(by_id[number]).astype(bool)
+        assert not back[mask].any(), "masks overlap"
+        back[mask] = segment
+        assert by_id[number]["area"] == mask.sum()
+        rows, cols = np.nonzero(mask)
+        assert by_id[number]["bbox"] == [
+            cols.min(), rows.min(), cols.max() - cols.min() + 1, rows.max() - rows.min() + 1
+        ]  # fmt: skip
+    assert (back == item.labels).all()
+    named = {category["id"]: category["name"] for category in data.dataset["categories"]}
+    assert (named[1], named[2]) == ('sky & <"water">', "straße")
+    assert 3 not in named, "two segments of one name are of one category"
+
+
+def test_run_lengths_as_pycocotools_writes_them() -> None:
+    mask = pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(0)
+    for share in (0, 0.01, 0.5, 0.99, 1):
+        for shape in ((1, 1), (7, 5), (300, 200)):
+            one = rng.random(shape) < share
+            assert rle(one) == mask.encode(np.asfortranarray(one.astype(np.uint8)))["counts"].decode()
+
+
+def test_coco_of_a_folder_numbers_images_and_shares_categories(item: LabelMap) -> None:
+    data = json.loads(only(coco([coco_image(item), coco_image(item)])))
+    assert [image["id"] for image in data["images"]] == [1, 2]
+    assert len({annotation["id"] for annotation in data["annotations"]}) == 2 * len(item.segments)
+    assert len(data["categories"]) == len(item.segments) - 1
+
+
+def strict_labelme(data: bytes) -> tuple[NDArray[np.int32], list[str]]:
+    """labelme's documented rules: string labels, finite points, a mask's two points are corners inside its box."""
+    file = json.loads(data)
+    assert isinstance(file["version"], str)
+    assert isinstance(file["imagePath"], str)
+    assert file["imageData"] is None
+    labels = np.zeros((file["imageHeight"], file["imageWidth"]), dtype=np.int32)
+    names = []
+    for shape in file["shapes"]:
+        assert isinstance(shape["label"], str)
+        assert shape["label"]
+        assert isinstance(shape["flags"], dict)
+        assert np.isfinite(shape["points"]).all()
+        assert shape["shape_type"] == "mask"
+        assert len(shape["points"]) == 2
+        (x1, y1), (x2, y2) = (map(int, point) for point in shape["points"])
+        mask = picture(base64.b64decode(shape["mask"])).astype(bool)
+        assert mask.shape == (y2 - y1 + 1, x2 - x1 + 1)
+        window = labels[y1 : y2 + 1, x1 : x2 + 1]
+        assert not window[mask].any(), "masks overlap"
+        window[mask] = shape["group_id"]
+        names.append(shape["label"])
+    return labels, names
+
+
+def test_labelme(item: LabelMap) -> None:
+    ((file, data),) = made(item, "labelme").items()
+    assert file == "labelme/photo.json"
+    labels, names = strict_labelme(data)
+    assert (labels == item.labels).all()
+    assert names == [item.name(segment) for segment in item.segments]
+
+
+def test_labelme_links_to_the_photograph(item: LabelMap, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    here = replace(item, path=tmp_path / "photos" / "photo.jpg")
+    made_files = EXPORTERS["labelme"].image(here, "photo", tmp_path / "out").files
+    assert json.loads(only(dict(made_files)))["imagePath"] == "../../photos/photo.jpg"
+
+
+def test_labelme_polygons(item: LabelMap) -> None:
+    file = json.loads(only(made(item, "labelme-polygons")))
+    back = np.zeros_like(item.labels)
+    for shape in file["shapes"]:
+        assert shape["shape_type"] == "polygon"
+        assert len(shape["points"]) >= 3
+        back[evenodd([np.array(shape["points"])], item.labels.shape)] = shape["group_id"]
+    assert (back == item.labels).all()
+
+
+def test_cvat_by_the_rules_of_voc(item: LabelMap) -> None:
+    archive = zipfile.ZipFile(io.BytesIO(only(made(item, "cvat"))))
+    assert archive.read("ImageSets/Segmentation/default.txt") == b"photo\n"
+    colours = {}
+    for line in archive.read("labelmap.txt").decode().splitlines():
+        if not line.startswith("#"):
+            name, colour, _, _ = line.split(":")
+            colours[tuple(map(int, colour.split(",")))] = name
+    assert colours.pop((0, 0, 0)) == "background"
+    assert len(colours) == len({item.name(s) for s in item.segments}), "two categories have one colour"
+    by_class = picture(archive.read("SegmentationClass/photo.png"))
+    by_object = picture(archive.read("SegmentationObject/photo.png")).astype(int)
+    seen = [(item.labels == 0).all() or (by_class[item.labels == 0] == 0).all()]
+    objects = set()
+    for segment in item.segments:
+        where = item.labels == segment
+        (colour,) = np.unique(by_class[where], axis=0).tolist()
+        seen.append(colours[tuple(colour)] == item.name(segment))
+        (colour,) = np.unique(by_object[where], axis=0).tolist()
+        objects.add(tuple(colour))
+    assert all(seen)
+    assert len(objects) == len(item.segments)
+    assert (0, 0, 0) not in objects
+
+
+def evenodd(rings: list[NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels whose centres lie inside: for each, count the edges to its left. Slow and plain."""
+    height, width = shape
+    crossed = np.zeros((height, width + 1), dtype=int)
+    for ring in rings:
+        for (x1, y1), (x2, y2) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+            for row in range(height):
+                if (y1 <= row + 0.5) != (y2 <= row + 0.5):
+                    x = x1 + (row + 0.5 - y1) * (x2 - x1) / (y2 - y1)
+                    crossed[row, int(np.clip(np.ceil(x - 0.5), 0, width))] += 1
+    return crossed.cumsum(axis=1)[:, :width] % 2 == 1
+
+
+@pytest.fixture(scope="module")
+def few() -> LabelMap:
+    return LabelMap(nasty(20)[:80, :80], "photo.jpg", names={1: "sky", 3: "sky"})
+
+
+def test_yolo(few: LabelMap) -> None:
+    files = made(few, "yolo")
+    height, width = few.labels.shape
+    names = yaml.safe_load(files["yolo/data.yaml"])["names"]
+    assert list(names) == list(range(len(names)))
+    wanted = np.zeros_like(few.labels)
+    back = np.zeros_like(few.labels)
+    for line in files["yolo/labels/photo.txt"].decode().splitlines():
+        number, *values = line.split()
+        points = np.array(values, dtype=float).reshape(-1, 2)
+        assert len(points) >= 3
+        assert points.min() >= 0
+        assert points.max() <= 1
+        back[evenodd([points * (width, height)], few.labels.shape)] = int(number) + 1
+    for segment in few.segments:
+        wanted[few.labels == segment] = {3: 1}.get(segment, segment)
+        assert names[{3: 1}.get(segment, segment) - 1] == few.name(segment)
+    assert (back == wanted).all()
+    assert EXPORTERS["yolo"].image(few, "photo", None).kept == 1
+
+
+def test_svg(item: LabelMap) -> None:
+    root = ET.fromstring(only(made(item, "svg")))
+    space = "{http://www.w3.org/2000/svg}"
+    height, width = item.labels.shape
+    assert root.attrib["viewBox"] == f"0 0 {width} {height}"
+    back = np.zeros_like(item.labels)
+    for path in root.iter(f"{space}path"):
+        segment = int(path.attrib["id"].removeprefix("segment-"))
+        rings = [np.array(re.findall(r"(\d+),(\d+)", ring), dtype=int) for ring in path.attrib["d"].split("Z")[:-1]]
+        back[evenodd(rings, item.labels.shape)] = segment
+        assert path.attrib["fill"] == "#{:02x}{:02x}{:02x}".format(*item.colour(segment))
+        assert path.find(f"{space}title").text == item.name(segment)  # type: ignore[union-attr]
+    assert (back == item.labels).all()
+
+
+def test_geotiff_by_rasterio(item: LabelMap) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    with rasterio.MemoryFile(only(made(item, "geotiff"))) as memory, memory.open() as raster:
+        assert (raster.read(1) == item.labels).all()
+        assert raster.crs.to_epsg() == 32633
+        assert tuple(raster.transform)[:6] == UTM.transform
+        assert raster.bounds == (500_000, 5_200_000 - 1200, 501_600, 5_200_000)
+        assert raster.nodata == 0
+        assert raster.colormap(1)[4] == (1, 2, 3, 255)
+        assert raster.tags(1)["SEGMENT_2"] == "straße"
+
+
+def test_geopackage_by_gdal(item: LabelMap, tmp_path: Path) -> None:
+    pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
+    path = tmp_path / "photo.gpkg"
+    path.write_bytes(only(made(item, "gpkg")))
+    info = pyogrio.read_info(path)
+    assert info["crs"] == "EPSG:32633"
+    assert info["total_bounds"] == pytest.approx((500_000, 5_200_000 - 1200, 501_600, 5_200_000), abs=10)
+    meta, _, geometry, columns = pyogrio.raw.read(path)
+    rows = dict(zip(meta["fields"], columns, strict=True))
+    shapes = shapely.from_wkb(geometry)
+    assert rows["segment"].tolist() == item.segments
+    assert rows["name"][1] == "straße"
+    assert rows["area"].tolist() == np.bincount(item.labels.ravel())[item.segments].tolist()
+    assert shapely.is_valid(shapes).all()
+    assert shapely.area(shapes) == pytest.approx(rows["map_area"])
+    # What the simplified borders take from one they give to another: the sum of areas is that of the pixels.
+    assert shapely.area(shapes).sum() == pytest.approx((item.labels > 0).sum() * 100, rel=0.002)
+    pieces = shapely.get_parts(shapes)
+    assert shapely.coverage_is_valid(pieces), "gaps or overlaps between neighbours"
+
+
+def test_geojson_in_wgs84(item: LabelMap) -> None:
+    shapely = pytest.importorskip("shapely")
+    warp = pytest.importorskip("rasterio.warp")
+    data = json.loads(only(made(item, "geojson")))
+    west, south, east, north = warp.transform_bounds("EPSG:32633", "EPSG:4326", 500_000, 5_198_800, 501_600, 5_200_000)
+    assert [feature["properties"]["segment"] for feature in data["features"]] == item.segments
+    for feature in data["features"]:
+        shape = shapely.from_geojson(json.dumps(feature["geometry"]))
+        x1, y1, x2, y2 = shape.bounds
+        assert west - 1e-5 <= x1 < x2 <= east + 1e-5
+        assert south - 1e-5 <= y1 < y2 <= north + 1e-5
+        assert all(ring.exterior.is_ccw for ring in shape.geoms)
+    assert data["features"][1]["properties"]["name"] == "straße"
+
+
+def test_the_share_of_pixels_that_polygons_keep_is_counted(item: LabelMap) -> None:
+    pytest.importorskip("shapely")
+    kept = EXPORTERS["geojson"].image(item, "photo", None).kept
+    assert 0.8 < kept < 1
+
+
+def test_outlines_are_those_of_rasterio(item: LabelMap) -> None:
+    features, shapely = pytest.importorskip("rasterio.features"), pytest.importorskip("shapely")
+    theirs = [
+        (int(value), shapely.normalize(shapely.geometry.shape(shape)).wkt)
+        for shape, value in features.shapes(item.labels, mask=item.labels > 0, connectivity=4)
+    ]
+    for every_corner in (False, True):
+        ours = [(p.segment, shapely.Polygon(p.outer, p.holes)) for p in outlines(item.labels, every_corner)]
+        assert all(shape.is_valid for _, shape in ours)
+        thinned = [(segment, shapely.normalize(shapely.remove_repeated_points(s)).wkt) for segment, s in ours]
+        if not every_corner:
+            assert sorted(thinned) == sorted(theirs)
+    assert shapely.coverage_is_valid([shape for _, shape in ours]), "a border has a vertex on one side only"
+
+
+def test_a_keyholed_ring_is_a_walk_over_all_rings(item: LabelMap) -> None:
+    for piece in outlines(item.labels):
+        ring = keyholed(piece)
+        assert {tuple(p) for p in ring} == {tuple(p) for r in (piece.outer, *piece.holes) for p in r}
+        assert len(ring) == len(piece.outer) + sum(len(hole) + 2 for hole in piece.holes)
+
+
+@pytest.mark.parametrize("name", list(EXPORTERS))
+def test_equal_input_gives_equal_bytes_and_the_input_is_kept(item: LabelMap, name: str) -> None:
+    for module in EXPORTERS[name].needs:
+        pytest.importorskip(module)
+    before = item.labels.copy()
+    first, second = made(item, name), made(item, name)
+    if name != "gpkg":  # GDAL writes the time into it
+        assert first == second
+    assert first.keys() == second.keys()
+    assert (item.labels == before).all()

@@ -1,0 +1,229 @@
+"""The gallery: what it collects, that it cannot be broken by names, and how it behaves in a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from typer.testing import CliRunner
+
+from segspectral.cli import app
+from segspectral.errors import OutputError
+from segspectral.report import build
+from tests.browser import Watch, chromium
+
+EVIL = "</script><img src=x onerror=alert(1)>"
+
+
+def result(out: Path, stem: str, k: int = 4, photograph: Path | None = None, **more: Any) -> None:
+    """What ``save`` leaves of one image."""
+    out.mkdir(parents=True, exist_ok=True)
+    picture = np.full((90, 120, 3), (40 * k % 256, 80, 120), np.uint8)
+    PIL.Image.fromarray(picture).save(out / f"{stem}_overlay.png")
+    summary = {
+        "image": f"{stem}.jpg",
+        "height": 90,
+        "width": 120,
+        "segments": k,
+        "superpixels": 100 + k,
+        "ncut": k / 100,
+        "outcome": {"name": "solved", "sentence": "solved"},
+        "notes": [],
+        "seconds": {"features": 0.5, "head": 0.1 * k},
+        "pipeline": {"segments": k, "seed": 0},
+        **more,
+    }
+    if photograph is not None:
+        summary["source"] = photograph.as_posix()
+    (out / f"{stem}.json").write_text(json.dumps(summary))
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8")
+    data = text.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    return list(json.loads(data))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    PIL.Image.new("RGB", (120, 90), (200, 30, 30)).save(tmp_path / "photo #1.jpg")
+    result(folder, "photo #1", 5, Path("../photo #1.jpg"))
+    result(folder / "deep", "b", 3)
+    return folder
+
+
+def test_rows_files_and_addresses(out: Path) -> None:
+    (out / "photo #1_labels.png").write_bytes(b"x")
+    path, count, failed = build(out)
+    assert (path, count, failed) == (out / "index.html", 2, 0)
+    deep, first = rows_of(path)
+    assert (deep["name"], first["name"]) == ("deep/b", "photo #1")
+    assert first["overlay"] == "photo%20%231_overlay.png"
+    assert first["photograph"] == "../photo%20%231.jpg"
+    assert first["files"] == {"_labels.png": "photo%20%231_labels.png", ".json": "photo%20%231.json"}
+    assert deep["photograph"] is None
+    with PIL.Image.open(out / first["thumbnail"]) as picture:
+        assert picture.format == "JPEG"
+        assert max(picture.size) <= 240
+
+
+def test_photographs_that_have_moved(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    PIL.Image.new("RGB", (120, 90)).save(tmp_path / "elsewhere" / "b.jpg")
+    deep, _ = rows_of(build(out, tmp_path / "elsewhere")[0])
+    assert deep["photograph"] == "../elsewhere/b.jpg"
+
+
+def test_a_format_that_browsers_do_not_show_gets_a_copy(out: Path, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (120, 90)).save(tmp_path / "scan.tif")
+    result(out, "scan", 2, Path("../scan.tif"))
+    row = next(row for row in rows_of(build(out)[0]) if row["name"] == "scan")
+    assert row["photograph"].startswith("report/")
+    assert PIL.Image.open(out / row["photograph"]).size == (120, 90)
+
+
+def test_thumbnails_are_made_again_only_if_the_overlay_changed(out: Path) -> None:
+    import os
+
+    build(out)
+    thumbnail = next((out / "report").glob("*.jpg"))
+    thumbnail.write_bytes(b"mine")
+    build(out)
+    assert thumbnail.read_bytes() == b"mine"
+    for overlay in out.rglob("*_overlay.png"):
+        os.utime(overlay, ns=(time.time_ns() + 10**9,) * 2)
+    build(out)
+    assert thumbnail.read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_failures_and_stages_come_from_journals(out: Path) -> None:
+    lines = [
+        {"started": 1.0, "images": 3},
+        {"image": "x.jpg", "status": "failed", "reason": EVIL, "time": 1.0},
+        {"image": "y.jpg", "status": "failed", "reason": "once", "time": 1.0},
+        {"image": "y.jpg", "status": "done", "time": 2.0},
+        {"image": "b.jpg", "status": "done", "stages": {"head": 7.0}, "outputs": {"deep/b_overlay.png": 1}, "time": 2},
+    ]
+    result(out / "deep", "b", 3, seconds={})
+    (out / "journal.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"image": "torn')
+    (out / "journal.2of2.jsonl").write_text(json.dumps({"image": "z.jpg", "status": "timed out", "reason": "600 s"}))
+    path, count, failed = build(out)
+    assert (count, failed) == (2, 2)
+    html = path.read_text()
+    assert "once" not in html
+    assert "600 s" in html
+    assert EVIL not in html
+    assert "&lt;/script&gt;" in html
+    assert rows_of(path)[0]["seconds"] == {"head": 7.0}
+
+
+def test_names_in_summaries_do_not_leave_the_data(out: Path) -> None:
+    result(out, "evil", 2, image=EVIL, notes=[EVIL], pipeline={"x": EVIL})
+    path, *_ = build(out)
+    assert EVIL not in path.read_text()
+    assert rows_of(path)[1]["image"] == EVIL
+
+
+def test_damaged_results_leave_the_others_their_page(out: Path) -> None:
+    (out / "photo #1_overlay.png").write_bytes(b"\x89PNG")
+    (out / "deep" / "b.json").write_text("{")
+    _, count, _ = build(out)
+    assert count == 2
+
+
+def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="holds no results; make some with"):
+        build(tmp_path)
+    run = CliRunner().invoke(app, ["report", str(tmp_path / "nowhere")])
+    assert run.exit_code == 2
+    assert "there is no such folder" in run.output
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser.new_page()
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("thousand")
+    result(out, "image0", 2)
+    photograph = out / "photo.png"
+    PIL.Image.new("RGB", (120, 90), (250, 10, 10)).save(photograph)
+    for i in range(1, 1000):
+        shutil.copy(out / "image0_overlay.png", out / f"image{i}_overlay.png")
+        summary = json.loads((out / "image0.json").read_text()) | {"segments": 2 + i % 7, "ncut": i / 1000}
+        summary |= {"image": f"image{i}.jpg", "source": "photo.png"}
+        (out / f"image{i}.json").write_text(json.dumps(summary))
+    build(out)
+    return out
+
+
+def test_a_thousand_images_open_in_two_seconds(page: Any, thousand: Path) -> None:
+    watch = Watch(page, "file://")
+    begin = time.perf_counter()
+    page.goto((thousand / "index.html").as_uri())
+    page.wait_for_function("[...document.querySelectorAll('#cards img')].slice(0, 8).every(i => i.naturalWidth > 0)")
+    seconds = time.perf_counter() - begin
+    assert seconds < 2
+    assert page.locator("#cards li").count() == 60
+    assert page.locator("#where").inner_text() == "page 1 of 17"
+    assert (watch.errors, watch.foreign) == ([], [])
+
+
+def test_search_sort_filter_and_pages(page: Any, thousand: Path) -> None:
+    page.goto((thousand / "index.html").as_uri())
+    first = page.locator("#cards li span").first
+    assert first.inner_text() == "image0"
+    page.select_option("#sort", "-ncut")
+    assert first.inner_text() == "image999"
+    page.select_option("#sort", "name")
+    page.click("#next")
+    assert first.inner_text() == "image60"
+    page.fill("#search", "IMAGE77")
+    assert page.locator("#cards li").count() == 11
+    assert page.locator("#found").inner_text() == "11 of 1000 images"
+    page.fill("#search", "")
+    page.get_by_role("button", name="8 segments: 142 images").click()
+    assert page.locator("#found").inner_text() == "142 of 1000 images"
+    page.get_by_role("button", name="8 segments: 142 images").click()
+    assert page.locator("#found").inner_text() == ""
+
+
+def test_the_slider_compares_with_the_photograph(page: Any, thousand: Path) -> None:
+    watch = Watch(page, "file://")
+    page.goto((thousand / "index.html").as_uri())
+    page.locator("#cards button").nth(1).focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#detail-name").inner_text() == "image1"
+    page.wait_for_function("document.getElementById('before').naturalWidth > 0")
+    page.locator("#slider").fill("30")
+    assert page.locator("#before").evaluate("e => e.style.clipPath") == "inset(0px 70% 0px 0px)"
+    box = page.locator("#compare").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.8, box["y"] + 20)
+    assert abs(float(page.locator("#slider").input_value()) - 80) <= 1
+    page.locator("#close").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#detail-name").inner_text() == "image0"
+    assert page.locator("#before").is_hidden(), "image0 has no photograph"
+    page.keyboard.press("Escape")
+    assert not page.locator("#detail").is_visible()
+    assert (watch.errors, watch.foreign) == ([], [])
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(page: Any, thousand: Path) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto((thousand / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.locator("#cards button").nth(1).click()
+    assert page.locator("#detail").bounding_box()["width"] <= 360
+    page.set_viewport_size({"width": 1280, "height": 800})
