@@ -102,7 +102,7 @@ class Contours(Settings):
 
 
 def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:
-    """(N, N) weights of superpixels that touch: the odds against a boundary to a power, times the root of the length."""
+    """(N, N) weights of superpixels that touch: odds against a boundary to a power, times the root of the length."""
     i, j = superpixels.borders.T
     p = np.clip(boundary, 1e-3, 1 - 1e-3)
     length = superpixels.border_length / superpixels.border_length.mean()

@@ -17,8 +17,9 @@ from segspectral.errors import ImageError, SettingsError
 from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
-from segspectral.heads.exact import spectral_embedding
+from segspectral.heads.exact import membership_of, spectral_embedding
 from segspectral.heads.settings import head_from, head_schema, head_to
+from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.images import as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.settings import Settings
@@ -28,6 +29,9 @@ from segspectral.types import Affinity, Features, Image, Membership, Segmentatio
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
 
 STAGES = ("superpixels", "features", "affinity", "head", "refine")
+
+AUTO_LEVEL = 0.2
+"""Level of the hierarchy with the best covering on BSDS500 train, one for all images (ODS)."""
 
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock seconds."""
@@ -58,6 +62,8 @@ class Pipeline(Settings):
     )
     max_segments: int = Field(12, ge=2, le=1000, description="what auto may choose at most")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
+    hierarchy: bool = Field(False, description="cut the hierarchy of merged superpixels instead of running the head")
+    level: float | None = Field(None, ge=0, le=1, description="cut the hierarchy here, not into a number of segments")
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
@@ -134,14 +140,27 @@ class Pipeline(Settings):
             superpixels = stage("superpixels", pipeline.superpixels, image)
             features = stage("features", pipeline.features, image, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
+            tree = stage("hierarchy", build_hierarchy, superpixels, features) if pipeline.hierarchy else None
             results = []
             for number in numbers:
-                membership = stage("head", pipeline._membership, number, features, affinity, superpixels)
-                labels = stage("refine", pipeline._label_map, image, superpixels, membership)
+                if tree is not None:
+                    membership = pipeline._cut(tree, number, affinity)
+                    labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
+                else:
+                    membership = stage("head", pipeline._membership, number, features, affinity, superpixels)
+                    labels = stage("refine", pipeline._label_map, image, superpixels, membership)
                 resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
                 before = (image, superpixels, features, affinity)
                 results.append(Segmentation(labels, *before, membership, resolved, notes=notes, seconds=dict(seconds)))
         return results
+
+    def _cut(self, tree: Hierarchy, number: int | Literal["auto"], affinity: Affinity) -> Membership:
+        """A cut of the hierarchy as a membership; cuts are nested, so nothing refines them."""
+        if self.level is not None or number == "auto":
+            nodes = tree.nodes(level=AUTO_LEVEL if self.level is None else self.level)
+        else:
+            nodes = tree.nodes(segments=number)
+        return Membership(membership_of(affinity, nodes.astype(np.int64), int(nodes.max()) + 1))
 
     def _membership(
         self, number: int | Literal["auto"], features: Features, affinity: Affinity, superpixels: Superpixels

@@ -38,6 +38,12 @@ def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
     segments: SegmentsOption = None,
+    hierarchy: Annotated[
+        bool, typer.Option("--hierarchy", help="Nested segmentations from one solve, and cat_ucm.png: see below.")
+    ] = False,
+    level: Annotated[
+        float | None, typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level, not at a number.")
+    ] = None,
     head: HeadOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
@@ -52,13 +58,19 @@ def segment(
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
 
     With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), and a contact sheet, cat_sheet.png.
+    With --hierarchy superpixels are merged over their weakest borders, the segments of all numbers and levels are
+    nested, and cat_ucm.png holds the level at which each border goes (16-bit, 0..65535 for 0..1).
     """
     with sentences(debug):
+        from segspectral.config import with_settings
+
         first, *others = (segments or "").split(",")
         counts = [_number(text) for text in (first, *others)] if others else []
         pipeline = make_pipeline(
             config, set_, segments=first or None, head=head, backbone=backbone, refine=refine, seed=seed
         )
+        if hierarchy or level is not None:
+            pipeline = with_settings(pipeline, {"hierarchy": True, "level": level}, "--level")
         raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names, figure, counts))
 
 
@@ -90,6 +102,8 @@ def _segment_all(
     counts: Sequence[int] = (),
 ) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
+    import numpy as np
+
     from segspectral import figures
     from segspectral.export import LabelMap, Writer, exporters_named, parse_names, png, read_place, save, write_bytes
     from segspectral.images import find_images, read_image
@@ -120,6 +134,9 @@ def _segment_all(
                     lines += writer.add(LabelMap.of(one, path, named, place), name)
                     if figure:
                         lines.append(f"{write_bytes(output / f'{name}_figure.png', png(figures.figure(one)))}")
+                if pipeline.hierarchy:
+                    contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
+                    lines.append(f"{write_bytes(output / f'{stem}_ucm.png', contours)}")
                 if counts:
                     sheet = png(figures.contact_sheet(list(results.values())))
                     lines.append(f"{write_bytes(output / f'{stem}_sheet.png', sheet)}")

@@ -106,7 +106,7 @@ def colour_table(size: int) -> NDArray[np.uint8]:
     return table
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
+def png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """A picture (H, W, 3) or (H, W) as a PNG file."""
     from PIL import Image
 
