@@ -27,6 +27,11 @@ class Exact(Head):
 
     by its relaxation, the K smallest eigenvectors of I - D^-1/2 W D^-1/2.
 
+    Parameters
+    ----------
+    greedy : finish with moves of single nodes (``greedy_moves``)
+    n_init : starts of the k-means among the discretisations
+
     Differs from the paper
     ----------------------
     1. K-way from the start, not by recursive bisection.
