@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +15,7 @@ from segspectral.types import Affinity, Features, Superpixels
 
 __all__ = ["Bandwidth", "KnnAffinity", "knn_affinity"]
 
-Bandwidth = Literal["self_tuning", "median"] | float
+Bandwidth = Literal["self_tuning", "median"] | Annotated[float, Field(gt=0)]
 """How wide the Gaussian is: a number in units of the features, one median for all, or one scale per node."""
 
 Symmetrization = Literal["mean", "max"]
@@ -26,7 +26,7 @@ class KnnAffinity(Settings):
 
     name: Literal["knn"] = "knn"
     neighbors: int = Field(10, ge=1, le=1000, description="nearest neighbours of each superpixel")
-    bandwidth: Literal["self_tuning", "median"] | float = Field(
+    bandwidth: Bandwidth = Field(
         "median", description="of the Gaussian: self_tuning (per node), median (of all), or a number"
     )
     scale: float = Field(0.45, gt=0, description="factor on the bandwidth: small ones let regions be of unequal size")

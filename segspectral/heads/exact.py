@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import scipy.linalg
@@ -13,6 +13,9 @@ from pydantic import Field
 from segspectral.affinity import Bandwidth, Symmetrization
 from segspectral.heads.contract import Head
 from segspectral.types import Affinity, Membership, Outcome
+
+if TYPE_CHECKING:
+    from segspectral.heads.training import Progress
 
 __all__ = ["Exact", "greedy_moves", "membership_of", "partition", "spectral_embedding"]
 
@@ -60,7 +63,9 @@ class Exact(Head):
         self.symmetrize = symmetrize
         self.random_state = random_state
 
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
         embedding, eigenvalues = spectral_embedding(affinity, self.n_clusters + 1, seed=self.random_state)
         embedding = embedding[:, : self.n_clusters]
         labels = partition(affinity, embedding, n_init=self.n_init, greedy=self.greedy, seed=self.random_state)
