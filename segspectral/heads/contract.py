@@ -6,13 +6,13 @@ import inspect
 import os
 from abc import abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.affinity import Bandwidth, Symmetrization, knn_affinity
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Head", "parameter_model"]
 
 
-class Head(ClusterMixin, BaseEstimator):
+class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     """Features and affinity -> membership: a scikit-learn clusterer.
 
     Parameters every head has
@@ -61,9 +61,6 @@ class Head(ClusterMixin, BaseEstimator):
     6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan); the embedding V has V' D V = I.
     """
 
-    needs_features: ClassVar[bool] = False
-    """Whether the head maps features, and cannot cluster a bare graph."""
-
     n_clusters: int
     n_neighbors: int
     bandwidth: Bandwidth
@@ -88,6 +85,10 @@ class Head(ClusterMixin, BaseEstimator):
 
         A head that learns a map sets ``network_`` and ``readout_``.
         """
+
+    def _needs_features(self) -> bool:
+        """Whether the head maps features, and cannot cluster a bare graph."""
+        return False
 
     def fit(
         self,
@@ -115,7 +116,7 @@ class Head(ClusterMixin, BaseEstimator):
             delattr(self, name)
         bare = X is None and affinity is not None
         if bare:
-            if self.needs_features:
+            if self._needs_features():
                 raise SettingsError(
                     f"{type(self).__name__} maps features to clusters, and a graph alone has none; give features, or "
                     "use a head such as NeuNcut or Exact"
@@ -204,7 +205,7 @@ class Head(ClusterMixin, BaseEstimator):
             for key, value in self.get_params(deep=False).items()
             if key != "n_clusters"
         }
-        model = parameter_model(type(self))
+        model = parameter_model(type(self))  # type: ignore[arg-type]
         try:
             model.model_validate(given)
         except ValidationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,6 @@ class NetworkHead(Head):
     device : where torch trains; a fitted head predicts by numpy
     """
 
-    needs_features: ClassVar[bool] = True
-
     hidden: Widths
     steps: int
     learning_rate: float
@@ -58,6 +56,9 @@ class NetworkHead(Head):
     patience: int
     time_limit: float | None
     device: Device
+
+    def _needs_features(self) -> bool:
+        return True
 
     @abstractmethod
     def _learn(
@@ -111,7 +112,7 @@ class NetworkHead(Head):
         draw: Callable[[], Batch],
         progress: Progress | None,
     ) -> tuple[Mlp, Run]:
-        """Train a network of the standardised features by ``loss(outputs, batch, done)``; return the one of X itself."""
+        """Train a network of the standardised features by ``loss(outputs, batch, done)``; the one of X itself."""
         import torch
 
         from segspectral.heads.training import train

@@ -26,6 +26,8 @@ CHUNK = 8192
 class Mlp:
     """x -> the layers a_l(W_l x + b_l) in turn, each followed by a leaky ReLU of its slope (1 is linear, 0 is ReLU).
 
+    Without layers it is the identity.
+
     Parameters
     ----------
     weights : of each layer, (out, in) float32

@@ -112,10 +112,8 @@ class NeuNcut(Head):
         self.symmetrize = symmetrize
         self.random_state = random_state
 
-    def fit(self, X, y=None, **options):  # type: ignore[no-untyped-def]
-        """As ``Head.fit``; a network needs features."""
-        self.__dict__["needs_features"] = bool(self.hidden)
-        return super().fit(X, y, **options)
+    def _needs_features(self) -> bool:
+        return bool(self.hidden)
 
     def _solve(
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
@@ -160,7 +158,7 @@ class NeuNcut(Head):
     def _solve_large(
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
     ) -> tuple[Membership, NDArray[np.float64]]:
-        """A network on more nodes than an eigensolver should see: it learns the spectral labels of a subsample first."""
+        """A network on more nodes than an eigensolver should see: it first learns the labels of a subsample."""
         k = self.n_clusters
         start = None
         if self.warm_start:
@@ -218,7 +216,7 @@ class NeuNcut(Head):
             module = network.module(self.device)
             if start is not None:
                 distil(module, (start[0] - shift) / scale, softmax(start[1]), seed=seed, device=self.device)
-            parameters = list(module.parameters())
+            parameters: list[torch.Tensor] = list(module.parameters())
             batches = Subgraphs(affinity, self.batch_size, rank=k, seed=seed, device=self.device)
         else:
             first = np.random.default_rng(seed).normal(size=(n, k)) * 0.1 if start is None else start[1]
@@ -281,7 +279,10 @@ def ncut_loss(
     if penalty:
         H = P / volume.sqrt()
         gram = H.T @ (degree[:, None] * H)
-        loss = loss + penalty / 2 * torch.linalg.norm(gram - torch.eye(P.shape[1], dtype=P.dtype, device=P.device)) / P.shape[1]
+        loss = (
+            loss
+            + penalty / 2 * torch.linalg.norm(gram - torch.eye(P.shape[1], dtype=P.dtype, device=P.device)) / P.shape[1]
+        )
     return loss
 
 

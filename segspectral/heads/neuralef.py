@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.affinity import Bandwidth, Symmetrization
-from segspectral.heads.inductive import BatchSize, Device, LearningRate, NetworkHead, Patience, Spare, Steps, TimeLimit, Widths
+from segspectral.heads.inductive import (
+    BatchSize,
+    Device,
+    LearningRate,
+    NetworkHead,
+    Patience,
+    Spare,
+    Steps,
+    TimeLimit,
+    Widths,
+)
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout, Softmax, temperature
 from segspectral.types import Affinity
@@ -104,9 +114,7 @@ class NeuralEF(NetworkHead):
         from segspectral.heads.training import Subgraphs
 
         columns = self.n_clusters if self.quantized else min(self.n_clusters + self.spare, len(X))
-        batches = Subgraphs(
-            affinity, self.batch_size, rank=columns, seed=seed, steps=self.power, device=self.device
-        )
+        batches = Subgraphs(affinity, self.batch_size, rank=columns, seed=seed, steps=self.power, device=self.device)
         kernel = _walk(self.power) if batches.whole else _walk(1, lazy=False)
         generator = torch.Generator(self.device).manual_seed(seed)
 

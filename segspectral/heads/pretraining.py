@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Autoencoder", "Siamese", "reconstruction"]
 
 
-
 class Autoencoder(Settings):
     """Code space: f and g that minimise  mean_i |x_i - g(f(x_i))|^2; ``encoder`` gives f.
 

@@ -1,4 +1,4 @@
-"""Readouts: the raw outputs of a network -> embedding and memberships, by numbers that were fixed when it was fitted."""
+"""Readouts: the raw outputs of a network -> embedding and memberships, by numbers fixed when it was fitted."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symm
 
 def settings_model(name: str) -> type[BaseModel]:
     """A pydantic model of the constructor of the head ``name``, without what a pipeline has elsewhere."""
-    return parameter_model(head_class(name), FROM_PIPELINE)
+    return parameter_model(head_class(name), FROM_PIPELINE)  # type: ignore[arg-type]
 
 
 def head_from(value: Any) -> Head:

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from segspectral.errors import SettingsError
 from segspectral.types import Affinity
 
-__all__ = ["Batch", "Progress", "RowBatches", "Run", "Subgraphs", "orthonormal", "quadratic", "rayleigh_quotients", "symmetric_product", "train"]
+__all__ = [
+    "Batch",
+    "Progress",
+    "RowBatches",
+    "Run",
+    "Subgraphs",
+    "orthonormal",
+    "quadratic",
+    "rayleigh_quotients",
+    "symmetric_product",
+    "train",
+]
 
 
 class Progress(Protocol):

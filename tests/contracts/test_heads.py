@@ -20,10 +20,21 @@ from segspectral.heads.exact import Exact, membership_of
 from segspectral.types import Affinity, Membership, Outcome
 from tests.contracts import head_laws as laws
 
-QUICK: dict[str, dict[str, Any]] = {}
+QUICK: dict[str, dict[str, Any]] = {
+    "spectralnet": {"hidden": (64, 64), "steps": 150},
+    "neuralef": {"hidden": (64, 64), "steps": 150},
+    "rsm": {"hidden": (64, 64), "steps": 200},
+    "deepkmeans": {"hidden": (32,), "pretraining": 200, "steps": 100, "weight": 0.1},
+}
 """Settings that make a head quick on the small data of the laws, where its defaults are not."""
 
-CHECKS: dict[str, dict[str, Any]] = {}
+CHECKS: dict[str, dict[str, Any]] = {
+    "neuncut": {"steps": 5},
+    "spectralnet": {"hidden": (16,), "steps": 20},
+    "neuralef": {"hidden": (16,), "steps": 20, "power": 4},
+    "rsm": {"hidden": (16,), "steps": 20},
+    "deepkmeans": {"hidden": (16,), "pretraining": 2, "steps": 10},
+}
 """Settings for scikit-learn's checks, which look at the interface and not at the quality."""
 
 
