@@ -10,7 +10,7 @@ from pydantic import Field
 
 from segspectral.affinity import Bandwidth, Symmetrization
 from segspectral.heads.inductive import BatchSize, Device, LearningRate, NetworkHead, Patience, Steps, TimeLimit, Widths
-from segspectral.heads.networks import Mlp, standardization
+from segspectral.heads.networks import Mlp, common_scale
 from segspectral.heads.pretraining import Autoencoder, reconstruction
 from segspectral.heads.readout import Readout, fit_centres, kmeans
 from segspectral.types import Affinity
@@ -100,7 +100,7 @@ class DeepKMeans(NetworkHead):
             learning_rate=self.learning_rate,
         )
         encoder, decoder = pretrained.both(X, seed=seed, device=self.device)
-        shift, scale = standardization(X)
+        shift, scale = common_scale(X)
         inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
         # The encoder is of X itself; torch sees standardised inputs.
         first = encoder.after(-shift / scale, 1 / scale)

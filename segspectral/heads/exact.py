@@ -220,8 +220,8 @@ def greedy_moves(affinity: Affinity, labels: NDArray[np.int64], k: int, *, round
     def gains(nodes: NDArray[np.int64]) -> NDArray[np.float64]:
         """(len(nodes), K) fall of the Ncut when a node moves to a cluster; -inf where it must not."""
         own, d, t = labels[nodes], degree[nodes], ties[nodes]
-        old = inside / volume
-        joined = (inside + 2 * t) / (volume + d[:, None]) - old
+        old = inside / np.maximum(volume, 1e-300)
+        joined = (inside + 2 * t) / np.maximum(volume + d[:, None], 1e-300) - old
         rest = np.where(volume[own] > d, volume[own] - d, np.inf)
         left = (inside[own] - 2 * t[np.arange(len(nodes)), own]) / rest - old[own]
         gain = joined + left[:, None]

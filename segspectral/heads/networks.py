@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Mlp", "standardization"]
+__all__ = ["Mlp", "common_scale", "standardization"]
 
 CHUNK = 8192
 """Rows that go through a network at once, so that memory does not grow with N times the width."""
@@ -110,3 +110,12 @@ def standardization(X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     spread = X.std(axis=0)
     typical = np.sqrt((spread**2).mean())
     return X.mean(axis=0), np.maximum(spread, 0.1 * typical) if typical > 0 else np.ones_like(spread)
+
+
+def common_scale(X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (D,) and one scale for all columns (D,): for networks whose loss is a distance between rows.
+
+    An autoencoder of columns brought to one variance each spends its code on the faintest of them.
+    """
+    typical = float(np.sqrt(X.var(axis=0).mean()))
+    return X.mean(axis=0), np.full(X.shape[1], typical if typical > 0 else 1.0)

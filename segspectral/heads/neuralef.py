@@ -75,7 +75,7 @@ class NeuralEF(NetworkHead):
         *,
         quantized: bool = False,
         power: Annotated[int, Field(ge=1, le=4096)] = 16,
-        alpha: Annotated[float, Field(ge=0)] = 1.0,
+        alpha: Annotated[float, Field(ge=0)] = 0.1,
         hidden: Widths = (128, 128),
         spare: Spare = 6,
         steps: Steps = 600,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.affinity import nearest_neighbors
-from segspectral.heads.networks import Mlp, standardization
+from segspectral.heads.networks import Mlp, common_scale
 from segspectral.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Autoencoder(Settings):
         return self.both(X, seed=seed, device=device)[0]
 
     def both(self, X: NDArray[np.float64], *, seed: int, device: str = "cpu") -> tuple[Mlp, Mlp]:
-        """Encoder of X, and decoder to the standardised X."""
+        """Encoder of X, and decoder to X on a common scale."""
         import torch
 
         from segspectral.heads.training import RowBatches, train
 
-        shift, scale = standardization(X)
+        shift, scale = common_scale(X)
         inputs = torch.from_numpy((X - shift) / scale).float().to(device)
         widths = (X.shape[1], *self.hidden, self.code)
         encoder, decoder = Mlp.random(widths, seed), Mlp.random(widths[::-1], seed + 1)
@@ -72,7 +72,8 @@ class Siamese(Settings):
     minimise  mean over pairs of  d^2 for neighbours,  max(margin - d, 0)^2 for random pairs
 
     Neighbours are the ``neighbors`` nearest of each point, random pairs are as many. Defaults are those published with
-    SpectralNet: layers 1024-1024-512-10 with ReLU, batches of 128 pairs, rate 0.001, 30 epochs, 2 neighbours.
+    SpectralNet: layers 1024-1024-512-10, batches of 128 pairs, rate 0.001, 30 epochs, 2 neighbours. The published ReLU
+    after the last layer is left out: most of the ten dimensions die of it.
     """
 
     hidden: tuple[int, ...] = Field((1024, 1024, 512), description="widths of the hidden layers")
@@ -90,7 +91,7 @@ class Siamese(Settings):
         from segspectral.heads.training import RowBatches, train
 
         n = len(X)
-        shift, scale = standardization(X)
+        shift, scale = common_scale(X)
         inputs = torch.from_numpy((X - shift) / scale).float().to(device)
         _, neighbor = nearest_neighbors(X, min(self.neighbors, n - 1))
         first = np.repeat(np.arange(n), neighbor.shape[1])
@@ -99,7 +100,7 @@ class Siamese(Settings):
         left = torch.from_numpy(np.concatenate([first, first])).to(device)
         right = torch.from_numpy(np.concatenate([neighbor.ravel(), other])).to(device)
         near = torch.arange(len(left), device=device) < len(first)
-        network = Mlp.random((X.shape[1], *self.hidden, self.code), seed, last=0.0)
+        network = Mlp.random((X.shape[1], *self.hidden, self.code), seed)
         module = network.module(device)
 
         def loss(pairs: torch.Tensor, done: float) -> torch.Tensor:

@@ -146,7 +146,7 @@ def test_the_orthogonal_layer() -> None:
 
 def test_neuralef_orders_the_eigenvectors_of_digits() -> None:
     d = digits()
-    h = NeuralEF(10, hidden=(256, 256), steps=1000, power=64, learning_rate=5e-3).fit(d["X"], affinity=d["affinity"])
+    h = NeuralEF(10, hidden=(256, 256), steps=600, power=32, learning_rate=5e-3).fit(d["X"], affinity=d["affinity"])
     raw = h.network_(d["X"])[:, :10]
     degree = d["affinity"].degree[:, None]
     unit = raw / np.sqrt((degree * raw**2).sum(axis=0))
@@ -160,7 +160,7 @@ def test_neuralef_on_a_line_against_dense_algebra() -> None:
     W = np.exp(-((x - x.T) ** 2) / 2)
     np.fill_diagonal(W, 0)
     affinity = Affinity(sp.csr_array(W))
-    h = NeuralEF(3, power=4, hidden=(64, 64)).fit(x, affinity=affinity)
+    h = NeuralEF(3, power=2, spare=2, hidden=(64, 64)).fit(x, affinity=affinity)
     _, vectors = scipy.linalg.eigh(affinity.laplacian("sym").toarray(), subset_by_index=[0, 2])
     degree = affinity.degree[:, None]
     raw = h.network_(x)[:, :3]
@@ -235,14 +235,14 @@ def test_rsm_on_digits() -> None:
 
 def test_code_space_and_siamese_distances() -> None:
     d = digits()
-    code = Autoencoder(hidden=(64,), code=10, epochs=15)
-    distance = Siamese(hidden=(64,), epochs=5)
+    code = Autoencoder(hidden=(64,), code=10, epochs=80)
+    distance = Siamese(hidden=(64,), epochs=15)
     h = SpectralNet(10, hidden=(64, 64), steps=200, autoencoder=code, siamese=distance).fit(d["X"])
     assert nmi(d["y"], h.labels_) > 0.6
     assert np.array_equal(h.predict(d["X"]), h.labels_)
     S = distance.encoder(d["X"], seed=0)(d["X"])
     near = knn_affinity(S, neighbors=2).weights.tocoo()
-    assert (d["y"][near.row] == d["y"][near.col]).mean() > 0.85
+    assert (d["y"][near.row] == d["y"][near.col]).mean() > 0.8
     with pytest.raises(SettingsError, match="not both"):
         SpectralNet(10, siamese=distance).fit(d["X"], affinity=d["affinity"])
 
