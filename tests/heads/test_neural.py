@@ -146,7 +146,7 @@ def test_the_orthogonal_layer() -> None:
 
 def test_neuralef_orders_the_eigenvectors_of_digits() -> None:
     d = digits()
-    h = NeuralEF(10, hidden=(256, 256), steps=600, power=32, learning_rate=5e-3).fit(d["X"], affinity=d["affinity"])
+    h = NeuralEF(10, hidden=(256, 256), steps=1000, spare=2, learning_rate=5e-3).fit(d["X"], affinity=d["affinity"])
     raw = h.network_(d["X"])[:, :10]
     degree = d["affinity"].degree[:, None]
     unit = raw / np.sqrt((degree * raw**2).sum(axis=0))
