@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -53,6 +54,8 @@ class NeuNcut(Head):
     penalty_start : from which the penalty grows exponentially to ``penalty``; None keeps it constant
     warm_start : start from the spectral solution (see below); False is the published, cold form
     greedy : finish with greedy single-node moves; only without it are ``labels_`` what ``predict`` gives
+    noise : added to a network's inputs in training, in units of the typical distance along an edge: without it a
+        network that has learnt all its own nodes maps unseen ones less well
     batch_size : nodes in a batch of a network's training; a graph with at most so many is one batch. Published: 1000
     subsample : nodes on whose graph the spectral solution is computed, if there are more
     patience, time_limit, device : see ``NetworkHead``
@@ -83,6 +86,7 @@ class NeuNcut(Head):
         penalty_start: Annotated[float, Field(gt=0)] | None = None,
         warm_start: bool = True,
         greedy: bool = True,
+        noise: Annotated[float, Field(ge=0)] = 0.5,
         batch_size: BatchSize = 2048,
         subsample: Annotated[int, Field(ge=10)] = 10_000,
         patience: Patience = 0,
@@ -102,6 +106,7 @@ class NeuNcut(Head):
         self.penalty_start = penalty_start
         self.warm_start = warm_start
         self.greedy = greedy
+        self.noise = noise
         self.batch_size = batch_size
         self.subsample = subsample
         self.patience = patience
@@ -213,9 +218,16 @@ class NeuNcut(Head):
             shift, scale = standardization(X)
             network = Mlp.random((X.shape[1], *self.hidden, k), seed, slope=0.01)
             inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
+            generator = torch.Generator(self.device).manual_seed(seed)
+            spread = self.noise * edge_length((X - shift) / scale, affinity, seed) / np.sqrt(X.shape[1])
+
+            def noisy(rows: torch.Tensor) -> torch.Tensor:
+                return rows + spread * torch.randn(rows.shape, generator=generator, device=rows.device)
+
             module = network.module(self.device)
             if start is not None:
-                distil(module, (start[0] - shift) / scale, softmax(start[1]), seed=seed, device=self.device)
+                rows = torch.from_numpy((start[0] - shift) / scale).float().to(self.device)
+                distil(lambda batch: module(noisy(rows[batch])), module, softmax(start[1]), seed=seed)
             parameters: list[torch.Tensor] = list(module.parameters())
             batches = Subgraphs(affinity, self.batch_size, rank=k, seed=seed, device=self.device)
         else:
@@ -226,7 +238,7 @@ class NeuNcut(Head):
             batches = Subgraphs(affinity, n, rank=k, seed=seed, device=self.device)
 
         def loss(batch: Batch, done: float) -> torch.Tensor:
-            logits = module(inputs[batch.nodes]) if self.hidden else table
+            logits = module(noisy(inputs[batch.nodes])) if self.hidden else table
             P = torch.softmax(logits.double(), dim=1)
             return ncut_loss(P, batch.weights, batch.degree, self.hardness, self._penalty(done))
 
@@ -287,17 +299,26 @@ def ncut_loss(
 
 
 def distil(
-    module: torch.nn.Module, inputs: NDArray[np.float64], target: NDArray[np.float32], *, seed: int, device: str
+    logits: Callable[[torch.Tensor], torch.Tensor], module: torch.nn.Module, target: NDArray[np.float32], *, seed: int
 ) -> None:
-    """Fit a network to memberships by cross-entropy."""
+    """Fit ``logits`` of row numbers, which ``module`` makes, to memberships by cross-entropy."""
     import torch
 
     from segspectral.heads.training import RowBatches, train
 
-    rows, wanted = torch.from_numpy(inputs).float().to(device), torch.from_numpy(target).to(device)
-    batches = RowBatches(len(rows), 512, seed=seed, device=device)
+    parameters = list(module.parameters())
+    wanted = torch.from_numpy(target).to(parameters[0].device)
+    batches = RowBatches(len(target), 512, seed=seed, device=str(wanted.device))
 
     def loss(batch: torch.Tensor, done: float) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(module(rows[batch]), wanted[batch])
+        return torch.nn.functional.cross_entropy(logits(batch), wanted[batch])
 
-    train(module.parameters(), loss, batches.draw, steps=DISTIL_STEPS, learning_rate=5e-3)
+    train(parameters, loss, batches.draw, steps=DISTIL_STEPS, learning_rate=5e-3)
+
+
+def edge_length(X: NDArray[np.float64], affinity: Affinity, seed: int) -> float:
+    """Median length of the edges of a graph, of 5000 of them."""
+    edges = affinity.weights.tocoo()
+    some = np.random.default_rng(seed).integers(0, max(edges.nnz, 1), 5000 if edges.nnz else 0)
+    lengths = np.linalg.norm(X[edges.row[some]] - X[edges.col[some]], axis=1)
+    return float(np.median(lengths)) if lengths.size else 0.0
