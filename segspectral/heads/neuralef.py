@@ -79,7 +79,7 @@ class NeuralEF(NetworkHead):
         alpha: Annotated[float, Field(ge=0)] = 0.1,
         hidden: Widths = (128, 128),
         spare: Spare = 6,
-        steps: Steps = 600,
+        steps: Steps = 800,
         learning_rate: LearningRate = 1e-2,
         batch_size: BatchSize = 2048,
         patience: Patience = 0,
