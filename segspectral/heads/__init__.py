@@ -17,6 +17,12 @@ __all__ = ["DEFAULT_HEAD", "HEADS", "head_class"]
 HEADS = {
     "neuncut": "segspectral.heads.neuncut:NeuNcut",
     "exact": "segspectral.heads.exact:Exact",
+    "spectralnet": "segspectral.heads.spectralnet:SpectralNet",
+    "neuralef": "segspectral.heads.neuralef:NeuralEF",
+    "rsm": "segspectral.heads.rsm:RSM",
+    "kmeans": "segspectral.heads.baselines:KMeans",
+    "spectral_clustering": "segspectral.heads.baselines:SpectralClustering",
+    "deepkmeans": "segspectral.heads.deepkmeans:DeepKMeans",
 }
 """Name -> where the class is; imported on use, because torch costs seconds."""
 

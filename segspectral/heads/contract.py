@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from abc import abstractmethod
-from typing import Any, Self
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClusterMixin
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.affinity import Bandwidth, Symmetrization, knn_affinity
 from segspectral.errors import GraphError, SettingsError
+from segspectral.heads.networks import Mlp
+from segspectral.heads.readout import Readout
+from segspectral.settings import explain
 from segspectral.types import Affinity, Membership, Outcome
 
-__all__ = ["Head"]
+if TYPE_CHECKING:
+    from segspectral.heads.training import Progress
+
+__all__ = ["Head", "parameter_model"]
 
 
-class Head(ClusterMixin, BaseEstimator):
+class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     """Features and affinity -> membership: a scikit-learn clusterer.
 
     Parameters every head has
@@ -33,18 +43,22 @@ class Head(ClusterMixin, BaseEstimator):
     membership_ : Membership
     affinity_ : Affinity it was fitted on
     ncut_ : float, the normalized cut of ``labels_``
-    eigenvalues_ : (>= K,) float64, of the normalized Laplacian, rising; None if the head has none
+    eigenvalues_ : (>= K,) float64, of the normalized Laplacian, or Ritz values, each at least the eigenvalue of its
+        rank; rising; None if the head has none
     outcome_ : Outcome
     loss_curve_ : (steps,) float64, empty if nothing was trained
+    network_, readout_ : of heads that have learnt a map from features to memberships; the others extend the
+        memberships of their nodes ``X_fit_``
 
     Laws
     ----
     1. All K clusters are used, or ``outcome_`` says FEWER, or CollapseError is raised; K is never changed silently.
     2. Memberships are finite and their rows sum to one; ``labels_`` is their argmax.
     3. X and the affinity are not changed, and no global random state is read or written.
-    4. Multiplying all weights by a constant changes nothing; renumbering the nodes renumbers the labels.
+    4. Multiplying all weights by a constant changes nothing; renumbering the nodes renumbers the labels; the copy of
+       a node is in the cluster of its original.
     5. Equal seeds give equal bytes.
-    6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan).
+    6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan); the embedding V has V' D V = I.
     """
 
     n_clusters: int
@@ -60,29 +74,61 @@ class Head(ClusterMixin, BaseEstimator):
     eigenvalues_: NDArray[np.float64] | None
     outcome_: Outcome
     loss_curve_: NDArray[np.float64]
+    network_: Mlp
+    readout_: Readout
 
     @abstractmethod
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity) -> tuple[Membership, NDArray[np.float64]]:
-        """The membership of the nodes, and the loss at each step (empty if nothing was trained)."""
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
+        """The membership of the nodes, and the loss at each step (empty if nothing was trained).
 
-    def fit(self, X: Any, y: object = None, *, affinity: Affinity | sp.sparray | NDArray[Any] | None = None) -> Self:
+        A head that learns a map sets ``network_`` and ``readout_``.
+        """
+
+    def _needs_features(self) -> bool:
+        """Whether the head maps features, and cannot cluster a bare graph."""
+        return False
+
+    def fit(
+        self,
+        X: Any,
+        y: object = None,
+        *,
+        affinity: Affinity | sp.sparray | sp.spmatrix | NDArray[Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
         """Cluster the nodes of a graph.
 
         Parameters
         ----------
-        X : (N, D) features
+        X : (N, D) features; None if there is only a graph, for heads that do not map features
         y : ignored
         affinity : Affinity, sparse or dense (N, N); None builds a kNN affinity of X
+        progress : called after each step of training with its number and a dict of scalars
 
         Raises
         ------
         SettingsError, GraphError, CollapseError
         """
+        self._check_settings()
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, name)
+        bare = X is None and affinity is not None
+        if bare:
+            if self._needs_features():
+                raise SettingsError(
+                    f"{type(self).__name__} maps features to clusters, and a graph alone has none; give features, or "
+                    "use a head such as NeuNcut or Exact"
+                )
+            nodes = len(affinity) if isinstance(affinity, Affinity) else affinity.shape[0]  # type: ignore[union-attr]
+            X = np.zeros((nodes, 1))
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self._check_clusters(len(X))
         graph = self._graph(X, affinity)
-        membership, losses = self._solve(X, graph)
-        self.X_fit_ = X
+        membership, losses = self._solve(X, graph, progress)
+        if not bare and not hasattr(self, "network_"):
+            self.X_fit_ = X.copy()
         self.affinity_ = graph
         self.membership_ = membership
         self.labels_ = membership.labels
@@ -101,16 +147,69 @@ class Head(ClusterMixin, BaseEstimator):
         return self.predict_proba(X).argmax(axis=1)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """(N', K) memberships of unseen points: those of the nearest fitted nodes, weighted by the kernel.
+        """(N', K) memberships of unseen points.
 
-        The random walk of one step from the new point into the fitted graph (Nystroem's extension of a membership,
-        Bengio et al. 2004, eq. 8 with its normalisation).
+        By the network if the head has learnt one, else those of the nearest fitted nodes, weighted by the kernel: a
+        step of the random walk from the new point into the fitted graph (Bengio et al. 2004, eq. 8).
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        transition = extension(self.X_fit_, X, min(self.n_neighbors, len(self.X_fit_)))
-        probabilities = transition @ self.membership_.probabilities
+        X = self._unseen(X)
+        if hasattr(self, "network_"):
+            return self.readout_.memberships(self.network_(X))
+        probabilities = self._extension(X) @ self.membership_.probabilities
         return (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """(N', K) spectral embedding of points: of the network, or Nystroem's extension of the eigenvectors.
+
+        v_k(x) = sum_i p(x, i) v_k(i) / (1 - lambda_k) for a step p of the random walk (Bengio et al. 2004, eq. 8).
+        """
+        X = self._unseen(X)
+        embedding: NDArray[np.float64] | None = None
+        if hasattr(self, "network_"):
+            embedding = self.readout_.embedding(self.network_(X))
+        elif self.membership_.embedding is not None and self.eigenvalues_ is not None:
+            vectors = self.membership_.embedding
+            embedding = (self._extension(X) @ vectors) / np.maximum(1 - self.eigenvalues_[: vectors.shape[1]], 1e-3)
+        if embedding is None:
+            raise SettingsError(f"{type(self).__name__} with these settings has no spectral embedding")
+        return embedding
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted head to one safetensors file, settings as JSON in its header; ``segspectral.heads.load``."""
+        from segspectral.heads.storage import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """A fitted head of this class from what ``save`` wrote. SettingsError if the file is of another class."""
+        from segspectral.heads.storage import load
+
+        head = load(path)
+        if not isinstance(head, cls):
+            raise SettingsError(f"{path}: holds a head of class {type(head).__name__}, not {cls.__name__}")
+        return head
+
+    def _unseen(self, X: Any) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        if not hasattr(self, "network_") and not hasattr(self, "X_fit_"):
+            raise SettingsError("the head was fitted on a graph without features, so it has no place for new points")
+        return validate_data(self, X, dtype=np.float64, reset=False)
+
+    def _extension(self, X: NDArray[np.float64]) -> sp.csr_array:
+        return extension(self.X_fit_, X, min(self.n_neighbors, len(self.X_fit_)))
+
+    def _check_settings(self) -> None:
+        given = {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in self.get_params(deep=False).items()
+            if key != "n_clusters"
+        }
+        model = parameter_model(type(self))  # type: ignore[arg-type]
+        try:
+            model.model_validate(given)
+        except ValidationError as error:
+            raise SettingsError(explain(error, model)) from error
 
     def _check_clusters(self, nodes: int) -> None:
         k = self.n_clusters
@@ -119,13 +218,28 @@ class Head(ClusterMixin, BaseEstimator):
         if k > nodes:
             raise SettingsError(f"n_clusters={k} is more than the n_samples={nodes} there are")
 
-    def _graph(self, X: NDArray[np.float64], affinity: Affinity | sp.sparray | NDArray[Any] | None) -> Affinity:
+    def _graph(self, X: NDArray[np.float64], affinity: Any) -> Affinity:
         if affinity is None:
-            return knn_affinity(X, neighbors=self.n_neighbors, bandwidth=self.bandwidth, symmetrize=self.symmetrize)
+            return self._knn(X)
         graph = affinity if isinstance(affinity, Affinity) else Affinity(sp.csr_array(affinity))
         if len(graph) != len(X):
             raise GraphError(f"the affinity has {len(graph)} nodes, the features have {len(X)} rows")
         return graph
+
+    def _knn(self, X: NDArray[np.float64]) -> Affinity:
+        return knn_affinity(X, neighbors=self.n_neighbors, bandwidth=self.bandwidth, symmetrize=self.symmetrize)
+
+
+@cache
+def parameter_model(cls: type[Head], leave_out: tuple[str, ...] = ("n_clusters",)) -> type[BaseModel]:
+    """A pydantic model of the constructor of a head: scikit-learn forbids constructors to check anything."""
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], parameter.default)
+        for parameter in inspect.signature(cls).parameters.values()
+        if parameter.name not in leave_out
+    }
+    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
 def extension(fitted: NDArray[np.float64], unseen: NDArray[np.float64], k: int) -> sp.csr_array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import scipy.linalg
@@ -13,6 +13,9 @@ from pydantic import Field
 from segspectral.affinity import Bandwidth, Symmetrization
 from segspectral.heads.contract import Head
 from segspectral.types import Affinity, Membership, Outcome
+
+if TYPE_CHECKING:
+    from segspectral.heads.training import Progress
 
 __all__ = ["Exact", "greedy_moves", "membership_of", "partition", "spectral_embedding"]
 
@@ -26,6 +29,11 @@ class Exact(Head):
     minimise  Ncut(A_1..A_K) = sum_c cut(A_c, rest) / vol(A_c)                          (Shi and Malik 2000, eq. 2)
 
     by its relaxation, the K smallest eigenvectors of I - D^-1/2 W D^-1/2.
+
+    Parameters
+    ----------
+    greedy : finish with moves of single nodes (``greedy_moves``)
+    n_init : starts of the k-means among the discretisations
 
     Differs from the paper
     ----------------------
@@ -55,7 +63,9 @@ class Exact(Head):
         self.symmetrize = symmetrize
         self.random_state = random_state
 
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
         embedding, eigenvalues = spectral_embedding(affinity, self.n_clusters + 1, seed=self.random_state)
         embedding = embedding[:, : self.n_clusters]
         labels = partition(affinity, embedding, n_init=self.n_init, greedy=self.greedy, seed=self.random_state)
@@ -225,8 +235,8 @@ def greedy_moves(affinity: Affinity, labels: NDArray[np.int64], k: int, *, round
     def gains(nodes: NDArray[np.int64]) -> NDArray[np.float64]:
         """(len(nodes), K) fall of the Ncut when a node moves to a cluster; -inf where it must not."""
         own, d, t = labels[nodes], degree[nodes], ties[nodes]
-        old = inside / volume
-        joined = (inside + 2 * t) / (volume + d[:, None]) - old
+        old = inside / np.maximum(volume, 1e-300)
+        joined = (inside + 2 * t) / np.maximum(volume + d[:, None], 1e-300) - old
         rest = np.where(volume[own] > d, volume[own] - d, np.inf)
         left = (inside[own] - 2 * t[np.arange(len(nodes)), own]) / rest - old[own]
         gain = joined + left[:, None]

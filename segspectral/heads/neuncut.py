@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -13,12 +13,22 @@ from segspectral.affinity import Bandwidth, Symmetrization
 from segspectral.errors import CollapseError
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import greedy_moves, membership_of, partition, spectral_embedding
+from segspectral.heads.inductive import BatchSize, Device, LearningRate, Patience, Steps, TimeLimit, Widths
+from segspectral.heads.networks import Mlp, standardization
+from segspectral.heads.readout import Softmax, softmax, temperature
 from segspectral.types import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["NeuNcut", "calibrate", "ncut_loss"]
+    from segspectral.heads.training import Batch, Progress, Run
+
+__all__ = ["NeuNcut", "ncut_loss"]
+
+FLATTEN = 0.03
+"""Added to the memberships of the warm start: gradients of one-hot softmax rows vanish."""
+
+DISTIL_STEPS = 300
 
 
 class NeuNcut(Head):
@@ -33,14 +43,22 @@ class NeuNcut(Head):
 
     Parameters
     ----------
-    hidden : widths of the MLP's hidden layers; empty for a table of one row of logits per node, which fits a single
-        graph better and faster than any network of its features
-    steps, learning_rate : of Adam, with cosine decay; full batches
+    hidden : widths of the MLP's hidden layers; published: (512, 512). Empty for a table of one row of logits per node,
+        which fits a single graph better and faster than any network of its features. A network also maps unseen
+        points; ``fit`` still returns the best labels it can for its own nodes (see ``greedy``)
+    steps, learning_rate : of Adam, with cosine decay; published: 300 epochs and 0.005. None is 0.1 for a table, 0.002
+        for a network
     hardness : weight of the diagonal of the orthogonality; at 1 the first two terms are the soft normalized cut
-        K - sum_c P_c' W P_c / vol_c
-    penalty : weight of the published penalty, the (not squared) Frobenius norm
+        K - sum_c P_c' W P_c / vol_c. Published: 0
+    penalty : weight of the published penalty, the (not squared) Frobenius norm; published: 80
+    penalty_start : from which the penalty grows exponentially to ``penalty``; None keeps it constant
     warm_start : start from the spectral solution (see below); False is the published, cold form
-    greedy : finish with greedy single-node moves
+    greedy : finish with greedy single-node moves; only without it are ``labels_`` what ``predict`` gives
+    noise : added to a network's inputs in training, in units of the typical distance along an edge: without it a
+        network that has learnt all its own nodes maps unseen ones less well
+    batch_size : nodes in a batch of a network's training; a graph with at most so many is one batch. Published: 1000
+    subsample : nodes on whose graph the spectral solution is computed, if there are more
+    patience, time_limit, device : see ``NetworkHead``
 
     Differs from the paper
     ----------------------
@@ -49,7 +67,8 @@ class NeuNcut(Head):
        warm it ends below. The better of start and end is kept, so that training never does harm.
     2. The soft normalized cut (``hardness=1``) instead of the Frobenius penalty, which freezes the assignment early.
        The published form is ``warm_start=False, hardness=0, penalty=80, hidden=(512, 512), learning_rate=0.005``.
-    3. A sparse kNN affinity instead of a dense Gaussian one, which is almost constant on unit vectors.
+    3. A sparse kNN affinity instead of a dense Gaussian one, which is almost constant on unit vectors; batches are
+       seeds with sampled neighbours (``training.Subgraphs``).
     4. The returned membership is calibrated: its temperature is set so that the mean doubt 1 - max_c P_ic equals the
        probability that a random walk leaves its cluster in one step. Trained memberships are nearly one-hot, and
        leave a CRF nothing to refine.
@@ -59,14 +78,21 @@ class NeuNcut(Head):
         self,
         n_clusters: int = 8,
         *,
-        hidden: tuple[Annotated[int, Field(ge=1)], ...] = (),
-        steps: Annotated[int, Field(ge=0, le=100_000)] = 60,
-        learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.1,
+        hidden: Widths = (),
+        steps: Steps = 60,
+        learning_rate: LearningRate | None = None,
         hardness: Annotated[float, Field(ge=0)] = 1.0,
         penalty: Annotated[float, Field(ge=0)] = 0.0,
+        penalty_start: Annotated[float, Field(gt=0)] | None = None,
         warm_start: bool = True,
         greedy: bool = True,
-        n_neighbors: Annotated[int, Field(ge=1)] = 10,
+        noise: Annotated[float, Field(ge=0)] = 0.5,
+        batch_size: BatchSize = 2048,
+        subsample: Annotated[int, Field(ge=10)] = 10_000,
+        patience: Patience = 0,
+        time_limit: TimeLimit = None,
+        device: Device = "cpu",
+        n_neighbors: int = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,
@@ -77,43 +103,93 @@ class NeuNcut(Head):
         self.learning_rate = learning_rate
         self.hardness = hardness
         self.penalty = penalty
+        self.penalty_start = penalty_start
         self.warm_start = warm_start
         self.greedy = greedy
+        self.noise = noise
+        self.batch_size = batch_size
+        self.subsample = subsample
+        self.patience = patience
+        self.time_limit = time_limit
+        self.device = device
         self.n_neighbors = n_neighbors
         self.bandwidth = bandwidth
         self.symmetrize = symmetrize
         self.random_state = random_state
 
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity) -> tuple[Membership, NDArray[np.float64]]:
-        k, outcome = self.n_clusters, Outcome.SOLVED
+    def _needs_features(self) -> bool:
+        return bool(self.hidden)
+
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
+        k = self.n_clusters
+        if self.hidden and len(X) > self.subsample:
+            return self._solve_large(X, affinity, progress)
         embedding, eigenvalues = spectral_embedding(affinity, k + 1, seed=self.random_state)
         embedding = embedding[:, :k]
-        spectral = partition(affinity, embedding, greedy=self.greedy, seed=self.random_state)
-        if spectral.max() + 1 < k:
-            raise CollapseError(
-                f"the graph has only {spectral.max() + 1} distinct groups of nodes; ask for at most so many clusters"
-            )
+        spectral = self._spectral_labels(affinity, embedding)
         start = np.log(membership_of(affinity, spectral, k) + FLATTEN)
-        logits, losses = self._train(X, affinity, start if self.warm_start else None)
-        labels = self._finish(affinity, logits)
-        if len(np.unique(labels)) < k:
+        outcome, network = Outcome.SOLVED, None
+        for warm in (True,) if self.warm_start else (False, True):
+            logits, run, network = self._train(X, affinity, (X, start) if warm else None, progress)
+            labels = self._finish(affinity, logits)
+            if len(np.unique(labels)) == k:
+                break
             # Collapsed. Once more from the spectral solution, which uses all clusters.
             outcome = Outcome.RETRIED
-            logits, losses = self._train(X, affinity, start)
-            labels = self._finish(affinity, logits)
-        if len(np.unique(labels)) < k or (self.warm_start and affinity.ncut(labels) > affinity.ncut(spectral)):
-            if not self.warm_start:
-                raise CollapseError(
-                    f"training ended with {len(np.unique(labels))} of {k} clusters twice; give a smaller learning_rate "
-                    "or a larger penalty, or warm_start=true"
-                )
-            logits, labels = start, spectral
+        lost = len(np.unique(labels)) < k
+        if lost and not self.warm_start:
+            raise CollapseError(
+                f"training ended with {len(np.unique(labels))} of {k} clusters twice; give a smaller learning_rate "
+                "or a larger penalty, or warm_start=true"
+            )
+        if lost or (self.warm_start and affinity.ncut(labels) > affinity.ncut(spectral)):
+            labels = spectral
+            logits = start if network is None else logits
+        if not run.finished:
+            outcome = Outcome.STOPPED
+        doubt = affinity.ncut(labels) / k
+        if network is not None:
+            self.network_ = network
+            self.readout_ = Softmax(temperature(logits, affinity.degree, doubt))
         # Where a greedy move or the choice of the start overrules the network, the two logits change places.
         logits = logits.copy()
         rows, argmax = np.arange(len(labels)), logits.argmax(axis=1)
         logits[rows, argmax], logits[rows, labels] = logits[rows, labels], logits[rows, argmax]
-        probabilities = calibrate(logits, affinity.degree, affinity.ncut(labels) / k)
-        return Membership(probabilities, embedding, eigenvalues, outcome), losses
+        probabilities = softmax(logits / temperature(logits, affinity.degree, doubt))
+        return Membership(probabilities, embedding, eigenvalues, outcome), run.losses
+
+    def _solve_large(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
+        """A network on more nodes than an eigensolver should see: it first learns the labels of a subsample."""
+        k = self.n_clusters
+        start = None
+        if self.warm_start:
+            some = X[np.random.default_rng(self.random_state).choice(len(X), self.subsample, replace=False)]
+            graph = self._knn(some)
+            labels = self._spectral_labels(graph, spectral_embedding(graph, k, seed=self.random_state)[0])
+            start = some, np.log(membership_of(graph, labels, k) + FLATTEN)
+        logits, run, network = self._train(X, affinity, start, progress)
+        labels = logits.argmax(axis=1)
+        if len(np.unique(labels)) < k or network is None:
+            raise CollapseError(
+                f"training ended with {len(np.unique(labels))} of {k} clusters; give a smaller learning_rate, fewer "
+                "clusters, or warm_start=true"
+            )
+        self.network_ = network
+        self.readout_ = Softmax(temperature(logits, affinity.degree, affinity.ncut(labels) / k))
+        outcome = Outcome.SOLVED if run.finished else Outcome.STOPPED
+        return Membership(self.readout_.memberships(logits), outcome=outcome), run.losses
+
+    def _spectral_labels(self, affinity: Affinity, embedding: NDArray[np.float64]) -> NDArray[np.int64]:
+        labels = partition(affinity, embedding, greedy=self.greedy, seed=self.random_state)
+        if labels.max() + 1 < self.n_clusters:
+            raise CollapseError(
+                f"the graph has only {labels.max() + 1} distinct groups of nodes; ask for at most so many clusters"
+            )
+        return labels
 
     def _finish(self, affinity: Affinity, logits: NDArray[np.float64]) -> NDArray[np.int64]:
         labels = logits.argmax(axis=1)
@@ -122,43 +198,69 @@ class NeuNcut(Head):
         return labels
 
     def _train(
-        self, X: NDArray[np.float64], affinity: Affinity, start: NDArray[np.float64] | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Logits (N, K) after the last step, and the loss at each step."""
+        self,
+        X: NDArray[np.float64],
+        affinity: Affinity,
+        start: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        progress: Progress | None,
+    ) -> tuple[NDArray[np.float64], Run, Mlp | None]:
+        """Logits (N, K) of the nodes after the last step, what the training left, and the network if there is one.
+
+        ``start`` are features and the logits they are to have at first.
+        """
         import torch
 
-        n, k = len(affinity), self.n_clusters
-        weights, degree = as_tensor(affinity), torch.from_numpy(affinity.degree).float()
-        generator = torch.Generator().manual_seed(self.random_state)
+        from segspectral.heads.training import Subgraphs, train
+
+        n, k, seed = len(affinity), self.n_clusters, self.random_state
+        network: Mlp | None = None
         if self.hidden:
-            inputs = torch.from_numpy((X - X.mean(axis=0)) / np.maximum(X.std(axis=0), 1e-12)).float()
-            layers = _mlp((X.shape[1], *self.hidden, k), generator)
+            shift, scale = standardization(X)
+            network = Mlp.random((X.shape[1], *self.hidden, k), seed, slope=0.01)
+            inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
+            generator = torch.Generator(self.device).manual_seed(seed)
+            spread = self.noise * edge_length((X - shift) / scale, affinity, seed) / np.sqrt(X.shape[1])
+
+            def noisy(rows: torch.Tensor) -> torch.Tensor:
+                return rows + spread * torch.randn(rows.shape, generator=generator, device=rows.device)
+
+            module = network.module(self.device)
             if start is not None:
-                _distil(layers, inputs, torch.from_numpy(start).float(), self.learning_rate)
-            parameters: list[torch.Tensor] = list(layers.parameters())
+                rows = torch.from_numpy((start[0] - shift) / scale).float().to(self.device)
+                distil(lambda batch: module(noisy(rows[batch])), module, softmax(start[1]), seed=seed)
+            parameters: list[torch.Tensor] = list(module.parameters())
+            batches = Subgraphs(affinity, self.batch_size, rank=k, seed=seed, device=self.device)
         else:
-            table = torch.randn(n, k, generator=generator) * 0.1 if start is None else torch.from_numpy(start).float()
-            parameters = [table.clone().requires_grad_(True)]
+            first = np.random.default_rng(seed).normal(size=(n, k)) * 0.1 if start is None else start[1]
+            table = torch.from_numpy(first.astype(np.float32)).to(self.device).requires_grad_(True)
+            parameters = [table]
+            # Each row of a table learns by itself: only the whole graph trains it.
+            batches = Subgraphs(affinity, n, rank=k, seed=seed, device=self.device)
 
-        def forward() -> torch.Tensor:
-            return layers(inputs) if self.hidden else parameters[0]
+        def loss(batch: Batch, done: float) -> torch.Tensor:
+            logits = module(noisy(inputs[batch.nodes])) if self.hidden else table
+            P = torch.softmax(logits.double(), dim=1)
+            return ncut_loss(P, batch.weights, batch.degree, self.hardness, self._penalty(done))
 
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.steps, 1))
-        losses = np.empty(self.steps)
-        for step in range(self.steps):
-            loss = ncut_loss(torch.softmax(forward(), dim=1), weights, degree, self.hardness, self.penalty)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses[step] = float(loss.detach())
-        with torch.no_grad():
-            return forward().double().numpy().copy(), losses
+        run = train(
+            parameters,
+            loss,
+            batches.draw,
+            steps=self.steps,
+            learning_rate=self.learning_rate or (2e-3 if self.hidden else 0.1),
+            patience=self.patience,
+            time_limit=self.time_limit,
+            progress=progress,
+        )
+        if network is None:
+            return table.detach().cpu().double().numpy().copy(), run, None
+        network = network.trained(module).after(shift, scale)
+        return network(X), run, network
 
-
-FLATTEN = 0.03
-"""Added to the memberships of the warm start: gradients of one-hot softmax rows vanish."""
+    def _penalty(self, done: float) -> float:
+        if self.penalty_start is None or self.penalty == 0:
+            return self.penalty
+        return float(self.penalty_start * (self.penalty / self.penalty_start) ** done)
 
 
 def ncut_loss(
@@ -180,73 +282,43 @@ def ncut_loss(
     """
     import torch
 
+    from segspectral.heads.training import symmetric_product
+
     volume = (degree @ P).clamp_min(1e-12)
     own = (degree[:, None] * P * P).sum(dim=0) / volume
-    kept = (P * (weights @ P)).sum(dim=0) / volume
+    kept = (P * symmetric_product(weights, P)).sum(dim=0) / volume
     loss = (own - kept).sum() + hardness * (1 - own).sum()
     if penalty:
         H = P / volume.sqrt()
         gram = H.T @ (degree[:, None] * H)
-        loss = loss + penalty / 2 * torch.linalg.norm(gram - torch.eye(P.shape[1], dtype=P.dtype)) / P.shape[1]
+        loss = (
+            loss
+            + penalty / 2 * torch.linalg.norm(gram - torch.eye(P.shape[1], dtype=P.dtype, device=P.device)) / P.shape[1]
+        )
     return loss
 
 
-def calibrate(logits: NDArray[np.float64], degree: NDArray[np.float64], doubt: float) -> NDArray[np.float32]:
-    """softmax(logits / T), T such that the degree-weighted mean of 1 - max_c P_ic is ``doubt``: (N, K) float32.
-
-    T is found by bisection; the mean rises with T from 0 to 1 - 1/K.
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    low, high = -7.0, 7.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        P = np.exp(shifted / np.exp(middle))
-        P /= P.sum(axis=1, keepdims=True)
-        if np.average(1 - P.max(axis=1), weights=np.maximum(degree, 1e-300)) < doubt:
-            low = middle
-        else:
-            high = middle
-    return P.astype(np.float32)
-
-
-def as_tensor(affinity: Affinity) -> torch.Tensor:
-    """The weights as a torch sparse CSR tensor (N, N) float32."""
-    import warnings
-
+def distil(
+    logits: Callable[[torch.Tensor], torch.Tensor], module: torch.nn.Module, target: NDArray[np.float32], *, seed: int
+) -> None:
+    """Fit ``logits`` of row numbers, which ``module`` makes, to memberships by cross-entropy."""
     import torch
 
-    w = affinity.weights
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(w.indptr.astype(np.int64)),
-            torch.from_numpy(w.indices.astype(np.int64)),
-            torch.from_numpy(w.data.astype(np.float32)),
-            size=w.shape,
-            check_invariants=False,
-        )
+    from segspectral.heads.training import RowBatches, train
+
+    parameters = list(module.parameters())
+    wanted = torch.from_numpy(target).to(parameters[0].device)
+    batches = RowBatches(len(target), 512, seed=seed, device=str(wanted.device))
+
+    def loss(batch: torch.Tensor, done: float) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits(batch), wanted[batch])
+
+    train(parameters, loss, batches.draw, steps=DISTIL_STEPS, learning_rate=5e-3)
 
 
-def _mlp(widths: tuple[int, ...], generator: torch.Generator) -> torch.nn.Sequential:
-    import torch
-
-    layers: list[torch.nn.Module] = []
-    for a, b in pairwise(widths):
-        linear = torch.nn.utils.skip_init(torch.nn.Linear, a, b)
-        torch.nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu", generator=generator)
-        torch.nn.init.zeros_(linear.bias)
-        layers += [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1])
-
-
-def _distil(layers: torch.nn.Module, inputs: torch.Tensor, logits: torch.Tensor, learning_rate: float) -> None:
-    """Fit the network to the memberships softmax(logits) by cross-entropy."""
-    import torch
-
-    target = torch.softmax(logits, dim=1)
-    optimizer = torch.optim.Adam(layers.parameters(), lr=learning_rate)
-    for _ in range(150):
-        loss = torch.nn.functional.cross_entropy(layers(inputs), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+def edge_length(X: NDArray[np.float64], affinity: Affinity, seed: int) -> float:
+    """Median length of the edges of a graph, of 5000 of them."""
+    edges = affinity.weights.tocoo()
+    some = np.random.default_rng(seed).integers(0, max(edges.nnz, 1), 5000 if edges.nnz else 0)
+    lengths = np.linalg.norm(X[edges.row[some]] - X[edges.col[some]], axis=1)
+    return float(np.median(lengths)) if lengths.size else 0.0

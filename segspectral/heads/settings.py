@@ -1,19 +1,17 @@
 """Heads to and from plain data: {"name": "neuncut", "steps": 60}.
 
 A head is a scikit-learn estimator, which may not check its parameters when it is made. The annotations of its
-constructor are read here into a pydantic model, so that settings files are checked like those of any other strategy.
+constructor are read into a pydantic model, so that settings files are checked like those of any other strategy.
 """
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.contract import Head
+from segspectral.heads.contract import Head, parameter_model
 from segspectral.settings import explain
 
 __all__ = ["head_from", "head_schema", "head_to"]
@@ -22,17 +20,9 @@ FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symm
 """Parameters that a pipeline has elsewhere: ``segments``, ``seed`` and ``affinity``."""
 
 
-@cache
 def settings_model(name: str) -> type[BaseModel]:
     """A pydantic model of the constructor of the head ``name``, without what a pipeline has elsewhere."""
-    cls = head_class(name)
-    hints = get_type_hints(cls.__init__, include_extras=True)
-    fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], parameter.default)
-        for parameter in inspect.signature(cls).parameters.values()
-        if parameter.name not in FROM_PIPELINE
-    }
-    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+    return parameter_model(head_class(name), FROM_PIPELINE)  # type: ignore[arg-type]
 
 
 def head_from(value: Any) -> Head:

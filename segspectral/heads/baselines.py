@@ -1,0 +1,141 @@
+"""The baselines that everybody has: k-means and scikit-learn's spectral clustering, as they are."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.heads.contract import Head
+from segspectral.heads.exact import membership_of, spectral_embedding
+from segspectral.heads.networks import Mlp
+from segspectral.heads.readout import Centres, fit_centres
+from segspectral.types import Affinity, Membership, Outcome
+
+if TYPE_CHECKING:
+    from segspectral.heads.training import Progress
+
+__all__ = ["KMeans", "SpectralClustering"]
+
+Starts = Annotated[int, Field(ge=1, le=1000)]
+
+
+class KMeans(Head):
+    """k-means (Lloyd 1982, started by k-means++), which does not look at the graph.
+
+    minimise  sum_i min_c |x_i - m_c|^2
+
+    Parameters
+    ----------
+    n_init : starts, of which the best is kept; scikit-learn's own default is 1, the usual one 10
+
+    Differs from the paper
+    ----------------------
+    1. It has memberships: softmax(-|x - m_c|^2 / T), with T set as in ``NeuNcut``. Labels are those of k-means.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        n_init: Starts = 10,
+        n_neighbors: Annotated[int, Field(ge=1)] = 10,
+        bandwidth: Bandwidth = "self_tuning",
+        symmetrize: Symmetrization = "max",
+        random_state: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_init = n_init
+        self.n_neighbors = n_neighbors
+        self.bandwidth = bandwidth
+        self.symmetrize = symmetrize
+        self.random_state = random_state
+
+    def _needs_features(self) -> bool:
+        return True
+
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
+        readout = fit_centres(X, affinity, self.n_clusters, seed=self.random_state, n_init=self.n_init)
+        self.network_, self.readout_ = Mlp((), (), np.empty(0)), readout
+        probabilities = readout.memberships(X)
+        return Membership(probabilities, outcome=outcome_of(probabilities)), np.empty(0)
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """(N', K) distances to the centres."""
+        X = self._unseen(X)
+        assert isinstance(self.readout_, Centres)
+        return np.sqrt(np.maximum(-self.readout_.logits(X), 0))
+
+
+class SpectralClustering(Head):
+    """``sklearn.cluster.SpectralClustering`` on the same affinity as all other heads.
+
+    The K smallest eigenvectors of I - D^-1/2 W D^-1/2, divided by sqrt(d) (von Luxburg 2007, section 4), and k-means.
+
+    Parameters
+    ----------
+    assign_labels : kmeans, discretize or cluster_qr; scikit-learn's default is kmeans
+    n_init : starts of k-means; scikit-learn's default is 10
+
+    Differs from the paper
+    ----------------------
+    1. It has memberships, and a ``predict`` for unseen points, both as ``Exact`` has them.
+    2. Where ``discretize`` or k-means leaves clusters empty, ``outcome_`` says so.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans",
+        n_init: Starts = 10,
+        n_neighbors: Annotated[int, Field(ge=1)] = 10,
+        bandwidth: Bandwidth = "self_tuning",
+        symmetrize: Symmetrization = "max",
+        random_state: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.assign_labels = assign_labels
+        self.n_init = n_init
+        self.n_neighbors = n_neighbors
+        self.bandwidth = bandwidth
+        self.symmetrize = symmetrize
+        self.random_state = random_state
+
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
+        from sklearn.cluster import SpectralClustering as Reference
+
+        k = self.n_clusters
+        embedding, eigenvalues = spectral_embedding(affinity, k + 1, seed=self.random_state)
+        if k == 1:
+            labels = np.zeros(len(affinity), dtype=np.int64)  # scikit-learn's embedding has no columns then
+        else:
+            weights = affinity.weights.astype(np.float64)
+            weights.data /= max(weights.data.max(initial=0.0), 1e-300)  # ARPACK's tolerance has a unit
+            weights.indices, weights.indptr = weights.indices.astype(np.int32), weights.indptr.astype(np.int32)
+            reference = Reference(
+                k,
+                affinity="precomputed",
+                assign_labels=self.assign_labels,
+                n_init=self.n_init,
+                random_state=self.random_state,
+                eigen_solver="arpack" if len(affinity) > max(k + 2, 20) else None,
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of graphs that are not connected, and of too few distinct rows
+                labels = reference.fit_predict(weights).astype(np.int64)
+        probabilities = membership_of(affinity, labels, k)
+        return Membership(probabilities, embedding[:, :k], eigenvalues, outcome_of(probabilities)), np.empty(0)
+
+
+def outcome_of(probabilities: NDArray[np.float32]) -> Outcome:
+    used = len(np.unique(probabilities.argmax(axis=1)))
+    return Outcome.SOLVED if used == probabilities.shape[1] else Outcome.FEWER

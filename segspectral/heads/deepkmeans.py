@@ -1,0 +1,135 @@
+"""Deep k-means: an autoencoder whose code is trained for k-means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.heads.inductive import BatchSize, Device, LearningRate, NetworkHead, Patience, Steps, TimeLimit, Widths
+from segspectral.heads.networks import Mlp, common_scale
+from segspectral.heads.pretraining import Autoencoder, reconstruction
+from segspectral.heads.readout import Readout, fit_centres, kmeans
+from segspectral.types import Affinity
+
+if TYPE_CHECKING:
+    import torch
+
+    from segspectral.heads.training import Progress, Run
+
+__all__ = ["DeepKMeans"]
+
+
+class DeepKMeans(NetworkHead):
+    """Deep k-means (Fard, Thonet and Gaussier 2020, eq. 2 with the softmax of eq. 3).
+
+    minimise  mean_i |x_i - g(f(x_i))|^2 / D + weight * mean_i sum_c s_ic |f(x_i) - m_c|^2 / code,
+              s_ic = softmax_c(-sharpness * |f(x_i) - m_c|^2)
+
+    over encoder f, decoder g and centres m, after the autoencoder has been trained by itself and k-means has placed
+    the centres. It does not look at the graph, and like k-means it cannot tell two circles apart.
+
+    Parameters
+    ----------
+    hidden : widths of the encoder, mirrored by the decoder; published: (500, 500, 2000)
+    pretraining : epochs of the autoencoder alone; published: 50
+    steps : of the joint training; published: 100 epochs
+    weight : of the clustering loss; published: 1, tuned for each data set
+    sharpness : published: 1000
+    learning_rate, batch_size : published: 0.001 and 256
+    patience, time_limit, device : see ``NetworkHead``
+
+    Differs from the paper
+    ----------------------
+    1. Both terms are means over coordinates, so that one ``weight`` fits data of any number of columns.
+    2. The code has K dimensions, as published, but at least 2.
+    3. It has memberships: softmax(-|f(x) - m_c|^2 / T), with T set as in ``NeuNcut``; the centres are those of a last
+       k-means on the codes, started anew.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        hidden: Widths = (500, 500, 2000),
+        pretraining: Annotated[int, Field(ge=1)] = 10,
+        steps: Steps = 300,
+        weight: Annotated[float, Field(ge=0)] = 1.0,
+        sharpness: Annotated[float, Field(gt=0)] = 1000.0,
+        learning_rate: LearningRate = 1e-3,
+        batch_size: BatchSize = 256,
+        patience: Patience = 0,
+        time_limit: TimeLimit = None,
+        device: Device = "cpu",
+        n_neighbors: int = 10,
+        bandwidth: Bandwidth = "self_tuning",
+        symmetrize: Symmetrization = "max",
+        random_state: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.hidden = hidden
+        self.pretraining = pretraining
+        self.steps = steps
+        self.weight = weight
+        self.sharpness = sharpness
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.patience = patience
+        self.time_limit = time_limit
+        self.device = device
+        self.n_neighbors = n_neighbors
+        self.bandwidth = bandwidth
+        self.symmetrize = symmetrize
+        self.random_state = random_state
+
+    def _learn(
+        self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
+    ) -> tuple[Mlp, Run]:
+        import torch
+
+        from segspectral.heads.training import RowBatches, train
+
+        pretrained = Autoencoder(
+            hidden=self.hidden,
+            code=max(self.n_clusters, 2),
+            epochs=self.pretraining,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
+        encoder, decoder = pretrained.both(X, seed=seed, device=self.device)
+        shift, scale = common_scale(X)
+        inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
+        # The encoder is of X itself; torch sees standardised inputs.
+        first = encoder.after(-shift / scale, 1 / scale)
+        f, g = first.module(self.device), decoder.module(self.device)
+        start = kmeans(encoder(X), self.n_clusters, seed=seed)
+        centres = torch.from_numpy(start).float().to(self.device).requires_grad_(True)
+
+        def loss(rows: torch.Tensor, done: float) -> torch.Tensor:
+            code = f(inputs[rows])
+            distance = ((code[:, None] - centres[None]) ** 2).mean(dim=2)
+            share = torch.softmax(-self.sharpness * distance, dim=1)
+            return reconstruction(inputs[rows], g(code)) + self.weight * (share * distance).sum(dim=1).mean()
+
+        batches = RowBatches(len(X), self.batch_size, seed=seed, device=self.device)
+        run = train(
+            [*f.parameters(), *g.parameters(), centres],
+            loss,
+            batches.draw,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            time_limit=self.time_limit,
+            progress=progress,
+        )
+        return first.trained(f).after(shift, scale), run
+
+    def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout:
+        return fit_centres(raw, affinity, self.n_clusters, seed=self.random_state)
+
+    def transform(self, X: object) -> NDArray[np.float64]:
+        """(N', code) codes."""
+        return self.network_(self._unseen(X))

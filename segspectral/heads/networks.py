@@ -1,0 +1,121 @@
+"""Networks as values: numpy arrays once they are trained, torch modules only while they are.
+
+A fitted head therefore predicts without torch, is copied and compared like any other estimator, and is saved without
+pickle. Another encoder (say a graph convolution) is one more class here with ``__call__`` and ``module``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Mlp", "common_scale", "standardization"]
+
+CHUNK = 8192
+"""Rows that go through a network at once, so that memory does not grow with N times the width."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mlp:
+    """x -> the layers a_l(W_l x + b_l) in turn, each followed by a leaky ReLU of its slope (1 is linear, 0 is ReLU).
+
+    Without layers it is the identity.
+
+    Parameters
+    ----------
+    weights : of each layer, (out, in) float32
+    biases : of each layer, (out,) float32
+    slopes : (layers,) float64
+    """
+
+    weights: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
+    slopes: NDArray[np.float64]
+
+    @classmethod
+    def random(cls, widths: tuple[int, ...], seed: int, *, slope: float = 0.0, last: float = 1.0) -> Self:
+        """He initialisation of the weights (He et al. 2015, eq. 10); slope ``last`` after the last layer."""
+        rng = np.random.default_rng(seed)
+        weights = [
+            rng.normal(0, np.sqrt(2 / ((1 + slope**2) * a)), (b, a)).astype(np.float32) for a, b in pairwise(widths)
+        ]
+        # On standardised inputs the kinks of the first layer lie all over the data. With biases of 0 they all go
+        # through the origin, and two circles are not told apart within any reasonable number of steps.
+        reach = [2.0] + [1 / np.sqrt(a) for a in widths[1:-1]]
+        biases = [rng.uniform(-r, r, b).astype(np.float32) for r, b in zip(reach, widths[1:], strict=True)]
+        return cls(tuple(weights), tuple(biases), np.array([slope] * (len(weights) - 1) + [last]))
+
+    def __call__(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, D) -> (N, outputs), in float64: the same row gives the same numbers in any batch."""
+        return np.concatenate([self._forward(X[i : i + CHUNK]) for i in range(0, max(len(X), 1), CHUNK)])
+
+    def _forward(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        for weight, bias, slope in zip(self.weights, self.biases, self.slopes, strict=True):
+            X = X @ weight.T.astype(np.float64) + bias
+            if slope != 1:
+                X = np.where(X > 0, X, slope * X)
+        return X
+
+    def after(self, shift: NDArray[np.float64], scale: NDArray[np.float64]) -> Mlp:
+        """The network of (x - shift) / scale, as a network of x."""
+        first = self.weights[0].astype(np.float64) / scale
+        bias = self.biases[0] - first @ shift
+        return Mlp(
+            (first.astype(np.float32), *self.weights[1:]), (bias.astype(np.float32), *self.biases[1:]), self.slopes
+        )
+
+    def then(self, other: Mlp) -> Mlp:
+        """This network, and the other one on its outputs."""
+        return Mlp(self.weights + other.weights, self.biases + other.biases, np.append(self.slopes, other.slopes))
+
+    def module(self, device: str = "cpu") -> torch.nn.Sequential:
+        """A trainable torch copy."""
+        import torch
+
+        layers: list[torch.nn.Module] = []
+        for weight, bias, slope in zip(self.weights, self.biases, self.slopes, strict=True):
+            linear = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0], device=device)
+            with torch.no_grad():
+                linear.weight.copy_(torch.from_numpy(weight))
+                linear.bias.copy_(torch.from_numpy(bias))
+            layers.append(linear)
+            if slope != 1:
+                layers.append(torch.nn.LeakyReLU(float(slope)))
+        return torch.nn.Sequential(*layers)
+
+    def trained(self, module: torch.nn.Sequential) -> Mlp:
+        """The numbers that a module made by ``module`` has by now."""
+        import torch
+
+        linears = [layer for layer in module if isinstance(layer, torch.nn.Linear)]
+        return Mlp(
+            tuple(layer.weight.detach().cpu().numpy().copy() for layer in linears),
+            tuple(layer.bias.detach().cpu().numpy().copy() for layer in linears),
+            self.slopes,
+        )
+
+
+def standardization(X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and scale (D,) of the columns: their standard deviation, for faint columns a tenth of the typical one.
+
+    Without that floor a pixel that is set in three images of ten thousand would be the largest input there is.
+    """
+    spread = X.std(axis=0)
+    typical = np.sqrt((spread**2).mean())
+    return X.mean(axis=0), np.maximum(spread, 0.1 * typical) if typical > 0 else np.ones_like(spread)
+
+
+def common_scale(X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (D,) and one scale for all columns (D,): for networks whose loss is a distance between rows.
+
+    An autoencoder of columns brought to one variance each spends its code on the faintest of them.
+    """
+    typical = float(np.sqrt(X.var(axis=0).mean()))
+    return X.mean(axis=0), np.full(X.shape[1], typical if typical > 0 else 1.0)

@@ -1,0 +1,197 @@
+"""Readouts: the raw outputs of a network -> embedding and memberships, by numbers fixed when it was fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from segspectral.types import Affinity
+
+__all__ = ["Centres", "Readout", "Softmax", "SpectralMap", "fit_centres", "fit_spectral_map", "kmeans", "rayleigh_ritz"]
+
+
+class Readout(Protocol):
+    """Law: a row's membership depends on that row only."""
+
+    def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(N, outputs) -> (N, K), rows sum to one."""
+        ...
+
+    def embedding(self, raw: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """(N, outputs) -> (N, K) spectral embedding; None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax:
+    """softmax(raw / temperature)."""
+
+    temperature: float = 1.0
+
+    def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
+        return softmax(raw / self.temperature)
+
+    def embedding(self, raw: NDArray[np.float64]) -> None:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Centres:
+    """softmax(-|raw - c|^2 / temperature): the nearest of the stored centres is the likeliest.
+
+    Parameters
+    ----------
+    centres : (K, D)
+    """
+
+    centres: NDArray[np.float64]
+    temperature: float = 1.0
+
+    def logits(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        cross = raw @ self.centres.T
+        return 2 * cross - (self.centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
+
+    def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
+        return softmax(self.logits(raw) / self.temperature)
+
+    def embedding(self, raw: NDArray[np.float64]) -> None:
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralMap:
+    """Raw outputs -> Ritz vectors -> memberships by stored centres.
+
+    Parameters
+    ----------
+    rotation : (outputs, K); raw @ rotation is orthonormal under the degrees of the graph it was fitted on
+    eigenvalues : (K,) Ritz values, rising
+    directions : whether the centres lie on the unit sphere (Ng, Jordan and Weiss 2002) or in the embedding itself
+    """
+
+    rotation: NDArray[np.float64]
+    eigenvalues: NDArray[np.float64]
+    directions: bool
+    centres: Centres
+
+    def embedding(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        return raw @ self.rotation
+
+    def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
+        rows = self.embedding(raw)
+        return self.centres.memberships(unit_rows(rows) if self.directions else rows)
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:
+    P = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (P / P.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+
+
+def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], doubt: float) -> float:
+    """T such that the degree-weighted mean of 1 - max_c softmax(logits / T)_ic is ``doubt``, by bisection.
+
+    The mean rises with T from 0 to 1 - 1/K.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    unit = max(float(-shifted.mean()), 1e-12)
+    weight = np.maximum(degree, 1e-300)
+    low, high = -9.0, 9.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        likeliest = 1 / np.exp(shifted / (unit * np.exp(middle))).sum(axis=1)
+        if np.average(1 - likeliest, weights=weight) < doubt:
+            low = middle
+        else:
+            high = middle
+    return unit * float(np.exp(middle))
+
+
+def rayleigh_ritz(
+    raw: NDArray[np.float64], affinity: Affinity, k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The best k eigenpairs of the normalized Laplacian within the span of the columns of ``raw`` (N, M).
+
+    Returns
+    -------
+    rotation : (M, k), such that V = raw @ rotation has V' D V = I and V' (D - W) V = diag(values)
+    values : (k,) Ritz values, rising, each at least the eigenvalue of its rank
+
+    None if the columns span fewer than k dimensions.
+    """
+    size = np.sqrt((affinity.degree[:, None] * raw**2).sum(axis=0))
+    if not np.isfinite(size).all() or (size > 0).sum() < k:
+        return None
+    unit = raw / np.where(size > 0, size, 1.0)
+    gram = unit.T @ (affinity.degree[:, None] * unit)
+    value, vector = scipy.linalg.eigh(gram)
+    kept = value > 1e-11 * value[-1]
+    if kept.sum() < k:
+        return None
+    white = vector[:, kept] / np.sqrt(value[kept])
+    laplacian = gram - unit.T @ (affinity.weights.astype(np.float64) @ unit)
+    ritz, turn = scipy.linalg.eigh(white.T @ (laplacian + laplacian.T) @ white / 2)
+    rotation = (white @ turn[:, :k]) / np.where(size > 0, size, 1.0)[:, None]
+    vectors = raw @ rotation
+    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
+    return rotation * sign, np.maximum(ritz[:k], 0.0)
+
+
+def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, seed: int) -> SpectralMap | None:
+    """Rayleigh-Ritz on the whole graph, then the centres (in the embedding, or of its directions) of the lower Ncut.
+
+    None if the outputs span fewer than k dimensions, or neither of the two uses k clusters.
+    """
+    found = rayleigh_ritz(raw, affinity, k)
+    if found is None:
+        return None
+    rotation, eigenvalues = found
+    rows = raw @ rotation
+    maps = []
+    for directions in (False, True):
+        points = unit_rows(rows) if directions else rows
+        # Weighted by the degrees, k-means on the embedding relaxes the normalized cut (Dhillon, Guan and Kulis 2004);
+        # without them, outliers of tiny degree, which have large entries, would take the centres.
+        centres = Centres(kmeans(points, k, seed=seed, weight=None if directions else affinity.degree))
+        maps.append(SpectralMap(rotation, eigenvalues, directions, calibrated(centres, points, affinity)))
+    labels = [m.memberships(raw).argmax(axis=1) for m in maps]
+    used = [len(np.unique(line)) for line in labels]
+    best = min(range(2), key=lambda i: (-used[i], affinity.ncut(labels[i])))
+    return maps[best] if used[best] == k else None
+
+
+def fit_centres(points: NDArray[np.float64], affinity: Affinity, k: int, *, seed: int, n_init: int = 10) -> Centres:
+    return calibrated(Centres(kmeans(points, k, seed=seed, n_init=n_init)), points, affinity)
+
+
+def calibrated(centres: Centres, points: NDArray[np.float64], affinity: Affinity) -> Centres:
+    """With the temperature at which the mean doubt is the chance that a random walk leaves its cluster in one step."""
+    logits = centres.logits(points)
+    doubt = affinity.ncut(logits.argmax(axis=1)) / len(centres.centres)
+    return replace(centres, temperature=temperature(logits, affinity.degree, doubt))
+
+
+def kmeans(
+    points: NDArray[np.float64],
+    k: int,
+    *,
+    seed: int,
+    n_init: int = 5,
+    weight: NDArray[Any] | None = None,
+) -> NDArray[np.float64]:
+    """(k, D) centres of Lloyd's k-means, the best of ``n_init`` starts by k-means++."""
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: the caller looks
+        return KMeans(k, n_init=n_init, random_state=seed).fit(points, sample_weight=weight).cluster_centers_

@@ -1,0 +1,140 @@
+"""Robust Spectral Map: orthogonality by a penalty, the bandwidth of the kernel drawn anew for each batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.heads.inductive import (
+    BatchSize,
+    Device,
+    LearningRate,
+    NetworkHead,
+    Patience,
+    Spare,
+    Steps,
+    TimeLimit,
+    Widths,
+)
+from segspectral.heads.networks import Mlp
+from segspectral.types import Affinity
+
+if TYPE_CHECKING:
+    import torch
+
+    from segspectral.heads.training import Batch, Progress, Run
+
+__all__ = ["RSM"]
+
+BANDWIDTHS = 8
+"""Kernels that the batches choose among; each keeps a copy of the weights."""
+
+
+class RSM(NetworkHead):
+    """Robust Spectral Map: the ratio cut with randomised kernels.
+
+    minimise  T + penalty * stop_gradient(T) * ||Z' Z / N - I||_F^2,    T = 1/2 sum_ij S_ij |z_i - z_j|^2 / N
+
+    for z = f(x), where S is a kernel whose bandwidth is that of the affinity times a factor drawn, for each batch,
+    log-uniformly between 1 / spread and spread. With a fixed weight w of the penalty the optimum has
+    Z' Z / N = I - Lambda / (2 w): columns whose eigenvalue is above 2 w vanish. In units of the trace T, which no
+    eigenvalue exceeds, a penalty above 1/2 loses none.
+
+    Parameters
+    ----------
+    penalty : weight of the orthogonality in units of T; not published
+    spread : of the bandwidths; 1 is a fixed one. Not published
+    spare : columns beyond K that the network has, as in ``SpectralNet``; published: 0
+    hidden : widths of the hidden layers; not published
+    steps, learning_rate : of Adam with cosine decay; published: stochastic gradient descent
+    batch_size : nodes in a batch. A graph with at most so many nodes is one batch
+    patience, time_limit, device : see ``NetworkHead``
+
+    Differs from the paper
+    ----------------------
+    1. S_ij = (W_ij / max W)^(1 / factor^2), which for a Gaussian W is the Gaussian of ``factor`` times the bandwidth;
+       ``BANDWIDTHS`` factors are drawn once, and each batch takes one of them.
+    2. Batches are seeds with sampled neighbours of one global graph (``training.Subgraphs``).
+    3. Adam instead of plain stochastic gradient descent.
+    4. At the end the outputs are made orthonormal on the whole training set and turned by Rayleigh-Ritz, under the
+       degrees; the penalty alone leaves the columns neither orthogonal nor of one length.
+    5. The penalty is in units of T, not a number of its own: on two moons the eigenvalues are near 1e-5, and beside a
+       fixed penalty they do not count.
+    6. k-means runs once, and its centres are kept.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        penalty: Annotated[float, Field(gt=0)] = 1.0,
+        spread: Annotated[float, Field(ge=1)] = 2.0,
+        spare: Spare = 6,
+        hidden: Widths = (128, 128),
+        steps: Steps = 600,
+        learning_rate: LearningRate = 1e-2,
+        batch_size: BatchSize = 2048,
+        patience: Patience = 0,
+        time_limit: TimeLimit = None,
+        device: Device = "cpu",
+        n_neighbors: int = 10,
+        bandwidth: Bandwidth = "self_tuning",
+        symmetrize: Symmetrization = "max",
+        random_state: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.penalty = penalty
+        self.spread = spread
+        self.spare = spare
+        self.hidden = hidden
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.patience = patience
+        self.time_limit = time_limit
+        self.device = device
+        self.n_neighbors = n_neighbors
+        self.bandwidth = bandwidth
+        self.symmetrize = symmetrize
+        self.random_state = random_state
+
+    def _learn(
+        self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
+    ) -> tuple[Mlp, Run]:
+        import torch
+
+        from segspectral.heads.training import Subgraphs, quadratic
+
+        rng = np.random.default_rng(seed)
+        columns = min(self.n_clusters + self.spare, len(X))
+        factors = self.spread ** rng.uniform(-1, 1, BANDWIDTHS) if self.spread > 1 else np.ones(1)
+        kernels = [
+            Subgraphs(rebandwidthed(affinity, f), self.batch_size, rank=columns, seed=seed, device=self.device)
+            for f in factors
+        ]
+
+        def draw() -> Batch:
+            return kernels[rng.integers(len(kernels))].draw()
+
+        def loss(raw: torch.Tensor, batch: Batch, done: float) -> torch.Tensor:
+            Z = raw.double()
+            count = batch.seeds.sum()
+            gram = Z.T @ (batch.seeds[:, None] * Z) / count
+            eye = torch.eye(columns, dtype=Z.dtype, device=Z.device)
+            trace = quadratic(batch, Z) / count
+            return trace + self.penalty * trace.detach() * ((gram - eye) ** 2).sum()
+
+        return self._fit_network(X, columns, seed, loss, draw, progress)
+
+
+def rebandwidthed(affinity: Affinity, factor: float) -> Affinity:
+    """A Gaussian affinity with ``factor`` times its bandwidth; edges that would vanish keep 1e-12 of the largest."""
+    weights = affinity.weights.astype(np.float64)
+    if weights.nnz:
+        weights.data = np.maximum((weights.data / weights.data.max()) ** (factor**-2), 1e-12)
+    return Affinity(sp.csr_array(weights))

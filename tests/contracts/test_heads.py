@@ -1,0 +1,245 @@
+"""Every head of ``HEADS`` keeps the laws, and heads with a planted defect are found out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from segspectral.affinity import knn_affinity
+from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
+from segspectral.heads.contract import Head
+from segspectral.heads.exact import Exact, membership_of
+from segspectral.types import Affinity, Membership, Outcome
+from tests.contracts import head_laws as laws
+
+QUICK: dict[str, dict[str, Any]] = {
+    "spectralnet": {"hidden": (64, 64), "steps": 150},
+    "neuralef": {"hidden": (64, 64), "steps": 150},
+    "rsm": {"hidden": (64, 64), "steps": 200},
+    "deepkmeans": {"hidden": (32,), "pretraining": 200, "steps": 100, "weight": 0.1},
+}
+"""Settings that make a head quick on the small data of the laws, where its defaults are not."""
+
+CHECKS: dict[str, dict[str, Any]] = {
+    "neuncut": {"steps": 5},
+    "spectralnet": {"hidden": (16,), "steps": 20},
+    "neuralef": {"hidden": (16,), "steps": 20, "power": 4},
+    "rsm": {"hidden": (16,), "steps": 20},
+    "deepkmeans": {"hidden": (16,), "pretraining": 2, "steps": 10},
+}
+"""Settings for scikit-learn's checks, which look at the interface and not at the quality."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(name: str) -> Head:
+    return head_class(name)(**QUICK.get(name, {}))
+
+
+@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", HEADS)
+def test_law(name: str, law: Any) -> None:
+    law(make(name))
+
+
+@parametrize_with_checks([head_class(name)(**({"n_clusters": 2} | CHECKS.get(name, {}))) for name in HEADS])
+def test_scikit_learn_check(estimator: Head, check: Any) -> None:
+    """No failure is expected of any head."""
+    check(estimator)
+
+
+class Defective(Exact):
+    """An exact head whose ``_solve`` is spoilt by a subclass."""
+
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, *rest: Any) -> tuple[Membership, NDArray[np.float64]]:
+        membership, losses = super()._solve(X, affinity, *rest)
+        return self._spoil(membership, X, affinity), losses
+
+    def _spoil(self, membership: Membership, X: NDArray[np.float64], affinity: Affinity) -> Membership:
+        return membership
+
+
+class Collapses(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        return replace(membership, probabilities=np.eye(self.n_clusters, dtype=np.float32)[0 * membership.labels])
+
+
+class ReadsGlobalRandomState(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        P = membership.probabilities + 1e-3 * np.random.rand(*membership.probabilities.shape)  # noqa: NPY002
+        return replace(membership, probabilities=(P / P.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+class SeedsGlobalRandomState(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        torch.manual_seed(self.random_state)
+        return membership
+
+
+class IgnoresItsSeed(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        P = membership.probabilities + 1e-3 * np.random.default_rng().random(membership.probabilities.shape)
+        return replace(membership, probabilities=(P / P.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+class ChangesX(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        X -= X.mean(axis=0)
+        return membership
+
+
+class ChangesAffinity(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        affinity.weights.data *= 2
+        return membership
+
+
+class WrongEndOfSpectrum(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        values, vectors = np.linalg.eigh(affinity.laplacian("sym").toarray())
+        largest = vectors[:, -self.n_clusters :] / np.sqrt(affinity.degree)[:, None]
+        return replace(membership, embedding=largest, eigenvalues=values[-self.n_clusters :])
+
+
+class ForgetsTheNormalisation(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        values, vectors = np.linalg.eigh(affinity.laplacian("none").toarray())
+        return replace(membership, embedding=vectors[:, : self.n_clusters], eigenvalues=values[: self.n_clusters])
+
+
+class ClampsK(Defective):
+    def _solve(self, X, affinity, *rest):  # type: ignore[no-untyped-def]
+        self.n_clusters = min(self.n_clusters, 4)
+        return super()._solve(X, affinity, *rest)
+
+
+class AddsAColumn(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        P = np.pad(membership.probabilities, ((0, 0), (0, 1)))
+        return replace(membership, probabilities=P)
+
+
+class LooksAtNodeNumbers(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        labels = membership.labels.copy()
+        labels[5] = (labels[5] + 1) % self.n_clusters
+        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+
+
+class LooksAtTheUnitOfWeights(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        order = np.argsort(X[:, 0])
+        labels = membership.labels.copy()
+        if affinity.degree.mean() > 100:
+            labels[order[: len(X) // 4]] = 0
+        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+
+
+class ForgetsToShareRows(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        object.__setattr__(membership, "probabilities", membership.probabilities * np.float32(0.9))
+        return membership
+
+
+class SplitsCopies(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        labels = membership.labels.copy()
+        _, first, count = np.unique(X, axis=0, return_index=True, return_counts=True)
+        for node in first[count > 1]:
+            labels[node] = (labels[node] + 1) % self.n_clusters
+        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+
+
+class DoesNotCluster(Defective):
+    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
+        labels = np.argsort(np.argsort(X[:, 0])) * self.n_clusters // len(X)
+        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+
+
+class ReportsAnotherCut(Defective):
+    def fit(self, X, y=None, **options):  # type: ignore[no-untyped-def]
+        super().fit(X, y, **options)
+        self.ncut_ = self.ncut_ / self.n_clusters
+        return self
+
+
+DEFECTS = [
+    (Collapses, laws.uses_every_cluster),
+    (ClampsK, laws.uses_every_cluster),
+    (AddsAColumn, laws.uses_every_cluster),
+    (ForgetsToShareRows, laws.is_a_membership),
+    (ChangesX, laws.leaves_inputs_alone),
+    (ChangesAffinity, laws.leaves_inputs_alone),
+    (ReadsGlobalRandomState, laws.keeps_off_global_state),
+    (SeedsGlobalRandomState, laws.keeps_off_global_state),
+    (IgnoresItsSeed, laws.same_seed_same_bytes),
+    (LooksAtTheUnitOfWeights, laws.weights_have_no_unit),
+    (LooksAtNodeNumbers, laws.nodes_have_no_order),
+    (SplitsCopies, laws.a_duplicate_joins_its_original),
+    (DoesNotCluster, laws.finds_the_planted_groups),
+    (WrongEndOfSpectrum, laws.is_true_to_its_graph),
+    (ForgetsTheNormalisation, laws.is_true_to_its_graph),
+    (ReportsAnotherCut, laws.is_true_to_its_graph),
+]
+
+
+@pytest.mark.parametrize(("defect", "law"), DEFECTS, ids=lambda value: value.__name__)
+def test_a_planted_defect_is_rejected(defect: type[Head], law: Any) -> None:
+    with pytest.raises((AssertionError, ValueError)):
+        law(defect())
+
+
+@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+def test_without_a_defect_the_same_class_passes(law: Any) -> None:
+    law(Defective())
+
+
+def test_every_law_rejects_something() -> None:
+    assert {law for _, law in DEFECTS} == set(laws.LAWS)
+
+
+def test_the_list_of_heads() -> None:
+    assert next(iter(HEADS)) == DEFAULT_HEAD == "neuncut"
+    for name in HEADS:
+        assert issubclass(head_class(name), Head)
+        text = head_class(name).__doc__ or ""
+        for part in ("Parameters", "Differs from the paper", "1. "):
+            assert part in text, f"{name}: its docstring lacks '{part}'"
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_torch_tensors_are_features_too(name: str) -> None:
+    X, _ = laws.planted()
+    a = clone(make(name)).set_params(n_clusters=3).fit(X)
+    b = clone(make(name)).set_params(n_clusters=3).fit(torch.from_numpy(X))
+    assert np.array_equal(a.labels_, b.labels_)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_sparse_and_dense_affinities_are_one(name: str) -> None:
+    X, _ = laws.planted()
+    affinity = knn_affinity(X)
+    results = [
+        clone(make(name)).set_params(n_clusters=3).fit(X, affinity=given).labels_
+        for given in (affinity, affinity.weights, affinity.weights.toarray())
+    ]
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+def test_an_outcome_is_a_sentence() -> None:
+    assert all(len(outcome.sentence) > 5 for outcome in Outcome)

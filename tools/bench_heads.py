@@ -1,0 +1,293 @@
+"""Benchmark of all heads: tables of vectors (MNIST, Fashion-MNIST), of superpixel graphs, of toys, and of size.
+
+Each result is one JSON line in ``--results``; what is there is not run again, so that a run may be cut off and go on.
+The development data hold 12000 of the 60000 images; published figures are of all.
+
+    python tools/bench_heads.py vectors --quick
+    python tools/bench_heads.py vectors images toys size --seeds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import make_circles, make_moons
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+from segspectral.affinity import knn_affinity
+from segspectral.heads import head_class
+from segspectral.heads.cluster import agreement
+from segspectral.heads.exact import Exact, spectral_embedding
+from segspectral.heads.pretraining import Autoencoder, Siamese
+
+VECTORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "k-means": ("kmeans", {}),
+    "SC": ("spectral_clustering", {}),
+    "exact": ("exact", {}),
+    "SpectralNet": ("spectralnet", {"hidden": (256, 256), "steps": 600}),
+    "NeuNcut": ("neuncut", {"hidden": (256, 256), "steps": 300}),
+    "NeuralEF": ("neuralef", {"hidden": (256, 256)}),
+    "RSM": ("rsm", {"hidden": (256, 256)}),
+    "DKM": ("deepkmeans", {"pretraining": 15}),
+}
+"""Row of the table -> head and settings."""
+
+IMAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "exact": ("exact", {}),
+    "NeuNcut": ("neuncut", {}),
+    "SC": ("spectral_clustering", {}),
+    "SpectralNet": ("spectralnet", {"hidden": (64, 64), "steps": 100}),
+    "NeuralEF": ("neuralef", {"hidden": (64, 64), "steps": 100, "power": 8}),
+    "RSM": ("rsm", {"hidden": (64, 64), "steps": 150}),
+    "k-means": ("kmeans", {}),
+    "DKM": ("deepkmeans", {"hidden": (64,), "pretraining": 20, "steps": 50}),
+}
+
+COMPONENTS = 50
+
+
+class Results:
+    """JSON lines, one for each key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                row = json.loads(line)
+                self.rows[row["key"]] = row
+
+    def once(self, key: str, run: Callable[[], dict[str, Any]]) -> None:
+        if key in self.rows:
+            return
+        row = {"key": key, **run()}
+        self.rows[key] = row
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(key, {name: value for name, value in row.items() if name != "key"}, flush=True)
+
+
+@cache
+def split(path: Path, limit: int, seed: int) -> tuple[Any, Any, Any, Any]:
+    """Training features and classes, unseen features and classes; a fifth is unseen; principal components of pixels."""
+    with np.load(path) as data:
+        x, y = data["x"], data["y"].astype(np.int64)
+    order = np.random.default_rng(seed).permutation(len(x))[:limit]
+    x, y = x[order].reshape(len(order), -1) / 255.0, y[order]
+    seen = len(order) * 4 // 5
+    pca = PCA(COMPONENTS, random_state=0).fit(x[:seen])
+    return pca.transform(x[:seen]), y[:seen], pca.transform(x[seen:]), y[seen:]
+
+
+def vectors(results: Results, root: Path, seeds: int, quick: bool, spaces: list[str], rows: list[str]) -> None:
+    limit = 2000 if quick else 10**9
+    for dataset in ("mnist", "fashion_mnist"):
+        path = root / dataset / "dev12k.npz"
+        for seed in range(seeds):
+            for space in spaces:
+                for row in rows or list(VECTORS):
+                    name, settings = VECTORS[row]
+                    key = f"vectors/{dataset}/{space}/{row}/{seed}/{'quick' if quick else 'full'}"
+                    results.once(key, lambda: _vectors_row(path, limit, seed, space, name, settings, quick))  # noqa: B023
+
+
+@cache
+def _space(path: Path, limit: int, seed: int, space: str, quick: bool) -> tuple[Any, Any, Any]:
+    """Training and unseen features in a space, and their affinity; what is learnt is learnt on training features."""
+    X, _, Z, _ = split(path, limit, seed)
+    if space in ("code", "both"):
+        encoder = Autoencoder(epochs=3 if quick else 15).encoder(X, seed=seed)
+        X, Z = encoder(X), encoder(Z)
+    S = X
+    if space in ("siamese", "both"):
+        hidden = (256, 256)
+        S = Siamese(hidden=hidden, epochs=2 if quick else 8).encoder(X, seed=seed)(X)
+    return X, Z, knn_affinity(S)
+
+
+def _vectors_row(
+    path: Path, limit: int, seed: int, space: str, name: str, settings: dict[str, Any], quick: bool
+) -> dict[str, Any]:
+    _, y, _, z = split(path, limit, seed)
+    X, Z, affinity = _space(path, limit, seed, space, quick)
+    begin = time.perf_counter()
+    head = head_class(name)(10, random_state=seed, **settings).fit(X, affinity=affinity)
+    seconds = time.perf_counter() - begin
+    seen, unseen = agreement(y, head.labels_), agreement(z, head.predict(Z))
+    return {
+        "acc": seen.accuracy, "nmi": seen.nmi, "ari": seen.ari,
+        "unseen_acc": unseen.accuracy, "unseen_nmi": unseen.nmi, "unseen_ari": unseen.ari,
+        "ncut": head.ncut_, "seconds": seconds, "n": len(X),
+    }  # fmt: skip
+
+
+def images(results: Results, root: Path, count: int, ks: tuple[int, ...]) -> None:
+    """Superpixel graphs of the default pipeline without its CNN: the heads alone are compared."""
+    from segspectral import images as reading
+    from segspectral.affinity import KnnAffinity
+    from segspectral.features import FeatureStack
+    from segspectral.superpixels import Slic
+
+    stack, build, slic = FeatureStack(cnn=None), KnnAffinity(), Slic()
+    for path in sorted((root / "bsds500" / "val" / "images").glob("*.jpg"))[:count]:
+        wanted = [(k, row) for k in ks for row in IMAGES if f"images/{path.stem}/{k}/{row}" not in results.rows]
+        if not wanted:
+            continue
+        image = reading.as_image(path)
+        superpixels = slic(image)
+        features = stack(image, superpixels)
+        affinity = build(features, superpixels)
+        for k, row in wanted:
+            vectors_, values = spectral_embedding(affinity, k)
+            reference = Exact(k).fit(features.nodes, affinity=affinity).ncut_
+
+            def run(k: int = k, row: str = row, V: Any = vectors_, lam: Any = values, best: float = reference) -> Any:
+                name, settings = IMAGES[row]
+                begin = time.perf_counter()
+                head = head_class(name)(k, **settings).fit(features.nodes, affinity=affinity)  # noqa: B023
+                out = {"seconds": time.perf_counter() - begin, "n": len(affinity), "k": k}  # noqa: B023
+                out["ncut_ratio"] = head.ncut_ / best
+                out["used"] = len(np.unique(head.labels_))
+                W = head.membership_.embedding
+                if W is not None:
+                    out["rayleigh"] = head.eigenvalues_[:k].sum() / lam.sum()
+                    out["distance"] = k - float((((V.T * affinity.degree) @ W) ** 2).sum())  # noqa: B023
+                return out
+
+            results.once(f"images/{path.stem}/{k}/{row}", run)
+
+
+def toys(results: Results, seeds: int) -> None:
+    """Two moons and two circles, n = 2000, noise 0.05: accuracy on them and on 2000 unseen points."""
+    makers = {
+        "moons": lambda seed: make_moons(2000, noise=0.05, random_state=seed),
+        "circles": lambda seed: make_circles(2000, noise=0.05, factor=0.5, random_state=seed),
+    }
+    variants = {"exact": {}, "neuncut": {"hidden": (128, 128)}, "spectralnet": {}, "neuralef": {}, "rsm": {}}
+    for toy, make in makers.items():
+        for name, settings in {**variants, "spectral_clustering": {}, "kmeans": {}}.items():
+            for seed in range(seeds):
+
+                def run(make: Any = make, name: str = name, settings: Any = settings, seed: int = seed) -> Any:
+                    (X, y), (Z, z) = make(seed), make(seed + 100)
+                    begin = time.perf_counter()
+                    head = head_class(name)(2, random_state=seed, **settings).fit(X)
+                    seconds = time.perf_counter() - begin
+                    seen, unseen = agreement(y, head.labels_), agreement(z, head.predict(Z))
+                    return {"acc": seen.accuracy, "unseen_acc": unseen.accuracy, "seconds": seconds}
+
+                results.once(f"toys/{toy}/{name}/{seed}", run)
+
+
+def size(results: Results, peer: bool) -> None:
+    """50000 vectors of 10 dimensions in 10 curved clusters; one process per row keeps the peaks of memory apart."""
+    for name in ("spectralnet", "neuncut", "rsm", "neuralef", "spectral_clustering", *(["peer"] if peer else [])):
+        results.once(f"size/{name}", lambda: _in_child(name))  # noqa: B023
+
+
+def _in_child(name: str) -> dict[str, Any]:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", name], capture_output=True, text=True, check=False, timeout=1800
+    )
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _child(name: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, 50_000)
+    t = rng.uniform(0, np.pi, len(y))
+    X = np.zeros((len(y), 10))
+    X[:, 0], X[:, 1] = np.cos(t) * 2, np.sin(t) * 2
+    X += rng.normal(size=X.shape) * 0.15 + (rng.normal(size=(10, 10)) * 2.5)[y]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    if name == "peer":
+        from spectralnet import SpectralNet as Peer
+
+        model = Peer(n_clusters=10, should_use_ae=False, should_use_siamese=False)
+        model.fit(torch.from_numpy(X).float())
+        labels = model.predict(torch.from_numpy(X).float())
+    else:
+        settings = {"hidden": (128, 128)} if name == "neuncut" else {}
+        labels = head_class(name)(10, **settings).fit(X).labels_
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "gib": peak / 2**20, "added": (peak - before) / 2**20,
+                      "nmi": agreement(y, labels).nmi}))  # fmt: skip
+
+
+def tables(results: Results) -> Iterator[str]:
+    """Markdown: mean and, over seeds or images, standard deviation of each figure."""
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for key, row in results.rows.items():
+        parts = key.split("/")
+        title, line = {
+            "vectors": lambda p: (f"{p[1]}, {p[2]} ({p[5]})", p[3]),
+            "images": lambda p: (f"superpixel graphs, K = {p[2]}", p[3]),
+            "toys": lambda p: (p[1], p[2]),
+            "size": lambda p: ("50000 vectors of 10 dimensions", p[1]),
+        }[parts[0]](parts)
+        groups[title][line].append(row)
+    for title, lines in groups.items():
+        columns = list(dict.fromkeys(name for rows in lines.values() for row in rows for name in row if name != "key"))
+        yield f"\n{title}\n\n| | runs | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2)
+        for line, rows in lines.items():
+            cells = []
+            for column in columns:
+                values = [row[column] for row in rows if isinstance(row.get(column), int | float)]
+                spread = f" ± {np.std(values):.3f}" if len(values) > 1 and np.std(values) > 0 else ""
+                cells.append(f"{np.mean(values):.3f}{spread}" if values else str(rows[0].get(column, "")))
+            yield f"| {line} | {len(rows)} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help="any of vectors, images, toys, size; none prints the tables")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
+    parser.add_argument("--results", type=Path, default=Path("bench_heads.jsonl"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--spaces", nargs="+", default=["raw", "code", "siamese", "both"])
+    parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of the vectors; default all")
+    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--clusters", type=int, nargs="+", default=[4, 8, 16], help="of the images")
+    parser.add_argument("--quick", action="store_true", help="one seed, 2000 images, 2 photographs: a smoke run")
+    parser.add_argument("--peer", action="store_true", help="also the package spectralnet, if it is installed")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    with threadpool_limits(1, user_api="blas"):
+        if options.child:
+            return _child(options.child)
+        results = Results(options.results)
+        seeds = 1 if options.quick else options.seeds
+        if "vectors" in options.parts:
+            vectors(results, options.data, seeds, options.quick, options.spaces, options.rows)
+        if "images" in options.parts:
+            images(results, options.data, 2 if options.quick else options.images, tuple(options.clusters))
+        if "toys" in options.parts:
+            toys(results, seeds)
+        if "size" in options.parts:
+            size(results, options.peer)
+    print("\n".join(tables(results)))
+
+
+if __name__ == "__main__":
+    main()
