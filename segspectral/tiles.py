@@ -66,6 +66,9 @@ class Tiles(Settings):
     stretch: tuple[Percentage, Percentage] | None = Field(
         None, description="percentiles of each band that become black and white; default 2 and 98 unless it is 8-bit"
     )
+    scale: float = Field(
+        1.0, gt=0, description="affinity.scale for rasters: neighbours are nearer among thousands of superpixels"
+    )
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
 
 
@@ -125,7 +128,7 @@ def segment_raster(
         # Affinity and head look only at what a whole partition and these nodes have in common.
         superpixels = cast(Superpixels, nodes)
         with stage("affinity"):
-            affinity = pipeline.affinity(features, superpixels)
+            affinity = pipeline.affinity.model_copy(update={"scale": tiles.scale})(features, superpixels)
         with stage("head"):
             membership = pipeline._membership(features, affinity, superpixels)
         with stage("refine"):
@@ -183,7 +186,7 @@ class _Raster:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             try:
                 # GDAL's own cache of blocks takes a twentieth of the memory unless it is told otherwise.
-                with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(path) as dataset:
+                with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path) as dataset:
                     yield cls(dataset, path, tiles)
             except RasterioError as error:
                 raise ImageError(f"{path}: is a raster that cannot be read ({error})") from error
