@@ -32,7 +32,7 @@ from segspectral.types import Image, Membership, Superpixels
 if TYPE_CHECKING:
     from segspectral.pipeline import Observer, Pipeline
 
-__all__ = ["RasterResult", "Tiles", "segment_raster"]
+__all__ = ["RasterResult", "Tiles", "segment_raster", "superpixel_side"]
 
 SIDE_OF_PIXELS = 500
 """``superpixels.count`` is meant for a photograph of about 500 x 500 pixels; larger rasters get more, in proportion."""
@@ -51,7 +51,7 @@ MARGIN_REFINE = 96
 """Pixels: twice the width of the CRF's kernel on position, six of the guided filter's windows."""
 
 BLOCK = 512
-"""Side of the blocks of the label raster, in pixels."""
+"""Side of the blocks of the label raster, in pixels, and of what is refined at once: refiners take 1 kB per pixel."""
 
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
@@ -65,6 +65,9 @@ class Tiles(Settings):
     )
     stretch: tuple[Percentage, Percentage] | None = Field(
         None, description="percentiles of each band that become black and white; default 2 and 98 unless it is 8-bit"
+    )
+    scale: float = Field(
+        1.0, gt=0, description="affinity.scale for rasters: neighbours are nearer among thousands of superpixels"
     )
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
 
@@ -125,7 +128,7 @@ def segment_raster(
         # Affinity and head look only at what a whole partition and these nodes have in common.
         superpixels = cast(Superpixels, nodes)
         with stage("affinity"):
-            affinity = pipeline.affinity(features, superpixels)
+            affinity = pipeline.affinity.model_copy(update={"scale": tiles.scale})(features, superpixels)
         with stage("head"):
             membership = pipeline._membership(pipeline.segments, features, affinity, superpixels)
         with stage("refine"):
@@ -183,7 +186,7 @@ class _Raster:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             try:
                 # GDAL's own cache of blocks takes a twentieth of the memory unless it is told otherwise.
-                with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(path) as dataset:
+                with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path) as dataset:
                     yield cls(dataset, path, tiles)
             except RasterioError as error:
                 raise ImageError(f"{path}: is a raster that cannot be read ({error})") from error
@@ -294,13 +297,18 @@ def _windows(shape: tuple[int, int], size: int, margin: int) -> Iterator[_Window
             yield _Window((core_rows, core_cols), rows, cols)
 
 
+def superpixel_side(shape: tuple[int, int], count: int, tiles: Tiles) -> int:
+    """Pixels between two seeds, for rasters of this shape when photographs get ``count`` superpixels."""
+    side = round(max(SIDE_OF_PIXELS / count**0.5, (shape[0] * shape[1] / tiles.max_nodes) ** 0.5))
+    return -(-side // CELL) * CELL if side > CELL else max(side, 3)
+
+
 def _nodes_of_tiles(
     raster: _Raster, node_map: _NodeMap, pipeline: Pipeline, tiles: Tiles
 ) -> tuple[_Nodes, dict[str, NDArray[np.float32]]]:
     """The nodes of all tiles, and the features (N, D) of each extractor, before they are combined."""
     height, width = raster.shape
-    side = round(max(SIDE_OF_PIXELS / pipeline.superpixels.count**0.5, (height * width / tiles.max_nodes) ** 0.5))
-    side = -(-side // CELL) * CELL if side > CELL else max(side, 3)
+    side = superpixel_side(raster.shape, pipeline.superpixels.count, tiles)
     across = -(-width // side)
     seeds = -(-height // side) * across
     area, moments = np.zeros(seeds, np.int64), np.zeros((seeds, 2))
@@ -449,7 +457,7 @@ def _write_labels(
             with rasterio.open(partial, "w", **profile) as out:
                 if k <= 255:
                     out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
-                for window in _windows(raster.shape, 2 * BLOCK, MARGIN_REFINE):
+                for window in _windows(raster.shape, BLOCK, MARGIN_REFINE):
                     labels = _refined(raster, node_map, nodes, membership, pipeline, window)
                     used.update(np.unique(labels).tolist())
                     out.write(labels.astype(profile["dtype"]), 1, window=window.core)
