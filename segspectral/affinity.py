@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
+from segspectral.contours import border_graph
 from segspectral.errors import GraphError
 from segspectral.settings import Settings
 from segspectral.types import Affinity, Features, Superpixels
@@ -32,9 +33,10 @@ class KnnAffinity(Settings):
     scale: float = Field(0.45, gt=0, description="factor on the bandwidth: small ones let regions be of unequal size")
     symmetrize: Symmetrization = Field("max", description="how W_ij and W_ji become one: mean or max")
     adjacency: bool = Field(True, description="also connect superpixels that touch")
+    contours: float = Field(3.0, ge=0, description="how much contours hold touching superpixels apart; 0: not at all")
 
     def __call__(self, features: Features, superpixels: Superpixels) -> Affinity:
-        return knn_affinity(
+        graph = knn_affinity(
             features.nodes,
             neighbors=self.neighbors,
             bandwidth=self.bandwidth,
@@ -42,6 +44,11 @@ class KnnAffinity(Settings):
             symmetrize=self.symmetrize,
             edges=superpixels.borders if self.adjacency else None,
         )
+        if features.boundary is None or not self.contours:
+            return graph
+        # Odds against a boundary: within an object they are far above the kernel, which is at most 1; across a strong
+        # contour far below it, and the nearest neighbours decide.
+        return Affinity(sp.csr_array(graph.weights + border_graph(superpixels, features.boundary, self.contours)))
 
 
 def knn_affinity(

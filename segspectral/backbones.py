@@ -11,10 +11,11 @@ Weights are looked for in this order:
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,15 @@ class Backbone:
     network: torch.nn.Module
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the architecture's name and all weights: equal ones give equal features."""
+        digest = hashlib.sha256(self.name.encode())
+        for name, tensor in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()
 
     def __call__(self, rgb: NDArray[np.float32]) -> list[FeatureMap]:
         """Feature maps of one image (H, W, 3) in [0, 1].

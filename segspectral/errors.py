@@ -9,7 +9,8 @@
     ├── GraphError                  an affinity that breaks its contract (negative, asymmetric, not finite)
     ├── CollapseError               a head that put everything into fewer segments than asked, after its retry
     ├── DatasetError                a data set, truth or prediction that is not as it should be
-    └── OutputError                 a place that cannot be written to
+    ├── OutputError                 a place that cannot be written to
+    └── BatchError                  a batch that cannot begin or go on
 
 Bad values are also ``ValueError`` (``GraphError``, ``SettingsError``, ``ImageError``), so that code written against
 numpy's and scikit-learn's habits keeps working. Messages are terse inside; the outer boundary (the command line)
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackboneError",
+    "BatchError",
     "CollapseError",
     "DatasetError",
     "GraphError",
@@ -60,3 +62,7 @@ class DatasetError(SegspectralError):
 
 class OutputError(SegspectralError):
     """A result cannot be written where it was asked for."""
+
+
+class BatchError(SegspectralError):
+    """A batch cannot begin or go on: another one writes to the same place, or its workers do not start."""

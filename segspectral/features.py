@@ -6,15 +6,20 @@ side. To add an extractor: one class here and one field of ``FeatureStack``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+import segspectral
 from segspectral.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
+from segspectral.cache import FeatureCache
+from segspectral.contours import Contours
 from segspectral.settings import Settings
-from segspectral.types import Features, Image, Superpixels
+from segspectral.types import FeatureExtractor, Features, Image, Superpixels
 
 __all__ = ["Cnn", "Colour", "FeatureStack", "Position", "Texture"]
 
@@ -94,27 +99,47 @@ class Cnn(Settings):
     )
     channels: int = Field(24, ge=1, le=4096, description="principal components kept")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one")
+    cache: FeatureCache | None = Field(None, description="keep the result on disk, for the next number of segments")
 
     def load(self) -> Backbone:
         """The network, from memory after the first time. Raises BackboneError."""
         return load_backbone(self.backbone, self.weights, self.device)
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
+        return self.reduce(self.pooled(image, superpixels))
+
+    def pooled(self, image: Image, superpixels: Superpixels) -> dict[int, NDArray[np.float32]]:
+        """Stride -> mean activations (N, C): what ``reduce`` takes, for a whole image or gathered from tiles."""
+        if self.cache is None:
+            return self._pool(image, superpixels)
+        settings = self.model_dump_json(include={"backbone", "strides"})
+        kept = self.cache.get(
+            {"rgb": image.rgb, "mask": image.mask, "superpixels": superpixels.labels},
+            f"{segspectral.__version__} {settings} {self.load().fingerprint}",
+            lambda: {str(stride): values for stride, values in self._pool(image, superpixels).items()},
+        )
+        return {int(stride): kept[stride] for stride in sorted(kept, key=int)}
+
+    def _pool(self, image: Image, superpixels: Superpixels) -> dict[int, NDArray[np.float32]]:
         backbone = self.load()
         rgb = image.float32
         if image.mask is not None:
             rgb = np.where(image.mask[..., None], rgb, rgb[image.mask].mean(axis=0))
         maps = {map_.stride: map_ for map_ in backbone(rgb)}  # the last of a stride: the deepest
-        chosen = [maps[s] for s in self.strides if s in maps] or [maps[max(maps)]]
-        pooled = []
-        for map_ in chosen:
-            nodes = superpixels.pool_grid(map_.values, map_.stride).astype(np.float64)
+        chosen = sorted(s for s in set(self.strides) if s in maps) or [max(maps)]
+        return {s: superpixels.pool_grid(maps[s].values, s).astype(np.float32) for s in chosen}
+
+    def reduce(self, pooled: Mapping[int, NDArray[np.floating]]) -> NDArray[np.float32]:
+        """(N, channels): the maps on one scale, and the principal components of all of them."""
+        scaled = []
+        for values in pooled.values():
+            nodes = values.astype(np.float64)
             nodes -= nodes.mean(axis=0)
-            pooled.append(nodes / max(np.sqrt((nodes**2).sum(axis=1).mean()), 1e-12))
-        return _principal_components(np.concatenate(pooled, axis=1), self.channels).astype(np.float32)
+            scaled.append(nodes / max(np.sqrt((nodes**2).sum(axis=1).mean()), 1e-12))
+        return principal_components(np.concatenate(scaled, axis=1), self.channels).astype(np.float32)
 
 
-def _principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
+def principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
     """(N, min(channels, N, D)) projections on the leading principal axes, with their variances kept."""
     centred = rows - rows.mean(axis=0)
     keep = min(channels, *centred.shape)
@@ -130,34 +155,52 @@ def _principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[n
     return scores * np.where(signs == 0, 1, signs)
 
 
+EXTRACTORS = ("colour", "texture", "position", "cnn")
+"""The fields of ``FeatureStack`` that give a row per superpixel, in the order of their columns."""
+
+
 class FeatureStack(Settings):
     """All parts side by side, each scaled so that its mean squared distance between two nodes is its weight squared.
 
     A part set to null is left out. With this scale the weights say what matters, whatever the units and however many
-    columns a part has.
+    columns a part has. ``contours`` adds the probability of an object boundary at each border of the superpixels.
     """
 
     colour: Colour | None = Colour()
     texture: Texture | None = Texture()
     position: Position | None = Position()
     cnn: Cnn | None = Cnn()
+    contours: Contours | None = Contours()
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:
-        if all(getattr(self, name) is None for name in type(self).model_fields):
-            raise ValueError(f"at least one of {', '.join(type(self).model_fields)} is needed")
+        if not self.extractors():
+            raise ValueError(f"at least one of {', '.join(EXTRACTORS)} is needed")
         return self
 
     def __call__(self, image: Image, superpixels: Superpixels) -> Features:
-        columns, parts, first = [], {}, 0
-        for name in type(self).model_fields:
-            extractor = getattr(self, name)
-            if extractor is None:
-                continue
-            nodes = extractor(image, superpixels).astype(np.float64)
+        pooled = self.cnn.pooled(image, superpixels) if self.cnn is not None else {}
+        nodes = {
+            name: extractor.reduce(pooled) if isinstance(extractor, Cnn) else extractor(image, superpixels)
+            for name, extractor in self.extractors().items()
+        }
+        features = self.combine(nodes)
+        if self.contours is None:
+            return features
+        return replace(features, boundary=self.contours(image, superpixels, pooled))
+
+    def extractors(self) -> dict[str, FeatureExtractor]:
+        """Name -> what is not left out, in order."""
+        return {name: part for name in EXTRACTORS if (part := getattr(self, name)) is not None}
+
+    def combine(self, parts: Mapping[str, NDArray[np.float32]]) -> Features:
+        """The (N, D) of each extractor side by side, on one scale."""
+        columns, places, first = [], {}, 0
+        for name, extractor in self.extractors().items():
+            nodes = parts[name].astype(np.float64)
             nodes -= nodes.mean(axis=0)
             # The mean squared distance of two nodes is twice the total variance.
             scale = np.sqrt(2 * (nodes**2).sum(axis=1).mean())
-            columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)
-            parts[name] = (first, first := first + nodes.shape[1])
-        return Features(np.concatenate(columns, axis=1).astype(np.float32), parts)
+            columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)  # type: ignore[attr-defined]
+            places[name] = (first, first := first + nodes.shape[1])
+        return Features(np.concatenate(columns, axis=1).astype(np.float32), places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -106,6 +106,17 @@ class Pipeline(Settings):
             More segments are asked for than there are superpixels.
         BackboneError, CollapseError
         """
+        return self.sweep(image, [self.segments], observer)[0]
+
+    def sweep(
+        self, image: Image, numbers: Sequence[int | Literal["auto"]], observer: Observer | None = None
+    ) -> list[Segmentation]:
+        """Segment one image into several numbers of segments; what comes before the head is done once.
+
+        Raises
+        ------
+        As a call.
+        """
         _check_not_flat(image)
         pipeline, notes = self.usable()
         seconds: dict[str, float] = {}
@@ -123,18 +134,22 @@ class Pipeline(Settings):
             superpixels = stage("superpixels", pipeline.superpixels, image)
             features = stage("features", pipeline.features, image, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
-            membership = stage("head", pipeline._membership, features, affinity, superpixels)
-            labels = stage("refine", pipeline._label_map, image, superpixels, membership)
-        resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
-        return Segmentation(
-            labels, image, superpixels, features, affinity, membership, resolved, notes=notes, seconds=seconds
-        )
+            results = []
+            for number in numbers:
+                membership = stage("head", pipeline._membership, number, features, affinity, superpixels)
+                labels = stage("refine", pipeline._label_map, image, superpixels, membership)
+                resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
+                before = (image, superpixels, features, affinity)
+                results.append(Segmentation(labels, *before, membership, resolved, notes=notes, seconds=dict(seconds)))
+        return results
 
-    def _membership(self, features: Features, affinity: Affinity, superpixels: Superpixels) -> Membership:
+    def _membership(
+        self, number: int | Literal["auto"], features: Features, affinity: Affinity, superpixels: Superpixels
+    ) -> Membership:
         """The head's membership, its clusters in order of falling area."""
         # The whole curve is kept, also when the number is given: it is what a user looks at to choose another.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
-        k = eigengap_segments(eigenvalues) if self.segments == "auto" else self.segments
+        k = eigengap_segments(eigenvalues) if number == "auto" else number
         if k > len(superpixels):
             raise SettingsError(
                 f"{k} segments are more than the image's {len(superpixels)} superpixels; ask for fewer segments, or "

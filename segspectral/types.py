@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from segspectral.errors import GraphError, ImageError
 
 if TYPE_CHECKING:
+    from segspectral.hierarchy import Hierarchy
     from segspectral.pipeline import Pipeline
 
 __all__ = [
@@ -186,6 +187,19 @@ class Superpixels:
         """(M,) length of each border, in pairs of touching pixels."""
         return self._adjacency.data.copy()
 
+    def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Mean of ``values`` (H, W, D) along each border: (M, D). Of two touching pixels the larger value counts."""
+        n = len(self)
+        total = np.zeros((len(self.borders), values.shape[2]))
+        keys = self.borders[:, 0].astype(np.int64) * n + self.borders[:, 1]
+        for here, there in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
+            a, b = self.labels[here], self.labels[there]
+            cut = (a != b) & (a >= 0) & (b >= 0)
+            border = np.searchsorted(keys, np.minimum(a[cut], b[cut]).astype(np.int64) * n + np.maximum(a[cut], b[cut]))
+            pairs = np.maximum(values[here][cut], values[there][cut])
+            total += np.stack([np.bincount(border, v, len(keys)) for v in pairs.T], axis=-1)
+        return total / self.border_length[:, None]
+
     @cached_property
     def _indicator(self) -> sp.csr_array:
         """(N, H W) one where the pixel belongs to the superpixel."""
@@ -260,10 +274,13 @@ class Features:
     ----------
     nodes : (N, D) float32
     parts : what made them, in order: name -> the columns ``(first, after the last)``
+    boundary : (M,) float64 in [0, 1], or None
+        Probability that an object ends at each border of the superpixels, in the order of ``Superpixels.borders``.
     """
 
     nodes: NDArray[np.float32]
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    boundary: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.nodes.ndim != 2 or self.nodes.dtype != np.float32 or self.nodes.shape[1] == 0:
@@ -447,6 +464,19 @@ class Segmentation:
     pipeline: Pipeline
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        """All numbers of segments at once, by merging superpixels over their weakest borders.
+
+        Raises
+        ------
+        SettingsError
+            The pipeline computes no contours (``features.contours`` is null).
+        """
+        from segspectral.hierarchy import build_hierarchy
+
+        return build_hierarchy(self.superpixels, self.features)
 
     @property
     def segments(self) -> int:

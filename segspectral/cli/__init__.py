@@ -11,8 +11,11 @@ from typing import Annotated
 
 import typer
 
+from segspectral.cli.batch import batch, status
+from segspectral.cli.cache import cache_app
 from segspectral.cli.common import INTERRUPTED
 from segspectral.cli.convert import convert
+from segspectral.cli.evaluate import evaluate
 from segspectral.cli.info import checks, config_app
 from segspectral.cli.report import report
 from segspectral.cli.segment import demo, segment
@@ -27,9 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, demo, convert, report, serve, checks):
+for command in (segment, batch, status, evaluate, convert, report, serve, demo, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback(invoke_without_command=True)

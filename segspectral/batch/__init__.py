@@ -1,0 +1,33 @@
+"""Many images: nothing lost, nothing twice, in this process, in several, or on a cluster.
+
+``find_jobs`` names the images, ``Segmenter`` is what is done to each, an engine does it, ``run`` keeps the journal.
+"""
+
+from __future__ import annotations
+
+from segspectral.batch.engines import DaskCluster, Engine, InProcess, Processes, usable_cores
+from segspectral.batch.jobs import WHOLE, Job, Shard, find_jobs
+from segspectral.batch.journal import History, Journal, Record, Status, read_history
+from segspectral.batch.run import Tally, run
+from segspectral.batch.work import Segmenter, Work
+
+__all__ = [
+    "WHOLE",
+    "DaskCluster",
+    "Engine",
+    "History",
+    "InProcess",
+    "Job",
+    "Journal",
+    "Processes",
+    "Record",
+    "Segmenter",
+    "Shard",
+    "Status",
+    "Tally",
+    "Work",
+    "find_jobs",
+    "read_history",
+    "run",
+    "usable_cores",
+]

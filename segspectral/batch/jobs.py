@@ -1,0 +1,135 @@
+"""Files, folders and globs -> jobs: which images there are, and under which names their results stand."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from segspectral.errors import ImageError, SettingsError
+from segspectral.images import EXTENSIONS
+
+__all__ = ["WHOLE", "Job", "Shard", "find_jobs", "fingerprint_of"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image of a batch.
+
+    Parameters
+    ----------
+    path : absolute
+    name : the path below the folder that was given, with ``/``; names the image in the journal, and its results
+    size, mtime_ns : of the file when it was listed; -1 if there was none
+    """
+
+    path: str
+    name: str
+    size: int = -1
+    mtime_ns: int = -1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of ``count`` equal parts of a batch, for arrays of jobs that share nothing but the disk.
+
+    An image belongs to a part by its name alone, so that files which come later move no other file. ``index`` counts
+    from 0 or from 1: n/n is 0/n.
+
+    >>> Shard.parse("8/8") == Shard.parse("0/8")
+    True
+    """
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``3/8``. Raises SettingsError."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and int(index) <= int(count) and int(count) > 0):
+            raise SettingsError(f"--shard {text}: write it as i/n, such as 3/8 for the third of eight parts")
+        return cls(int(index) % int(count), int(count))
+
+    def __contains__(self, job: Job) -> bool:
+        digest = hashlib.blake2b(os.fsencode(job.name), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index
+
+    def __str__(self) -> str:
+        return f"{self.index}of{self.count}"
+
+
+WHOLE = Shard(0, 1)
+
+
+def find_jobs(
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    extensions: Iterable[str] = EXTENSIONS,
+    output: str | os.PathLike[str] | None = None,
+) -> list[Job]:
+    """The images that files, folders and globs name, each once, sorted by name.
+
+    Names are paths below the one folder that is given; below the folder that all inputs share if there are several.
+    A folder stands for the images directly in it, with ``recursive`` also for those further down. Hidden files and
+    links to folders in it are passed over, and so is ``output``. A file that is named may have any suffix; one that
+    does not exist becomes a job too, so that it ends as failed and is not lost.
+
+    Raises
+    ------
+    ImageError
+        There are no images.
+    SettingsError
+        An extension is empty.
+    """
+    suffixes = tuple(f".{e.strip().lower().removeprefix('.')}" for e in extensions)
+    if "." in suffixes or not suffixes:
+        raise SettingsError("--ext: write suffixes with commas between them, such as jpg,png")
+    skip = None if output is None else os.path.realpath(output)
+    roots: list[str] = []
+    found: list[str] = []
+    for given in [str(path) for path in inputs]:
+        if os.path.isdir(given):
+            roots.append(os.path.abspath(given))
+            found += _inside(os.path.abspath(given), recursive, suffixes, skip)
+            continue
+        matches = [] if os.path.exists(given) else sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
+        if not matches and glob.has_magic(given) and not os.path.exists(given):
+            raise ImageError(f"{given}: nothing has such a name")
+        for path in map(os.path.abspath, matches or [given]):
+            roots.append(os.path.dirname(path))
+            found.append(path)
+    if not found:
+        deeper = "" if recursive else "; --recursive looks into the folders below"
+        raise ImageError(f"{', '.join(roots)}: no images there ({', '.join(suffixes)}){deeper}")
+    root = os.path.commonpath(roots)
+    jobs = (
+        Job(path, Path(os.path.relpath(path, root)).as_posix(), *fingerprint_of(path)) for path in dict.fromkeys(found)
+    )
+    return sorted(jobs, key=lambda job: job.name)
+
+
+def fingerprint_of(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds; (-1, -1) if there is no such file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _inside(folder: str, recursive: bool, suffixes: tuple[str, ...], skip: str | None) -> Iterator[str]:
+    def unreadable(error: OSError) -> None:
+        raise ImageError(f"{error.filename}: the folder may not be read ({error.strerror})") from error
+
+    for here, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = (
+            [f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(here, f)) != skip]
+            if recursive
+            else []
+        )
+        yield from (os.path.join(here, f) for f in files if f.lower().endswith(suffixes) and not f.startswith("."))

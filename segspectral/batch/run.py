@@ -1,0 +1,204 @@
+"""A batch: what is to be done, done by an engine, and written down."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from segspectral.batch.engines import Engine, Processes
+from segspectral.batch.jobs import WHOLE, Job, Shard
+from segspectral.batch.journal import History, Journal, Record, RunStart, Status, read_history
+from segspectral.batch.work import Work
+
+__all__ = ["Tally", "run"]
+
+Observer = Callable[[Record], None]
+
+
+@dataclass
+class Tally:
+    """How far a batch is. Counts, from which rates are computed when they are wanted.
+
+    Parameters
+    ----------
+    total : images of this shard
+    before : ended in earlier runs, by status, and not done again
+    now : ended in this run, by status
+    redone : done before, but under other settings, another version, or as another file
+    began : ``time.monotonic`` when the first image was begun
+    interrupted : the run was asked to end early
+    """
+
+    total: int
+    before: Counter[Status] = field(default_factory=Counter)
+    now: Counter[Status] = field(default_factory=Counter)
+    redone: int = 0
+    began: float = field(default_factory=time.monotonic)
+    interrupted: bool = False
+
+    @property
+    def left(self) -> int:
+        return self.total - self.before.total() - self.now.total()
+
+    @property
+    def bad(self) -> int:
+        """Images without a result: failed, crashed, timed out; also those of earlier runs."""
+        return sum(count for status, count in (self.before + self.now).items() if status.bad)
+
+    @property
+    def rate(self) -> float:
+        """Images per second, of this run."""
+        return self.now.total() / max(time.monotonic() - self.began, 1e-6)
+
+    @property
+    def seconds_left(self) -> float | None:
+        return self.left / self.rate if self.now else None
+
+
+def run(
+    jobs: Iterable[Job],
+    work: Work,
+    engine: Engine,
+    out: Path,
+    shard: Shard = WHOLE,
+    *,
+    pipeline: dict[str, Any] | None = None,
+    retry_failed: bool = False,
+    fresh: bool = False,
+    tally: Tally | None = None,
+    observe: Observer = lambda record: None,
+) -> Tally:
+    """Do all jobs of a shard that are not done, and keep the journal.
+
+    What is done for the same file under the same settings and version is not done again; what failed is left until
+    ``retry_failed``; ``fresh`` does all again. SIGINT and SIGTERM end the run after the images in flight, a second
+    one at once.
+
+    Parameters
+    ----------
+    pipeline : settings in words, for the journal
+    tally : a Tally to count in, which another thread may show meanwhile
+    observe : called with each new record, after it is in the journal
+
+    Raises
+    ------
+    OutputError
+        The output cannot be written to (any more); what the journal calls done stays done.
+    BatchError
+        Another run writes there, workers cannot be started, the cluster is lost.
+    KeyboardInterrupt
+        At the second signal.
+    """
+    mine = [job for job in jobs if job in shard]
+    tally = tally or Tally(0)
+    with Journal(out, shard) as journal:
+        history = read_history(out)
+        if fresh:
+            again = [Record(job.name, Status.RESET) for job in mine if job.name in history.latest]
+            journal.extend(again)
+            history.latest.clear()
+        pending = list(_pending(mine, history, work, out, retry_failed, tally))
+        tally.total, tally.began = len(mine), time.monotonic()
+        journal.append(
+            RunStart(round(time.time(), 3), tally.total, tally.total - len(pending), work.settings, pipeline or {})
+        )
+        _sweep(out, pending)
+        try:
+            with (
+                _interruptible(tally) as stopped,
+                closing(_work_through(pending, history, work, engine, journal, stopped)) as records,
+            ):
+                for record in records:
+                    journal.append(record)
+                    tally.now[record.status] += 1
+                    observe(record)
+        finally:
+            _sweep(out, pending)
+    return tally
+
+
+def _pending(
+    jobs: Sequence[Job], history: History, work: Work, out: Path, retry_failed: bool, tally: Tally
+) -> Iterator[Job]:
+    """The jobs to do, those that may have killed an earlier run first; the others are counted."""
+    for job in jobs:
+        record = history.latest.get(job.name)
+        if record is None or record.status in (Status.STARTED, Status.RESET):
+            yield job
+        elif not record.describes(job, work.settings, work.version):
+            tally.redone += record.status is Status.DONE
+            yield job
+        elif (record.status is Status.DONE and not record.intact(out)) or (record.status.bad and retry_failed):
+            yield job
+        else:
+            tally.before[record.status] += 1
+
+
+def _work_through(
+    pending: list[Job], history: History, work: Work, engine: Engine, journal: Journal, stopped: threading.Event
+) -> Generator[Record]:
+    def until_stopped(jobs: list[Job]) -> Iterator[Job]:
+        for job in jobs:
+            if stopped.is_set():
+                return
+            if not engine.isolates:
+                journal.append(Record(job.name, Status.STARTED))
+            yield job
+
+    def through(engine: Engine, jobs: Iterator[Job]) -> Generator[Record]:
+        # Closed by hand: an exception that keeps its frames alive must not keep workers alive.
+        with closing(engine.run(jobs, work)) as records:
+            for record in records:
+                # Those of a worker that died or was killed do not say what was tried.
+                yield replace(record, settings=work.settings, version=work.version)
+
+    if not engine.isolates and pending:
+        # The image that an earlier run was busy with when it ended may be what ended it. It does not get this one.
+        unended = {name for name, record in history.latest.items() if record.status is Status.STARTED}
+        suspects = [job for job in pending if job.name in unended]
+        pending = [job for job in pending if job.name not in unended]
+        if suspects:
+            yield from through(Processes(1), (job for job in suspects if not stopped.is_set()))
+    if pending:
+        yield from through(engine, until_stopped(pending))
+
+
+@contextmanager
+def _interruptible(tally: Tally) -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second raises KeyboardInterrupt."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+        tally.interrupted = True
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _sweep(out: Path, jobs: list[Job]) -> None:
+    """Remove what was half-written when a process was killed, for these jobs; other shards' are theirs."""
+    names = {job.name for job in jobs}
+    for folder in {Path(out, job.name).parent for job in jobs}:
+        for partial in folder.glob(".*.partial"):
+            # .a.jpg_labels.png.1234.partial belongs to the job a.jpg.
+            place = (partial.parent / partial.name[1:]).relative_to(out).as_posix()
+            if any(place[:end] in names for end in range(1, len(place))):
+                partial.unlink(missing_ok=True)

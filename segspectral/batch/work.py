@@ -1,0 +1,174 @@
+"""What is done to one image: read, segment, write, and say how it ended."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import segspectral
+from segspectral.batch.jobs import Job, fingerprint_of
+from segspectral.batch.journal import Record, Status
+from segspectral.errors import BatchError, OutputError, SegspectralError
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+    from segspectral.tiles import Tiles
+
+__all__ = ["Segmenter", "Work", "settings_hash"]
+
+ITS_OWN_FAULT = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""Reasons why the results of one image cannot be written although those of others can."""
+
+
+class Work(Protocol):
+    """What an engine does to each image. It travels to other processes, so it can be pickled.
+
+    Laws: calling it never raises for a fault of the image, it returns a Record; a SegspectralError that it raises
+    ends the batch (the disk is full). Doing the same job twice, even at the same time, leaves the same files.
+    """
+
+    @property
+    def settings(self) -> str:
+        """Changes with every setting that results depend on."""
+
+    @property
+    def version(self) -> str: ...
+
+    def prepare(self) -> None:
+        """Load what takes long. Raises SegspectralError."""
+
+    def __call__(self, job: Job, /) -> Record: ...
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Segments an image by a pipeline and saves the results below ``out``.
+
+    The results of ``x/a.jpg`` are ``x/a.jpg_labels.png`` and so on: with folder and suffix, so that no two images
+    share a name, whatever else is in the batch. Times stand in the journal and not in the summary: equal images and
+    settings give equal bytes.
+    """
+
+    pipeline: Pipeline
+    out: str
+    settings: str
+    tiles: Tiles | None = None
+    version: str = segspectral.__version__
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, out: str | os.PathLike[str], tiles: Tiles | None = None) -> Segmenter:
+        """
+        Parameters
+        ----------
+        tiles : how TIFFs are read that are streamed in tiles, into a GeoTIFF of labels; None for none of them
+        """
+        return cls(pipeline, os.path.abspath(out), settings_hash(pipeline, tiles), tiles)
+
+    def prepare(self) -> None:
+        if self.version != segspectral.__version__:
+            raise BatchError(
+                f"{socket.gethostname()} has segspectral {segspectral.__version__}, but this batch is run by "
+                f"{self.version}; install the same version everywhere"
+            )
+        self.pipeline.prepare()
+
+    def __call__(self, job: Job) -> Record:
+        begin = time.perf_counter()
+        size, mtime_ns = fingerprint_of(job.path)
+        record = Record(
+            job.name,
+            Status.FAILED,
+            size=size,
+            mtime_ns=mtime_ns,
+            settings=self.settings,
+            version=self.version,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        try:
+            if self.tiles is not None and job.path.lower().endswith((".tif", ".tiff")):
+                segments, stages, outputs = self._segment_tiled(job, (size, mtime_ns), self.tiles)
+            else:
+                segments, stages, outputs = self._segment(job, (size, mtime_ns))
+            stages = {stage: round(seconds, 4) for stage, seconds in stages.items()}
+        except OutputError as error:
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in ITS_OWN_FAULT:
+                raise
+            record = replace(record, reason=str(error))
+        except SegspectralError as error:
+            record = replace(record, reason=str(error).removeprefix(f"{job.path}: "))
+        except MemoryError:
+            record = replace(record, reason="does not fit into memory; scale it down or cut it into tiles")
+        except Exception as error:  # one image that meets a defect must not cost the others
+            reason = f"an error in segspectral that should be reported ({type(error).__name__}: {error})"
+            record = replace(record, reason=reason, traceback=traceback.format_exc())
+        else:
+            record = replace(record, status=Status.DONE, segments=segments, stages=stages, outputs=outputs)
+        return replace(record, seconds=round(time.perf_counter() - begin, 4))
+
+    def _segment(self, job: Job, before: tuple[int, int]) -> tuple[int, dict[str, float], dict[str, int]]:
+        from segspectral.export import save
+        from segspectral.images import read_image
+
+        image = read_image(job.path)
+        _check_unchanged(job, before)
+        result = self.pipeline(image)
+        place = Path(self.out, job.name)
+        files = save(replace(result, seconds={}), place.parent, place.name)
+        return result.segments, dict(result.seconds), self._sizes(*files.values())
+
+    def _segment_tiled(
+        self, job: Job, before: tuple[int, int], tiles: Tiles
+    ) -> tuple[int, dict[str, float], dict[str, int]]:
+        from segspectral.export import versions, write_bytes
+        from segspectral.tiles import segment_raster
+
+        place = Path(self.out, job.name)
+        labels = place.with_name(f"{place.name}_labels.tif")
+        result = segment_raster(job.path, labels, self.pipeline, tiles)
+        _check_unchanged(job, before)
+        eigenvalues = result.membership.eigenvalues
+        summary = {
+            "image": place.name,
+            "height": result.shape[0],
+            "width": result.shape[1],
+            "segments": result.segments,
+            "superpixels": result.nodes,
+            "ncut": result.ncut,
+            "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
+            "tiles": tiles.model_dump(mode="json"),
+            "pipeline": self.pipeline.model_dump(mode="json"),
+            "versions": versions(),
+        }
+        text = json.dumps(summary, indent=2) + "\n"
+        about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
+        return result.segments, result.seconds, self._sizes(labels, about)
+
+    def _sizes(self, *files: Path) -> dict[str, int]:
+        return {path.relative_to(self.out).as_posix(): path.stat().st_size for path in files}
+
+
+def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
+    if fingerprint_of(job.path) != before:
+        # What was read is neither the old file nor the new one.
+        raise SegspectralError("was changed while it was read; the next run does it again")
+
+
+def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None) -> str:
+    """16 hexadecimal digits that change when a setting does that results depend on."""
+
+    def relevant(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device")}
+        return value
+
+    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json")]
+    text = json.dumps([relevant(part) for part in settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

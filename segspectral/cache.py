@@ -1,0 +1,134 @@
+"""Features kept on disk under the hash of what they were made from, so that trying ten K costs one CNN pass.
+
+An entry is a safetensors file, written beside its place and renamed: it holds numbers and no code, several processes
+may share a folder, and a broken entry counts as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.errors import OutputError
+from segspectral.settings import Settings
+
+__all__ = ["DEFAULT_FOLDER", "FeatureCache", "prune"]
+
+DEFAULT_FOLDER = "~/.cache/segspectral"
+
+PRUNE_EVERY = 100
+"""Entries a process writes between two looks at the folder's size."""
+
+STALE_SECONDS = 3600.0
+"""Half-written files of this age belong to a process that was killed."""
+
+
+class FeatureCache(Settings):
+    """A folder of arrays, the least recently used of which go when it has grown too large."""
+
+    folder: str = Field(DEFAULT_FOLDER, description="where the features are kept; processes and machines may share it")
+    max_gb: float = Field(5.0, gt=0, description="size that the folder is kept under, in 10^9 bytes")
+
+    def get(
+        self, arrays: dict[str, NDArray[Any] | None], settings: str, make: Callable[[], dict[str, NDArray[np.float32]]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """What ``make`` returns for these inputs: from the folder if it is there, else made and kept.
+
+        Parameters
+        ----------
+        arrays : all that the result is computed from, by name
+        settings : everything else that it depends on, in words
+        make : -> name -> (N, D) float32
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written to.
+        """
+        path = Path(self.folder).expanduser() / f"{_key(arrays, settings)}.safetensors"
+        if (kept := _read(path)) is not None:
+            return kept
+        made = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in make().items()}
+        _write(path, made)
+        if next(_written) % PRUNE_EVERY == 0:
+            prune(path.parent, self.max_gb)
+        return made
+
+
+_written = itertools.count()  # from 0: a folder that is too large already is pruned by the first entry
+
+
+def prune(folder: str | os.PathLike[str], max_gb: float) -> tuple[int, int]:
+    """Remove the least recently used entries until the folder is under ``max_gb``.
+
+    Returns
+    -------
+    How many entries were removed, and how many bytes are left.
+    """
+    folder = Path(folder).expanduser()
+    for partial in folder.glob(".*.partial"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                partial.unlink()
+    entries = []
+    for path in folder.glob("*.safetensors"):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            continue  # another process prunes too
+        entries.append((stat.st_mtime_ns, stat.st_size, path))
+    left, removed = sum(size for _, size, _ in entries), 0
+    for _, size, path in sorted(entries):
+        if left <= max_gb * 1e9:
+            break
+        path.unlink(missing_ok=True)
+        left, removed = left - size, removed + 1
+    return removed, left
+
+
+def _key(arrays: dict[str, NDArray[Any] | None], settings: str) -> str:
+    digest = hashlib.sha256(settings.encode())
+    for name, array in arrays.items():
+        shape = None if array is None else (str(array.dtype), array.shape)
+        digest.update(f"\0{name}{shape}\0".encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, NDArray[np.float32]] | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(path.read_bytes())
+        os.utime(path)  # used now
+    except (OSError, SafetensorError, ValueError):
+        return None
+    sound = arrays and all(array.dtype == np.float32 and array.ndim == 2 for array in arrays.values())
+    return arrays if sound else None
+
+
+def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
+    from safetensors.numpy import save
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(save(arrays))
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path.parent}: the cache cannot be written to ({error.strerror or error})") from error

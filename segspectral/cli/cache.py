@@ -1,0 +1,40 @@
+"""``segspectral cache``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segspectral.cache import DEFAULT_FOLDER
+from segspectral.cli.common import DebugOption, sentences
+from segspectral.errors import SettingsError
+
+cache_app = typer.Typer(
+    help="Features kept on disk: --set 'features.cnn.cache={}' for a command, or in a settings file.",
+    no_args_is_help=True,
+)
+
+
+@cache_app.callback()
+def root() -> None:
+    """Features kept on disk: --set 'features.cnn.cache={}' for a command, or in a settings file."""
+
+
+@cache_app.command("prune")
+def cache_prune(
+    max_gb: Annotated[float, typer.Option("--max-gb", min=0, help="What to leave, in 10^9 bytes; 0 empties it.")],
+    folder: Annotated[Path, typer.Option("--folder", help="The setting features.cnn.cache.folder.")] = Path(
+        DEFAULT_FOLDER
+    ),
+    debug: DebugOption = False,
+) -> None:
+    """Remove the least recently used features until the folder is small enough."""
+    with sentences(debug):
+        from segspectral.cache import prune
+
+        if not folder.expanduser().is_dir():
+            raise SettingsError(f"{folder}: there is no such cache")
+        removed, left = prune(folder, max_gb)
+        print(f"removed {removed} entries, left {left / 1e9:.3f} GB")

@@ -1,0 +1,170 @@
+"""``segspectral evaluate``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segspectral.cli.common import (
+    BackboneOption,
+    ConfigOption,
+    DebugOption,
+    HeadOption,
+    RefineOption,
+    SeedOption,
+    SegmentsOption,
+    SetOption,
+    make_pipeline,
+    progress,
+    sentences,
+)
+from segspectral.errors import SettingsError
+
+if TYPE_CHECKING:
+    from segspectral.evaluate import ImageScore, Prediction, Results
+    from segspectral.pipeline import Pipeline
+
+
+def evaluate(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="voc, cityscapes, camvid, bsds or folder.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where the data set lies.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Score these: DIR/ID.png, .npy or .npz, instead of segmenting.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Part of the data set.")] = "val",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
+    ids: Annotated[Path | None, typer.Option("--ids", help="A file with one image id a line.")] = None,
+    class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None,
+    measures: Annotated[
+        str | None, typer.Option("--measures", help="Some of semantic,region,boundary; default: what fits the data.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="How segments get classes: P1, P2, P3, P4 or direct; see the README.")
+    ] = "P3",
+    matching: Annotated[str, typer.Option("--matching", help="What a matching maximises: iou or pixels.")] = "iou",
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            "--scales", metavar="K,K,...", help="Several numbers of segments, for ODS and OIS: 2,4,8 or 2-12."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Run with so many seeds; mean and spread.")] = 1,
+    segments: SegmentsOption = None,
+    head: HeadOption = None,
+    backbone: BackboneOption = None,
+    refine: RefineOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Score segmentations on a data set: OUT gets results.json, scores.csv and report.html.
+
+    A run that was stopped goes on where it was when it is started again with the same OUT.
+    """
+    with sentences(debug):
+        from segspectral.datasets import open_dataset
+        from segspectral.evaluate import evaluate as score
+        from segspectral.evaluate import seed_spread
+
+        options = {"segments": segments, "head": head, "backbone": backbone, "refine": refine, "seed": seed}
+        if predictions is not None and (scales or seeds > 1 or config or set_ or any(options.values())):
+            raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
+        if predictions is None and protocol in ("P1", "P2", "direct"):
+            raise SettingsError(
+                f"protocol {protocol} needs segments that mean the same in all images; those of one image do not: "
+                "give --predictions, or --protocol P3"
+            )
+        data = open_dataset(dataset, root, split=split, limit=limit, ids=ids, with_class=class_)
+        pipeline = make_pipeline(config, set_, **options)
+        if predictions is None:
+            pipeline.prepare()
+        runs = []
+        for number in range(seeds):
+            pipeline_of_run = pipeline.model_copy(update={"seed": pipeline.seed + number})
+            predictor: Any = predictions or _Segmenter(pipeline_of_run, _numbers(scales))
+            settings = None if predictions else pipeline_of_run.model_dump(mode="json") | {"scales": scales}
+            with progress(len(data)) as report:
+
+                def on_image(image: ImageScore, done: int, total: int, report: Any = report) -> None:
+                    report.line(f"{done}/{total} {image.id}: {image.seconds:.2f} s")
+
+                runs.append(
+                    score(
+                        data,
+                        predictor,
+                        measures=measures.split(",") if measures else None,
+                        protocol=protocol,  # type: ignore[arg-type]
+                        agreement=matching,  # type: ignore[arg-type]
+                        settings=settings,
+                        command="segspectral " + " ".join(sys.argv[1:]),
+                        seed=pipeline_of_run.seed,
+                        resume=output / "images",
+                        on_image=on_image,
+                    )
+                )
+        results = runs[0]
+        if seeds > 1:
+            results.data["seeds"] = seed_spread(runs)
+        written = results.write(output)
+        _print(results)
+        print(f"-> {written['report.html']}")
+
+
+class _Segmenter:
+    """An image's path -> its label map, or one per number of segments."""
+
+    def __init__(self, pipeline: Pipeline, numbers: list[int]) -> None:
+        self.pipeline, self.numbers = pipeline, numbers
+
+    def __call__(self, path: Path) -> Prediction:
+        import numpy as np
+
+        from segspectral.evaluate import Prediction
+        from segspectral.images import read_image
+
+        image = read_image(path)
+        if not self.numbers:
+            result = self.pipeline(image)
+            return Prediction(result.labels, result.superpixels.labels)
+        results = self.pipeline.sweep(image, self.numbers)
+        return Prediction(np.stack([result.labels for result in results]), results[0].superpixels.labels)
+
+
+def _numbers(text: str | None) -> list[int]:
+    """``2,4,8`` or ``2-12`` as numbers; none for None."""
+    if text is None:
+        return []
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
+            raise SettingsError(f"--scales {text}: write numbers of segments as 2,4,8 or 2-12")
+        numbers += range(int(first), int(last if dash else first) + 1)
+    return numbers
+
+
+def _print(results: Results) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    data = results.data
+    table = Table(title=f"{data['dataset']['name']} {data['dataset']['split']}, {data['images']} images")
+    for column in ("group", "score", "value", "95 % interval"):
+        table.add_column(column)
+    for group, name, value, interval in results.table():
+        table.add_row(
+            group, name, f"{value:.4f}", "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+        )
+    console = Console(width=100 if not sys.stdout.isatty() else None)
+    console.print(table)
+    for measure in ("semantic", "region", "boundary"):
+        if measure in data["protocol"]:
+            console.print(f"{measure}: {data['protocol'][measure]}", highlight=False)
+    for group, scores in data.get("seeds", {}).items():
+        for name, spread in scores.items():
+            print(f"{group} {name} over {len(spread['values'])} seeds: {spread['mean']:.4f} +- {spread['sd']:.4f}")

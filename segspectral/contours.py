@@ -1,0 +1,174 @@
+"""How likely it is that an object ends where two superpixels touch.
+
+Cues of each border (differences of colour, texture and CNN features, gradients along it) become one probability by
+logistic regression, twice. The first pass sees a superpixel and its neighbour only. Its probabilities make a graph on
+which the features diffuse: a lazy random walk that hardly crosses likely contours, and so averages over what belongs
+together. The second pass sees the differences that are left after a few and after many steps: they are low-pass
+filtered by the graph's Laplacian, as the spectral part of gPb is (Arbelaez et al. 2011, section 3.2), by a few sparse
+products instead of an eigen-decomposition.
+
+The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``; gPb's were, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.settings import Settings
+from segspectral.types import Image, Superpixels
+
+__all__ = ["Contours", "Cues", "Logistic", "border_graph"]
+
+Cues = dict[str, NDArray[np.float64]]
+"""Name -> (M,) non-negative, one value per border."""
+
+STRIDES = (4, 8, 16)
+BINS = 25
+LAB_RANGE = ((0, 100), (-60, 60), (-60, 60))
+
+
+class Logistic:
+    """P(boundary) = 1 / (1 + exp(-(bias + sum_c weight_c sqrt(cue_c)))); cues are heavy-tailed, their roots are not."""
+
+    def __init__(self, bias: float, weights: Mapping[str, float]) -> None:
+        self.bias, self.weights = bias, dict(weights)
+
+    def __call__(self, cues: Cues) -> NDArray[np.float64]:
+        score = self.bias + sum(weight * np.sqrt(cues[name]) for name, weight in self.weights.items())
+        return 1 / (1 + np.exp(-np.clip(score, -30, 30)))
+
+
+@cache
+def fitted(variant: str) -> tuple[Logistic, Logistic]:
+    """The two passes: ``cnn`` or ``plain``."""
+    data = json.loads(files("segspectral").joinpath("contours.json").read_text())[variant]
+    first, second = (Logistic(pass_["bias"], pass_["weights"]) for pass_ in (data["first"], data["second"]))
+    return first, second
+
+
+class Contours(Settings):
+    """Superpixels -> probability of an object boundary at each of their borders: (M,)."""
+
+    steps: tuple[int, int] = Field((4, 32), description="of the random walk, few and many")
+    sharpness: float = Field(0.7, gt=0, description="how strongly likely contours hold the walk back")
+
+    def __call__(
+        self, image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.floating]]
+    ) -> NDArray[np.float64]:
+        """``maps``: stride -> (N, C) pooled activations of the backbone; without strides 4, 8 and 16 colour decides."""
+        if len(superpixels.borders) == 0:
+            return np.empty(0)
+        variant = "cnn" if all(stride in maps for stride in STRIDES) else "plain"
+        first, second = fitted(variant)
+        nodes = node_features(image, superpixels, maps if variant == "cnn" else {})
+        cues = self.local_cues(image, superpixels, nodes)
+        return second(cues | self.diffused_cues(superpixels, nodes, first(cues)))
+
+    def local_cues(self, image: Image, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]]) -> Cues:
+        """What two superpixels alone say of their border."""
+        i, j = superpixels.borders.T
+        cues = _differences(nodes, i, j)
+        cues["lightness"] = np.abs(nodes["colour"][i, 0] - nodes["colour"][j, 0])
+        cues["chroma"] = np.linalg.norm((nodes["colour"][i] - nodes["colour"][j])[:, 1:], axis=1)
+        return cues | _gradients(image, superpixels)
+
+    def diffused_cues(
+        self, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]], boundary: NDArray[np.float64]
+    ) -> Cues:
+        """Differences of the features after few and after many steps of the walk that ``boundary`` (M,) holds back."""
+        i, j = superpixels.borders.T
+        weights = border_graph(superpixels, boundary, self.sharpness)
+        step = sp.diags_array(0.5 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights
+        widths = np.cumsum([0, *(values.shape[1] for values in nodes.values())])
+        state = np.concatenate(list(nodes.values()), axis=1)
+        cues: Cues = {}
+        done = 0
+        for name, steps in zip(("few", "many"), self.steps, strict=True):
+            for _ in range(done, steps):
+                state = 0.5 * state + step @ state
+            done = steps
+            parts = {key: state[:, a:b] for key, a, b in zip(nodes, widths[:-1], widths[1:], strict=True)}
+            cues |= {f"{key}_{name}": value for key, value in _differences(parts, i, j).items()}
+        return cues
+
+
+def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:
+    """(N, N) weights of superpixels that touch: the odds against a boundary to a power, times the root of the length."""
+    i, j = superpixels.borders.T
+    p = np.clip(boundary, 1e-3, 1 - 1e-3)
+    length = superpixels.border_length / superpixels.border_length.mean()
+    weights = ((1 - p) / p) ** sharpness * np.sqrt(length)
+    half = sp.csr_array((weights, (i, j)), shape=(len(superpixels), len(superpixels)))
+    return sp.csr_array(half + half.T)
+
+
+def node_features(
+    image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.floating]]
+) -> dict[str, NDArray[np.float64]]:
+    """Name -> (N, D): mean CIELAB, its spread, histograms of its channels, principal activations of each stride."""
+    import cv2
+
+    from segspectral.features import Texture, principal_components  # which imports this module
+
+    lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
+    mean = superpixels.pool(lab).astype(np.float64)
+    spread = np.sqrt(np.maximum(superpixels.pool(lab**2) - mean**2, 0))
+    nodes = {"colour": mean, "spread": spread, "texture": Texture()(image, superpixels).astype(np.float64)}
+    for channel, name in enumerate(("hist_l", "hist_a", "hist_b")):
+        nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
+    for stride, values in maps.items():
+        if stride in STRIDES:
+            scale = np.sqrt(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean())
+            nodes[f"cnn{stride}"] = principal_components(values / max(scale, 1e-12), 16)
+    return nodes
+
+
+def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: NDArray[Any]) -> Cues:
+    """Euclidean distances; chi-squared ones between histograms."""
+    cues = {}
+    for name, values in nodes.items():
+        a, b = values[i], values[j]
+        if name.startswith("hist"):
+            cues[name] = 0.5 * ((a - b) ** 2 / (a + b + 1e-9)).sum(axis=1)
+        else:
+            cues[name] = np.linalg.norm(a - b, axis=1)
+    return cues
+
+
+def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high: float) -> NDArray[np.float64]:
+    """(N, BINS) histogram of one channel in each superpixel, smoothed over neighbouring bins, rows sum to about one."""
+    from scipy.ndimage import gaussian_filter1d
+
+    bins = np.clip((channel - low) / (high - low) * BINS, 0, BINS - 1).astype(np.int64)
+    keep = superpixels.valid
+    index = superpixels.labels[keep].astype(np.int64) * BINS + bins[keep]
+    counts = np.bincount(index, minlength=len(superpixels) * BINS).reshape(-1, BINS)
+    return gaussian_filter1d(counts / superpixels.area[:, None], 1.0, axis=1, mode="constant")
+
+
+def _gradients(image: Image, superpixels: Superpixels) -> Cues:
+    """Mean gradient magnitude of lightness and of chroma along each border, at three scales."""
+    import cv2
+
+    lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
+    if image.mask is not None:
+        lab = np.where(image.mask[..., None], lab, lab[image.mask].mean(axis=0))
+    magnitudes = []
+    for sigma in (1, 2, 4):
+        smooth = cv2.GaussianBlur(lab, (0, 0), sigma)
+        rows = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
+        cols = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
+        squared = rows**2 + cols**2
+        magnitudes += [np.sqrt(squared[..., 0]), np.sqrt(squared[..., 1] + squared[..., 2])]
+    along = superpixels.along_borders(np.stack(magnitudes, axis=-1))
+    names = [f"gradient_{what}{sigma}" for sigma in (1, 2, 4) for what in ("l", "c")]
+    return dict(zip(names, along.T.astype(np.float64), strict=True))

@@ -1,0 +1,59 @@
+"""Work that goes wrong on purpose, by the image's name. Its own module, so that worker processes can import it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from segspectral.batch import Job, Record, Segmenter
+from segspectral.errors import OutputError
+
+
+@dataclass(frozen=True)
+class Sabotaged:
+    """A Segmenter, but for images whose name begins with segfault, hang, once, replace, defect, slow or full."""
+
+    inner: Segmenter
+
+    @property
+    def settings(self) -> str:
+        return self.inner.settings
+
+    @property
+    def version(self) -> str:
+        return self.inner.version
+
+    def prepare(self) -> None:
+        self.inner.prepare()
+
+    def __call__(self, job: Job) -> Record:
+        kind = job.name.partition("_")[0]
+        marker = Path(self.inner.out, f".{kind}")
+        if kind == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif kind == "hang":
+            time.sleep(1000)
+        elif kind == "once" and not marker.exists():
+            # Someone from outside kills the worker, which is not the image's fault.
+            marker.touch()
+            Path(self.inner.out, f".{job.name}_labels.png.1.partial").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif kind == "defect":
+            return _Broken(self.inner)(job)
+        elif kind == "slow":
+            marker.touch()
+            time.sleep(0.5)
+        elif kind == "full":
+            raise OutputError("no space") from OSError(28, "No space left on device")
+        return self.inner(job)
+
+
+class _Broken(Segmenter):
+    def __init__(self, inner: Segmenter) -> None:
+        super().__init__(inner.pipeline, inner.out, inner.settings)
+
+    def _segment(self, *_: object) -> tuple[int, dict[str, float], dict[str, int]]:
+        raise ZeroDivisionError("a planted defect")

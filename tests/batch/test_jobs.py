@@ -1,0 +1,70 @@
+"""Which images a batch has, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segspectral.batch import Job, Shard, find_jobs
+from segspectral.errors import ImageError, SettingsError
+
+Put = Callable[..., Path]
+
+
+def names(*inputs: Path, **options: object) -> list[str]:
+    return [job.name for job in find_jobs(inputs, **options)]
+
+
+def test_a_folder_is_its_images_and_recursively_those_below(put: Put):
+    folder = put("a.jpg", "a.png", "x/a.jpg", "x/y/B.PNG")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.jpg").write_bytes(b"")
+    (folder / "x" / "._a.jpg").write_bytes(b"")
+    assert names(folder) == ["a.jpg", "a.png"]
+    assert names(folder, recursive=True) == ["a.jpg", "a.png", "x/a.jpg", "x/y/B.PNG"]
+    assert names(folder, recursive=True, extensions=["png"]) == ["a.png", "x/y/B.PNG"]
+
+
+def test_the_output_folder_is_no_input(put: Put):
+    folder = put("a.jpg", "out/a.jpg_overlay.png")
+    assert names(folder, recursive=True, output=folder / "out") == ["a.jpg"]
+
+
+def test_several_inputs_are_named_below_the_folder_that_they_share(put: Put):
+    folder = put("p/a.jpg", "q/a.jpg")
+    assert names(folder / "p", folder / "q") == ["p/a.jpg", "q/a.jpg"]
+    assert names(folder / "p" / "a.jpg") == ["a.jpg"]
+    assert names(folder / "*" / "a.jpg") == ["p/a.jpg", "q/a.jpg"]
+    assert names(folder / "p", folder / "p" / "a.jpg") == ["a.jpg"]
+
+
+def test_a_missing_file_is_a_job_too(put: Put):
+    (job,) = find_jobs([put("a.jpg") / "b.jpg"])
+    assert (job.name, job.size, job.mtime_ns) == ("b.jpg", -1, -1)
+
+
+@pytest.mark.parametrize("pattern", ["", "*.webp"])
+def test_no_images_is_a_sentence(put: Put, pattern: str):
+    folder = put("x/a.jpg")
+    with pytest.raises(ImageError, match=r"no images there|nothing has such a name"):
+        find_jobs([folder / pattern])
+
+
+def test_an_empty_extension_is_a_sentence(put: Put):
+    with pytest.raises(SettingsError, match="--ext"):
+        find_jobs([put("a.jpg")], extensions=["jpg", ""])
+
+
+def test_shards_are_a_partition():
+    jobs = [Job("/", f"{i}.jpg") for i in range(500)]
+    parts = [[job for job in jobs if job in Shard.parse(f"{i}/7")] for i in range(1, 8)]
+    assert sorted((job for part in parts for job in part), key=lambda j: j.name) == sorted(jobs, key=lambda j: j.name)
+    assert min(map(len, parts)) > 40
+
+
+@pytest.mark.parametrize("text", ["3", "9/8", "-1/8", "a/b", "0/0", "1/", "/2"])
+def test_an_impossible_shard_is_a_sentence(text: str):
+    with pytest.raises(SettingsError, match="--shard"):
+        Shard.parse(text)

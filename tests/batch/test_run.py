@@ -1,0 +1,319 @@
+"""A batch over every engine: what ends how, what is done again, and what is left behind."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from segspectral.batch import (
+    Engine,
+    InProcess,
+    Job,
+    Processes,
+    Record,
+    Segmenter,
+    Shard,
+    Status,
+    find_jobs,
+    read_history,
+    run,
+)
+from segspectral.errors import BackboneError, OutputError
+from segspectral.pipeline import Pipeline
+from segspectral.tiles import Tiles
+from tests.batch.conftest import ENGINES
+from tests.batch.sabotage import Sabotaged
+
+Put = Callable[..., Path]
+MakeEngine = Callable[[float | None], Engine]
+
+
+def outputs_of(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and not p.name.startswith("journal")
+    }
+
+
+def statuses(out: Path) -> dict[str, str]:
+    return {name: record.status.value for name, record in read_history(out).latest.items()}
+
+
+class Counting:
+    """An engine in this process that remembers what it was given."""
+
+    isolates = True
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def run(self, jobs, work):
+        for job in jobs:
+            self.names.append(job.name)
+            yield work(job)
+
+
+def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name: str, tmp_path: Path):
+    folder = put("a.jpg", "a.png", "x/a.jpg", "gone.png", "defect_.png")
+    (folder / "bad.jpg").write_bytes(b"no image")
+    (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:500])
+    jobs = find_jobs([folder], recursive=True)
+    (folder / "gone.png").unlink()
+    out = tmp_path / "out"
+    tally = run(jobs, Sabotaged(segmenter), ENGINES[engine_name](20), out)
+    assert dict(tally.now) == {Status.DONE: 3, Status.FAILED: 4}
+    history = read_history(out).latest
+    assert {name for name, r in history.items() if r.status is Status.DONE} == {"a.jpg", "a.png", "x/a.jpg"}
+    for name, reason in {
+        "gone.png": "there is no such file",
+        "bad.jpg": "not an image that can be read",
+        "cut.png": "damaged or cut off",
+        "defect_.png": "should be reported .*a planted defect",
+    }.items():
+        assert history[name].status is Status.FAILED
+        assert re.search(reason, history[name].reason)
+    assert "ZeroDivisionError" in history["defect_.png"].traceback
+    assert sorted(outputs_of(out)) == sorted(
+        f"{name}{end}"
+        for name in ("a.jpg", "a.png", "x/a.jpg")
+        for end in (".json", "_labels.png", "_overlay.png", "_segments.csv")
+    )
+    # Nothing twice, and no failure again before it is asked for.
+    again = Counting()
+    jobs = find_jobs([folder, folder / "gone.png"], recursive=True)
+    assert run(jobs, Sabotaged(segmenter), again, out).before == tally.now
+    assert again.names == []
+    run(jobs, Sabotaged(segmenter), again, out, retry_failed=True)
+    assert sorted(again.names) == ["bad.jpg", "cut.png", "defect_.png", "gone.png"]
+
+
+def test_engines_write_the_same_bytes(put: Put, fast: Pipeline, tmp_path: Path):
+    jobs = find_jobs([put("a.jpg", "b.png")])
+    results = []
+    for name in ("in process", "processes"):
+        out = tmp_path / name
+        run(jobs, Segmenter.of(fast, out), ENGINES[name](None), out)
+        results.append(outputs_of(out))
+    assert results[0] == results[1]
+    assert len(results[0]) == 8
+
+
+def test_crashes_hangs_and_kills_are_told_apart(put: Put, segmenter: Segmenter, isolating: MakeEngine, tmp_path: Path):
+    names = ["segfault_1.png", "hang_1.png", "once_1.png", *(f"{i}.png" for i in range(6))]
+    out = tmp_path / "out"
+    tally = run(find_jobs([put(*names)]), Sabotaged(segmenter), isolating(2.0), out)
+    assert dict(tally.now) == {Status.DONE: 7, Status.CRASHED: 1, Status.TIMED_OUT: 1}
+    latest = read_history(out).latest
+    assert latest["segfault_1.png"].status is Status.CRASHED
+    assert "SIGSEGV" in latest["segfault_1.png"].reason
+    assert latest["hang_1.png"].status is Status.TIMED_OUT
+    assert latest["hang_1.png"].reason == "took longer than 2 seconds"
+    assert latest["once_1.png"].status is Status.DONE
+    assert not list(out.rglob("*.partial"))
+    # Their records name the file and the settings: they are not tried again unasked.
+    again = Counting()
+    run(find_jobs([tmp_path / "in"]), Sabotaged(segmenter), again, out)
+    assert again.names == []
+
+
+def test_in_process_the_image_that_killed_the_run_is_tried_apart(put: Put, segmenter: Segmenter, tmp_path: Path):
+    jobs = find_jobs([put("a.png", "segfault_1.png", "z.png")])
+    out = tmp_path / "out"
+    if (child := os.fork()) == 0:
+        faulthandler.disable()  # pytest's would print what is meant to happen
+        run(jobs, Sabotaged(segmenter), InProcess(), out)
+        os._exit(0)
+    _, ended = os.waitpid(child, 0)
+    assert os.WTERMSIG(ended) == signal.SIGSEGV
+    assert statuses(out) == {"a.png": "done", "segfault_1.png": "started"}
+    run(jobs, Sabotaged(segmenter), InProcess(), out)
+    assert statuses(out) == {"a.png": "done", "segfault_1.png": "crashed", "z.png": "done"}
+
+
+def test_resume_notices_what_has_changed(put: Put, segmenter: Segmenter, fast: Pipeline, tmp_path: Path):
+    folder, out = put("a.png", "b.png", "c.png", "d.png"), tmp_path / "out"
+    run(find_jobs([folder]), segmenter, Counting(), out)
+
+    def done_again(work: Segmenter = segmenter, **options: bool) -> list[str]:
+        engine = Counting()
+        run(find_jobs([folder]), work, engine, out, **options)
+        return engine.names
+
+    assert done_again() == []
+    put("b.png")  # another picture under the old name
+    (out / "c.png_overlay.png").unlink()
+    (out / "d.png.json").write_text("{}")  # not the size that it had
+    assert done_again() == ["b.png", "c.png", "d.png"]
+    assert done_again() == []
+    assert done_again(fresh=True) == ["a.png", "b.png", "c.png", "d.png"]
+    assert done_again() == []
+    assert done_again(Segmenter.of(fast.model_copy(update={"seed": 1}), out)) == ["a.png", "b.png", "c.png", "d.png"]
+    assert done_again(replace(segmenter, version="0.0.1")) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_fresh_that_was_cut_short_goes_on_where_it_was(put: Put, segmenter: Segmenter, tmp_path: Path):
+    jobs, out = find_jobs([put("a.png", "b.png", "c.png")]), tmp_path / "out"
+    run(jobs, segmenter, Counting(), out)
+
+    class Short(Counting):
+        def run(self, jobs, work):
+            yield work(next(jobs))
+
+    run(jobs, segmenter, Short(), out, fresh=True)
+    engine = Counting()
+    run(jobs, segmenter, engine, out)
+    assert engine.names == ["b.png", "c.png"]
+
+
+def test_shards_do_all_once_and_merge(put: Put, segmenter: Segmenter, tmp_path: Path):
+    jobs, out = find_jobs([put(*(f"{i}.png" for i in range(9)))]), tmp_path / "out"
+    done = []
+    for i in (1, 2, 3):
+        engine = Counting()
+        run(jobs, segmenter, engine, out, Shard.parse(f"{i}/3"))
+        done += engine.names
+    assert Counter(done) == Counter(job.name for job in jobs)
+    assert len(list(out.glob("journal*.jsonl"))) == 3
+    engine = Counting()
+    assert run(jobs, segmenter, engine, out).before[Status.DONE] == 9
+    assert engine.names == []
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_told(
+    put: Put, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import segspectral.images
+
+    real = segspectral.images.read_image
+
+    def slow(path):
+        image = real(path)
+        put("a.png")
+        return image
+
+    monkeypatch.setattr(segspectral.images, "read_image", slow)
+    record = segmenter(find_jobs([put("a.png")])[0])
+    assert record.status is Status.FAILED
+    assert "changed while it was read" in record.reason
+    # It is another file now, so the next run does it without being asked.
+    assert not record.describes(find_jobs([tmp_path / "in"])[0], record.settings, record.version)
+
+
+def test_a_disk_without_room_ends_the_run_and_keeps_what_is_done(
+    put: Put, segmenter: Segmenter, engine_name: str, tmp_path: Path
+):
+    jobs, out = find_jobs([put("a.png", "full_.png", *(f"g{i}.png" for i in range(6)))]), tmp_path / "out"
+    with pytest.raises(OutputError, match="no space"):
+        run(jobs, Sabotaged(segmenter), ENGINES[engine_name](None), out)
+    before = statuses(out)
+    assert before.get("full_.png") in (None, "started")
+    assert not list(out.rglob("*.partial"))
+    # There is room again.
+    run(jobs, segmenter, Counting(), out)
+    assert set(statuses(out).values()) == {"done"}
+    assert len(statuses(out)) == 8
+
+
+def test_the_first_signal_finishes_what_is_in_flight(put: Put, segmenter: Segmenter, engine_name: str, tmp_path: Path):
+    jobs, out = find_jobs([put(*(f"slow_{i:02}.png" for i in range(12)))]), tmp_path / "out"
+
+    def interrupt() -> None:
+        while not (out / ".slow").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    tally = run(jobs, Sabotaged(segmenter), ENGINES[engine_name](None), out)
+    thread.join()
+    assert tally.interrupted
+    assert 1 <= tally.now[Status.DONE] <= 4
+    assert tally.left == 12 - tally.now[Status.DONE]
+    assert Counter(statuses(out).values()) == {"done": tally.now[Status.DONE]}
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_second_signal_stops_at_once(put: Put, segmenter: Segmenter, isolating: MakeEngine, tmp_path: Path):
+    jobs, out = find_jobs([put("hang_1.png", "slow_1.png", "slow_2.png", "slow_3.png")]), tmp_path / "out"
+
+    def interrupt() -> None:
+        while not (out / ".slow").exists():
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs, Sabotaged(segmenter), isolating(None), out)
+    thread.join()
+    assert time.monotonic() - begin < 30
+    assert "hang_1.png" not in statuses(out)
+
+
+def test_a_worker_that_cannot_start_is_a_sentence(put: Put, segmenter: Segmenter, tmp_path: Path):
+    cnn = {"features": {"cnn": {"weights": str(tmp_path / "nothing.safetensors")}}}
+    work = replace(segmenter, pipeline=Pipeline(**cnn))
+    with pytest.raises(BackboneError, match="no such weights file"):
+        run(find_jobs([put("a.png")]), work, Processes(1), tmp_path / "out")
+
+
+def test_jobs_of_another_shard_keep_their_half_written_files(put: Put, segmenter: Segmenter, tmp_path: Path):
+    jobs, out = find_jobs([put(*(f"{i}.png" for i in range(8)))]), tmp_path / "out"
+    out.mkdir()
+    for job in jobs:
+        (out / f".{job.name}_labels.png.77.partial").touch()
+    shard = Shard(0, 2)
+    run(jobs, segmenter, Counting(), out, shard)
+    kept = {path.name.removesuffix("_labels.png.77.partial")[1:] for path in out.glob(".*.partial")}
+    assert kept == {job.name for job in jobs if job not in shard}
+    assert 0 < len(kept) < 8
+
+
+def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Segmenter, tmp_path: Path):
+    out = tmp_path / "out"
+    run(find_jobs([put("a.png")]), segmenter, Processes(1), out)
+    record = read_history(out).latest["a.png"]
+    assert set(record.stages) == {"superpixels", "features", "affinity", "head", "refine"}
+    assert record.seconds >= sum(record.stages.values())
+    assert json.loads((out / "a.png.json").read_text())["seconds"] == {}
+
+
+def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
+    pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
+    folder, out = put("a.png", "b.tif"), tmp_path / "out"
+    (folder / "bad.tif").write_bytes(b"II*\0")
+    run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=64)), InProcess(), out)
+    latest = read_history(out).latest
+    assert statuses(out) == {"a.png": "done", "b.tif": "done", "bad.tif": "failed"}
+    assert set(latest["b.tif"].outputs) == {"b.tif_labels.tif", "b.tif.json"}
+    assert latest["bad.tif"].reason.startswith("is a raster that cannot be read")
+    assert "a.png_labels.png" in latest["a.png"].outputs
+    again = Counting()
+    run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=128)), again, out)
+    assert sorted(again.names) == ["a.png", "b.tif", "bad.tif"]
+
+
+def test_records_travel_and_compare():
+    job = Job("/x/a.png", "a.png", 3, 4)
+    record = Record("a.png", Status.DONE, size=3, mtime_ns=4, settings="s", version="v")
+    assert record.describes(job, "s", "v")
+    for other in ({"size": 5}, {"mtime_ns": 5}):
+        assert not record.describes(replace(job, **other), "s", "v")
+    assert not record.describes(job, "t", "v")
+    assert not record.describes(job, "s", "w")

@@ -1,0 +1,128 @@
+"""The feature cache: the same numbers, once; bounded; broken entries count as none."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segspectral.backbones import Backbone
+from segspectral.cache import FeatureCache, prune
+from segspectral.config import make_pipeline, with_settings
+from segspectral.errors import OutputError
+from segspectral.features import Cnn
+from segspectral.images import as_image
+from segspectral.pipeline import Pipeline
+from segspectral.superpixels import Slic
+from segspectral.types import Image
+
+
+class Counted:
+    def __init__(self, value: float = 1.0) -> None:
+        self.calls, self.value = 0, value
+
+    def __call__(self) -> NDArray[np.float32]:
+        self.calls += 1
+        return np.full((3, 2), self.value, np.float32)
+
+
+def ask(cache: FeatureCache, make: Counted, settings: str = "s", **changed: NDArray[np.generic] | None):
+    arrays = {"rgb": np.arange(12, dtype=np.uint8).reshape(2, 2, 3), "mask": None}
+    return cache.get(arrays | changed, settings, make)
+
+
+def test_equal_inputs_are_computed_once_and_others_anew(tmp_path: Path):
+    cache, make = FeatureCache(folder=str(tmp_path / "c")), Counted(3)
+    for _ in range(3):
+        np.testing.assert_array_equal(ask(cache, make), np.full((3, 2), 3, np.float32))
+    assert make.calls == 1
+    ask(cache, make, "t")
+    ask(cache, make, rgb=np.arange(12, dtype=np.uint8).reshape(1, 4, 3))
+    ask(cache, make, rgb=np.arange(1, 13, dtype=np.uint8).reshape(2, 2, 3))
+    ask(cache, make, mask=np.ones((2, 2), bool))
+    assert make.calls == 5
+    assert len(list((tmp_path / "c").iterdir())) == 5
+
+
+@pytest.mark.parametrize("broken", [b"", b"garbage", b"\x10" + bytes(30)])
+def test_a_broken_entry_counts_as_none_and_is_replaced(tmp_path: Path, broken: bytes):
+    cache, make = FeatureCache(folder=str(tmp_path)), Counted()
+    ask(cache, make)
+    (entry,) = tmp_path.iterdir()
+    entry.write_bytes(broken)
+    assert ask(cache, make).tolist() == [[1, 1]] * 3
+    assert make.calls == 2
+    ask(cache, make)
+    assert make.calls == 2
+
+
+def test_prune_removes_what_was_not_used_for_longest(tmp_path: Path):
+    cache = FeatureCache(folder=str(tmp_path))
+    for i in range(5):
+        ask(cache, Counted(), str(i))
+        (newest,) = (p for p in tmp_path.iterdir() if p.stat().st_mtime > 1e9)
+        os.utime(newest, (i, i))
+    ask(cache, Counted(), "0")  # used now
+    size = newest.stat().st_size
+    (tmp_path / ".x.safetensors.1.partial").touch()
+    assert prune(tmp_path, 2.5 * size / 1e9) == (3, 2 * size)
+    left = Counted()
+    ask(cache, left, "0")
+    ask(cache, left, "4")
+    assert left.calls == 0
+    assert (tmp_path / ".x.safetensors.1.partial").exists()
+    os.utime(tmp_path / ".x.safetensors.1.partial", (0, time.time() - 7200))
+    assert prune(tmp_path, 0) == (2, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_stays_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("segspectral.cache.PRUNE_EVERY", 1)
+    cache = FeatureCache(folder=str(tmp_path), max_gb=500e-9)
+    for i in range(20):
+        ask(cache, Counted(), str(i))
+    assert 0 < sum(p.stat().st_size for p in tmp_path.iterdir()) <= 500
+
+
+def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="the cache cannot be written to"):
+        ask(FeatureCache(folder=str(tmp_path / "file")), Counted())
+
+
+def test_ten_numbers_of_segments_cost_one_pass(cat: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    passes = []
+    real = Backbone.__call__
+    monkeypatch.setattr(Backbone, "__call__", lambda self, rgb: passes.append(1) or real(self, rgb))
+    plain = make_pipeline({"superpixels": {"count": 60}, "head": "exact", "refine": "none"})
+    cached = with_settings(plain, {"features": {"cnn": {"cache": {"folder": str(tmp_path)}}}})
+    image = as_image(cat)
+    for k in (2, 3, 4):
+        labels = with_settings(cached, {"segments": k})(image).labels
+    assert len(passes) == 1
+    np.testing.assert_array_equal(labels, with_settings(plain, {"segments": 4})(image).labels)
+    assert Pipeline.model_validate(cached.model_dump(mode="json")) == cached
+
+
+def test_superpixels_mask_and_settings_are_part_of_the_key(cat: NDArray[np.uint8], tmp_path: Path):
+    image, mask = as_image(cat), np.ones(cat.shape[:2], bool)
+    mask[:9] = False
+    cnn = Cnn(cache=FeatureCache(folder=str(tmp_path)), channels=4)
+    some, more = Slic(count=30)(image), Slic(count=60)(image)
+    asked = [
+        (cnn, image, some),
+        (cnn, image, more),
+        (cnn, Image(cat, mask=mask), some),
+        (cnn.model_copy(update={"channels": 5}), image, some),
+        (cnn.model_copy(update={"strides": (8,)}), image, some),
+    ]
+    for extractor, picture, superpixels in asked:
+        kept = [extractor(picture, superpixels) for _ in range(2)]
+        plain = extractor.model_copy(update={"cache": None})(picture, superpixels)
+        for nodes in kept:
+            np.testing.assert_array_equal(nodes, plain)
+    assert len(list(tmp_path.iterdir())) == len(asked)
