@@ -71,9 +71,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
     return state.model_copy(
         update={
             "notes": [*result.notes, *([] if outcome.name == "SOLVED" else [outcome.sentence])],
-            "regions": [
-                Region(**{k: v for k, v in row.items() if k in fields}) for row in region_table(item, quick=True)
-            ],
+            "regions": [Region(**row) for row in region_table(item, quick=True)],
             "revision": edits.revision,
             "can_undo": edits.can_undo,
             "can_redo": edits.can_redo,
