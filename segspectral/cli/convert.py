@@ -40,16 +40,17 @@ def convert(
 ) -> None:
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     with sentences(debug):
-        from segspectral.export import Writer, exporters_named, parse_names, stem_of
+        from segspectral.export import Writer, exporters_named, parse_names
 
         exporters = exporters_named(to)
         named = parse_names(names) if names is not None else {}
-        paths = _label_files(labels)
-        writer = Writer(exporters, output or paths[0].parent)
+        found = _label_files(labels)
+        writer = Writer(exporters, output or (labels[0] if labels[0].is_dir() else labels[0].parent))
         failed = 0
-        for path, stem in zip(paths, _stems([stem_of(path) for path in paths], paths), strict=True):
+        for stem, path in found.items():
             try:
-                notes = writer.add(_item(path, images, named, writer.wants_place), stem)
+                item = _item(path, Path(stem).parent, images, named, writer.wants_place)
+                notes = writer.add(item, stem)
                 print("\n  ".join([f"{path}: {', '.join(exporter.name for exporter in exporters)}", *notes]))
             except SegspectralError as error:
                 if debug:
@@ -59,47 +60,48 @@ def convert(
                 print("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"), file=sys.stderr)
         for written in writer.close():
             print(f"all images -> {written}")
-        raise typer.Exit(OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED)
+        raise typer.Exit(OK if not failed else ALL_FAILED if failed == len(found) else SOME_FAILED)
 
 
-def _label_files(given: list[Path]) -> list[Path]:
-    found: dict[Path, None] = {}
+def _label_files(given: list[Path]) -> dict[str, Path]:
+    """Stem of the results -> label file; below a folder that is given, stems keep the tree of folders."""
+    from segspectral.export import stem_of
+
+    found: list[tuple[str, Path]] = []
     for path in given:
-        if path.is_dir():
-            best: dict[str, Path] = {}
-            for suffix in LABEL_SUFFIXES:
-                for inside in path.glob(f"*{suffix}"):
-                    best.setdefault(inside.name.removesuffix(suffix), inside)
-            if not best:
-                raise ImageError(f"{path}: the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})")
-            found |= {best[stem]: None for stem in sorted(best)}
-        else:
-            found[path] = None
-    return list(found)
-
-
-def _stems(stems: list[str], paths: list[Path]) -> list[str]:
-    """Two files of one stem would write over each other: the name of the folder keeps them apart."""
-    apart = [f"{p.parent.name}_{s}" if stems.count(s) > 1 else s for s, p in zip(stems, paths, strict=True)]
-    for stem, path in zip(apart, paths, strict=True):
-        if apart.count(stem) > 1:
-            raise ImageError(f"{path}: another file is called the same; convert them into folders of their own")
+        if not path.is_dir():
+            found.append((stem_of(path), path))
+            continue
+        best: dict[str, Path] = {}
+        for suffix in LABEL_SUFFIXES:
+            for inside in path.rglob(f"*{suffix}"):
+                best.setdefault(inside.relative_to(path).as_posix().removesuffix(suffix), inside)
+        if not best:
+            raise ImageError(f"{path}: the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})")
+        found += sorted(best.items())
+    stems = [stem for stem, _ in found]
+    # Two files of one stem would write over each other: the name of the folder keeps them apart.
+    apart = {f"{path.parent.name}_{stem}" if stems.count(stem) > 1 else stem: path for stem, path in found}
+    if len(apart) < len(found):
+        raise ImageError("two of the files have the same name and folder; convert them into folders of their own")
     return apart
 
 
-def _item(path: Path, images: Path | None, names: dict[int, str], wants_place: bool) -> LabelMap:
-    """The label map with its photograph, if there is one."""
+def _item(path: Path, below: Path, images: Path | None, names: dict[int, str], wants_place: bool) -> LabelMap:
+    """The label map with its photograph, if there is one; ``below``: the image's folder in a tree of folders."""
     from dataclasses import replace
 
     from segspectral.export import read_label_map, read_place
     from segspectral.images import read_image
 
     item = read_label_map(path)
-    item = replace(item, names={**item.names, **names})
+    item = replace(item, names={**item.names, **names}, image=(below / item.image).as_posix())
     if images is None:
         return item
     photograph = _photograph(images, item.image)
-    item = replace(item, image=photograph.name, path=photograph, pixels=read_image(photograph).uint8)
+    item = replace(
+        item, image=photograph.relative_to(images).as_posix(), path=photograph, pixels=read_image(photograph).uint8
+    )
     if wants_place and (place := read_place(photograph)) is not None:
         item = replace(item, place=place)
     return item

@@ -130,7 +130,7 @@ def labelme(item: LabelMap, stem: str, folder: Path | None, polygons: bool = Fal
             shapes[-1]["points"] = [[float(x), float(y)] for x, y in corners]
             shapes[-1]["mask"] = base64.b64encode(png(mask.astype(np.uint8) * np.uint8(255))).decode()
     # labelme opens the photograph from where the file is.
-    link = None if item.path is None or folder is None else link_to(item.path, folder / "labelme")
+    link = None if item.path is None or folder is None else link_to(item.path, (folder / "labelme" / stem).parent)
     data = {
         "version": "5.5.0",
         "flags": {},

@@ -30,26 +30,28 @@ def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:
     return list(_rows(segmentation.labels, segmentation.image.float32 * 255))
 
 
-def region_table(item: LabelMap) -> list[dict[str, Any]]:
+def region_table(item: LabelMap, quick: bool = False) -> list[dict[str, Any]]:
     """``segment_table`` with names, perimeters in pixels (Benkrid and Crookes 2000) and the segments' own colours.
 
-    Mean colours are left out where the photograph is not at hand.
+    Mean colours are left out where the photograph is not at hand; ``quick`` leaves them and the perimeters out.
     """
-    from skimage.measure import regionprops_table
+    pixels = None
+    perimeter: dict[int, float] = {}
+    if not quick:
+        from skimage.measure import regionprops_table
 
-    pixels = item.segmentation.image.float32 * 255 if item.segmentation is not None else item.pixels
-    measured = regionprops_table(item.labels, properties=("label", "perimeter"))
-    perimeter = dict(zip(measured["label"].tolist(), measured["perimeter"].tolist(), strict=True))
-    return [
-        {
-            "segment": row["segment"],
-            "name": item.name(row["segment"]),
-            "colour": "#{:02x}{:02x}{:02x}".format(*item.colour(row["segment"])),
-            **{key: value for key, value in row.items() if key != "segment"},
-            "perimeter": round(perimeter[row["segment"]], 2),
-        }
-        for row in _rows(item.labels, pixels)
-    ]
+        pixels = item.segmentation.image.float32 * 255 if item.segmentation is not None else item.pixels
+        measured = regionprops_table(item.labels, properties=("label", "perimeter"))
+        perimeter = dict(zip(measured["label"].tolist(), measured["perimeter"].tolist(), strict=True))
+    table = []
+    for row in _rows(item.labels, pixels):
+        segment = row.pop("segment")
+        colour = "#{:02x}{:02x}{:02x}".format(*item.colour(segment))
+        whole = {"segment": segment, "name": item.name(segment), "colour": colour, **row}
+        if not quick:
+            whole["perimeter"] = round(perimeter[segment], 2)
+        table.append(whole)
+    return table
 
 
 def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[str, Any]]:
@@ -57,14 +59,15 @@ def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[
     from scipy.ndimage import find_objects
 
     count = int(labels.max())
-    area = np.bincount(labels.ravel(), minlength=count + 1)
-    rows, cols = (index.ravel() for index in np.indices(labels.shape))
+    flat = labels.ravel().astype(np.intp)  # what bincount counts without a copy each time
+    area = np.bincount(flat, minlength=count + 1)
 
     def mean(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(labels.ravel(), values, count + 1) / np.maximum(area, 1)
+        return np.bincount(flat, np.broadcast_to(values, labels.shape).ravel(), count + 1) / np.maximum(area, 1)
 
-    centre = np.stack([mean(rows), mean(cols)], axis=1)
-    colour = None if rgb is None else np.stack([mean(channel) for channel in rgb.reshape(-1, 3).T], axis=1)
+    rows, cols = (np.arange(size, dtype=np.float64) for size in labels.shape)
+    centre = np.stack([mean(rows[:, None]), mean(cols[None])], axis=1)
+    colour = None if rgb is None else np.stack([mean(rgb[..., band]) for band in range(3)], axis=1)
     for segment, box in enumerate(find_objects(labels, count), start=1):
         if box is None:
             continue

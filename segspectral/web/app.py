@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -32,6 +33,7 @@ from segspectral.web.state import State, state_of
 __all__ = ["create_app"]
 
 STATIC = Path(__file__).parent / "static"
+BINARY = "application/octet-stream"
 POLL = 0.1
 """Seconds between looks at a job whose stages are streamed."""
 
@@ -77,6 +79,14 @@ FAULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _gives(media_type: str) -> dict[str, Any]:
+    """Arguments of a route that answers with something else than JSON; faults stay JSON, in the description too."""
+    return {
+        "response_class": Response,
+        "responses": {200: {"description": "as it is named", "content": {media_type: {}}}},
+    }
+
+
 def _job_of(job_id: str, request: Request) -> Job:
     job: Job | None = request.app.state.jobs.get(job_id)
     if job is None:
@@ -94,6 +104,7 @@ def _edits_of(job: AnyJob) -> Edits:
 
 
 AnyEdits = Annotated[Edits, Depends(_edits_of)]
+AnyFormat = Annotated[str, PathParameter(json_schema_extra={"enum": list(EXPORTERS)})]
 
 
 def create_app(
@@ -189,7 +200,7 @@ def create_app(
     def job_state(job: AnyJob) -> State:
         return state_of(job, jobs)
 
-    @app.get("/api/jobs/{job_id}/events", response_class=StreamingResponse)
+    @app.get("/api/jobs/{job_id}/events", **_gives("text/event-stream"))
     def events(job: AnyJob, request: Request) -> StreamingResponse:
         """Server-sent events "state", one per stage that is done; the last has a status that is an end."""
         return StreamingResponse(_events(job, jobs, request), media_type="text/event-stream")
@@ -205,7 +216,7 @@ def create_app(
         """Cancel a job and forget its image and result."""
         jobs.remove(job)
 
-    @app.get("/api/jobs/{job_id}/image", response_class=Response)
+    @app.get("/api/jobs/{job_id}/image", **_gives("image/jpeg"))
     def image(job: AnyJob) -> Response:
         """The photograph as it was read, as a JPEG."""
         import PIL.Image
@@ -214,7 +225,7 @@ def create_app(
         PIL.Image.fromarray(job.image.uint8).save(buffer, "JPEG", quality=92)
         return Response(buffer.getvalue(), media_type="image/jpeg")
 
-    @app.get("/api/jobs/{job_id}/labels", response_class=Response)
+    @app.get("/api/jobs/{job_id}/labels", **_gives(BINARY))
     def labels(job: AnyJob, edits: AnyEdits, request: Request, before: bool = False) -> Response:
         """Segments as raw uint16, little-endian, row by row, 0 = void; ``before`` refinement and edits."""
         tag = '"before"' if before else f'"{edits.revision}"'
@@ -223,14 +234,14 @@ def create_app(
             return Response(status_code=304, headers=headers)
         assert job.result is not None
         values = before_refinement(job.result) if before else edits.item.labels
-        return Response(values.astype("<u2").tobytes(), media_type="application/octet-stream", headers=headers)
+        return Response(values.astype("<u2").tobytes(), media_type=BINARY, headers=headers)
 
-    @app.get("/api/jobs/{job_id}/overlay.png", response_class=Response)
+    @app.get("/api/jobs/{job_id}/overlay.png", **_gives("image/png"))
     def overlay_png(job: AnyJob, edits: AnyEdits) -> Response:
         item = edits.item
         return Response(png(tinted(job.image.uint8, item.labels, item.table)), media_type="image/png")
 
-    @app.get("/api/jobs/{job_id}/eigenvectors/{number}.png", response_class=Response)
+    @app.get("/api/jobs/{job_id}/eigenvectors/{number}.png", **_gives("image/png"))
     def eigenvector(job: AnyJob, edits: AnyEdits, number: int) -> Response:
         """Eigenvector 2, 3, ... of the graph's Laplacian, from blue by white to brown."""
         assert job.result is not None
@@ -245,15 +256,15 @@ def create_app(
         edits.apply(edit)
         return state_of(job, jobs)
 
-    @app.get("/api/jobs/{job_id}/export/{format}", response_class=Response)
-    def export(job: AnyJob, edits: AnyEdits, format: str) -> Response:
+    @app.get("/api/jobs/{job_id}/export/{format}", **_gives(BINARY))
+    def export(job: AnyJob, edits: AnyEdits, format: AnyFormat) -> Response:
         """The result as a file; formats of several files come as a zip."""
         if format not in EXPORTERS:
             raise HTTPException(404, f"there is no format of that name; there are {', '.join(EXPORTERS)}")
         stem = Path(job.image.name).stem or "image"
         files = EXPORTERS[format].files_of(edits.item, stem)
         name, data = _one_file(dict(files), f"{stem}_{format}.zip")
-        return Response(data, media_type="application/octet-stream", headers={"Content-Disposition": _attachment(name)})
+        return Response(data, media_type=BINARY, headers={"Content-Disposition": _attachment(name)})
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> FileResponse:

@@ -16,6 +16,9 @@ from segspectral.pipeline import Pipeline
 
 __all__ = ["backbones", "command_line", "pipeline_from_client"]
 
+MOST_SEGMENTS, MOST_SUPERPIXELS = 200, 5000
+"""What one client may ask for: beyond it a single job would take minutes and gigabytes."""
+
 
 def backbones(pipeline: Pipeline) -> list[str]:
     """Backbones that can be had without a network: the server's own, the default, those in SEGSPECTRAL_WEIGHTS."""
@@ -39,7 +42,15 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
     for name, text in _strings(settings):
         if text not in allowed:
             raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")
-    return with_settings(base, settings)
+    pipeline = with_settings(base, settings)
+    for name, value, most in (
+        ("segments", pipeline.segments, MOST_SEGMENTS),
+        ("max_segments", pipeline.max_segments, MOST_SEGMENTS),
+        ("superpixels.count", pipeline.superpixels.count, MOST_SUPERPIXELS),
+    ):
+        if value != "auto" and value > most:
+            raise SettingsError(f"{name}: this server takes up to {most}")
+    return pipeline
 
 
 def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> str:

@@ -67,12 +67,11 @@ def state_of(job: Job, jobs: Jobs) -> State:
         return state
     item = edits.item
     values = result.membership.eigenvalues
-    fields = set(Region.model_fields)
     outcome = result.membership.outcome
     return state.model_copy(
         update={
             "notes": [*result.notes, *([] if outcome.name == "SOLVED" else [outcome.sentence])],
-            "regions": [Region(**{k: v for k, v in row.items() if k in fields}) for row in region_table(item)],
+            "regions": [Region(**row) for row in region_table(item, quick=True)],
             "revision": edits.revision,
             "can_undo": edits.can_undo,
             "can_redo": edits.can_redo,

@@ -114,6 +114,17 @@ def test_two_files_of_one_stem_do_not_overwrite_each_other(out: Path, tmp_path: 
     assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["other_cat.svg", "out_cat.svg"]
 
 
+def test_a_tree_of_folders_stays_one(out: Path, tmp_path: Path) -> None:
+    deep = out / "x" / "y"
+    deep.mkdir(parents=True)
+    (deep / "cat_labels.png").write_bytes((out / "cat_labels.png").read_bytes())
+    code, output = run("convert", out, "--to", "svg,coco", "-o", tmp_path / "all")
+    assert code == 0, output
+    assert (tmp_path / "all" / "x" / "y" / "cat.svg").exists()
+    images = json.loads((tmp_path / "all" / "coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["cat.jpeg", "x/y/cat"]
+
+
 def test_segment_writes_the_formats_asked_for(samples: Path, tmp_path: Path) -> None:
     quick = ["--set", "features.cnn=null", "--refine", "none", "--head", "exact", "-k", "3"]
     formats = ["--format", "npz,coco", "--format", "labelme", "--names", "1=fur"]

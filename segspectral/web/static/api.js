@@ -1,0 +1,68 @@
+// What the server is asked. Every fault is an Error whose message is the server's sentence.
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Error("The server does not answer; is it still running?");
+  }
+  if (answer.ok) return answer;
+  let sentence = `The server answered ${answer.status}.`;
+  try {
+    sentence = (await answer.json()).detail;
+  } catch { /* no JSON: the number must do */ }
+  throw new Error(sentence);
+}
+
+const json = async (path, options) => (await ask(path, options)).json();
+
+export const about = () => json("api/about");
+
+export function addJob({ file, sample, again, settings }) {
+  const body = new FormData();
+  if (again) body.set("again", again);
+  else if (sample) body.set("sample", sample);
+  else body.set("file", file, file.name || "pasted.png");
+  body.set("settings", JSON.stringify(settings));
+  return json("api/jobs", { method: "POST", body });
+}
+
+export const cancel = (id) => json(`api/jobs/${id}/cancel`, { method: "POST" });
+export const forget = (id) => ask(`api/jobs/${id}`, { method: "DELETE" }).catch(() => null);
+
+export const edit = (id, change) => json(`api/jobs/${id}/edits`, {
+  method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(change),
+});
+
+export async function labels(id, before = false) {
+  const answer = await ask(`api/jobs/${id}/labels${before ? "?before=true" : ""}`);
+  const view = new DataView(await answer.arrayBuffer());
+  const values = new Uint16Array(view.byteLength / 2);
+  for (let i = 0; i < values.length; i++) values[i] = view.getUint16(2 * i, true);
+  return values;
+}
+
+export async function photograph(id) {
+  return createImageBitmap(await (await ask(`api/jobs/${id}/image`)).blob());
+}
+
+export async function exported(id, format) {
+  const answer = await ask(`api/jobs/${id}/export/${format}`);
+  const name = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") || "");
+  return { name: name ? decodeURIComponent(name[1]) : format, blob: await answer.blob() };
+}
+
+export const address = (id, what) => `api/jobs/${id}/${what}`;
+
+/** Calls back with every state until the job has ended; returns how to stop listening. */
+export function follow(id, onState, onLost) {
+  const events = new EventSource(`api/jobs/${id}/events`);
+  events.addEventListener("state", (event) => {
+    const state = JSON.parse(event.data);
+    if (["done", "failed", "cancelled"].includes(state.status)) events.close();
+    onState(state);
+  });
+  events.addEventListener("error", () => { events.close(); onLost(); });
+  return () => events.close();
+}

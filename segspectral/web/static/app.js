@@ -1,0 +1,214 @@
+import * as api from "./api.js";
+import { SettingsForm } from "./form.js";
+import { Regions } from "./regions.js";
+import { showSpectrum } from "./spectrum.js";
+import { View } from "./view.js";
+
+const $ = (id) => document.getElementById(id);
+const view = new View();
+const regions = new Regions({ hover, select: mark, edit: change });
+const page = { about: null, form: null, source: null, state: null, running: null, before: null, hovered: null, busy: false };
+
+function say(text) { $("status").textContent = text; }
+function fail(error) { $("error").textContent = error ? error.message : ""; }
+
+async function start() {
+  document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  try {
+    page.about = await api.about();
+  } catch (error) { fail(error); return; }
+  $("version").textContent = page.about.version;
+  for (const name of page.about.samples) $("sample").append(new Option(name, name));
+  for (const [name, text] of Object.entries(page.about.formats)) $("format").append(new Option(`${name}: ${text}`, name));
+  page.form = new SettingsForm(page.about.settings, page.about.defaults, page.about.backbones);
+  page.form.draw($("main-settings"), $("all-settings"));
+  document.body.dataset.ready = "yes";
+}
+
+function choose(source) {
+  page.source = source;
+  $("chosen").textContent = source ? `Chosen: ${source.sample || source.file.name || "pasted image"}` : "";
+  $("run").disabled = !source || page.running !== null;
+  fail(null);
+}
+
+function chooseFile(file) {
+  if (!file) return;
+  const most = page.about.megabytes;
+  $("sample").value = "";
+  choose({ file });
+  if (file.size > most * 1e6) {
+    choose(null);
+    fail(new Error(`The file has ${(file.size / 1e6).toFixed(0)} MB; this server takes up to ${most}.`));
+  }
+}
+
+async function run() {
+  fail(null);
+  $("run").disabled = true;
+  const { source } = page;
+  const again = page.state && source.job === page.state.id ? source.job : null;
+  try {
+    const settings = page.form.values;
+    // The server may have forgotten the earlier job: then the image is sent once more.
+    const state = again
+      ? await api.addJob({ again, settings }).catch(() => api.addJob({ ...source, settings }))
+      : await api.addJob({ ...source, settings });
+    page.running = state.id;
+    $("cancel").disabled = false;
+    progress(state);
+    page.stop = api.follow(state.id, (next) => progress(next), () => lost(state.id));
+  } catch (error) {
+    ended();
+    fail(error);
+  }
+}
+
+function lost(id) {
+  if (page.running !== id) return;
+  ended();
+  fail(new Error("The connection to the server was lost."));
+}
+
+function ended() {
+  page.running = null;
+  $("cancel").disabled = true;
+  $("run").disabled = !page.source;
+}
+
+function progress(state) {
+  if (page.running !== state.id) return;
+  const done = Object.keys(state.stages);
+  $("stages").replaceChildren(...page.about.stages.map((stage) => {
+    const item = document.createElement("li");
+    const now = state.status === "running" && stage === page.about.stages[done.length];
+    item.className = done.includes(stage) ? "done" : now ? "now" : "";
+    const seconds = document.createElement("span");
+    seconds.textContent = done.includes(stage) ? `${state.stages[stage].toFixed(2)} s` : now ? "…" : "";
+    item.append(stage, seconds);
+    return item;
+  }));
+  if (state.status === "queued") say(state.position ? `Waiting, ${state.position} before this one` : "Waiting");
+  if (state.status === "running") say(`Working: ${page.about.stages[done.length] || "done"}`);
+  if (state.status === "cancelled") { ended(); say("Cancelled"); }
+  if (state.status === "failed") { ended(); say(""); fail(new Error(state.error)); }
+  if (state.status === "done") { ended(); show(state).catch(fail); }
+}
+
+async function show(state) {
+  const [photograph, before] = await Promise.all([api.photograph(state.id), api.labels(state.id, true)]);
+  if (page.state && page.state.id !== state.id) api.forget(page.state.id);
+  page.before = before;
+  page.source = { ...page.source, job: state.id };
+  regions.selected.clear();
+  $("view").hidden = $("side").hidden = false;
+  $("empty").hidden = true;
+  view.show(photograph);
+  showSpectrum(state);
+  await refresh(state);
+  const seconds = Object.values(state.stages).reduce((sum, value) => sum + value, 0);
+  say([`${state.regions.length} segments of ${state.superpixels} superpixels in ${seconds.toFixed(1)} s`, ...state.notes].join("; "));
+}
+
+async function refresh(state) {
+  const labels = await api.labels(state.id);
+  page.state = state;
+  const hex = (text, i) => parseInt(text.slice(i, i + 2), 16);
+  const colours = new Map(state.regions.map(({ segment, colour }) => [segment, [hex(colour, 1), hex(colour, 3), hex(colour, 5)]]));
+  view.paint(labels, page.before, colours);
+  regions.show(state);
+  mark();
+  $("command").value = state.command;
+  $("command-note").textContent = state.command_is_exact ? "" : "The command makes the result before merging and splitting.";
+  $("overlay").href = api.address(state.id, `overlay.png?${state.revision}`);
+  $("overlay").download = `${state.image}_overlay.png`;
+  document.body.dataset.revision = state.revision;
+}
+
+async function change(what) {
+  if (page.busy || !page.state) return;
+  page.busy = true;
+  fail(null);
+  try {
+    await refresh(await api.edit(page.state.id, what));
+    say({ merge: "Merged", split: "Split", rename: "Renamed", recolour: "Recoloured", undo: "Undone", redo: "Done again" }[what.action]);
+  } catch (error) {
+    fail(error);
+    regions.show(page.state);
+  } finally {
+    page.busy = false;
+  }
+}
+
+function hover(segment) {
+  if (page.hovered === segment) return;
+  page.hovered = segment;
+  const region = regions.region(segment);
+  $("hover").textContent = region
+    ? `${region.segment}: ${region.name}, ${region.area} pixels, ${(100 * region.share).toFixed(1)} %` : segment === 0 ? "void" : "\u00a0";
+  regions.hover(segment);
+  mark();
+}
+
+function mark() { if (view.labels) view.mark(regions.selected, page.hovered); }
+
+async function download() {
+  fail(null);
+  try {
+    const { name, blob } = await api.exported(page.state.id, $("format").value);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    say(`Downloaded ${name}`);
+  } catch (error) { fail(error); }
+}
+
+async function copyCommand() {
+  $("command").select();
+  try {
+    await navigator.clipboard.writeText($("command").value);
+    say("Copied the command");
+  } catch {
+    say("Press Ctrl-C to copy the command");
+  }
+}
+
+$("form").addEventListener("submit", (event) => { event.preventDefault(); run(); });
+// What is wrong must be seen to be mended.
+$("form").addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
+$("file").addEventListener("change", (event) => chooseFile(event.target.files[0]));
+$("sample").addEventListener("change", (event) => choose(event.target.value ? { sample: event.target.value } : null));
+$("cancel").addEventListener("click", () => api.cancel(page.running).then(() => say("Cancelling after this stage")).catch(fail));
+$("theme").addEventListener("click", () => {
+  const root = document.documentElement.dataset;
+  root.theme = root.theme === "dark" ? "light" : "dark";
+});
+$("download").addEventListener("click", download);
+$("copy").addEventListener("click", copyCommand);
+$("large-close").addEventListener("click", () => $("large").close());
+for (const [type, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  addEventListener(type, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", over);
+    if (type === "drop") chooseFile(event.dataTransfer.files[0]);
+  });
+}
+addEventListener("paste", (event) => chooseFile([...event.clipboardData.files][0]));
+$("stack").addEventListener("pointermove", (event) => hover(view.segmentAt(event)));
+$("stack").addEventListener("pointerleave", () => hover(null));
+$("stack").addEventListener("click", (event) => {
+  const segment = view.segmentAt(event);
+  if (segment) regions.toggle(segment, undefined, !(event.shiftKey || event.ctrlKey || event.metaKey));
+});
+$("stack").addEventListener("dblclick", (event) => {
+  const segment = view.segmentAt(event);
+  if (segment) regions.split(segment);
+});
+addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.target.matches("input[type=text], input:not([type])")) return;
+  const action = { z: event.shiftKey ? "redo" : "undo", y: "redo" }[event.key.toLowerCase()];
+  if (action && !$(action).disabled) { event.preventDefault(); change({ action }); }
+});
+start();

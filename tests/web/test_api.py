@@ -1,0 +1,420 @@
+"""The API: what it does, what it refuses, and that it stays bounded."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from segspectral import Pipeline
+from segspectral.config import with_settings
+from segspectral.errors import SettingsError
+from segspectral.export import EXPORTERS
+from segspectral.pipeline import STAGES
+from segspectral.web import Limits, create_app
+from segspectral.web import jobs as jobs_module
+from segspectral.web.command import command_line, pipeline_from_client
+from segspectral.web.jobs import Job
+from tests.web.conftest import LIMITS, png_of, quick
+
+
+def submit(client: Any, data: bytes, name: str = "photo.png", **settings: Any) -> Any:
+    return client.post("/api/jobs", files={"file": (name, data)}, data={"settings": json.dumps(settings)})
+
+
+def wait(client: Any, job: str) -> dict[str, Any]:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        state: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
+        if state["status"] in ("done", "failed", "cancelled"):
+            return state
+        time.sleep(0.03)
+    raise AssertionError("the job did not end")
+
+
+def done(client: Any, data: bytes, **settings: Any) -> dict[str, Any]:
+    answer = submit(client, data, **settings)
+    assert answer.status_code == 202, answer.text
+    state = wait(client, answer.json()["id"])
+    assert state["status"] == "done", state
+    return state
+
+
+def labels_of(client: Any, state: dict[str, Any], query: str = "") -> np.ndarray:
+    answer = client.get(f"/api/jobs/{state['id']}/labels{query}")
+    return np.frombuffer(answer.content, "<u2").reshape(state["height"], state["width"])
+
+
+def edit(client: Any, state: dict[str, Any], **change: Any) -> dict[str, Any]:
+    answer = client.post(f"/api/jobs/{state['id']}/edits", json=change)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_an_upload_is_segmented_as_by_the_pipeline(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph, segments=3)
+    expected = quick().model_copy(update={"segments": 3})(jobs_module.read_upload(photograph, "photo.png", 10**6)[0])
+    assert (labels_of(client, state) == expected.labels).all()
+    assert [region["area"] for region in state["regions"]] == np.bincount(expected.labels.ravel())[1:].tolist()
+    assert list(state["stages"]) == list(STAGES)
+    assert state["image"] == "photo.png"
+    assert state["ncut"] == pytest.approx(expected.ncut)
+
+
+def test_stages_arrive_as_events(client: Any, photograph: bytes) -> None:
+    job = submit(client, photograph).json()["id"]
+    with client.stream("GET", f"/api/jobs/{job}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        states = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
+    assert states[-1]["status"] == "done"
+    assert [len(s["stages"]) for s in states] == sorted(len(s["stages"]) for s in states)
+
+
+def test_a_second_run_uses_what_the_first_has_computed(
+    client: Any, photograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = done(client, photograph)
+
+    def refuse(*_: object) -> None:
+        raise SettingsError("computed again")
+
+    monkeypatch.setattr("segspectral.superpixels.Slic.__call__", refuse)
+    answer = client.post("/api/jobs", data={"again": first["id"], "settings": '{"segments": 2}'})
+    second = wait(client, answer.json()["id"])
+    assert second["status"] == "done", second
+    assert second["segments"] == 2
+    answer = client.post("/api/jobs", data={"again": first["id"], "settings": '{"superpixels": {"count": 60}}'})
+    assert wait(client, answer.json()["id"])["error"] == "computed again"
+
+
+def test_edits_and_their_undoing(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph)
+    original = labels_of(client, state)
+    merged = edit(client, state, action="merge", segments=[2, 4])
+    assert [r["segment"] for r in merged["regions"]] == [1, 2, 3]
+    assert (labels_of(client, state) == np.where(original == 4, 2, original)).all()
+    named = edit(client, state, action="rename", segment=2, name="  sky ")
+    assert named["regions"][1]["name"] == "sky"
+    coloured = edit(client, state, action="recolour", segment=2, colour="#010203")
+    assert coloured["regions"][1]["colour"] == "#010203"
+    split = edit(client, state, action="split", segment=2)
+    assert [r["segment"] for r in split["regions"]] == [1, 2, 3, 4]
+    assert sum(r["area"] for r in split["regions"]) == original.size
+    assert not split["command_is_exact"]
+    for _ in range(4):
+        state = edit(client, state, action="undo")
+    assert (labels_of(client, state) == original).all()
+    assert state["command_is_exact"]
+    assert (state["can_undo"], state["can_redo"]) == (False, True)
+    again = edit(client, state, action="redo")
+    assert [r["segment"] for r in again["regions"]] == [1, 2, 3]
+    edit(client, state, action="rename", segment=1, name="a")
+    assert not edit(client, state, action="rename", segment=1, name="")["can_redo"], "a new change ends redo"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"action": "merge", "segments": [1, 99]}, "there is no segment 99"),
+        ({"action": "merge", "segments": [1, 1]}, "two different segments"),
+        ({"action": "split", "segment": 9}, "there is no segment 9"),
+        ({"action": "undo"}, "there is nothing to undo"),
+        ({"action": "recolour", "segment": 1, "colour": "red"}, "pattern"),
+        ({"action": "explode"}, "action"),
+        ({"action": "rename", "segment": 1, "name": "a\u0007b"}, "printable"),
+    ],
+)
+def test_impossible_edits_are_told(client: Any, photograph: bytes, change: dict[str, Any], sentence: str) -> None:
+    state = done(client, photograph)
+    answer = client.post(f"/api/jobs/{state['id']}/edits", json=change)
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+    assert client.get(f"/api/jobs/{state['id']}").json()["revision"] == 0
+
+
+def test_every_export_shows_edits_and_names(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph)
+    edit(client, state, action="merge", segments=[1, 2])
+    edit(client, state, action="rename", segment=1, name="sky")
+    for name in EXPORTERS:
+        answer = client.get(f"/api/jobs/{state['id']}/export/{name}")
+        if answer.status_code == 422:
+            assert "segspectral[geo]" in answer.json()["detail"]
+            continue
+        assert answer.status_code == 200
+        assert answer.headers["content-disposition"].startswith("attachment; ")
+    png = client.get(f"/api/jobs/{state['id']}/export/png").content
+    assert (np.asarray(PIL.Image.open(io.BytesIO(png))) == labels_of(client, state)).all()
+    coco = json.loads(client.get(f"/api/jobs/{state['id']}/export/coco").content)
+    assert coco["categories"][0]["name"] == "sky"
+    yolo = zipfile.ZipFile(io.BytesIO(client.get(f"/api/jobs/{state['id']}/export/yolo").content))
+    assert sorted(yolo.namelist()) == ["yolo/data.yaml", "yolo/labels/photo.txt"]
+    assert client.get(f"/api/jobs/{state['id']}/export/exe").status_code == 404
+
+
+def test_a_geotiff_keeps_its_place(client: Any, tmp_path: Path, photograph: bytes) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(photograph)))
+    profile = {"driver": "GTiff", "width": 112, "height": 96, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(tmp_path / "a.tif", "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), **profile) as file:
+        file.write(np.moveaxis(pixels, -1, 0))
+    answer = submit(client, (tmp_path / "a.tif").read_bytes(), "a.tif")
+    state = wait(client, answer.json()["id"])
+    made = client.get(f"/api/jobs/{state['id']}/export/geotiff").content
+    with rasterio.MemoryFile(made) as memory, memory.open() as raster:
+        assert raster.crs.to_epsg() == 32633
+
+
+def test_pictures(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph)
+    for path in ("image", "overlay.png", "eigenvectors/2.png", "eigenvectors/5.png"):
+        answer = client.get(f"/api/jobs/{state['id']}/{path}")
+        assert PIL.Image.open(io.BytesIO(answer.content)).size == (112, 96)
+    assert client.get(f"/api/jobs/{state['id']}/eigenvectors/1.png").status_code == 404
+    assert (labels_of(client, state, "?before=true") > 0).all()
+
+
+def test_labels_have_a_tag_that_changes_with_edits(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph)
+    path = f"/api/jobs/{state['id']}/labels"
+    tag = client.get(path).headers["etag"]
+    assert client.get(path, headers={"if-none-match": tag}).status_code == 304
+    edit(client, state, action="merge", segments=[1, 2])
+    assert client.get(path, headers={"if-none-match": tag}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "cat.jpg: the file is empty"),
+        (b"<svg onload=alert(1)>", "cat.jpg: is not an image that can be read"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "cat.jpg: is"),
+        (b"<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>", "cat.jpg: is not an image"),
+        (png_of(np.zeros((1000, 1000, 3), np.uint8)), "cat.jpg: has 1000 x 1000 pixels; this server takes up to 0"),
+        (png_of(np.zeros((4, 4, 3), np.uint8)), "cat.jpg: is 4 x 4 pixels; at least"),
+    ],
+)
+def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str) -> None:
+    answer = submit(client, data, "../../etc/cat.jpg")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(sentence)
+    assert "upload" not in answer.json()["detail"], "nothing of this computer's folders"
+
+
+def test_what_fails_in_the_pipeline_is_told(client: Any) -> None:
+    answer = submit(client, png_of(np.full((40, 40, 3), 7, np.uint8)))
+    state = wait(client, answer.json()["id"])
+    assert (state["status"], state["regions"]) == ("failed", [])
+    assert "one colour" in state["error"]
+    assert client.get(f"/api/jobs/{state['id']}/labels").status_code == 409
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": {"cnn": {"weights": "/etc/passwd"}}},
+        {"features": {"cnn": {"weights": "model.safetensors"}}},
+        {"features": {"cnn": {"backbone": "hf-hub:someone/model"}}},
+        {"features": {"cnn": {"device": "cuda:0"}}},
+        {"superpixels": {"count": 100_000}},
+        {"segments": 10_000},
+        {"nonsense": 1},
+    ],
+)
+def test_settings_reach_no_file_network_or_device(client: Any, photograph: bytes, settings: dict[str, Any]) -> None:
+    answer = submit(client, photograph, **settings)
+    assert answer.status_code == 422
+    with pytest.raises(SettingsError):
+        pipeline_from_client(quick(), settings)
+
+
+def test_every_setting_of_the_schema_is_taken(client: Any) -> None:
+    about = client.get("/api/about").json()
+    assert pipeline_from_client(quick(), about["defaults"]) == quick()
+    full = Pipeline().model_dump(mode="json")
+    assert pipeline_from_client(quick(), full) == Pipeline()
+
+
+@pytest.mark.parametrize("given", [{}, {"sample": "cat.jpg", "again": "x"}])
+def test_exactly_one_image_is_asked_for(client: Any, given: dict[str, str]) -> None:
+    assert client.post("/api/jobs", data={"settings": "{}", **given}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["..%2Fpyproject.toml", "nothing.jpg", "%2Fetc%2Fpasswd"])
+def test_samples_are_those_that_are_listed(client: Any, name: str) -> None:
+    assert client.get(f"/api/samples/{name}").status_code == 404
+    assert client.post("/api/jobs", data={"sample": name}).status_code == 404
+
+
+class TestGuard:
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil:80"])
+    def test_other_hosts_names(self, client: Any, host: str) -> None:
+        assert client.get("/api/health", headers={"host": host}).status_code == 421
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:1", "[::1]:8000", "192.168.1.5"])
+    def test_our_names(self, client: Any, host: str) -> None:
+        assert client.get("/api/health", headers={"host": host}).status_code == 200
+
+    def test_a_name_that_is_allowed(self) -> None:
+        testing = pytest.importorskip("fastapi.testclient")
+        app = create_app(quick(), LIMITS, hosts=["lab.example"])
+        assert testing.TestClient(app, base_url="http://lab.example").get("/api/health").status_code == 200
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"origin": "http://evil.example"},
+            {"origin": "null"},
+            {"origin": "http://127.0.0.1:9"},
+            {"sec-fetch-site": "cross-site"},
+        ],
+    )
+    def test_pages_of_other_sites_change_nothing(self, client: Any, headers: dict[str, str]) -> None:
+        assert client.post("/api/jobs", data={"sample": "cat.jpg"}, headers=headers).status_code == 403
+        assert client.get("/api/health").json()["jobs"]["queued"] == 0
+
+    def test_too_large_by_its_length_and_by_its_chunks(self, client: Any) -> None:
+        assert submit(client, b"x" * 3_000_000).status_code == 413
+
+        def chunks() -> Any:
+            for _ in range(50):
+                yield b"x" * 100_000
+
+        headers = {"content-type": "multipart/form-data; boundary=a"}
+        answer = client.post("/api/jobs", content=chunks(), headers=headers)
+        assert answer.status_code in (400, 413)
+
+    def test_headers(self, client: Any) -> None:
+        for path in ("/", "/api/health", "/docs", "/app.js"):
+            headers = client.get(path).headers
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert headers["x-content-type-options"] == "nosniff"
+        assert client.get("/api/health").headers["cache-control"] == "no-store"
+
+
+def test_cancel_ends_after_the_present_stage(photograph: bytes) -> None:
+    image, _ = jobs_module.read_upload(photograph, "a.png", 10**6)
+    job = Job(image, quick())
+    seen = job._observe
+
+    def then_cancel(stage: str, seconds: float) -> None:
+        job.cancelled = stage == "features" or job.cancelled
+        seen(stage, seconds)
+
+    job._observe = then_cancel  # type: ignore[method-assign]
+    job.run()
+    assert job.status == "cancelled"
+    assert list(job.stages) == ["superpixels", "features"]
+    assert job.result is None
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_the_queue_is_bounded(
+    photograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testing = pytest.importorskip("fastapi.testclient")
+    hold = threading.Event()
+    run = Job.run
+
+    def held(job: Job) -> None:
+        hold.wait(30)
+        run(job)
+
+    monkeypatch.setattr(Job, "run", held)
+    app = create_app(quick(), Limits(queue=2, workers=1))
+    client = testing.TestClient(app, base_url="http://127.0.0.1")
+    ids = [submit(client, photograph).json()["id"] for _ in range(2)]
+    refused = submit(client, photograph)
+    assert refused.status_code == 503
+    assert "2 images are waiting already" in refused.json()["detail"]
+    assert client.get(f"/api/jobs/{ids[1]}").json()["position"] == 1
+    assert client.post(f"/api/jobs/{ids[1]}/cancel").json()["status"] == "cancelled"
+    assert client.delete(f"/api/jobs/{ids[0]}").status_code == 204
+    assert client.get(f"/api/jobs/{ids[0]}").status_code == 404
+    hold.set()
+
+
+def test_results_that_were_not_used_longest_are_forgotten_first(photograph: bytes) -> None:
+    testing = pytest.importorskip("fastapi.testclient")
+    app = create_app(quick(), Limits(kept_pixels=3 * 96 * 112))
+    client = testing.TestClient(app, base_url="http://127.0.0.1")
+    first, second, third = (done(client, photograph)["id"] for _ in range(3))
+    client.get(f"/api/jobs/{first}")
+    fourth = done(client, photograph)["id"]
+    alive = [client.get(f"/api/jobs/{job}").status_code for job in (first, second, third, fourth)]
+    assert alive == [200, 404, 200, 200]
+
+
+def test_idle_results_are_forgotten(photograph: bytes) -> None:
+    testing = pytest.importorskip("fastapi.testclient")
+    client = testing.TestClient(create_app(quick(), Limits(idle_seconds=0.2)), base_url="http://127.0.0.1")
+    job = submit(client, photograph).json()["id"]
+    client.app.state.jobs._pool.shutdown(wait=True)
+    time.sleep(0.3)
+    assert client.get(f"/api/jobs/{job}").status_code == 404
+
+
+def test_twenty_clients_at_once(server: str, photograph: bytes) -> None:
+    httpx = pytest.importorskip("httpx")
+    ends: list[str] = []
+
+    def one() -> None:
+        with httpx.Client(base_url=server, timeout=60) as client:
+            ends.append(done(client, photograph)["status"])
+
+    threads = [threading.Thread(target=one) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    slowest = 0.0
+    while any(thread.is_alive() for thread in threads):
+        begin = time.perf_counter()
+        assert httpx.get(f"{server}/api/health", timeout=60).status_code == 200
+        slowest = max(slowest, time.perf_counter() - begin)
+        time.sleep(0.1)
+    assert ends == ["done"] * 20
+    assert slowest < 5, "the page stays responsive"
+
+
+def test_the_command_makes_the_same_result(photograph: bytes, tmp_path: Path, client: Any) -> None:
+    import shlex
+
+    from typer.testing import CliRunner
+
+    from segspectral.cli import app
+
+    settings = {"segments": 3, "superpixels": {"count": 90}, "refine": "none", "affinity": {"bandwidth": "self_tuning"}}
+    state = done(client, photograph, **settings)
+    words = shlex.split(state["command"])
+    assert words[:2] == ["segspectral", "segment"]
+    (tmp_path / "photo.png").write_bytes(photograph)
+    words = [str(tmp_path / w) if w in ("photo.png", "out") else w for w in words[1:]]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    made = np.asarray(PIL.Image.open(tmp_path / "out" / "photo_labels.png"))
+    assert (made == labels_of(client, state)).all()
+
+
+def test_a_command_is_safe_to_paste() -> None:
+    pipeline = with_settings(Pipeline(), {"segments": 5})
+    names = {1: "the sky", 2: "a,b"}
+    assert command_line(pipeline, "-rf; rm *.jpg", names) == (
+        "segspectral segment './-rf; rm *.jpg' -o out -k 5 --names '1=the sky'"
+    )
+
+
+def test_the_page_and_its_documentation_ask_nobody_else(client: Any) -> None:
+    import re
+
+    static = Path(create_app.__code__.co_filename).parent / "static"
+    for path in static.iterdir():
+        text = client.get(f"/{path.name}").text
+        assert text
+        outside = re.findall(r"https?://[^\s\"'`)]+", text)
+        assert set(outside) <= {"http://www.w3.org/2000/svg"}, path.name
+    assert "/api/jobs/{job_id}/edits" in client.get("/api/openapi.json").json()["paths"]

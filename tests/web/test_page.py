@@ -1,0 +1,245 @@
+"""The page in headless Chromium: no error on its console, no request to another host, all without a mouse too."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from segspectral.web.jobs import Job
+from tests.browser import Watch, chromium
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Any, server: str) -> Iterator[Any]:
+    context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    watch = Watch(page, server)
+    page.goto(server)
+    page.wait_for_selector("body[data-ready]")
+    page.expected = []  # type: ignore[attr-defined]
+    yield page
+    unexpected = [text for text in watch.errors if not any(part in text for part in page.expected)]  # type: ignore[attr-defined]
+    context.close()
+    assert (unexpected, watch.foreign) == ([], [])
+
+
+def segment(page: Any, photograph: bytes) -> None:
+    page.set_input_files("#file", {"name": "photo.png", "mimeType": "image/png", "buffer": photograph})
+    page.click("#run")
+    page.wait_for_selector("body[data-revision]")
+
+
+def revision(page: Any, number: int) -> None:
+    page.wait_for_selector(f"body[data-revision='{number}']")
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for an expression; playwright's own way to wait is an eval, which the page's policy forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
+
+
+def downloaded(page: Any, format: str) -> bytes:
+    page.select_option("#format", format)
+    with page.expect_download() as waiting:
+        page.click("#download")
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_upload_segment_merge_undo_rename_download(page: Any, photograph: bytes) -> None:
+    segment(page, photograph)
+    assert page.locator("#stages li.done").count() == 5
+    assert page.locator("#regions li").count() == 4
+    before = np.asarray(PIL.Image.open(io.BytesIO(downloaded(page, "png"))))
+    box = page.locator("#photo").bounding_box()
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    page.mouse.move(*at(0.2, 0.2))
+    assert page.locator("#hover").inner_text().startswith(f"{before[19, 22]}: segment {before[19, 22]}, ")
+    page.mouse.click(*at(0.2, 0.2))
+    page.keyboard.down("Shift")
+    page.mouse.click(*at(0.8, 0.8))
+    page.keyboard.up("Shift")
+    page.click("#merge")
+    revision(page, 1)
+    merged = np.asarray(PIL.Image.open(io.BytesIO(downloaded(page, "png"))))
+    assert merged[19, 22] == merged[77, 90] != 0
+    assert page.locator("#regions li").count() == 3
+    page.click("#undo")
+    revision(page, 2)
+    assert (np.asarray(PIL.Image.open(io.BytesIO(downloaded(page, "png")))) == before).all()
+    name = page.get_by_label("Name of segment 1")
+    name.fill("<b>sky</b>")
+    name.press("Enter")
+    revision(page, 3)
+    assert json.loads(downloaded(page, "coco"))["categories"][0]["name"] == "<b>sky</b>"
+    assert "--names" in page.locator("#command").input_value()
+
+
+def test_slider_opacity_and_borders(page: Any, photograph: bytes) -> None:
+    segment(page, photograph)
+    page.locator("#compare").fill("30")
+    assert page.locator("#after").evaluate("e => e.style.clipPath") == "inset(0px 0px 0px 30%)"
+    assert page.locator("#line").is_visible()
+    page.locator("#opacity").fill("80")
+    assert page.locator("#after").evaluate("e => e.style.opacity") == "0.8"
+    page.uncheck("#borders")
+    assert page.locator("#lines").is_hidden()
+    page.select_option("#left", "before")
+    assert page.locator("#before").is_visible()
+    colour = page.evaluate(
+        "[...document.getElementById('after').getContext('2d').getImageData(5, 5, 1, 1).data].slice(0, 3)"
+    )
+    listed = page.locator("#regions input[type=color]").evaluate_all("all => all.map(e => e.value)")
+    assert "#{:02x}{:02x}{:02x}".format(*colour) in listed
+
+
+def test_split_recolour_and_eigenvectors(page: Any, photograph: bytes) -> None:
+    segment(page, photograph)
+    page.locator("#regions input[type=checkbox]").first.check()
+    page.click("#split")
+    revision(page, 1)
+    assert page.locator("#regions li").count() == 5
+    page.locator("#regions input[type=color]").first.fill("#123456")
+    page.locator("#regions input[type=color]").first.dispatch_event("change")
+    revision(page, 2)
+    assert page.locator("#regions input[type=color]").first.input_value() == "#123456"
+    assert page.locator("#spectrum img").count() == 4
+    page.locator("#spectrum button").first.click()
+    until(page, "document.getElementById('large-picture').naturalWidth > 0")
+    page.click("#large-close")
+    assert page.locator("#curve svg circle").count() >= 5
+
+
+def test_other_settings_of_the_same_image(page: Any, photograph: bytes) -> None:
+    segment(page, photograph)
+    page.locator("[data-setting=segments]").fill("2")
+    page.select_option("[data-setting=refine]", "none")
+    page.click("#run")
+    until(page, "document.querySelectorAll('#regions li').length === 2")
+    command = page.locator("#command").input_value()
+    assert "-k 2" in command
+    assert "--refine none" in command
+    page.select_option("[data-setting=head]", "neuncut")
+    page.click("summary")
+    assert page.locator("#all-settings fieldset", has_text="head: neuncut").first.is_visible()
+
+
+def test_a_bad_file_gets_a_plain_sentence(page: Any) -> None:
+    page.expected.append("422")
+    page.set_input_files("#file", {"name": "cat.png", "mimeType": "image/png", "buffer": b"no image at all"})
+    page.click("#run")
+    until(page, "document.getElementById('error').textContent.includes('cat.png: is not an image')")
+    assert page.locator("#run").is_enabled()
+    page.set_input_files("#file", {"name": "big.png", "mimeType": "image/png", "buffer": b"x" * 3_000_000})
+    assert "this server takes up to 2" in page.locator("#error").inner_text()
+    assert page.locator("#run").is_disabled()
+
+
+def test_cancel(page: Any, photograph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    hold = threading.Event()
+    observe = Job._observe
+
+    def held(job: Job, stage: str, seconds: float) -> None:
+        hold.wait(20)
+        observe(job, stage, seconds)
+
+    monkeypatch.setattr(Job, "_observe", held)
+    page.set_input_files("#file", {"name": "photo.png", "mimeType": "image/png", "buffer": photograph})
+    page.click("#run")
+    page.wait_for_selector("#stages li.now")
+    page.click("#cancel")
+    until(page, "document.getElementById('status').textContent.startsWith('Cancelling')")
+    hold.set()
+    until(page, "document.getElementById('status').textContent === 'Cancelled'")
+    assert page.locator("#run").is_enabled()
+    assert page.locator("#view").is_hidden()
+
+
+def test_with_the_keyboard_only(page: Any) -> None:
+    def go_to(selector: str) -> None:
+        for _ in range(80):
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"{selector} is not reached by Tab")
+
+    go_to("#sample")
+    page.keyboard.type("coffee")
+    go_to("#run")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("body[data-revision]")
+    go_to("#regions li:nth-child(1) input[type=checkbox]")
+    page.keyboard.press("Space")
+    go_to("#regions li:nth-child(2) input[type=checkbox]")
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+Tab")
+    for _ in range(40):
+        if page.evaluate("document.activeElement.id") == "merge":
+            break
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    revision(page, 1)
+    page.keyboard.press("Control+z")
+    revision(page, 2)
+    page.keyboard.press("Control+Shift+Z")
+    revision(page, 3)
+    assert page.locator("#status").inner_text() == "Done again"
+
+
+def test_a_pasted_image(page: Any, photograph: bytes) -> None:
+    page.evaluate(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+            dispatchEvent(Object.assign(new Event("paste"), { clipboardData: data }));
+        }""",
+        list(photograph),
+    )
+    assert page.locator("#chosen").inner_text() == "Chosen: pasted.png"
+    page.click("#run")
+    page.wait_for_selector("body[data-revision]")
+
+
+def test_360_pixels_wide_and_dark(page: Any, photograph: bytes) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    segment(page, photograph)
+    page.click("summary")
+    page.click("#theme")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 23, 26)"
+
+
+def test_every_control_has_a_name(page: Any, photograph: bytes) -> None:
+    segment(page, photograph)
+    nameless = page.locator("input, select, button").evaluate_all(
+        """all => all.filter(e => !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim()
+            || e.querySelector("img[alt]"))).map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_the_documentation_of_the_api(page: Any, server: str) -> None:
+    page.goto(f"{server}/docs")
+    page.wait_for_selector("text=POST /api/jobs/{job_id}/edits")
