@@ -30,7 +30,7 @@ __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
 
 STAGES = ("superpixels", "features", "affinity", "head", "refine")
 
-AUTO_LEVEL = 0.2
+AUTO_LEVEL = 0.24
 """Level of the hierarchy with the best covering on BSDS500 train, one for all images (ODS)."""
 
 Observer = Callable[[str, float], None]
