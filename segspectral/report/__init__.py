@@ -79,7 +79,7 @@ def _row(
     entry = journal.get(overlay.relative_to(out).as_posix(), {})
     seconds = summary.get("seconds") or entry.get("stages") or {}
     name = overlay.relative_to(out).with_name(stem).as_posix()
-    photograph = _photograph(overlay.parent, summary, images)
+    photograph = _photograph(out, overlay.parent, summary, images)
     files = ("_labels.png", "_segments.csv", ".json", "_figure.png")
     row = {
         "name": name,
@@ -137,11 +137,14 @@ def _jpeg(out: Path, picture: Path, longest: int) -> Path:
     return write_bytes(target, buffer.getvalue())
 
 
-def _photograph(folder: Path, summary: Mapping[str, Any], images: str | os.PathLike[str] | None) -> Path | None:
+def _photograph(
+    out: Path, folder: Path, summary: Mapping[str, Any], images: str | os.PathLike[str] | None
+) -> Path | None:
     """Where the photograph is, if it is still there."""
     candidates = []
     if images is not None and summary.get("image"):
-        candidates.append(Path(images) / str(summary["image"]))
+        # In the same tree of folders as the results, or all in one.
+        candidates += [Path(images) / below / str(summary["image"]) for below in (folder.relative_to(out), "")]
     if summary.get("source"):
         candidates.append(folder / str(summary["source"]))
     return next((path for path in candidates if path.is_file()), None)

@@ -80,6 +80,10 @@ def test_photographs_that_have_moved(out: Path, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (120, 90)).save(tmp_path / "elsewhere" / "b.jpg")
     deep, _ = rows_of(build(out, tmp_path / "elsewhere")[0])
     assert deep["photograph"] == "../elsewhere/b.jpg"
+    (tmp_path / "elsewhere" / "deep").mkdir()
+    PIL.Image.new("RGB", (120, 90)).save(tmp_path / "elsewhere" / "deep" / "b.jpg")
+    deep, _ = rows_of(build(out, tmp_path / "elsewhere")[0])
+    assert deep["photograph"] == "../elsewhere/deep/b.jpg"
 
 
 def test_a_format_that_browsers_do_not_show_gets_a_copy(out: Path, tmp_path: Path) -> None:
