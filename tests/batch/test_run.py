@@ -29,6 +29,7 @@ from segspectral.batch import (
     read_history,
     run,
 )
+from segspectral.config import with_settings
 from segspectral.errors import BackboneError, OutputError
 from segspectral.pipeline import Pipeline
 from segspectral.tiles import Tiles
@@ -297,6 +298,7 @@ def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Se
 def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
     pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
     folder, out = put("a.png", "b.tif"), tmp_path / "out"
+    fast = with_settings(fast, {"superpixels": {"count": 3000}})  # for photographs: here it means a side of 9 pixels
     (folder / "bad.tif").write_bytes(b"II*\0")
     run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=64)), InProcess(), out)
     latest = read_history(out).latest
