@@ -1,0 +1,37 @@
+"""``segspectral cluster``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segspectral.cli.common import DebugOption, HeadOption, SeedOption, sentences
+from segspectral.heads import DEFAULT_HEAD
+
+
+def cluster(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Vectors (.npz, .npy) or a graph (.csv, sparse .npz).")
+    ],
+    clusters: Annotated[int, typer.Option("--clusters", "-k", min=1, help="How many.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="Labels, memberships.")
+    ] = None,
+    head: HeadOption = None,
+    seed: SeedOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
+    with sentences(debug):
+        from segspectral.heads.cluster import cluster_file
+
+        found = cluster_file(source, clusters, head=head or DEFAULT_HEAD, seed=seed or 0, output=output)
+        used = len(set(found.labels.tolist()))
+        print(f"{source}: {len(found.labels)} nodes in {used} clusters, normalized cut {found.head.ncut_:.4f}")
+        if found.agreement is not None:
+            a = found.agreement
+            print(f"with the classes: accuracy {a.accuracy:.4f}, NMI {a.nmi:.4f}, ARI {a.ari:.4f}")
+        if output is not None:
+            print(f"-> {output}")

@@ -1,0 +1,173 @@
+"""The hierarchy is nested and ultrametric, and the contours between superpixels are where the borders are."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from typer.testing import CliRunner
+
+from segspectral.cli import app
+from segspectral.contours import Contours, border_graph, fitted
+from segspectral.errors import SettingsError
+from segspectral.features import FeatureStack
+from segspectral.hierarchy import Hierarchy, build_hierarchy
+from segspectral.pipeline import Pipeline
+from segspectral.superpixels import Slic
+from segspectral.types import Features, Image, Superpixels
+
+
+def quadrants() -> Image:
+    """Four noisy colours, 64 x 96."""
+    rgb = np.empty((64, 96, 3))
+    rgb[:32, :48], rgb[:32, 48:] = (0.8, 0.2, 0.2), (0.2, 0.7, 0.3)
+    rgb[32:, :48], rgb[32:, 48:] = (0.2, 0.3, 0.8), (0.8, 0.8, 0.3)
+    return Image(np.clip(rgb + np.random.default_rng(0).normal(0, 0.02, rgb.shape), 0, 1), "quadrants")
+
+
+@pytest.fixture(scope="module")
+def tree() -> Hierarchy:
+    image = quadrants()
+    superpixels = Slic(count=60)(image)
+    return build_hierarchy(superpixels, FeatureStack(cnn=None)(image, superpixels))
+
+
+def grid_tree(boundary: dict[tuple[int, int], float], **options: float) -> Hierarchy:
+    """Superpixels 0 1 / 2 3 as squares of 4 x 4 pixels with given boundary probabilities."""
+    labels = np.kron(np.array([[0, 1], [2, 3]], np.int32), np.ones((4, 4), np.int32))
+    superpixels = Superpixels(labels)
+    values = np.array([boundary[i, j] for i, j in superpixels.borders.tolist()])
+    return build_hierarchy(superpixels, Features(np.ones((4, 1), np.float32), boundary=values), **options)
+
+
+def test_every_number_of_segments_comes_out_and_cuts_are_nested(tree: Hierarchy) -> None:
+    cuts = [tree.labels(segments=k) for k in range(1, 21)]
+    assert [len(np.unique(cut)) for cut in cuts] == list(range(1, 21))
+    for coarse, fine in itertools.pairwise(cuts):
+        assert all(len(np.unique(coarse[fine == segment])) == 1 for segment in np.unique(fine))
+
+
+def test_heights_rise_within_zero_and_one(tree: Hierarchy) -> None:
+    assert len(tree.heights) == len(tree.superpixels) - 1
+    assert (np.diff(tree.heights) >= 0).all()
+    assert 0 <= tree.heights[0] <= tree.heights[-1] <= 1
+
+
+def test_segments_are_numbered_by_falling_area(tree: Hierarchy) -> None:
+    area = np.bincount(tree.labels(segments=7).ravel())[1:]
+    assert (np.diff(area) <= 0).all()
+
+
+def test_a_cut_by_level_is_what_the_contour_map_says(tree: Hierarchy) -> None:
+    """Two superpixels are together at a level exactly if a chain of borders no higher than it joins them."""
+    level = float(tree.heights[-6])
+    together = tree.nodes(level=level)
+    i, j = tree.superpixels.borders.T
+    low = tree.border_heights <= level
+    assert (together[i[low]] == together[j[low]]).all()
+    assert (together[i[~low]] != together[j[~low]]).all()
+    assert tree.segments_at(level) == len(np.unique(together))
+
+
+def test_the_contour_map_is_zero_inside_superpixels_and_holds_the_heights_between(tree: Hierarchy) -> None:
+    labels, contours = tree.superpixels.labels, tree.contour_map
+    inside = np.ones(labels.shape, bool)
+    inside[:-1] &= labels[:-1] == labels[1:]
+    inside[:, :-1] &= labels[:, :-1] == labels[:, 1:]
+    assert not contours[inside].any()
+    assert contours.max() == pytest.approx(tree.heights[-1], rel=1e-6)
+
+
+def test_planted_quadrants_are_the_last_four(tree: Hierarchy) -> None:
+    labels = tree.labels(segments=4)
+    corners = {int(labels[r, c]) for r in (8, 56) for c in (8, 88)}
+    assert corners == {1, 2, 3, 4}
+    assert (labels[4:28, 4:44] == labels[8, 8]).mean() > 0.98
+
+
+def test_average_linkage_by_hand() -> None:
+    """0-1 merge at 0.1; then 01-2 (0.2) and 01-3 (0.6) and 2-3 (0.3): 2 joins at 0.2, 3 at the mean of 0.6 and 0.3."""
+    tree = grid_tree({(0, 1): 0.1, (0, 2): 0.2, (1, 3): 0.6, (2, 3): 0.3}, damping=0.0)
+    np.testing.assert_allclose(tree.heights, [0.1, 0.2, 0.45])
+    assert tree.nodes(segments=2)[3] != tree.nodes(segments=2)[0]
+
+
+def test_parts_that_void_separates_are_joined_last() -> None:
+    labels = np.full((8, 12), -1, np.int32)
+    labels[:, :2], labels[:, 2:4], labels[:, 8:10], labels[:, 10:] = 0, 1, 2, 3
+    superpixels = Superpixels(labels)
+    features = Features(np.ones((4, 1), np.float32), boundary=np.array([0.9, 0.9]))
+    tree = build_hierarchy(superpixels, features)
+    assert tree.heights[-1] == 1.0
+    halves = tree.labels(segments=2)
+    assert (halves[:, 4:8] == 0).all()
+    assert halves[0, 0] == halves[0, 3] != halves[0, 9] == halves[0, 11]
+
+
+@pytest.mark.parametrize(
+    "cut", [{}, {"segments": 3, "level": 0.5}, {"segments": 0}, {"segments": 10**6}, {"level": 2.0}]
+)
+def test_an_impossible_cut_is_a_sentence(tree: Hierarchy, cut: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="hierarchy"):
+        tree.labels(**cut)  # type: ignore[arg-type]
+
+
+def test_without_contours_there_is_no_hierarchy() -> None:
+    result = Pipeline(segments=3, refine="none", superpixels={"count": 60}, features={"cnn": None, "contours": None})(
+        quadrants()
+    )
+    with pytest.raises(SettingsError, match="contours"):
+        _ = result.hierarchy
+
+
+def test_contours_are_high_between_the_quadrants_and_low_within() -> None:
+    image = quadrants()
+    superpixels = Slic(count=60)(image)
+    boundary = Contours()(image, superpixels, {})
+    side = superpixels.pool(np.kron([[0.0, 1.0], [2.0, 3.0]], np.ones((32, 48)))).round()
+    i, j = superpixels.borders.T
+    across = side[i] != side[j]
+    assert boundary[across].min() > boundary[~across].max()
+
+
+def test_contours_do_not_depend_on_how_superpixels_are_numbered() -> None:
+    image = quadrants()
+    superpixels = Slic(count=60)(image)
+    order = np.random.default_rng(1).permutation(len(superpixels)).astype(np.int32)
+    other = Superpixels(order[superpixels.labels])
+    before = dict(
+        zip(map(frozenset, order[superpixels.borders].tolist()), Contours()(image, superpixels, {}), strict=True)
+    )
+    after = dict(zip(map(frozenset, other.borders.tolist()), Contours()(image, other, {}), strict=True))
+    assert before.keys() == after.keys()
+    assert all(after[border] == pytest.approx(before[border], abs=1e-5) for border in before)
+
+
+def test_both_variants_of_the_weights_are_there() -> None:
+    assert all(fitted(variant)[1].weights for variant in ("cnn", "plain"))
+
+
+def test_the_border_graph_falls_with_the_probability(tree: Hierarchy) -> None:
+    superpixels = tree.superpixels
+    low = border_graph(superpixels, np.full(len(superpixels.borders), 0.1), 1.0)
+    high = border_graph(superpixels, np.full(len(superpixels.borders), 0.9), 1.0)
+    assert abs(low - low.T).max() == 0
+    assert (low.toarray() >= high.toarray()).all()
+
+
+def test_the_command_line_writes_nested_cuts_and_the_contour_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    PillowImage.fromarray(quadrants().uint8).save(tmp_path / "q.png")
+    fast = ["--set", "features.cnn=null", "--set", "superpixels.count=60"]
+    call = ["segment", str(tmp_path / "q.png"), "-o", str(tmp_path / "out"), "--hierarchy", "-k", "2,4", *fast]
+    assert CliRunner().invoke(app, call).exit_code == 0
+    two, four = (np.asarray(PillowImage.open(tmp_path / "out" / f"q_k{k}_labels.png")) for k in (2, 4))
+    assert (two.max(), four.max()) == (2, 4)
+    assert all(len(np.unique(two[four == segment])) == 1 for segment in (1, 2, 3, 4))
+    contours = np.asarray(PillowImage.open(tmp_path / "out" / "q_ucm.png"))
+    assert contours.dtype == np.uint16
+    assert contours.shape == (64, 96)
+    level = [*call[:4], "--level", "0.24", *fast]
+    assert CliRunner().invoke(app, level).exit_code == 0
+    assert np.asarray(PillowImage.open(tmp_path / "out" / "q_labels.png")).max() >= 2
