@@ -19,11 +19,11 @@ if [ "$free" -lt 8 ] && [ ! -d "$venv" ]; then
     exit 1
 fi
 
-extras=crf
+extras=crf,cluster,geo,web
 if ! command -v gcc >/dev/null || ! "$python" -c '
 import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))'; then
-    extras=
+    extras=cluster,geo,web
     echo "gcc or Python.h is missing: installing without the CRF; the guided filter refines instead." >&2
     echo "For the CRF, on Debian or Ubuntu: sudo apt-get install gcc g++ python3-dev, then make clean and again." >&2
 fi
@@ -38,8 +38,7 @@ else
     install() { "$venv/bin/python" -m pip install --quiet --constraint constraints.txt "$@"; }
 fi
 
-if [ -n "$extras" ] && ! install -e ".[$extras]" --group dev; then
+install -e ".[$extras]" --group dev || {
     echo "The CRF did not compile: installing without it; the guided filter refines instead." >&2
-    extras=
-fi
-[ -n "$extras" ] || install -e . --group dev
+    install -e '.[cluster,geo,web]' --group dev
+}
