@@ -23,7 +23,7 @@ from tests.contracts import stage_laws as laws
 
 METHODS = {"slic": Slic(count=60), "slic, blurred": Slic(count=60, sigma=1.5), "slic, few": Slic(count=2)}
 EXTRACTORS = {
-    **{name: field.default for name, field in FeatureStack.model_fields.items()},
+    **FeatureStack().extractors(),
     "all parts": FeatureStack(),
     "one part": FeatureStack(texture=None, position=None, cnn=None),
 }
