@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from segspectral.cache import DEFAULT_FOLDER
 from segspectral.cli.common import DebugOption, sentences
 from segspectral.errors import SettingsError
 
@@ -25,15 +24,16 @@ def root() -> None:
 @cache_app.command("prune")
 def cache_prune(
     max_gb: Annotated[float, typer.Option("--max-gb", min=0, help="What to leave, in 10^9 bytes; 0 empties it.")],
-    folder: Annotated[Path, typer.Option("--folder", help="The setting features.cnn.cache.folder.")] = Path(
-        DEFAULT_FOLDER
-    ),
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="The setting features.cnn.cache.folder, if it was changed.")
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Remove the least recently used features until the folder is small enough."""
     with sentences(debug):
-        from segspectral.cache import prune
+        from segspectral.cache import DEFAULT_FOLDER, prune
 
+        folder = folder or Path(DEFAULT_FOLDER)
         if not folder.expanduser().is_dir():
             raise SettingsError(f"{folder}: there is no such cache")
         removed, left = prune(folder, max_gb)
