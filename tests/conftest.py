@@ -18,7 +18,7 @@ def pytest_configure() -> None:
     # On two busy cores, threads that wait for each other cost more than they bring. The variables are for what is
     # imported later (torch), and for the commands that tests run.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
+        os.environ[variable] = "1"
     threadpool_limits(1)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.pop("SEGSPECTRAL_WEIGHTS", None)
