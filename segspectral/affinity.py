@@ -1,4 +1,4 @@
-"""Features -> Affinity: a sparse kNN graph with a Gaussian kernel."""
+"""Features -> Affinity: a sparse kNN graph with a Gaussian kernel, held back by contours."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import GraphError
+from segspectral.hierarchy import build_hierarchy
 from segspectral.settings import Settings
 from segspectral.types import Affinity, Features, Superpixels
 
 __all__ = ["Bandwidth", "KnnAffinity", "knn_affinity"]
+
+FAINTEST = 1e-6
+"""An edge that is in the graph stays in it: float32 must not flush a faint one to zero."""
 
 Bandwidth = Literal["self_tuning", "median"] | Annotated[float, Field(gt=0)]
 """How wide the Gaussian is: a number in units of the features, one median for all, or one scale per node."""
@@ -22,7 +26,13 @@ Symmetrization = Literal["mean", "max"]
 
 
 class KnnAffinity(Settings):
-    """k nearest neighbours in feature space united with the superpixels that touch."""
+    """k nearest neighbours in feature space united with the superpixels that touch.
+
+    Where the features know of contours, W_ij = exp(-|x_i - x_j|^2 / (2 s^2)) exp(-u_ij / contour), with u_ij in [0, 1]
+    the level of the hierarchy at which i and j become one region. It is an intervening-contour term (Leung and Malik
+    1998) for pairs at any distance: u_ij is the weakest of the strongest contours on all paths from i to j, so that one
+    closed contour between two alike regions parts them, and a gap in it does not.
+    """
 
     name: Literal["knn"] = "knn"
     neighbors: int = Field(10, ge=1, le=1000, description="nearest neighbours of each superpixel")
@@ -32,9 +42,12 @@ class KnnAffinity(Settings):
     scale: float = Field(0.45, gt=0, description="factor on the bandwidth: small ones let regions be of unequal size")
     symmetrize: Symmetrization = Field("max", description="how W_ij and W_ji become one: mean or max")
     adjacency: bool = Field(True, description="also connect superpixels that touch")
+    contour: float | None = Field(
+        0.07, gt=0, description="level of the hierarchy across which affinity falls to 1/e; null: contours do not count"
+    )
 
     def __call__(self, features: Features, superpixels: Superpixels) -> Affinity:
-        return knn_affinity(
+        affinity = knn_affinity(
             features.nodes,
             neighbors=self.neighbors,
             bandwidth=self.bandwidth,
@@ -42,6 +55,15 @@ class KnnAffinity(Settings):
             symmetrize=self.symmetrize,
             edges=superpixels.borders if self.adjacency else None,
         )
+        if self.contour is None or features.boundary is None:
+            return affinity
+        weights = sp.triu(affinity.weights).tocoo()
+        pairs = np.stack(weights.coords, axis=1)
+        level = build_hierarchy(superpixels, features).levels_between(pairs)
+        half = sp.csr_array(
+            (np.maximum(weights.data * np.exp(-level / self.contour), FAINTEST), weights.coords), shape=weights.shape
+        )
+        return Affinity(sp.csr_array((half + half.T).astype(np.float32)))
 
 
 def knn_affinity(
@@ -114,8 +136,7 @@ def _gaussian(X: NDArray[np.float64], pairs: NDArray[np.int64], width: NDArray[n
     i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
     squared = ((X[i] - X[j]) ** 2).sum(axis=1)
     weights = np.exp(-squared / (2 * width[i] * width[j]))
-    # An edge that is in the graph stays in it: float32 must not flush a faint one to zero.
-    return sp.csr_array((np.maximum(weights, 1e-6), (i, j)), shape=(len(X), len(X)))
+    return sp.csr_array((np.maximum(weights, FAINTEST), (i, j)), shape=(len(X), len(X)))
 
 
 def _bridges(X: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:

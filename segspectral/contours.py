@@ -1,11 +1,11 @@
 """How likely it is that an object ends where two superpixels touch.
 
-Cues of each border (differences of colour, texture and CNN features, gradients along it) become one probability by
-logistic regression, twice. The first pass sees a superpixel and its neighbour only. Its probabilities make a graph on
-which the features diffuse: a lazy random walk that hardly crosses likely contours, and so averages over what belongs
-together. The second pass sees the differences that are left after a few and after many steps: they are low-pass
-filtered by the graph's Laplacian, as the spectral part of gPb is (Arbelaez et al. 2011, section 3.2), by a few sparse
-products instead of an eigen-decomposition.
+Cues of each border (differences of colour, texture and CNN features, gradients and learned edges along it) become one
+probability by logistic regression, twice. The first pass sees a superpixel and its neighbour only. Its probabilities
+make a graph on which the features diffuse: a lazy random walk that hardly crosses likely contours, and so averages over
+what belongs together. The second pass sees the differences that are left after a few and after many steps: they are
+low-pass filtered by the graph's Laplacian, as the spectral part of gPb is (Arbelaez et al. 2011, section 3.2), by a few
+sparse products instead of an eigen-decomposition.
 
 The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``; gPb's were, too.
 """
@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +26,7 @@ from pydantic import Field
 from segspectral.settings import Settings
 from segspectral.types import Image, Superpixels
 
-__all__ = ["Contours", "Cues", "Logistic", "border_graph"]
+__all__ = ["Activations", "Contours", "Cues", "Logistic", "border_graph", "edge_cues", "edges_along"]
 
 Cues = dict[str, NDArray[np.float64]]
 """Name -> (M,) non-negative, one value per border."""
@@ -34,6 +34,15 @@ Cues = dict[str, NDArray[np.float64]]
 STRIDES = (4, 8, 16)
 BINS = 25
 LAB_RANGE = ((0, 100), (-60, 60), (-60, 60))
+
+
+class Activations(NamedTuple):
+    """What a network says of superpixels and of the borders between them."""
+
+    nodes: dict[int, NDArray[np.float32]]
+    """Stride -> (N, C) mean activations."""
+    edges: NDArray[np.float32] | None = None
+    """(M, 2) mean along each border of the probability of an edge and of its log odds; None: not known."""
 
 
 class Logistic:
@@ -49,7 +58,7 @@ class Logistic:
 
 @cache
 def fitted(variant: str) -> tuple[Logistic, Logistic]:
-    """The two passes: ``cnn`` or ``plain``."""
+    """The two passes: ``edges``, ``cnn`` or ``plain``."""
     data = json.loads(files("segspectral").joinpath("contours.json").read_text())[variant]
     first, second = (Logistic(pass_["bias"], pass_["weights"]) for pass_ in (data["first"], data["second"]))
     return first, second
@@ -61,16 +70,19 @@ class Contours(Settings):
     steps: tuple[int, int] = Field((4, 32), description="of the random walk, few and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely contours hold the walk back")
 
-    def __call__(
-        self, image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.floating]]
-    ) -> NDArray[np.float64]:
-        """``maps``: stride -> (N, C) pooled activations of the backbone; without strides 4, 8 and 16 colour decides."""
+    def __call__(self, image: Image, superpixels: Superpixels, deep: Activations) -> NDArray[np.float64]:
+        """What ``deep`` lacks is left out; without strides 4, 8 and 16 colour and texture decide."""
         if len(superpixels.borders) == 0:
             return np.empty(0)
-        variant = "cnn" if all(stride in maps for stride in STRIDES) else "plain"
+        if any(stride not in deep.nodes for stride in STRIDES):
+            variant, deep = "plain", Activations({})
+        else:
+            variant = "cnn" if deep.edges is None else "edges"
         first, second = fitted(variant)
-        nodes = node_features(image, superpixels, maps if variant == "cnn" else {})
+        nodes = node_features(image, superpixels, deep.nodes)
         cues = self.local_cues(image, superpixels, nodes)
+        if deep.edges is not None:
+            cues |= edge_cues(deep.edges)
         return second(cues | self.diffused_cues(superpixels, nodes, first(cues)))
 
     def local_cues(self, image: Image, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]]) -> Cues:
@@ -99,6 +111,17 @@ class Contours(Settings):
             parts = {key: state[:, a:b] for key, a, b in zip(nodes, widths[:-1], widths[1:], strict=True)}
             cues |= {f"{key}_{name}": value for key, value in _differences(parts, i, j).items()}
         return cues
+
+
+def edge_cues(edges: NDArray[np.floating]) -> Cues:
+    """The two columns of ``Activations.edges`` as cues."""
+    return {"edge": edges[:, 0].astype(np.float64), "edge_odds": np.maximum(edges[:, 1] + 7, 0).astype(np.float64)}
+
+
+def edges_along(superpixels: Superpixels, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(M, 2) ``Activations.edges`` from a probability per pixel (H, W)."""
+    p = np.clip(probability, 1e-3, 1 - 1e-3)
+    return superpixels.along_borders(np.stack([probability, np.log(p / (1 - p))], axis=-1)).astype(np.float32)
 
 
 def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 import segspectral
 from segspectral.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.cache import FeatureCache
-from segspectral.contours import Contours
+from segspectral.contours import Activations, Contours, edges_along
 from segspectral.settings import Settings
 from segspectral.types import FeatureExtractor, Features, Image, Superpixels
 
@@ -106,28 +106,40 @@ class Cnn(Settings):
         return load_backbone(self.backbone, self.weights, self.device)
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
-        return self.reduce(self.pooled(image, superpixels))
+        return self.reduce(self.pooled(image, superpixels).nodes)
 
-    def pooled(self, image: Image, superpixels: Superpixels) -> dict[int, NDArray[np.float32]]:
-        """Stride -> mean activations (N, C): what ``reduce`` takes, for a whole image or gathered from tiles."""
+    def pooled(self, image: Image, superpixels: Superpixels, edges: bool = False) -> Activations:
+        """Mean activations, which ``reduce`` takes, for a whole image or gathered from tiles; with edges if asked."""
         if self.cache is None:
-            return self._pool(image, superpixels)
+            return self._pool(image, superpixels, edges)
+
+        def make() -> dict[str, NDArray[np.float32]]:
+            made = self._pool(image, superpixels, edges)
+            kept = {str(stride): values for stride, values in made.nodes.items()}
+            return kept if made.edges is None else kept | {"edges": made.edges}
+
         settings = self.model_dump_json(include={"backbone", "strides"})
         kept = self.cache.get(
             {"rgb": image.rgb, "mask": image.mask, "superpixels": superpixels.labels},
-            f"{segspectral.__version__} {settings} {self.load().fingerprint}",
-            lambda: {str(stride): values for stride, values in self._pool(image, superpixels).items()},
+            f"{segspectral.__version__} {settings} {edges} {self.load().fingerprint}",
+            make,
         )
-        return {int(stride): kept[stride] for stride in sorted(kept, key=int)}
+        return Activations({int(s): kept[s] for s in sorted(set(kept) - {"edges"}, key=int)}, kept.get("edges"))
 
-    def _pool(self, image: Image, superpixels: Superpixels) -> dict[int, NDArray[np.float32]]:
+    def _pool(self, image: Image, superpixels: Superpixels, edges: bool) -> Activations:
         backbone = self.load()
         rgb = image.float32
         if image.mask is not None:
             rgb = np.where(image.mask[..., None], rgb, rgb[image.mask].mean(axis=0))
-        maps = {map_.stride: map_ for map_ in backbone(rgb)}  # the last of a stride: the deepest
-        chosen = sorted(s for s in set(self.strides) if s in maps) or [max(maps)]
-        return {s: superpixels.pool_grid(maps[s].values, s).astype(np.float32) for s in chosen}
+        maps = backbone(rgb)
+        deepest = {map_.stride: map_ for map_ in maps}  # the last of a stride
+        chosen = sorted(s for s in set(self.strides) if s in deepest) or [max(deepest)]
+        nodes = {s: superpixels.pool_grid(deepest[s].values, s).astype(np.float32) for s in chosen}
+        if not edges or self.backbone != DEFAULT_BACKBONE:
+            return Activations(nodes)
+        from segspectral.edges import edge_probability
+
+        return Activations(nodes, edges_along(superpixels, edge_probability(rgb, maps)))
 
     def reduce(self, pooled: Mapping[int, NDArray[np.floating]]) -> NDArray[np.float32]:
         """(N, channels): the maps on one scale, and the principal components of all of them."""
@@ -179,15 +191,17 @@ class FeatureStack(Settings):
         return self
 
     def __call__(self, image: Image, superpixels: Superpixels) -> Features:
-        pooled = self.cnn.pooled(image, superpixels) if self.cnn is not None else {}
+        deep = Activations({})
+        if self.cnn is not None:
+            deep = self.cnn.pooled(image, superpixels, edges=self.contours is not None)
         nodes = {
-            name: extractor.reduce(pooled) if isinstance(extractor, Cnn) else extractor(image, superpixels)
+            name: extractor.reduce(deep.nodes) if isinstance(extractor, Cnn) else extractor(image, superpixels)
             for name, extractor in self.extractors().items()
         }
         features = self.combine(nodes)
         if self.contours is None:
             return features
-        return replace(features, boundary=self.contours(image, superpixels, pooled))
+        return replace(features, boundary=self.contours(image, superpixels, deep))
 
     def extractors(self) -> dict[str, FeatureExtractor]:
         """Name -> what is not left out, in order."""

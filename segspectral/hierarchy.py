@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from segspectral.errors import SettingsError
 from segspectral.types import Features, Superpixels
 
-__all__ = ["Hierarchy", "build_hierarchy"]
+__all__ = ["SWEEP_LEVELS", "Hierarchy", "build_hierarchy"]
+
+SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
+"""Levels at which evaluations cut a hierarchy, from nearly all superpixels to a few regions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +68,17 @@ class Hierarchy:
     @cached_property
     def border_heights(self) -> NDArray[np.float64]:
         """(M,) level at which the two sides of each border of the superpixels become one region."""
-        # The merges are the edges of a tree whose heights rise: a border's level is the highest on the path between
+        return self.levels_between(self.superpixels.borders)
+
+    def levels_between(self, pairs: NDArray[np.integer]) -> NDArray[np.float64]:
+        """(P,) level at which the two superpixels of each pair (P, 2) become one region: their ultrametric distance."""
+        # The merges are the edges of a tree whose heights rise: the level of a pair is the highest on the path between
         # its ends, found at the moment in which the two first share a region.
         n = len(self.superpixels)
-        members: list[list[int]] = [[] for _ in range(n)]
-        for border, (i, j) in enumerate(self.superpixels.borders.tolist()):
-            members[i].append(border)
-            members[j].append(border)
+        open_pairs: list[set[int]] = [set() for _ in range(n)]
+        for pair, (i, j) in enumerate(pairs.tolist()):
+            open_pairs[i].add(pair)
+            open_pairs[j].add(pair)
         root = list(range(n))
 
         def find(x: int) -> int:
@@ -80,20 +87,16 @@ class Hierarchy:
                 x = root[x]
             return x
 
-        level = np.ones(len(self.superpixels.borders))
+        level = np.zeros(len(pairs))
         for (i, j), height in zip(self.merges.tolist(), self.heights.tolist(), strict=True):
             a, b = find(i), find(j)
-            if len(members[a]) < len(members[b]):
+            if len(open_pairs[a]) < len(open_pairs[b]):
                 a, b = b, a
             root[b] = a
-            inside = set(members[a])
-            for border in members[b]:
-                if border in inside:
-                    level[border] = height
-                    inside.discard(border)
-                else:
-                    inside.add(border)
-            members[a], members[b] = list(inside), []
+            joined = open_pairs[a] & open_pairs[b]
+            level[list(joined)] = height
+            open_pairs[a] ^= open_pairs[b]
+            open_pairs[b] = set()
         return level
 
     @cached_property

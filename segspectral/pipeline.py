@@ -33,6 +33,9 @@ STAGES = ("superpixels", "features", "affinity", "head", "refine")
 AUTO_LEVEL = 0.24
 """Level of the hierarchy with the best covering on BSDS500 train, one for all images (ODS)."""
 
+COUNT_LEVEL, COUNT_SHARE = 0.28, 0.01
+"""The number of segments for a head: regions of the hierarchy at this level with this share of the area (fitted, too)."""
+
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock seconds."""
 
@@ -58,9 +61,9 @@ class Pipeline(Settings):
     """
 
     segments: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
-        "auto", description="how many segments; auto: chosen per image by the eigengap"
+        "auto", description="how many segments; auto: chosen per image by its contours, without them by the eigengap"
     )
-    max_segments: int = Field(12, ge=2, le=1000, description="what auto may choose at most")
+    max_segments: int = Field(16, ge=2, le=1000, description="what auto may choose at most")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
     hierarchy: bool = Field(False, description="cut the hierarchy of merged superpixels instead of running the head")
     level: float | None = Field(None, ge=0, le=1, description="cut the hierarchy here, not into a number of segments")
@@ -168,7 +171,7 @@ class Pipeline(Settings):
         """The head's membership, its clusters in order of falling area."""
         # The whole curve is kept, also when the number is given: it is what a user looks at to choose another.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
-        k = eigengap_segments(eigenvalues) if number == "auto" else number
+        k = self._auto(features, superpixels, eigenvalues) if number == "auto" else number
         if k > len(superpixels):
             raise SettingsError(
                 f"{k} segments are more than the image's {len(superpixels)} superpixels; ask for fewer segments, or "
@@ -178,6 +181,14 @@ class Pipeline(Settings):
         membership = head.fit(features.nodes, affinity=affinity).membership_
         area = np.bincount(membership.labels, superpixels.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
+
+    def _auto(self, features: Features, superpixels: Superpixels, eigenvalues: NDArray[np.float64]) -> int:
+        """From 2 to ``max_segments``: the hierarchy's regions that are not small, or by the eigengap."""
+        if features.boundary is None:
+            return eigengap_segments(eigenvalues)
+        regions = build_hierarchy(superpixels, features).nodes(level=COUNT_LEVEL)
+        share = np.bincount(regions, superpixels.area) / superpixels.area.sum()
+        return int(np.clip((share >= COUNT_SHARE).sum(), 2, min(self.max_segments, len(superpixels))))
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         """Segments 1..K, 0 on void: the refiner's labels, in which no segment that the head found is lost."""

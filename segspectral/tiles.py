@@ -348,7 +348,7 @@ def _nodes_of_tiles(
             if name == "position":
                 continue
             measured = (
-                extractor.pooled(image, superpixels)
+                extractor.pooled(image, superpixels).nodes
                 if isinstance(extractor, Cnn)
                 else {0: extractor(image, superpixels).astype(np.float64)}
             )

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from segspectral.cli import app
-from segspectral.contours import Contours, border_graph, fitted
+from segspectral.contours import Activations, Contours, border_graph, fitted
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.hierarchy import Hierarchy, build_hierarchy
@@ -125,7 +125,7 @@ def test_without_contours_there_is_no_hierarchy() -> None:
 def test_contours_are_high_between_the_quadrants_and_low_within() -> None:
     image = quadrants()
     superpixels = Slic(count=60)(image)
-    boundary = Contours()(image, superpixels, {})
+    boundary = Contours()(image, superpixels, Activations({}))
     side = superpixels.pool(np.kron([[0.0, 1.0], [2.0, 3.0]], np.ones((32, 48)))).round()
     i, j = superpixels.borders.T
     across = side[i] != side[j]
@@ -138,9 +138,13 @@ def test_contours_do_not_depend_on_how_superpixels_are_numbered() -> None:
     order = np.random.default_rng(1).permutation(len(superpixels)).astype(np.int32)
     other = Superpixels(order[superpixels.labels])
     before = dict(
-        zip(map(frozenset, order[superpixels.borders].tolist()), Contours()(image, superpixels, {}), strict=True)
+        zip(
+            map(frozenset, order[superpixels.borders].tolist()),
+            Contours()(image, superpixels, Activations({})),
+            strict=True,
+        )
     )
-    after = dict(zip(map(frozenset, other.borders.tolist()), Contours()(image, other, {}), strict=True))
+    after = dict(zip(map(frozenset, other.borders.tolist()), Contours()(image, other, Activations({})), strict=True))
     assert before.keys() == after.keys()
     assert all(after[border] == pytest.approx(before[border], abs=1e-5) for border in before)
 

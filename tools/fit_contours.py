@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Fit the weights of the contour cues on BSDS500 train: writes segspectral/contours.json.
+"""Fit what knows of contours on BSDS500 train: writes segspectral/edges.safetensors and segspectral/contours.json.
 
     tools/fit_contours.py --data DATA [--limit 200] [--counts 600 1000]
 
-The target of a border between two superpixels is the share of people who put them into different regions.
+1. The edge decoder, on pixels: the target is the share of people who drew an edge within about two pixels.
+2. The weights of the contour cues, on the borders of superpixels: the target is the share of people who put the two
+   sides into different regions. Their edge cues come from decoders that did not see the image (two folds).
 """
 
 from __future__ import annotations
@@ -11,23 +13,97 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
+from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from torch import Tensor
 
-from segspectral.contours import Contours, Cues, Logistic, node_features
+from segspectral.backbones import FeatureMap, load_backbone
+from segspectral.contours import Contours, Cues, Logistic, edge_cues, edges_along, node_features
+from segspectral.edges import CHANNELS, EdgeDecoder, edge_probability
 from segspectral.features import Cnn
 from segspectral.images import read_image
 from segspectral.superpixels import Slic
 from segspectral.types import Image, Superpixels
 
+CROP = 112
+"""Side of the training crops, in half-resolution pixels; a multiple of the coarsest stride's cells."""
 
-def share_of_people(superpixels: Superpixels, maps: np.ndarray) -> np.ndarray:
+
+class Example(NamedTuple):
+    image: Image
+    maps: list[FeatureMap]
+    people: NDArray[np.integer]  # (A, H, W) human label maps
+
+
+def people_edges(people: NDArray[np.integer]) -> Tensor:
+    """(1, 1, h, w) at half resolution: the share of people with an edge within one cell."""
+    height, width = people.shape[1:]
+    total = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
+    for regions in people:
+        edge = np.zeros((2 * total.shape[0], 2 * total.shape[1]), np.uint8)
+        edge[: height - 1, :width] |= regions[1:] != regions[:-1]
+        edge[:height, : width - 1] |= regions[:, 1:] != regions[:, :-1]
+        coarse = edge.reshape(total.shape[0], 2, total.shape[1], 2).max(axis=(1, 3))
+        total += cv2.dilate(coarse, np.ones((3, 3), np.uint8))
+    return torch.from_numpy(total / len(people))[None, None]
+
+
+def train_decoder(examples: list[Example], epochs: int, seed: int = 0) -> EdgeDecoder:
+    """Cross-entropy on random crops, mirrored at random, a tenth of the channels left out."""
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    decoder = EdgeDecoder()
+    data = [(*decoder.tensors(e.image.float32, e.maps), people_edges(e.people)) for e in examples]
+    scales = {}
+    for stride in CHANNELS:
+        values = torch.cat([maps[stride].flatten(2)[0] for _, maps, _ in data[::5]], dim=1)
+        scales[stride] = values.std(dim=1)[None, :, None, None] + 1e-3
+    optimizer = torch.optim.AdamW(decoder.parameters(), weight_decay=1e-2)
+    batches = epochs * -(-len(data) // 2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=batches + 1, pct_start=0.1)
+    for epoch in range(epochs):
+        order, total = random.permutation(len(data)), 0.0
+        for first in range(0, len(order), 2):
+            optimizer.zero_grad()
+            for index in order[first : first + 2]:
+                lab, maps, target = data[index]
+                row, col = (16 * int(random.integers(0, (size - CROP) // 16 + 1)) for size in lab.shape[-2:])
+                lab, target = (t[..., row : row + CROP, col : col + CROP] for t in (lab, target))
+                crops = {}
+                for stride, values in maps.items():
+                    cells, r, c = 2 * CROP // stride, 2 * row // stride, 2 * col // stride
+                    crops[stride] = nnf.dropout2d(values[..., r : r + cells, c : c + cells] / scales[stride], 0.1)
+                if random.random() < 0.5:
+                    lab, target = lab.flip(-1), target.flip(-1)
+                    crops = {stride: values.flip(-1) for stride, values in crops.items()}
+                loss = nnf.binary_cross_entropy_with_logits(decoder(lab, crops), target)
+                (loss / 2).backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+            optimizer.step()
+            schedule.step()
+        if epoch % 6 == 5:
+            print(f"decoder on {len(data)} images, epoch {epoch + 1}: loss {total / len(data):.4f}", flush=True)
+    with torch.no_grad():  # the scales become part of the weights
+        for stride, scale in scales.items():
+            decoder.strides[str(stride)].weight /= scale  # type: ignore[operator]
+    return decoder.eval()
+
+
+def share_of_people(superpixels: Superpixels, people: NDArray[np.integer]) -> NDArray[np.float64]:
     """(M,) share of the human maps (A, H, W) in which the two sides of each border lie in different regions."""
     i, j = superpixels.borders.T
     apart = []
-    for regions in maps.astype(np.int64):
+    for regions in people.astype(np.int64):
         width = regions.max() + 1
         votes = np.bincount(superpixels.labels.ravel() * width + regions.ravel(), minlength=len(superpixels) * width)
         majority = votes.reshape(-1, width).argmax(axis=1)
@@ -53,43 +129,73 @@ def fit(cues: list[Cues], targets: list[np.ndarray], lengths: list[np.ndarray]) 
     return {"bias": round(bias, 5), "weights": {n: round(float(w), 5) for n, w in zip(names, weights, strict=True)}}
 
 
+def fit_passes(
+    superpixels: list[Superpixels],
+    nodes: list[dict[str, NDArray[np.float64]]],
+    local: list[Cues],
+    targets: list[NDArray[np.float64]],
+) -> tuple[dict[str, object], list[float]]:
+    """Both passes of ``Contours``, and their average precisions on the same images."""
+    contours = Contours()
+    lengths = [s.border_length for s in superpixels]
+    first = fit(local, targets, lengths)
+    before = Logistic(first["bias"], first["weights"])
+    both = [
+        cues | contours.diffused_cues(s, n, before(cues)) for s, n, cues in zip(superpixels, nodes, local, strict=True)
+    ]
+    second = fit(both, targets, lengths)
+    after = Logistic(second["bias"], second["weights"])
+    drawn = np.concatenate(targets) >= 0.5
+    precisions = [
+        float(average_precision_score(drawn, np.concatenate([p(c) for c in cues])))
+        for p, cues in ((before, local), (after, both))
+    ]
+    return {"first": first, "second": second}, precisions
+
+
+def read(root: Path, limit: int) -> Iterable[Example]:
+    backbone = load_backbone()
+    paths = sorted((root / "images").glob("*.jpg"))
+    for path in paths[:: max(1, len(paths) // limit)][:limit]:
+        image = read_image(path)
+        yield Example(image, backbone(image.float32), np.load(root / "gt" / f"{path.stem}.npz")["segs"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--counts", type=int, nargs="+", default=[600, 1000])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral" / "contours.json")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral")
     arguments = parser.parse_args()
-    root = arguments.data / "bsds500" / "train"
-    paths = sorted((root / "images").glob("*.jpg"))
-    paths = paths[:: max(1, len(paths) // arguments.limit)][: arguments.limit]
-    contours = Contours()
-    examples: list[tuple[Image, Superpixels, dict[int, np.ndarray], np.ndarray]] = []
-    for index, path in enumerate(paths):
-        image = read_image(path)
-        superpixels = Slic(count=arguments.counts[index % len(arguments.counts)])(image)
-        people = np.load(root / "gt" / f"{path.stem}.npz")["segs"]
-        examples.append((image, superpixels, Cnn().pooled(image, superpixels), share_of_people(superpixels, people)))
-    targets = [target for *_, target in examples]
-    lengths = [superpixels.border_length for _, superpixels, *_ in examples]
-    fitted = {}
-    for variant in ("cnn", "plain"):
-        nodes = [node_features(im, sp, maps if variant == "cnn" else {}) for im, sp, maps, _ in examples]
-        local = [contours.local_cues(im, sp, n) for (im, sp, *_), n in zip(examples, nodes, strict=True)]
-        first = fit(local, targets, lengths)
-        before = Logistic(first["bias"], first["weights"])
-        both = [
-            cues | contours.diffused_cues(sp, n, before(cues))
-            for (_, sp, *_), n, cues in zip(examples, nodes, local, strict=True)
-        ]
-        fitted[variant] = {"first": first, "second": fit(both, targets, lengths)}
-        after = Logistic(fitted[variant]["second"]["bias"], fitted[variant]["second"]["weights"])
-        for name, passed in (("first", [before(c) for c in local]), ("second", [after(c) for c in both])):
-            from sklearn.metrics import average_precision_score
+    examples = list(read(arguments.data / "bsds500" / "train", arguments.limit))
+    # Decoder 0 has not seen the even images, decoder 1 not the odd ones.
+    folds = [train_decoder(examples[1 - fold :: 2], arguments.epochs) for fold in (0, 1)]
+    decoder = train_decoder(examples, arguments.epochs)
+    save_file({n: t.half().contiguous() for n, t in decoder.state_dict().items()}, arguments.out / "edges.safetensors")
 
-            precision = average_precision_score(np.concatenate(targets) >= 0.5, np.concatenate(passed))
-            print(f"{variant}, {name} pass: average precision {precision:.4f} on {len(examples)} images", flush=True)
-    arguments.out.write_text(json.dumps(fitted, indent=1) + "\n")
+    contours, pool = Contours(), Cnn()
+    superpixels, deep, edges, targets = [], [], [], []
+    for index, (image, maps, people) in enumerate(examples):
+        made = Slic(count=arguments.counts[index // 2 % len(arguments.counts)])(image)
+        superpixels.append(made)
+        deep.append(pool.pooled(image, made).nodes)
+        edges.append(edge_cues(edges_along(made, edge_probability(image.float32, maps, folds[index % 2]))))
+        targets.append(share_of_people(made, people))
+    fitted = {}
+    for variant in ("edges", "cnn", "plain"):
+        nodes = [
+            node_features(e.image, s, {} if variant == "plain" else maps)
+            for e, s, maps in zip(examples, superpixels, deep, strict=True)
+        ]
+        local = [
+            contours.local_cues(e.image, s, n) | (edge if variant == "edges" else {})
+            for e, s, n, edge in zip(examples, superpixels, nodes, edges, strict=True)
+        ]
+        fitted[variant], (first, second) = fit_passes(superpixels, nodes, local, targets)
+        print(f"{variant}: average precision {first:.4f}, then {second:.4f}, on {len(examples)} images", flush=True)
+    (arguments.out / "contours.json").write_text(json.dumps(fitted, indent=1) + "\n")
 
 
 if __name__ == "__main__":

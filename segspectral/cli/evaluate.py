@@ -23,6 +23,8 @@ from segspectral.cli.common import (
 )
 from segspectral.errors import SettingsError
 
+LEVELS = "levels"
+
 if TYPE_CHECKING:
     from segspectral.evaluate import ImageScore, Prediction, Results
     from segspectral.pipeline import Pipeline
@@ -49,7 +51,10 @@ def evaluate(
     scales: Annotated[
         str | None,
         typer.Option(
-            "--scales", metavar="K,K,...", help="Several numbers of segments, for ODS and OIS: 2,4,8 or 2-12."
+            "--scales",
+            metavar="K,K,...|levels",
+            help="For ODS and OIS: numbers of segments, 2,4,8 or 2-12, or levels of the hierarchy; default for bsds "
+            "without -k: levels.",
         ),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Run with so many seeds; mean and spread.")] = 1,
@@ -79,6 +84,8 @@ def evaluate(
                 f"protocol {protocol} needs segments that mean the same in all images; those of one image do not: "
                 "give --predictions, or --protocol P3"
             )
+        if scales is None and predictions is None and dataset == "bsds" and segments is None:
+            scales = LEVELS
         data = open_dataset(dataset, root, split=split, limit=limit, ids=ids, with_class=class_)
         pipeline = make_pipeline(config, set_, **options)
         if predictions is None:
@@ -86,7 +93,7 @@ def evaluate(
         runs = []
         for number in range(seeds):
             pipeline_of_run = pipeline.model_copy(update={"seed": pipeline.seed + number})
-            predictor: Any = predictions or _Segmenter(pipeline_of_run, _numbers(scales))
+            predictor: Any = predictions or _Segmenter(pipeline_of_run, _numbers(scales), by_level=scales == LEVELS)
             settings = None if predictions else pipeline_of_run.model_dump(mode="json") | {"scales": scales}
             with progress(len(data)) as report:
 
@@ -116,18 +123,25 @@ def evaluate(
 
 
 class _Segmenter:
-    """An image's path -> its label map, or one per number of segments."""
+    """An image's path -> its label map, or one per number of segments, or one per level of the hierarchy."""
 
-    def __init__(self, pipeline: Pipeline, numbers: list[int]) -> None:
-        self.pipeline, self.numbers = pipeline, numbers
+    def __init__(self, pipeline: Pipeline, numbers: list[int], by_level: bool = False) -> None:
+        # The levels need no head and no refiner.
+        self.pipeline = pipeline.model_copy(update={"hierarchy": True}) if by_level else pipeline
+        self.numbers, self.by_level = numbers, by_level
 
     def __call__(self, path: Path) -> Prediction:
         import numpy as np
 
         from segspectral.evaluate import Prediction
+        from segspectral.hierarchy import SWEEP_LEVELS
         from segspectral.images import read_image
 
         image = read_image(path)
+        if self.by_level:
+            tree = self.pipeline(image).hierarchy
+            maps = [tree.labels(level=level) for level in SWEEP_LEVELS]
+            return Prediction(np.stack(maps), tree.superpixels.labels)
         if not self.numbers:
             result = self.pipeline(image)
             return Prediction(result.labels, result.superpixels.labels)
@@ -136,14 +150,14 @@ class _Segmenter:
 
 
 def _numbers(text: str | None) -> list[int]:
-    """``2,4,8`` or ``2-12`` as numbers; none for None."""
-    if text is None:
+    """``2,4,8`` or ``2-12`` as numbers; none for None and for levels."""
+    if text is None or text == LEVELS:
         return []
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise SettingsError(f"--scales {text}: write numbers of segments as 2,4,8 or 2-12")
+            raise SettingsError(f"--scales {text}: write numbers of segments as 2,4,8 or 2-12, or the word levels")
         numbers += range(int(first), int(last if dash else first) + 1)
     return numbers
 

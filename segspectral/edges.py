@@ -1,0 +1,97 @@
+"""Where people would draw an edge: a probability per pixel, from maps of the backbone and the image.
+
+The backbone stays as ImageNet left it. A small decoder (about 50 000 weights) on its maps was trained on the human
+edges of BSDS500 train by ``tools/fit_contours.py``, in the manner of holistically-nested edge detection (Xie and Tu
+2015): every stride contributes, each through one linear map, so that nothing is upsampled but a few channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segspectral.backbones import FeatureMap
+
+__all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "trained"]
+
+CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
+"""Stride -> channels of the maps of EfficientNet-Lite0, the backbone that the decoder was trained on."""
+
+
+class EdgeDecoder(nn.Module):
+    """z = lab * raw + sum_s up(W_s map_s); edges = c3(z' + relu(z' * c2)) with z' = relu(relu(z) * c1), c2 dilated.
+
+    Works at half the image's resolution.
+    """
+
+    def __init__(self, hidden: int = 48, width: int = 32) -> None:
+        super().__init__()
+        self.strides = nn.ModuleDict({str(s): nn.Conv2d(c, hidden, 1, bias=False) for s, c in CHANNELS.items()})
+        self.raw = nn.Conv2d(3, hidden, 5, padding=2)
+        self.c1 = nn.Conv2d(hidden, width, 3, padding=1)
+        self.c2 = nn.Conv2d(width, width, 3, padding=2, dilation=2)
+        self.c3 = nn.Conv2d(width, 1, 1)
+
+    def forward(self, lab: Tensor, maps: dict[int, Tensor]) -> Tensor:
+        """(B, 1, h, w) log odds from (B, 3, h, w) colours and stride -> (B, C, 2 h / stride, 2 w / stride)."""
+        height, width = lab.shape[-2:]
+        z = self.raw(lab)
+        for stride, values in maps.items():
+            part = self.strides[str(stride)](values)
+            if stride > 2:
+                part = nnf.interpolate(part, scale_factor=stride // 2, mode="bilinear", align_corners=False)
+            z = z + part[..., :height, :width]
+        z = nnf.relu(self.c1(nnf.relu(z)))
+        odds: Tensor = self.c3(z + nnf.relu(self.c2(z)))
+        return odds
+
+    def tensors(self, rgb: NDArray[np.float32], maps: Sequence[FeatureMap]) -> tuple[Tensor, dict[int, Tensor]]:
+        """What ``forward`` takes, from an image (H, W, 3) in [0, 1] and its maps."""
+        return half_lab(rgb), {m.stride: torch.from_numpy(m.values).permute(2, 0, 1)[None] for m in maps}
+
+
+def half_lab(rgb: NDArray[np.float32]) -> Tensor:
+    """(1, 3, ceil(H / 2), ceil(W / 2)) CIELAB, about -1..1, as the mean of two by two pixels."""
+    height, width = rgb.shape[:2]
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
+    lab = np.pad(lab, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    half = lab.reshape(lab.shape[0] // 2, 2, lab.shape[1] // 2, 2, 3).mean(axis=(1, 3))
+    scaled = half / np.array([50, 30, 30], np.float32) - np.array([1, 0, 0], np.float32)
+    return torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None]
+
+
+@cache
+def trained() -> EdgeDecoder:
+    """The decoder with the weights of the package."""
+    from safetensors.torch import load
+
+    weights = load(files("segspectral").joinpath("edges.safetensors").read_bytes())
+    decoder = EdgeDecoder(weights["raw.weight"].shape[0], weights["c1.weight"].shape[0])
+    decoder.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return decoder.eval()
+
+
+def edge_probability(
+    rgb: NDArray[np.float32], maps: Sequence[FeatureMap], decoder: EdgeDecoder | None = None
+) -> NDArray[np.float32]:
+    """(H, W) probability that a person would draw an edge here, within about two pixels.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) in [0, 1]
+    maps : of the default backbone, all strides; the decoder knows no others
+    """
+    decoder = decoder or trained()
+    height, width = rgb.shape[:2]
+    with torch.inference_mode():
+        half = torch.sigmoid(decoder(*decoder.tensors(rgb, maps)))[0, 0].numpy()
+    full = cv2.resize(half, (2 * half.shape[1], 2 * half.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(full[:height, :width])
