@@ -34,7 +34,7 @@ AUTO_LEVEL = 0.24
 """Level of the hierarchy with the best covering on BSDS500 train, one for all images (ODS)."""
 
 COUNT_LEVEL, COUNT_SHARE = 0.28, 0.01
-"""The number of segments for a head: regions of the hierarchy at this level with this share of the area (fitted, too)."""
+"""How many segments a head gets: regions of the hierarchy at this level, with this share of the area (fitted, too)."""
 
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock seconds."""
