@@ -22,6 +22,7 @@ from segspectral.heads.settings import head_from, head_schema, head_to
 from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.images import as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
+from segspectral.resolution import joint_upsampling, lifted, reduced
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
 from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
@@ -67,6 +68,9 @@ class Pipeline(Settings):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
     hierarchy: bool = Field(False, description="cut the hierarchy of merged superpixels instead of running the head")
     level: float | None = Field(None, ge=0, le=1, description="cut the hierarchy here, not into a number of segments")
+    working_pixels: int = Field(
+        1_500_000, ge=1000, description="larger images are worked on at this size; label maps come back to theirs"
+    )
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
@@ -140,10 +144,12 @@ class Pipeline(Settings):
 
         # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
         with threadpool_limits(1, user_api="blas"):
-            superpixels = stage("superpixels", pipeline.superpixels, image)
-            features = stage("features", pipeline.features, image, superpixels)
+            work = reduced(image, pipeline.working_pixels)
+            superpixels = stage("superpixels", pipeline.superpixels, work)
+            features = stage("features", pipeline.features, work, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
             tree = stage("hierarchy", build_hierarchy, superpixels, features) if pipeline.hierarchy else None
+            whole = superpixels if work is image else lifted(superpixels, image.shape)
             results = []
             for number in numbers:
                 if tree is not None:
@@ -151,9 +157,11 @@ class Pipeline(Settings):
                     labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
                 else:
                     membership = stage("head", pipeline._membership, number, features, affinity, superpixels)
-                    labels = stage("refine", pipeline._label_map, image, superpixels, membership)
+                    labels = stage("refine", pipeline._label_map, work, superpixels, membership)
+                if work is not image:
+                    labels = stage("upsampling", joint_upsampling, labels, work, image)
                 resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
-                before = (image, superpixels, features, affinity)
+                before = (image, whole, features, affinity)
                 results.append(Segmentation(labels, *before, membership, resolved, notes=notes, seconds=dict(seconds)))
         return results
 

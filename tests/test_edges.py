@@ -1,0 +1,57 @@
+"""Learned edges: on a photograph and on planted borders."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.backbones import load_backbone
+from segspectral.contours import Activations, Contours, edges_along
+from segspectral.edges import CHANNELS, edge_probability, trained
+from segspectral.features import Cnn
+from segspectral.superpixels import Slic
+from segspectral.types import Image
+
+
+def edges(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    image = Image(rgb)
+    return edge_probability(image.float32, load_backbone()(image.float32))
+
+
+def test_the_backbone_has_the_channels_that_the_decoder_was_trained_on() -> None:
+    maps = load_backbone()(np.zeros((64, 64, 3), np.float32))
+    assert {m.stride: m.values.shape[2] for m in maps} == CHANNELS
+    assert not trained().training
+
+
+def test_a_planted_border_is_an_edge_and_flat_areas_are_not() -> None:
+    rgb = np.full((121, 161, 3), 60, np.uint8)
+    rgb[:, 80:] = (200, 150, 40)
+    p = edges(rgb)
+    assert p.shape == (121, 161)
+    assert p.dtype == np.float32
+    assert p[20:100, 78:82].max(axis=1).min() > 0.5
+    assert p[20:100, 20:60].max() < 0.2
+    assert p[20:100, 100:140].max() < 0.2
+
+
+def test_a_mirrored_photograph_has_mirrored_edges(cat: NDArray[np.uint8]) -> None:
+    # Not exactly: strided convolutions see another phase.
+    straight, mirrored = edges(cat), edges(np.ascontiguousarray(cat[:, ::-1]))[:, ::-1]
+    assert np.corrcoef(straight.ravel(), mirrored.ravel())[0, 1] > 0.8
+
+
+def test_edges_reach_the_contours_and_only_those_of_the_default_backbone(cat: NDArray[np.uint8]) -> None:
+    image = Image(cat)
+    superpixels = Slic(count=60)(image)
+    deep = Cnn().pooled(image, superpixels, edges=True)
+    assert deep.edges is not None
+    assert deep.edges.shape == (len(superpixels.borders), 2)
+    assert Cnn().pooled(image, superpixels).edges is None
+    with_edges = Contours()(image, superpixels, deep)
+    without = Contours()(image, superpixels, Activations(deep.nodes))
+    assert np.abs(with_edges - without).max() > 0.05
+    # A border is likelier where an edge runs along it, all else equal.
+    certain = deep.edges.copy()
+    certain[:] = edges_along(superpixels, np.full(image.shape, 0.9, np.float32))
+    assert (Contours()(image, superpixels, Activations(deep.nodes, certain)) >= with_edges - 1e-9).mean() > 0.9
