@@ -67,6 +67,7 @@ def fitted(variant: str) -> tuple[Logistic, Logistic]:
 class Contours(Settings):
     """Superpixels -> probability of an object boundary at each of their borders: (M,)."""
 
+    edges: bool = Field(True, description="also edges that were learned from people, where the backbone is the default")
     steps: tuple[int, int] = Field((4, 32), description="of the random walk, few and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely contours hold the walk back")
 

@@ -193,7 +193,7 @@ class FeatureStack(Settings):
     def __call__(self, image: Image, superpixels: Superpixels) -> Features:
         deep = Activations({})
         if self.cnn is not None:
-            deep = self.cnn.pooled(image, superpixels, edges=self.contours is not None)
+            deep = self.cnn.pooled(image, superpixels, edges=self.contours is not None and self.contours.edges)
         nodes = {
             name: extractor.reduce(deep.nodes) if isinstance(extractor, Cnn) else extractor(image, superpixels)
             for name, extractor in self.extractors().items()
