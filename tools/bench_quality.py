@@ -65,10 +65,10 @@ def cut(image: Image, k: int, **settings: Any) -> Maps:
 
 
 def best_merges(count: int, image: Image, k: int, *, people: NDArray[np.integer]) -> Maps:
-    """The ceiling of superpixels: each gets the region of each person in turn that it overlaps most."""
+    """The ceiling of superpixels, as OIS: each gets the region of one of four people that it overlaps most."""
     superpixels = Pipeline.model_validate({"superpixels": {"count": count}}).superpixels(image)
     maps = []
-    for regions in people.astype(np.int64):
+    for regions in people[:4].astype(np.int64):
         width = regions.max() + 1
         votes = np.bincount(superpixels.labels.ravel() * width + regions.ravel(), minlength=len(superpixels) * width)
         maps.append(superpixels.spread(votes.reshape(-1, width).argmax(axis=1)))
