@@ -59,6 +59,10 @@ def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> st
     kinds = {"head": data["head"]["name"], "refine": data["refine"]["name"]}
     default = Pipeline().model_dump(mode="json")
     words = ["segspectral", "segment", f"./{image}" if image.startswith("-") else image, "-o", "out"]
+    if pipeline.hierarchy:
+        words.append("--hierarchy")
+    if pipeline.level is not None:
+        words += ["--level", str(pipeline.level)]
     if data["segments"] != default["segments"]:
         words += ["-k", str(data["segments"])]
     for option, name in kinds.items():
@@ -68,7 +72,7 @@ def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> st
         words += ["--seed", str(data["seed"])]
     base = with_settings(Pipeline(), kinds).model_dump(mode="json")
     for name, value in _differences(base, data):
-        if name not in ("segments", "seed"):
+        if name not in ("segments", "seed", "hierarchy", "level"):
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     plain = {s: name for s, name in names.items() if "," not in name}
     if plain:
