@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segspectral.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
+from segspectral.cache import FeatureCache
 from segspectral.config import with_settings
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
@@ -32,7 +33,7 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
     """The server's pipeline with a client's settings.
 
     Texts must be among those that the schema names, or a backbone that is here: no path, no device and no address of
-    a model reaches the server's file system or network.
+    a model reaches the server's file system or network. Whether features are kept on disk is the server's to say.
 
     Raises
     ------
@@ -43,6 +44,8 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
         if text not in allowed:
             raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")
     pipeline = with_settings(base, settings)
+    if pipeline.features.cnn is not None and pipeline.features.cnn.cache not in (None, _cache(base)):
+        raise SettingsError("features.cnn.cache: cannot be chosen from here")
     for name, value, most in (
         ("segments", pipeline.segments, MOST_SEGMENTS),
         ("max_segments", pipeline.max_segments, MOST_SEGMENTS),
@@ -51,6 +54,10 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
         if value != "auto" and value > most:
             raise SettingsError(f"{name}: this server takes up to {most}")
     return pipeline
+
+
+def _cache(pipeline: Pipeline) -> FeatureCache | None:
+    return None if pipeline.features.cnn is None else pipeline.features.cnn.cache
 
 
 def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> str:

@@ -278,6 +278,7 @@ def test_what_fails_in_the_pipeline_is_told(client: Any) -> None:
         {"features": {"cnn": {"weights": "model.safetensors"}}},
         {"features": {"cnn": {"backbone": "hf-hub:someone/model"}}},
         {"features": {"cnn": {"device": "cuda:0"}}},
+        {"features": {"cnn": {"cache": {}}}},
         {"superpixels": {"count": 100_000}},
         {"segments": 10_000},
         {"nonsense": 1},
@@ -426,14 +427,13 @@ def test_twenty_clients_at_once(server: str, photograph: bytes) -> None:
     threads = [threading.Thread(target=one) for _ in range(20)]
     for thread in threads:
         thread.start()
-    slowest = 0.0
+    meanwhile = 0
     while any(thread.is_alive() for thread in threads):
-        begin = time.perf_counter()
-        assert httpx.get(f"{server}/api/health", timeout=60).status_code == 200
-        slowest = max(slowest, time.perf_counter() - begin)
-        time.sleep(0.1)
+        jobs = httpx.get(f"{server}/api/health", timeout=60).raise_for_status().json()["jobs"]
+        meanwhile += jobs["queued"] + jobs["running"] > 0
+        time.sleep(0.05)
     assert ends == ["done"] * 20
-    assert slowest < 5, "the page stays responsive"
+    assert meanwhile > 1, "it answers while it works; tools/bench_web.py measures how soon"
 
 
 def test_the_command_makes_the_same_result(photograph: bytes, tmp_path: Path, client: Any) -> None:

@@ -1,6 +1,6 @@
 // A form from a JSON schema: what the settings file may say, the page can ask for.
 
-const NOT_HERE = new Set(["weights", "device", "name"]);
+const NOT_HERE = new Set(["weights", "device", "cache", "name"]);
 const MAIN = new Map([
   ["segments", "segments"], ["superpixels.count", "superpixels"], ["features.cnn.backbone", "backbone"],
   ["head", "head"], ["refine", "refiner"],
