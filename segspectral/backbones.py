@@ -27,7 +27,7 @@ from segspectral.errors import BackboneError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DEFAULT_BACKBONE", "Backbone", "FeatureMap", "load_backbone", "load_classifier"]
+__all__ = ["DEFAULT_BACKBONE", "Backbone", "FeatureMap", "hub_reachable", "load_backbone", "load_classifier"]
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 WEIGHTS_VARIABLE = "SEGSPECTRAL_WEIGHTS"
@@ -257,7 +257,7 @@ def _hub_tensors(name: str) -> dict[str, torch.Tensor]:
     if config is None or not config.hf_hub_id:
         raise BackboneError(f"the hub has no weights for '{name}'; {advice}")
     try:
-        path = hf_hub_download(config.hf_hub_id, "model.safetensors", local_files_only=not _hub_reachable())
+        path = hf_hub_download(config.hf_hub_id, "model.safetensors", local_files_only=not hub_reachable())
     except LocalEntryNotFoundError as error:
         raise BackboneError(
             f"the weights of '{name}' are not on this machine and the hub is out of reach; {advice}"
@@ -267,7 +267,7 @@ def _hub_tensors(name: str) -> dict[str, torch.Tensor]:
     return _read_safetensors(Path(path))
 
 
-def _hub_reachable(seconds: float = 3.0) -> bool:
+def hub_reachable(seconds: float = 3.0) -> bool:
     """One short try: without it the hub's client retries for most of a minute where there is no network."""
     import socket
     from urllib.parse import urlsplit

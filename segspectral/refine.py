@@ -94,7 +94,12 @@ class DenseCrf(Settings):
             rgbim=rgb,
             compat=self.colour_weight,
         )
-        posterior = np.asarray(crf.inference(self.iterations)).reshape(k, height, width)
+        # Step by step, which is what its inference() does: it holds Python's lock all the time, and a server has
+        # other threads.
+        posterior, *scratch = crf.startInference()
+        for _ in range(self.iterations):
+            crf.stepInference(posterior, *scratch)
+        posterior = np.asarray(posterior).reshape(k, height, width)
         return np.where(superpixels.valid, posterior.argmax(axis=0), -1).astype(np.int32)
 
 

@@ -18,6 +18,7 @@ from segspectral.cli.common import INTERRUPTED
 from segspectral.cli.convert import convert
 from segspectral.cli.evaluate import evaluate
 from segspectral.cli.info import checks, config_app
+from segspectral.cli.models import export_app, models_app
 from segspectral.cli.report import report
 from segspectral.cli.segment import demo, segment
 from segspectral.cli.serve import serve
@@ -34,6 +35,8 @@ app = typer.Typer(
 for command in (segment, batch, status, evaluate, cluster, convert, report, serve, demo, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
+app.add_typer(models_app, name="models", no_args_is_help=True)
+app.add_typer(export_app, name="export", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 

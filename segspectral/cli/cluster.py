@@ -19,6 +19,9 @@ def cluster(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="Labels, memberships.")
     ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="HEAD.safetensors", help="The fitted head, for models and export.")
+    ] = None,
     head: HeadOption = None,
     seed: SeedOption = None,
     debug: DebugOption = False,
@@ -33,5 +36,8 @@ def cluster(
         if found.agreement is not None:
             a = found.agreement
             print(f"with the classes: accuracy {a.accuracy:.4f}, NMI {a.nmi:.4f}, ARI {a.ari:.4f}")
-        if output is not None:
-            print(f"-> {output}")
+        if save is not None:
+            found.head.save(save)
+        for written in (output, save):
+            if written is not None:
+                print(f"-> {written}")

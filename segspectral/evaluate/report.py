@@ -30,6 +30,7 @@ def render(results: Results) -> str:
     template = environment.from_string((Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8"))
     column, _ = results.ranking()
     ranked = sorted(results.rows, key=lambda row: (row[column], row["id"]))
+    half = (len(ranked) + 1) // 2  # no image is among the worst and the best
     return template.render(
         data=results.data,
         table=results.table(),
@@ -37,8 +38,8 @@ def render(results: Results) -> str:
         bars=_histogram([row[column] for row in ranked]),
         confusion=_confusion(results),
         curve=_polyline(results),
-        worst=[_card(results, row, column) for row in ranked[:SHOWN]],
-        best=[_card(results, row, column) for row in ranked[::-1][:SHOWN]],
+        worst=[_card(results, row, column) for row in ranked[:half][:SHOWN]],
+        best=[_card(results, row, column) for row in ranked[half:][::-1][:SHOWN]],
     )
 
 
@@ -58,10 +59,12 @@ def _confusion(results: Results) -> list[dict[str, Any]]:
     names = [*results.data["dataset"]["classes"], "(no class)"]
     pixels = results.confusion
     iou = results.data["semantic"]["per_class"]
+    occurs = np.append(pixels.any(axis=0), False)
+    used = np.flatnonzero(occurs | pixels.any(axis=1))  # of many classes most are neither there nor found
     lines = []
     for c in np.flatnonzero(pixels.sum(axis=0)):
-        share = pixels[:, c] / pixels[:, c].sum()
-        cells = [{"name": names[k], "share": float(s), "own": k == c} for k, s in enumerate(share)]
+        share = pixels[used, c] / pixels[:, c].sum()
+        cells = [{"name": names[k], "share": float(s), "own": k == c} for k, s in zip(used, share, strict=True)]
         lines.append({"name": names[c], "iou": iou[c], "pixels": int(pixels[:, c].sum()), "cells": cells})
     return lines
 

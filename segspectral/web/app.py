@@ -11,21 +11,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import segspectral
 from segspectral.errors import SegspectralError
-from segspectral.export import EXPORTERS, png, tinted
+from segspectral.export import EXPORTERS, colour_table, png, tinted
 from segspectral.figures import before_refinement, eigenvector_pictures
 from segspectral.images import EXTENSIONS
-from segspectral.pipeline import STAGES, Pipeline
+from segspectral.pipeline import Pipeline
 from segspectral.web.command import backbones, pipeline_from_client
-from segspectral.web.edits import Edit, Edits
+from segspectral.web.edits import MOST_IN_A_CUT, Edit, Edits
 from segspectral.web.guard import Guard
 from segspectral.web.jobs import BusyError, Job, Jobs, Limits, read_upload
 from segspectral.web.state import State, state_of
@@ -48,14 +49,26 @@ class About(BaseModel):
     """What the page needs to draw itself."""
 
     version: str
-    stages: list[str]
     formats: dict[str, str]
     backbones: list[str]
     samples: list[str]
+    colours: list[str]
     megabytes: int
     pixels: int
     defaults: dict[str, Any]
     settings: dict[str, Any]
+
+
+class Tree(BaseModel):
+    """Nested segmentations, from which a client cuts any by itself.
+
+    ``merges`` are pairs of superpixels, from 0, whose regions are merged, in order; ``heights`` (rising, in [0, 1]) the
+    levels at which they are; a cut has at most ``most`` segments.
+    """
+
+    merges: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
+    heights: list[float]
+    most: int
 
 
 class Health(BaseModel):
@@ -151,13 +164,13 @@ def create_app(
 
     @app.get("/api/about")
     def about() -> About:
-        """Settings with their JSON schema, formats, samples, limits."""
+        """Settings with their JSON schema, formats, samples, the colours of segments 1, 2, ..., limits."""
         return About(
             version=segspectral.__version__,
-            stages=list(STAGES),
             formats={name: exporter.text for name, exporter in EXPORTERS.items()},
             backbones=backbones(base),
             samples=list(pictures),
+            colours=["#" + bytes(colour).hex() for colour in colour_table(MOST_IN_A_CUT + 1)[1:]],
             megabytes=limits.megabytes,
             pixels=limits.pixels,
             defaults=base.model_dump(mode="json"),
@@ -236,6 +249,27 @@ def create_app(
         values = before_refinement(job.result) if before else edits.item.labels
         return Response(values.astype("<u2").tobytes(), media_type=BINARY, headers=headers)
 
+    @app.get("/api/jobs/{job_id}/superpixels", **_gives(BINARY))
+    def superpixels(job: AnyJob, edits: AnyEdits) -> Response:
+        """Superpixels as raw uint16, little-endian, row by row, from 1, 0 = void."""
+        assert job.result is not None
+        return Response((job.result.superpixels.labels + 1).astype("<u2").tobytes(), media_type=BINARY)
+
+    @app.get("/api/jobs/{job_id}/hierarchy")
+    def hierarchy(job: AnyJob, edits: AnyEdits) -> Tree:
+        """The order in which superpixels are merged: all segmentations of the hierarchy at once."""
+        assert job.result is not None
+        tree = job.result.hierarchy
+        most = min(len(tree.superpixels), MOST_IN_A_CUT)
+        return Tree(merges=tree.merges.tolist(), heights=tree.heights.tolist(), most=most)
+
+    @app.get("/api/jobs/{job_id}/contours.png", **_gives("image/png"))
+    def contours_png(job: AnyJob, edits: AnyEdits) -> Response:
+        """The ultrametric contour map: the darker a border, the higher the level at which it goes."""
+        assert job.result is not None
+        strength = np.sqrt(job.result.hierarchy.contour_map)
+        return Response(png(np.round(255 * (1 - strength)).astype(np.uint8)), media_type="image/png")
+
     @app.get("/api/jobs/{job_id}/overlay.png", **_gives("image/png"))
     def overlay_png(job: AnyJob, edits: AnyEdits) -> Response:
         item = edits.item
@@ -252,7 +286,7 @@ def create_app(
 
     @app.post("/api/jobs/{job_id}/edits")
     def edit(job: AnyJob, edits: AnyEdits, edit: Edit) -> State:
-        """Merge, split, rename, recolour; undo and redo."""
+        """Cut the hierarchy, merge, split, rename, recolour; undo and redo."""
         edits.apply(edit)
         return state_of(job, jobs)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segspectral.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
+from segspectral.cache import FeatureCache
 from segspectral.config import with_settings
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
@@ -32,7 +33,7 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
     """The server's pipeline with a client's settings.
 
     Texts must be among those that the schema names, or a backbone that is here: no path, no device and no address of
-    a model reaches the server's file system or network.
+    a model reaches the server's file system or network. Whether features are kept on disk is the server's to say.
 
     Raises
     ------
@@ -43,6 +44,8 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
         if text not in allowed:
             raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")
     pipeline = with_settings(base, settings)
+    if pipeline.features.cnn is not None and pipeline.features.cnn.cache not in (None, _cache(base)):
+        raise SettingsError("features.cnn.cache: cannot be chosen from here")
     for name, value, most in (
         ("segments", pipeline.segments, MOST_SEGMENTS),
         ("max_segments", pipeline.max_segments, MOST_SEGMENTS),
@@ -53,12 +56,20 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
     return pipeline
 
 
+def _cache(pipeline: Pipeline) -> FeatureCache | None:
+    return None if pipeline.features.cnn is None else pipeline.features.cnn.cache
+
+
 def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> str:
     """``segspectral segment`` with what differs from the defaults."""
     data = pipeline.model_dump(mode="json")
     kinds = {"head": data["head"]["name"], "refine": data["refine"]["name"]}
     default = Pipeline().model_dump(mode="json")
     words = ["segspectral", "segment", f"./{image}" if image.startswith("-") else image, "-o", "out"]
+    if pipeline.hierarchy:
+        words.append("--hierarchy")
+    if pipeline.level is not None:
+        words += ["--level", str(pipeline.level)]
     if data["segments"] != default["segments"]:
         words += ["-k", str(data["segments"])]
     for option, name in kinds.items():
@@ -68,7 +79,7 @@ def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> st
         words += ["--seed", str(data["seed"])]
     base = with_settings(Pipeline(), kinds).model_dump(mode="json")
     for name, value in _differences(base, data):
-        if name not in ("segments", "seed"):
+        if name not in ("segments", "seed", "hierarchy", "level"):
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     plain = {s: name for s, name in names.items() if "," not in name}
     if plain:

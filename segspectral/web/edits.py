@@ -1,4 +1,4 @@
-"""What a user does to a segmentation: merge, split, rename, recolour; undo and redo."""
+"""What a user does to a segmentation: cut the hierarchy, merge, split, rename, recolour; undo and redo."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from segspectral.errors import SegspectralError, SettingsError
 from segspectral.export import LabelMap
+from segspectral.figures import with_stages_of
+from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.exact import Exact
+from segspectral.heads.settings import head_from
+from segspectral.pipeline import Pipeline
 from segspectral.types import Affinity, Segmentation
 
-__all__ = ["Edit", "Edits"]
+__all__ = ["MOST_IN_A_CUT", "Cut", "Edit", "Edits"]
 
 STEPS = 100
 """How far one can go back."""
+
+MOST_IN_A_CUT = 1000
+"""Segments that one may ask of the hierarchy: beyond, their memberships would fill the memory."""
 
 Segment = Annotated[int, Field(ge=1, le=65535, strict=True)]
 
@@ -44,6 +51,20 @@ class Split(_Edit):
     parts: int = Field(2, ge=2, le=8, strict=True)
 
 
+class Cut(_Edit):
+    """The hierarchy of merged superpixels, cut into a number of segments or at a level, instead of what there is."""
+
+    action: Literal["cut"]
+    segments: int | None = Field(None, ge=1, le=MOST_IN_A_CUT, strict=True)
+    level: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.segments is None) == (self.level is None):
+            raise ValueError("a cut takes either segments or a level")
+        return self
+
+
 class Rename(_Edit):
     """An empty name takes the name away."""
 
@@ -62,7 +83,7 @@ class Step(_Edit):
     action: Literal["undo", "redo"]
 
 
-Edit = Annotated[Merge | Split | Rename | Recolour | Step, Field(discriminator="action")]
+Edit = Annotated[Cut | Merge | Split | Rename | Recolour | Step, Field(discriminator="action")]
 
 
 @dataclass(frozen=True)
@@ -72,18 +93,21 @@ class _State:
     labels: bytes
     names: Mapping[int, str]
     colours: Mapping[int, tuple[int, int, int]]
+    cut: Cut | None
 
 
 class Edits:
     """The label map of a result as the user has changed it; safe to use from several threads.
 
-    ``revision`` grows with every change, undone ones too.
+    ``revision`` grows with every change, undone ones too. ``cut`` is that of the hierarchy from which the labels come,
+    None for those of the pipeline; ``item.segmentation`` is what the labels were before they were edited.
     """
 
     def __init__(self, item: LabelMap, segmentation: Segmentation) -> None:
         self._lock = Lock()
         self._segmentation = segmentation
         self.item = item
+        self.cut: Cut | None = None
         self.revision = 0
         self._past: list[_State] = []
         self._future: list[_State] = []
@@ -98,8 +122,13 @@ class Edits:
 
     @property
     def regions_changed(self) -> bool:
-        """Whether labels differ from those of the pipeline."""
-        return not np.array_equal(self.item.labels, self._segmentation.labels)
+        """Whether labels differ from those of ``pipeline``."""
+        item = self.item
+        return item.segmentation is None or not np.array_equal(item.labels, item.segmentation.labels)
+
+    def pipeline(self, wanted: Pipeline) -> Pipeline:
+        """The pipeline that makes the segments before they were edited, for a job of the pipeline ``wanted``."""
+        return wanted if self.cut is None else _cutting(wanted, self.cut)
 
     def apply(self, edit: Edit) -> None:
         """Do it.
@@ -114,7 +143,14 @@ class Edits:
                 self._step(edit.action)
                 return
             before = self._state()
-            self.item = self._changed(edit)
+            if isinstance(edit, Cut):
+                made = self._made(edit)
+                self.item, self.cut = (
+                    replace(self.item, labels=made.labels, names={}, colours={}, segmentation=made),
+                    edit,
+                )
+            else:
+                self.item = self._changed(edit)
             self._past = [*self._past[-STEPS + 1 :], before]
             self._future = []
             self.revision += 1
@@ -143,6 +179,17 @@ class Edits:
             return replace(item, names={s: name for s, name in names.items() if name})
         red, green, blue = bytes.fromhex(edit.colour[1:])
         return replace(item, colours={**item.colours, edit.segment: (red, green, blue)})
+
+    def _made(self, cut: Cut | None) -> Segmentation:
+        """What the pipeline gives with a cut; what comes before the head is not computed again."""
+        first = self._segmentation
+        if cut is None:
+            return first
+        if cut.level is not None and (found := first.hierarchy.segments_at(cut.level)) > MOST_IN_A_CUT:
+            raise SettingsError(f"at level {cut.level} there are {found} segments; a cut may have {MOST_IN_A_CUT}")
+        wanted = _cutting(first.pipeline, cut)
+        made = with_stages_of(first, wanted)(first.image)
+        return replace(made, pipeline=wanted.model_copy(update={"segments": made.segments}))
 
     def _split(self, segment: int, parts: int) -> NDArray[np.int32]:
         """The largest part keeps the number; the others get new ones."""
@@ -175,9 +222,18 @@ class Edits:
         state = source.pop()
         flat = np.frombuffer(zlib.decompress(state.labels), dtype=np.uint16)
         labels = flat.astype(np.int32).reshape(self.item.labels.shape)
-        self.item = replace(self.item, labels=labels, names=state.names, colours=state.colours)
+        made = self.item.segmentation if state.cut == self.cut else self._made(state.cut)
+        self.item = replace(self.item, labels=labels, names=state.names, colours=state.colours, segmentation=made)
+        self.cut = state.cut
         self.revision += 1
 
     def _state(self) -> _State:
         packed = zlib.compress(self.item.labels.astype(np.uint16).tobytes(), 1)
-        return _State(packed, self.item.names, self.item.colours)
+        return _State(packed, self.item.names, self.item.colours, self.cut)
+
+
+def _cutting(pipeline: Pipeline, cut: Cut) -> Pipeline:
+    """With the hierarchy; what it does not use is left at its defaults, so that the command stays short."""
+    unused = {"head": head_from(DEFAULT_HEAD), "refine": Pipeline().refine, "max_segments": Pipeline().max_segments}
+    number = "auto" if cut.segments is None else cut.segments
+    return pipeline.model_copy(update={"hierarchy": True, "segments": number, "level": cut.level, **unused})

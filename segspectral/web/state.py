@@ -7,7 +7,9 @@ from pydantic import BaseModel
 
 from segspectral.export.tables import region_table
 from segspectral.figures import VECTORS
+from segspectral.pipeline import STAGES
 from segspectral.web.command import command_line
+from segspectral.web.edits import Cut
 from segspectral.web.jobs import Job, Jobs, Status
 
 __all__ = ["Region", "State", "state_of"]
@@ -26,7 +28,7 @@ class Region(BaseModel):
 
 
 class State(BaseModel):
-    """A job. What a result has is empty until the status is done."""
+    """A job: the stages that are planned, the seconds of those done. What a result has is empty until it is done."""
 
     id: str
     status: Status
@@ -34,6 +36,7 @@ class State(BaseModel):
     height: int
     width: int
     position: int
+    plan: list[str]
     stages: dict[str, float]
     error: str
     notes: list[str] = []
@@ -46,6 +49,8 @@ class State(BaseModel):
     ncut: float | None = None
     eigenvalues: list[float] = []
     eigenvectors: int = 0
+    hierarchy: bool = False
+    cut: Cut | None = None
     command: str = ""
     command_is_exact: bool = True
 
@@ -59,6 +64,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
         height=job.image.shape[0],
         width=job.image.shape[1],
         position=jobs.position(job),
+        plan=[*STAGES[:3], "hierarchy"] if job.pipeline.hierarchy else list(STAGES),
         stages=dict(job.stages),
         error=job.error,
     )
@@ -80,7 +86,9 @@ def state_of(job: Job, jobs: Jobs) -> State:
             "ncut": result.ncut,
             "eigenvalues": [] if values is None else np.round(values, 6).tolist(),
             "eigenvectors": min(VECTORS, len(result.superpixels) - 1),
-            "command": command_line(job.pipeline, job.image.name, item.names),
+            "hierarchy": result.features.boundary is not None,
+            "cut": edits.cut,
+            "command": command_line(edits.pipeline(job.pipeline), job.image.name, item.names),
             "command_is_exact": not edits.regions_changed,
         }
     )

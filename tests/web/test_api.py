@@ -120,9 +120,63 @@ def test_edits_and_their_undoing(client: Any, photograph: bytes) -> None:
     assert not edit(client, state, action="rename", segment=1, name="")["can_redo"], "a new change ends redo"
 
 
+def test_cuts_of_the_hierarchy(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph)
+    image = jobs_module.read_upload(photograph, "photo.png", 10**6)[0]
+    expected = quick()(image).hierarchy
+    original = labels_of(client, state)
+    tree = client.get(f"/api/jobs/{state['id']}/hierarchy").json()
+    assert tree["merges"] == expected.merges.tolist()
+    assert tree["heights"] == expected.heights.tolist()
+    flat = client.get(f"/api/jobs/{state['id']}/superpixels").content
+    assert (np.frombuffer(flat, "<u2").reshape(original.shape) == expected.superpixels.labels + 1).all()
+    contours = client.get(f"/api/jobs/{state['id']}/contours.png").content
+    assert ((np.asarray(PIL.Image.open(io.BytesIO(contours))) < 255) <= (expected.contour_map > 0)).all()
+    assert state["hierarchy"]
+    assert state["cut"] is None
+    edit(client, state, action="rename", segment=1, name="sky")
+    cut = edit(client, state, action="cut", segments=12)
+    assert (labels_of(client, state) == expected.labels(segments=12)).all()
+    assert cut["cut"]["segments"] == 12
+    assert cut["command_is_exact"]
+    assert {region["name"] for region in cut["regions"]} == {f"segment {i}" for i in range(1, 13)}
+    merged = edit(client, state, action="merge", segments=[1, 2])
+    assert not merged["command_is_exact"]
+    assert "-k 12" in merged["command"]
+    level = tree["heights"][-4]
+    cut = edit(client, state, action="cut", level=level)
+    assert (labels_of(client, state) == expected.labels(level=level)).all()
+    assert cut["cut"]["level"] == level
+    made = np.load(io.BytesIO(client.get(f"/api/jobs/{state['id']}/export/npz").content))
+    assert made["memberships"].shape[1] == len(cut["regions"]), "memberships are those of the cut"
+    for _ in range(2):
+        state = edit(client, state, action="undo")
+    assert state["cut"]["segments"] == 12
+    assert state["command_is_exact"]
+    for _ in range(2):
+        state = edit(client, state, action="undo")
+    assert (labels_of(client, state) == original).all()
+    assert (state["cut"], state["regions"][0]["name"]) == (None, "segment 1")
+    assert "--hierarchy" not in state["command"]
+
+
+def test_without_contours_there_is_no_hierarchy(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph, features={"contours": None})
+    assert not state["hierarchy"]
+    for path, ask in (("hierarchy", client.get), ("edits", client.post)):
+        options = {"json": {"action": "cut", "segments": 3}} if path == "edits" else {}
+        answer = ask(f"/api/jobs/{state['id']}/{path}", **options)
+        assert answer.status_code == 422
+        assert "features.contours" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"action": "cut", "segments": 900}, "the hierarchy has 1 to"),
+        ({"action": "cut"}, "either segments or a level"),
+        ({"action": "cut", "segments": 3, "level": 0.5}, "either segments or a level"),
+        ({"action": "cut", "level": 1.5}, "level"),
         ({"action": "merge", "segments": [1, 99]}, "there is no segment 99"),
         ({"action": "merge", "segments": [1, 1]}, "two different segments"),
         ({"action": "split", "segment": 9}, "there is no segment 9"),
@@ -224,6 +278,7 @@ def test_what_fails_in_the_pipeline_is_told(client: Any) -> None:
         {"features": {"cnn": {"weights": "model.safetensors"}}},
         {"features": {"cnn": {"backbone": "hf-hub:someone/model"}}},
         {"features": {"cnn": {"device": "cuda:0"}}},
+        {"features": {"cnn": {"cache": {}}}},
         {"superpixels": {"count": 100_000}},
         {"segments": 10_000},
         {"nonsense": 1},
@@ -372,14 +427,13 @@ def test_twenty_clients_at_once(server: str, photograph: bytes) -> None:
     threads = [threading.Thread(target=one) for _ in range(20)]
     for thread in threads:
         thread.start()
-    slowest = 0.0
+    meanwhile = 0
     while any(thread.is_alive() for thread in threads):
-        begin = time.perf_counter()
-        assert httpx.get(f"{server}/api/health", timeout=60).status_code == 200
-        slowest = max(slowest, time.perf_counter() - begin)
-        time.sleep(0.1)
+        jobs = httpx.get(f"{server}/api/health", timeout=60).raise_for_status().json()["jobs"]
+        meanwhile += jobs["queued"] + jobs["running"] > 0
+        time.sleep(0.05)
     assert ends == ["done"] * 20
-    assert slowest < 5, "the page stays responsive"
+    assert meanwhile > 1, "it answers while it works; tools/bench_web.py measures how soon"
 
 
 def test_the_command_makes_the_same_result(photograph: bytes, tmp_path: Path, client: Any) -> None:
@@ -389,15 +443,24 @@ def test_the_command_makes_the_same_result(photograph: bytes, tmp_path: Path, cl
 
     from segspectral.cli import app
 
+    (tmp_path / "photo.png").write_bytes(photograph)
     settings = {"segments": 3, "superpixels": {"count": 90}, "refine": "none", "affinity": {"bandwidth": "self_tuning"}}
     state = done(client, photograph, **settings)
-    words = shlex.split(state["command"])
-    assert words[:2] == ["segspectral", "segment"]
-    (tmp_path / "photo.png").write_bytes(photograph)
-    words = [str(tmp_path / w) if w in ("photo.png", "out") else w for w in words[1:]]
-    assert CliRunner().invoke(app, words).exit_code == 0
-    made = np.asarray(PIL.Image.open(tmp_path / "out" / "photo_labels.png"))
-    assert (made == labels_of(client, state)).all()
+    by_hierarchy = done(client, photograph, hierarchy=True, level=0.3)
+    assert by_hierarchy["plan"] == list(by_hierarchy["stages"])
+    for made_by, change in (
+        (state, {}),
+        (state, {"action": "cut", "segments": 9}),
+        (state, {"action": "cut", "level": 0.2}),
+        (by_hierarchy, {}),
+    ):
+        command = edit(client, made_by, **change)["command"] if change else made_by["command"]
+        words = shlex.split(command)
+        assert words[:2] == ["segspectral", "segment"]
+        words = [str(tmp_path / w) if w in ("photo.png", "out") else w for w in words[1:]]
+        assert CliRunner().invoke(app, words).exit_code == 0
+        made = np.asarray(PIL.Image.open(tmp_path / "out" / "photo_labels.png"))
+        assert (made == labels_of(client, made_by)).all()
 
 
 def test_a_command_is_safe_to_paste() -> None:

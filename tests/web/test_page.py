@@ -123,11 +123,73 @@ def test_split_recolour_and_eigenvectors(page: Any, photograph: bytes) -> None:
     page.locator("#regions input[type=color]").first.dispatch_event("change")
     revision(page, 2)
     assert page.locator("#regions input[type=color]").first.input_value() == "#123456"
-    assert page.locator("#spectrum img").count() == 4
+    assert page.locator("#spectrum img").count() == 5, "four eigenvectors and the contours"
     page.locator("#spectrum button").first.click()
     until(page, "document.getElementById('large-picture').naturalWidth > 0")
     page.click("#large-close")
     assert page.locator("#curve svg circle").count() >= 5
+
+
+def painted(page: Any) -> np.ndarray:
+    """(96, 112) segments as they are tinted on the canvas."""
+    page.expected.append("Canvas2D: Multiple readback operations")
+    pixels = page.evaluate("[...document.getElementById('after').getContext('2d').getImageData(0, 0, 112, 96).data]")
+    rgb = np.array(pixels).reshape(96, 112, 4)[..., :3]
+    colours = page.locator("#regions input[type=color]").evaluate_all("all => all.map(e => e.value)")
+    segments = page.locator("#regions li").evaluate_all("all => all.map(e => Number(e.dataset.segment))")
+    labels = np.zeros((96, 112), int)
+    for segment, colour in zip(segments, colours, strict=True):
+        labels[(rgb == list(bytes.fromhex(colour[1:]))).all(axis=-1)] = segment
+    return labels
+
+
+def test_the_slider_of_the_hierarchy(page: Any, server: str, photograph: bytes) -> None:
+    segment(page, photograph)
+    job = page.evaluate("document.querySelector('#spectrum img').src").split("/jobs/")[1].split("/")[0]
+    tree = page.request.get(f"{server}/api/jobs/{job}/hierarchy").json()
+    of_head = page.locator("#command").input_value()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    # Held from going off, so that the last of many steps can be looked at before the server knows of it.
+    page.evaluate("Object.assign(window, { later: setTimeout, setTimeout: (f) => { window.rest = f; return 0; } })")
+    page.locator("#granularity").focus()
+    page.keyboard.press("Home")
+    for step in range(1, 12):
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#cut-text").inner_text().startswith(f"{step + 1} segments, level ")
+    until(page, "document.querySelectorAll('#regions li').length === 12")
+    shown = painted(page)
+    assert asked == [], "steps are drawn without a request"
+    assert np.unique(shown).tolist() == list(range(1, 13))
+    assert (np.diff(np.bincount(shown.ravel())[1:]) <= 0).all()
+    page.evaluate("Object.assign(window, { setTimeout: later }) && rest()")
+    revision(page, 1)
+    assert [url.rsplit("/", 1)[-1] for url in asked] == ["edits", "labels"]
+    assert "--hierarchy -k 12" in page.locator("#command").input_value()
+    assert (np.asarray(PIL.Image.open(io.BytesIO(downloaded(page, "png")))) == shown).all()
+    # A level, and an edit before the server has been told of it.
+    page.select_option("#cut-by", "level")
+    level = next(step / 100 for step in range(100) if tree["heights"][-2] <= step / 100)
+    page.locator("#granularity").fill(str(round(100 * level)))
+    name = page.get_by_label("Name of segment 1")
+    until(page, "document.querySelectorAll('#regions li').length < 12")
+    name.fill("ground")
+    name.press("Enter")
+    revision(page, 3)
+    command = page.locator("#command").input_value()
+    assert f" --hierarchy --level {level} " in command
+    assert command.endswith(" --names 1=ground")
+    left = page.locator("#regions li").count()
+    # Back over the name, the level, the number, to the result of the head, and forth again.
+    for number, segments in ((4, left), (5, 12), (6, 4)):
+        page.click("#undo")
+        revision(page, number)
+        assert page.locator("#regions li").count() == segments
+    assert page.locator("#command").input_value() == of_head
+    page.click("#redo")
+    revision(page, 7)
+    assert (painted(page) == shown).all()
+    assert page.locator("#cut-text").inner_text().startswith("12 segments")
 
 
 def test_other_settings_of_the_same_image(page: Any, photograph: bytes) -> None:

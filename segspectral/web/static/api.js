@@ -35,13 +35,17 @@ export const edit = (id, change) => json(`api/jobs/${id}/edits`, {
   method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(change),
 });
 
-export async function labels(id, before = false) {
-  const answer = await ask(`api/jobs/${id}/labels${before ? "?before=true" : ""}`);
+async function numbers(path) {
+  const answer = await ask(path);
   const view = new DataView(await answer.arrayBuffer());
   const values = new Uint16Array(view.byteLength / 2);
   for (let i = 0; i < values.length; i++) values[i] = view.getUint16(2 * i, true);
   return values;
 }
+
+export const labels = (id, before = false) => numbers(`api/jobs/${id}/labels${before ? "?before=true" : ""}`);
+export const superpixels = (id) => numbers(`api/jobs/${id}/superpixels`);
+export const hierarchy = (id) => json(`api/jobs/${id}/hierarchy`);
 
 export async function photograph(id) {
   return createImageBitmap(await (await ask(`api/jobs/${id}/image`)).blob());
@@ -52,6 +56,8 @@ export async function exported(id, format) {
   const name = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") || "");
   return { name: name ? decodeURIComponent(name[1]) : format, blob: await answer.blob() };
 }
+
+export const overlay = async (id) => (await ask(`api/jobs/${id}/overlay.png`)).blob();
 
 export const address = (id, what) => `api/jobs/${id}/${what}`;
 

@@ -1,13 +1,19 @@
 import * as api from "./api.js";
 import { SettingsForm } from "./form.js";
+import { Granularity } from "./granularity.js";
 import { Regions } from "./regions.js";
 import { showSpectrum } from "./spectrum.js";
 import { View } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
+const OVERLAY = "overlay";
 const view = new View();
 const regions = new Regions({ hover, select: mark, edit: change });
-const page = { about: null, form: null, source: null, state: null, running: null, before: null, hovered: null, busy: false };
+const page = { about: null, form: null, granularity: null, source: null, state: null, running: null, hovered: null };
+let changes = Promise.resolve(); // one after the other
+
+const rgb = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+const colours = (regions) => new Map(regions.map(({ segment, colour }) => [segment, rgb(colour)]));
 
 function say(text) { $("status").textContent = text; }
 function fail(error) { $("error").textContent = error ? error.message : ""; }
@@ -20,8 +26,10 @@ async function start() {
   $("version").textContent = page.about.version;
   for (const name of page.about.samples) $("sample").append(new Option(name, name));
   for (const [name, text] of Object.entries(page.about.formats)) $("format").append(new Option(`${name}: ${text}`, name));
+  $("format").append(new Option("overlay: colours and borders over the photograph", OVERLAY));
   page.form = new SettingsForm(page.about.settings, page.about.defaults, page.about.backbones);
   page.form.draw($("main-settings"), $("all-settings"));
+  page.granularity = new Granularity({ preview, edit: change }, page.about.colours);
   document.body.dataset.ready = "yes";
 }
 
@@ -79,9 +87,9 @@ function ended() {
 function progress(state) {
   if (page.running !== state.id) return;
   const done = Object.keys(state.stages);
-  $("stages").replaceChildren(...page.about.stages.map((stage) => {
+  $("stages").replaceChildren(...state.plan.map((stage) => {
     const item = document.createElement("li");
-    const now = state.status === "running" && stage === page.about.stages[done.length];
+    const now = state.status === "running" && stage === state.plan[done.length];
     item.className = done.includes(stage) ? "done" : now ? "now" : "";
     const seconds = document.createElement("span");
     seconds.textContent = done.includes(stage) ? `${state.stages[stage].toFixed(2)} s` : now ? "…" : "";
@@ -89,7 +97,7 @@ function progress(state) {
     return item;
   }));
   if (state.status === "queued") say(state.position ? `Waiting, ${state.position} before this one` : "Waiting");
-  if (state.status === "running") say(`Working: ${page.about.stages[done.length] || "done"}`);
+  if (state.status === "running") say(`Working: ${state.plan[done.length] || "done"}`);
   if (state.status === "cancelled") { ended(); say("Cancelled"); }
   if (state.status === "failed") { ended(); say(""); fail(new Error(state.error)); }
   if (state.status === "done") { ended(); show(state).catch(fail); }
@@ -97,46 +105,60 @@ function progress(state) {
 
 async function show(state) {
   const [photograph, before] = await Promise.all([api.photograph(state.id), api.labels(state.id, true)]);
+  await page.granularity.load(state);
   if (page.state && page.state.id !== state.id) api.forget(page.state.id);
-  page.before = before;
   page.source = { ...page.source, job: state.id };
   regions.selected.clear();
   $("view").hidden = $("side").hidden = false;
   $("empty").hidden = true;
-  view.show(photograph);
+  view.show(photograph, before, new Map(page.about.colours.map((colour, i) => [i + 1, rgb(colour)])));
   showSpectrum(state);
   await refresh(state);
   const seconds = Object.values(state.stages).reduce((sum, value) => sum + value, 0);
   say([`${state.regions.length} segments of ${state.superpixels} superpixels in ${seconds.toFixed(1)} s`, ...state.notes].join("; "));
+  if ($("view").getBoundingClientRect().top > innerHeight / 2) $("view").scrollIntoView(); // below the form, on a phone
 }
 
 async function refresh(state) {
   const labels = await api.labels(state.id);
   page.state = state;
-  const hex = (text, i) => parseInt(text.slice(i, i + 2), 16);
-  const colours = new Map(state.regions.map(({ segment, colour }) => [segment, [hex(colour, 1), hex(colour, 3), hex(colour, 5)]]));
-  view.paint(labels, page.before, colours);
-  regions.show(state);
-  mark();
+  if (!page.granularity.pending) { // else what is shown is newer
+    view.paint(labels, colours(state.regions));
+    regions.show(state);
+    page.granularity.show(state);
+    mark();
+  }
   $("command").value = state.command;
-  $("command-note").textContent = state.command_is_exact ? "" : "The command makes the result before merging and splitting.";
-  $("overlay").href = api.address(state.id, `overlay.png?${state.revision}`);
-  $("overlay").download = `${state.image}_overlay.png`;
+  $("command-note").textContent = state.command_is_exact ? "" : "The command makes the segments before merging and splitting.";
   document.body.dataset.revision = state.revision;
 }
 
-async function change(what) {
-  if (page.busy || !page.state) return;
-  page.busy = true;
+/** A cut that the server does not know yet. */
+function preview(labels, shown) {
+  regions.selected.clear();
+  view.paint(labels, colours(shown));
+  regions.show({ regions: shown, can_undo: true, can_redo: false });
+  mark();
+}
+
+function change(what) {
+  if (what.action !== "cut") page.granularity.settle(); // what is seen is what is changed
+  const { id } = page.state;
+  changes = changes.then(() => apply(id, what));
+  return changes;
+}
+
+async function apply(id, what) {
+  if (id !== page.state.id) return; // of an earlier result
   fail(null);
   try {
-    await refresh(await api.edit(page.state.id, what));
-    say({ merge: "Merged", split: "Split", rename: "Renamed", recolour: "Recoloured", undo: "Undone", redo: "Done again" }[what.action]);
+    const state = await api.edit(id, what);
+    await refresh(state);
+    say({ cut: `Cut into ${state.regions.length}`, merge: "Merged", split: "Split", rename: "Renamed",
+      recolour: "Recoloured", undo: "Undone", redo: "Done again" }[what.action]);
   } catch (error) {
     fail(error);
-    regions.show(page.state);
-  } finally {
-    page.busy = false;
+    await refresh(page.state).catch(fail);
   }
 }
 
@@ -155,7 +177,11 @@ function mark() { if (view.labels) view.mark(regions.selected, page.hovered); }
 async function download() {
   fail(null);
   try {
-    const { name, blob } = await api.exported(page.state.id, $("format").value);
+    await page.granularity.settle();
+    const { id, image } = page.state;
+    const format = $("format").value;
+    const { name, blob } = format === OVERLAY
+      ? { name: `${image.replace(/\.[^.]*$/, "")}_overlay.png`, blob: await api.overlay(id) } : await api.exported(id, format);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = name;
@@ -166,6 +192,7 @@ async function download() {
 }
 
 async function copyCommand() {
+  await page.granularity.settle();
   $("command").select();
   try {
     await navigator.clipboard.writeText($("command").value);

@@ -1,6 +1,6 @@
 // A form from a JSON schema: what the settings file may say, the page can ask for.
 
-const NOT_HERE = new Set(["weights", "device", "name"]);
+const NOT_HERE = new Set(["weights", "device", "cache", "name"]);
 const MAIN = new Map([
   ["segments", "segments"], ["superpixels.count", "superpixels"], ["features.cnn.backbone", "backbone"],
   ["head", "head"], ["refine", "refiner"],
@@ -110,14 +110,17 @@ export class SettingsForm {
     if (schema.enum) return this.choice(path, schema.enum, value, set);
     if (schema.type === "boolean") return this.checkbox(path, value, set);
     const box = this.mark(document.createElement("input"), path);
-    if (schema.type === "integer" || schema.type === "number") {
+    const kinds = schema.anyOf || [schema];
+    const number = kinds.find((one) => one.type === "integer" || one.type === "number");
+    if (number && kinds.every((one) => one === number || one.type === "null")) {
       box.type = "number";
-      box.step = schema.type === "integer" ? 1 : "any";
-      if (schema.minimum !== undefined) box.min = schema.minimum;
-      if (schema.maximum !== undefined) box.max = schema.maximum;
-      box.required = true;
-      box.value = value;
-      box.addEventListener("input", () => set(box.valueAsNumber));
+      box.step = number.type === "integer" ? 1 : "any";
+      if (number.minimum !== undefined) box.min = number.minimum;
+      if (number.maximum !== undefined) box.max = number.maximum;
+      box.required = kinds.length === 1;
+      if (!box.required) box.placeholder = "none";
+      box.value = value ?? "";
+      box.addEventListener("input", () => set(Number.isNaN(box.valueAsNumber) ? null : box.valueAsNumber));
       return box;
     }
     // A number or a word, or a list.

@@ -13,7 +13,8 @@ function svg(name, attributes, text) {
 }
 
 export function showSpectrum(state) {
-  const pictures = Array.from({ length: state.eigenvectors }, (_, i) => picture(state, i + 2));
+  const pictures = Array.from({ length: state.eigenvectors }, (_, i) => picture(state, `eigenvectors/${i + 2}.png`, `Eigenvector ${i + 2}`));
+  if (state.hierarchy) pictures.push(picture(state, "contours.png", "Contours"));
   $("spectrum").replaceChildren($("curve"), ...pictures);
   $("curve").replaceChildren(...(state.eigenvalues.length > 1 ? [curve(state)] : []));
 }
@@ -37,17 +38,20 @@ function curve({ eigenvalues, segments }) {
   return drawn;
 }
 
-function picture(state, number) {
+function picture(state, what, title) {
+  const figure = document.createElement("figure");
+  const caption = document.createElement("figcaption");
   const button = document.createElement("button");
   const image = document.createElement("img");
   button.type = "button";
-  image.src = address(state.id, `eigenvectors/${number}.png`);
-  image.alt = `Eigenvector ${number}`;
+  image.src = address(state.id, what);
+  image.alt = caption.textContent = title;
   button.append(image);
+  figure.append(button, caption);
   button.addEventListener("click", () => {
     $("large-picture").src = image.src;
     $("large-picture").alt = image.alt;
     $("large").showModal();
   });
-  return button;
+  return figure;
 }

@@ -7,26 +7,25 @@ const LAYERS = ["photo", "before", "after", "lines", "marks"];
 export class View {
   constructor() {
     this.labels = null;
-    this.beforeLabels = null;
     this.outlines = new Map();
     for (const id of ["compare", "opacity", "borders", "left"]) $(id).addEventListener("input", () => this.blend());
   }
 
-  show(photograph) {
+  /** @param before labels before refinement @param palette segment -> [red, green, blue], as long as none is changed */
+  show(photograph, before, palette) {
     this.width = photograph.width;
     this.height = photograph.height;
     for (const id of LAYERS) Object.assign($(id), { width: this.width, height: this.height });
     $("stack").style.width = `min(100%, ${(70 * this.width) / this.height}vh)`;
     $("photo").getContext("2d").drawImage(photograph, 0, 0);
+    this.tint("before", before, palette);
   }
 
   /** @param colours segment -> [red, green, blue] */
-  paint(labels, beforeLabels, colours) {
+  paint(labels, colours) {
     this.labels = labels;
     this.outlines.clear();
     this.tint("after", labels, colours);
-    if (beforeLabels !== this.beforeLabels || beforeLabels) this.tint("before", beforeLabels, colours);
-    this.beforeLabels = beforeLabels;
     this.drawLines(labels);
     this.blend();
   }
