@@ -140,6 +140,13 @@ class History:
     running: set[str] = field(default_factory=set)
     unreadable: int = 0
 
+    @property
+    def shards_not_begun(self) -> int:
+        """Parts of the batch that no run has touched, as far as the names of the journals tell."""
+        counts = {int(count) for _, of, count in (shard.partition("of") for shard in self.runs) if of}
+        # A batch that was divided anew, or finished as a whole, has the numbers of several divisions.
+        return counts.pop() - len(self.runs) if len(counts) == 1 and "" not in self.runs else 0
+
 
 class Journal:
     """The journal of one shard, open for appending; a context manager that keeps a second run out.

@@ -187,6 +187,7 @@ def status(
                 "running": sorted(shard or "all" for shard in history.running),
                 "counts": {name.value: count for name, count in counts.items()},
                 "left": left,
+                "shards_not_begun": history.shards_not_begun,
                 "images_per_second": round(rate, 3),
                 "failures": [{"image": r.image, "status": r.status, "reason": r.reason} for r in bad],
             }
@@ -200,6 +201,8 @@ def status(
             if name.value not in ("started", "reset"):
                 print(f"{name.value:10} {count}")
         print(f"{'left':10} {left}")
+        if history.shards_not_begun:
+            print(f"{'not begun':10} {history.shards_not_begun} of the shards, whose images are not counted yet")
         if rate:
             more = f", {_duration(left / rate)} left" if left and history.running else ""
             print(f"{'rate':10} {rate:.2f} images/s{more}")
