@@ -46,6 +46,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     if not path.exists():
         raise ImageError(f"{path}: there is no such file")
     if path.is_dir():
+        if not _inside(path):
+            raise ImageError(f"{path}: the folder holds no images ({', '.join(EXTENSIONS)})")
         raise ImageError(f"{path}: is a folder, not an image")
     try:
         if path.stat().st_size == 0:
@@ -120,8 +122,13 @@ def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | I
 def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The image files that files, folders and globs name, each once, in order.
 
-    A folder stands for the images directly in it, sorted by name. A name that matches nothing is kept, so that
-    reading it says that it is missing.
+    A folder stands for the images directly in it, sorted by name. A name that matches nothing is kept, and so is a
+    folder without images beside others, so that reading it says so.
+
+    Raises
+    ------
+    ImageError
+        There are only folders, and none holds an image.
     """
     import glob
 
@@ -134,16 +141,19 @@ def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
-            if not inside:
-                raise ImageError(f"{path}: the folder holds no images ({', '.join(EXTENSIONS)})")
-            add(inside)
+            add(_inside(path) or [path])
         elif not path.exists() and glob.has_magic(str(given)):
             matches = sorted(Path(p) for p in glob.glob(str(given), recursive=True))
             add((p for p in matches if p.is_file()) if matches else [path])
         else:
             add([path])
+    if found and all(path.is_dir() for path in found.values()):
+        raise ImageError(f"{', '.join(map(str, found.values()))}: no images there ({', '.join(EXTENSIONS)})")
     return list(found.values())
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
 
 
 def _check_size(width: int, height: int, what: str) -> None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import ImageError, OutputError, SettingsError
+from segspectral.export.files import partial_of
 from segspectral.features import Cnn
 from segspectral.settings import Settings
 from segspectral.types import Image, Membership, Superpixels
@@ -104,9 +105,11 @@ def segment_raster(
     ImageError
         The raster cannot be read, has no valid pixel, or only one colour.
     SettingsError
-        A band does not exist, more segments than superpixels, rasterio is not installed.
+        A band does not exist, more segments than superpixels, a hierarchy, rasterio is not installed.
     OutputError, BackboneError, CollapseError
     """
+    if pipeline.hierarchy:
+        raise SettingsError("a raster in tiles has no hierarchy; leave the setting 'hierarchy' out")
     target = Path(target)
     seconds: dict[str, float] = {}
 
@@ -240,7 +243,7 @@ class _NodeMap:
     @classmethod
     @contextmanager
     def beside(cls, target: Path, shape: tuple[int, int]) -> Iterator[_NodeMap]:
-        path = target.with_name(f".{target.name}.nodes.{os.getpid()}.partial")
+        path = partial_of(target.with_name(f"{target.name}.nodes"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
@@ -436,7 +439,7 @@ def _write_labels(
 
     k = membership.probabilities.shape[1]
     used: set[int] = set()
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = partial_of(target)
     profile = {
         "driver": "GTiff",
         "height": raster.shape[0],

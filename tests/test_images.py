@@ -449,3 +449,5 @@ class TestFindImages:
     def test_a_folder_without_images_is_named(self, folder: Path) -> None:
         empty = folder / "looks.png"
         assert "no images" in complaint(lambda: find_images([empty]), empty)
+        assert self.names(folder, "b.png", "looks.png") == ["b.png", "looks.png"]
+        assert "the folder holds no images" in complaint(lambda: read_image(empty), empty)

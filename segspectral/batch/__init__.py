@@ -9,6 +9,7 @@ from segspectral.batch.engines import DaskCluster, Engine, InProcess, Processes,
 from segspectral.batch.jobs import WHOLE, Job, Shard, find_jobs
 from segspectral.batch.journal import History, Journal, Record, Status, read_history
 from segspectral.batch.run import Tally, run
+from segspectral.batch.together import all_ended, write_together
 from segspectral.batch.work import Segmenter, Work
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "Status",
     "Tally",
     "Work",
+    "all_ended",
     "find_jobs",
     "read_history",
     "run",
     "usable_cores",
+    "write_together",
 ]

@@ -5,6 +5,7 @@ To add an engine: one class that keeps the contract ``Engine``, and a line in th
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import threading
@@ -144,6 +145,7 @@ class DaskCluster:
         import dask
         from distributed import Client, LocalCluster
 
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is one sentence of ours
         stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": "10s"}))
         if self.local:
             cluster = LocalCluster(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,7 @@ def find_jobs(
     recursive: bool = False,
     extensions: Iterable[str] = EXTENSIONS,
     output: str | os.PathLike[str] | None = None,
+    complain: Callable[[str], None] = lambda sentence: None,
 ) -> list[Job]:
     """The images that files, folders and globs name, each once, sorted by name.
 
@@ -79,12 +80,17 @@ def find_jobs(
     links to folders in it are passed over, and so is ``output``. A file that is named may have any suffix; one that
     does not exist becomes a job too, so that it ends as failed and is not lost.
 
+    Parameters
+    ----------
+    output : folder of the results
+    complain : given a sentence about each folder or glob without images, and each folder that cannot be read
+
     Raises
     ------
     ImageError
-        There are no images.
+        There are no images at all.
     SettingsError
-        An extension is empty.
+        An extension is empty, or the output is one of the inputs.
     """
     suffixes = tuple(f".{e.strip().lower().removeprefix('.')}" for e in extensions)
     if "." in suffixes or not suffixes:
@@ -92,20 +98,30 @@ def find_jobs(
     skip = None if output is None else os.path.realpath(output)
     roots: list[str] = []
     found: list[str] = []
+    complaints: list[str] = []
     for given in [str(path) for path in inputs]:
         if os.path.isdir(given):
-            roots.append(os.path.abspath(given))
-            found += _inside(os.path.abspath(given), recursive, suffixes, skip)
+            folder = os.path.abspath(given)
+            if os.path.realpath(folder) == skip:
+                raise SettingsError(f"{given}: cannot hold the results too, which the next run would take for images")
+            before = len(found) + len(complaints)
+            roots.append(folder)
+            found += _inside(folder, recursive, suffixes, skip, complaints.append)
+            if before == len(found) + len(complaints):
+                deeper = "" if recursive else "; --recursive looks into the folders below"
+                complaints.append(f"{given}: no images there ({', '.join(suffixes)}){deeper}")
             continue
         matches = [] if os.path.exists(given) else sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
         if not matches and glob.has_magic(given) and not os.path.exists(given):
-            raise ImageError(f"{given}: nothing has such a name")
+            complaints.append(f"{given}: nothing has such a name")
+            continue
         for path in map(os.path.abspath, matches or [given]):
             roots.append(os.path.dirname(path))
             found.append(path)
     if not found:
-        deeper = "" if recursive else "; --recursive looks into the folders below"
-        raise ImageError(f"{', '.join(roots)}: no images there ({', '.join(suffixes)}){deeper}")
+        raise ImageError("; ".join(complaints))
+    for complaint in complaints:
+        complain(complaint)
     root = os.path.commonpath(roots)
     jobs = (
         Job(path, Path(os.path.relpath(path, root)).as_posix(), *fingerprint_of(path)) for path in dict.fromkeys(found)
@@ -122,9 +138,11 @@ def fingerprint_of(path: str) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _inside(folder: str, recursive: bool, suffixes: tuple[str, ...], skip: str | None) -> Iterator[str]:
+def _inside(
+    folder: str, recursive: bool, suffixes: tuple[str, ...], skip: str | None, complain: Callable[[str], None]
+) -> Iterator[str]:
     def unreadable(error: OSError) -> None:
-        raise ImageError(f"{error.filename}: the folder may not be read ({error.strerror})") from error
+        complain(f"{error.filename}: the folder cannot be read ({error.strerror})")
 
     for here, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = (

@@ -58,6 +58,8 @@ class Record:
     seconds : from reading to writing
     stages : stage -> seconds
     outputs : path below the output folder -> bytes
+    formats : those of ``outputs`` beyond what every image gets
+    notes : sentences about the results, such as how many pixels a format loses
     traceback : of an error that nobody foresaw
     worker : host and process
     time : seconds since 1970 when the line was written
@@ -74,6 +76,8 @@ class Record:
     segments: int = 0
     stages: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
+    formats: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     traceback: str = ""
     worker: str = ""
     time: float = 0.0
@@ -135,6 +139,13 @@ class History:
     runs: dict[str, Run] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     unreadable: int = 0
+
+    @property
+    def shards_not_begun(self) -> int:
+        """Parts of the batch that no run has touched, as far as the names of the journals tell."""
+        counts = {int(count) for _, of, count in (shard.partition("of") for shard in self.runs) if of}
+        # A batch that was divided anew, or finished as a whole, has the numbers of several divisions.
+        return counts.pop() - len(self.runs) if len(counts) == 1 and "" not in self.runs else 0
 
 
 class Journal:
@@ -230,7 +241,9 @@ def _file_name(shard: Shard) -> str:
 def _encode(line: Record | RunStart) -> bytes:
     data = asdict(line)
     if isinstance(line, Record):
-        data = {key: value for key, value in data.items() if value not in ("", {})} | {"time": round(time.time(), 3)}
+        data = {key: value for key, value in data.items() if value not in ("", {}, [])} | {
+            "time": round(time.time(), 3)
+        }
     # ASCII: names that are not UTF-8 survive as escaped surrogates.
     return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
 

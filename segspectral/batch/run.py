@@ -17,6 +17,7 @@ from segspectral.batch.engines import Engine, Processes
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.batch.journal import History, Journal, Record, RunStart, Status, read_history
 from segspectral.batch.work import Work
+from segspectral.export.files import FOLDERS, cut
 
 __all__ = ["Tally", "run"]
 
@@ -32,7 +33,7 @@ class Tally:
     total : images of this shard
     before : ended in earlier runs, by status, and not done again
     now : ended in this run, by status
-    redone : done before, but under other settings, another version, or as another file
+    redone : done before, but under other settings, another version, as another file, or in fewer formats
     began : ``time.monotonic`` when the first image was begun
     interrupted : the run was asked to end early
     """
@@ -97,10 +98,12 @@ def run(
     KeyboardInterrupt
         At the second signal.
     """
+    jobs = list(jobs)
     mine = [job for job in jobs if job in shard]
     tally = tally or Tally(0)
     with Journal(out, shard) as journal:
         history = read_history(out)
+        before = dict(history.latest)
         if fresh:
             again = [Record(job.name, Status.RESET) for job in mine if job.name in history.latest]
             journal.extend(again)
@@ -110,18 +113,19 @@ def run(
         journal.append(
             RunStart(round(time.time(), 3), tally.total, tally.total - len(pending), work.settings, pipeline or {})
         )
-        _sweep(out, pending)
+        _sweep(out, jobs, pending)
         try:
             with (
                 _interruptible(tally) as stopped,
                 closing(_work_through(pending, history, work, engine, journal, stopped)) as records,
             ):
                 for record in records:
+                    _remove_outdated(out, before.get(record.image), record)
                     journal.append(record)
                     tally.now[record.status] += 1
                     observe(record)
         finally:
-            _sweep(out, pending)
+            _sweep(out, jobs, pending)
     return tally
 
 
@@ -133,10 +137,12 @@ def _pending(
         record = history.latest.get(job.name)
         if record is None or record.status in (Status.STARTED, Status.RESET):
             yield job
-        elif not record.describes(job, work.settings, work.version):
+        elif not record.describes(job, work.settings, work.version) or (
+            record.status is Status.DONE and not set(work.formats) <= set(record.formats)
+        ):
             tally.redone += record.status is Status.DONE
             yield job
-        elif (record.status is Status.DONE and not record.intact(out)) or (record.status.bad and retry_failed):
+        elif retry_failed if record.status.bad else not record.intact(out):
             yield job
         else:
             tally.before[record.status] += 1
@@ -193,12 +199,25 @@ def _interruptible(tally: Tally) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _sweep(out: Path, jobs: list[Job]) -> None:
-    """Remove what was half-written when a process was killed, for these jobs; other shards' are theirs."""
-    names = {job.name for job in jobs}
-    for folder in {Path(out, job.name).parent for job in jobs}:
-        for partial in folder.glob(".*.partial"):
-            # .a.jpg_labels.png.1234.partial belongs to the job a.jpg.
-            place = (partial.parent / partial.name[1:]).relative_to(out).as_posix()
-            if any(place[:end] in names for end in range(1, len(place))):
-                partial.unlink(missing_ok=True)
+def _remove_outdated(out: Path, before: Record | None, now: Record) -> None:
+    """Remove results of an image that were made under other settings and not made again."""
+    if before is not None and now.status is Status.DONE:
+        for name in before.outputs.keys() - now.outputs.keys():
+            (out / name).unlink(missing_ok=True)
+
+
+def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
+    """Remove what was half-written of my jobs when a process was killed; what is of others' may be in use."""
+
+    def start(name: str) -> str:
+        return (Path(name).parent / cut(Path(name).name)).as_posix()
+
+    every, own = {start(job.name) for job in jobs}, {start(job.name) for job in mine}
+    for below in {Path(name).parent for name in own}:
+        for root in (out, *(out / folder for folder in FOLDERS)):
+            for partial in (root / below).glob(".*.partial"):
+                # .a.jpg_labels.png.1234.partial belongs to the job a.jpg, or to a.jpg_labels.png if there is one.
+                place = (below / partial.name[1:]).as_posix()
+                owner = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in every), None)
+                if owner in own:
+                    partial.unlink(missing_ok=True)

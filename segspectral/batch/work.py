@@ -9,14 +9,15 @@ import os
 import socket
 import time
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import segspectral
 from segspectral.batch.jobs import Job, fingerprint_of
 from segspectral.batch.journal import Record, Status
-from segspectral.errors import BatchError, OutputError, SegspectralError
+from segspectral.errors import BatchError, OutputError, SegspectralError, SettingsError
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -42,6 +43,10 @@ class Work(Protocol):
     @property
     def version(self) -> str: ...
 
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Results beyond what every image gets: who has them and others is done, who lacks one is not."""
+
     def prepare(self) -> None:
         """Load what takes long. Raises SegspectralError."""
 
@@ -61,23 +66,52 @@ class Segmenter:
     out: str
     settings: str
     tiles: Tiles | None = None
+    formats: tuple[str, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
     version: str = segspectral.__version__
 
     @classmethod
-    def of(cls, pipeline: Pipeline, out: str | os.PathLike[str], tiles: Tiles | None = None) -> Segmenter:
+    def of(
+        cls,
+        pipeline: Pipeline,
+        out: str | os.PathLike[str],
+        tiles: Tiles | None = None,
+        formats: Sequence[str] = (),
+        names: Mapping[int, str] | None = None,
+    ) -> Segmenter:
         """
         Parameters
         ----------
         tiles : how TIFFs are read that are streamed in tiles, into a GeoTIFF of labels; None for none of them
+        formats : names of exporters, whose files of each image are written too
+        names : of segments
+
+        Raises
+        ------
+        SettingsError
+            A format is unknown or needs what is not installed; formats or a hierarchy are wanted of TIFFs in tiles.
         """
-        return cls(pipeline, os.path.abspath(out), settings_hash(pipeline, tiles), tiles)
+        from segspectral.export import exporters_named
+
+        if formats and tiles is not None:
+            raise SettingsError(
+                "--format: TIFFs in tiles become GeoTIFFs, which `segspectral convert` turns into other formats"
+            )
+        if pipeline.hierarchy and tiles is not None:
+            raise SettingsError("--tile: a raster in tiles has no hierarchy; leave --hierarchy and --level out")
+        own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
+        names = dict(names or {})
+        return cls(pipeline, os.path.abspath(out), settings_hash(pipeline, tiles, names), tiles, own, names)
 
     def prepare(self) -> None:
+        from segspectral.export import exporters_named
+
         if self.version != segspectral.__version__:
             raise BatchError(
                 f"{socket.gethostname()} has segspectral {segspectral.__version__}, but this batch is run by "
                 f"{self.version}; install the same version everywhere"
             )
+        exporters_named(self.formats)
         self.pipeline.prepare()
 
     def __call__(self, job: Job) -> Record:
@@ -94,10 +128,9 @@ class Segmenter:
         )
         try:
             if self.tiles is not None and job.path.lower().endswith((".tif", ".tiff")):
-                segments, stages, outputs = self._segment_tiled(job, (size, mtime_ns), self.tiles)
+                made = self._segment_tiled(job, (size, mtime_ns), self.tiles)
             else:
-                segments, stages, outputs = self._segment(job, (size, mtime_ns))
-            stages = {stage: round(seconds, 4) for stage, seconds in stages.items()}
+                made = self._segment(job, (size, mtime_ns))
         except OutputError as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in ITS_OWN_FAULT:
                 raise
@@ -110,23 +143,37 @@ class Segmenter:
             reason = f"an error in segspectral that should be reported ({type(error).__name__}: {error})"
             record = replace(record, reason=reason, traceback=traceback.format_exc())
         else:
-            record = replace(record, status=Status.DONE, segments=segments, stages=stages, outputs=outputs)
+            record = replace(
+                record,
+                status=Status.DONE,
+                segments=made.segments,
+                stages={stage: round(seconds, 4) for stage, seconds in made.seconds.items()},
+                outputs={path.relative_to(self.out).as_posix(): path.stat().st_size for path in made.files},
+                formats=list(self.formats),
+                notes=made.notes,
+            )
         return replace(record, seconds=round(time.perf_counter() - begin, 4))
 
-    def _segment(self, job: Job, before: tuple[int, int]) -> tuple[int, dict[str, float], dict[str, int]]:
-        from segspectral.export import save
+    def _segment(self, job: Job, before: tuple[int, int]) -> _Made:
+        import numpy as np
+
+        from segspectral.export import LabelMap, Writer, exporters_named, png, read_place, save, write_bytes
         from segspectral.images import read_image
 
-        image = read_image(job.path)
+        source, place = Path(job.path), Path(self.out, job.name)
+        image = read_image(source)
         _check_unchanged(job, before)
         result = self.pipeline(image)
-        place = Path(self.out, job.name)
-        files = save(replace(result, seconds={}), place.parent, place.name)
-        return result.segments, dict(result.seconds), self._sizes(*files.values())
+        files = [*save(replace(result, seconds={}), place.parent, place.name, self.names, source).values()]
+        if self.pipeline.hierarchy:
+            contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
+            files.append(write_bytes(place.with_name(f"{place.name}_ucm.png"), contours))
+        writer = Writer(exporters_named(self.formats), Path(self.out))
+        where = read_place(source) if writer.wants_place else None
+        more, notes = writer.write(LabelMap.of(result, source, self.names, where), job.name)
+        return _Made(result.segments, dict(result.seconds), [*files, *more], notes)
 
-    def _segment_tiled(
-        self, job: Job, before: tuple[int, int], tiles: Tiles
-    ) -> tuple[int, dict[str, float], dict[str, int]]:
+    def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
         from segspectral.export import versions, write_bytes
         from segspectral.tiles import segment_raster
 
@@ -149,10 +196,17 @@ class Segmenter:
         }
         text = json.dumps(summary, indent=2) + "\n"
         about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
-        return result.segments, result.seconds, self._sizes(labels, about)
+        return _Made(result.segments, result.seconds, [labels, about], [])
 
-    def _sizes(self, *files: Path) -> dict[str, int]:
-        return {path.relative_to(self.out).as_posix(): path.stat().st_size for path in files}
+
+@dataclass(frozen=True)
+class _Made:
+    """What was made of one image."""
+
+    segments: int
+    seconds: dict[str, float]
+    files: list[Path]
+    notes: list[str]
 
 
 def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
@@ -161,7 +215,7 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
         raise SegspectralError("was changed while it was read; the next run does it again")
 
 
-def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None) -> str:
+def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping[int, str] | None = None) -> str:
     """16 hexadecimal digits that change when a setting does that results depend on."""
 
     def relevant(value: Any) -> Any:
@@ -169,6 +223,6 @@ def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None) -> str:
             return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device")}
         return value
 
-    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json")]
+    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json"), names or {}]
     text = json.dumps([relevant(part) for part in settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -23,6 +23,8 @@ from segspectral.cli.common import (
     ConfigOption,
     DebugOption,
     HeadOption,
+    HierarchyOption,
+    LevelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -30,14 +32,16 @@ from segspectral.cli.common import (
     make_pipeline,
     sentences,
 )
+from segspectral.cli.convert import FormatOption, NamesOption
 from segspectral.errors import SettingsError
 
 if TYPE_CHECKING:
-    from segspectral.batch import Engine, Record, Tally
+    from segspectral.batch import Engine, Job, Record, Tally, Work
     from segspectral.tiles import Tiles
 
 LINE_SECONDS = 30.0
 JSON_SECONDS = 1.0
+TIMEOUT = 600.0
 
 
 class ProgressKind(StrEnum):
@@ -69,8 +73,9 @@ def batch(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also do again what failed before.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0, metavar="SECONDS", help="For one image; 0: no limit.")
-    ] = 600,
+        float | None,
+        typer.Option("--timeout", min=0, metavar="SECONDS", help="For one image; 0: no limit (default: 600)."),
+    ] = None,
     dask: Annotated[
         str | None,
         typer.Option("--dask", metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers."),
@@ -93,43 +98,56 @@ def batch(
         typer.Option(help="auto: live on a terminal, else a line every 30 s; json: a line per second on stdout."),
     ] = ProgressKind.AUTO,
     segments: SegmentsOption = None,
+    hierarchy: HierarchyOption = False,
+    level: LevelOption = None,
     head: HeadOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    format_: FormatOption = None,
+    names: NamesOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Segment whole folders; the same command again goes on where the last one ended.
 
     The results of x/a.jpg, as seen from INPUT, are OUT/x/a.jpg_labels.png, a.jpg_overlay.png, a.jpg_segments.csv and
     a.jpg.json: with folder and suffix, so that a.jpg, a.png and x/a.jpg keep apart. With several INPUTs, names begin
-    at the folder that they share. TIFFs in tiles become OUT/x/a.tif_labels.tif and a.tif.json.
+    at the folder that they share. TIFFs in tiles become OUT/x/a.tif_labels.tif and a.tif.json. With --hierarchy
+    there is OUT/x/a.jpg_ucm.png too.
+
+    Of formats with one file for all images (coco, cvat, yolo's data.yaml), it is made from all label maps in OUT when
+    the last image of all shards has ended.
 
     OUT/journal.jsonl says how each image ended; a broken image stops nothing. Ctrl-C finishes what is in flight, a
     second one stops at once.
     """
     with sentences(debug):
         from segspectral.batch import WHOLE, Segmenter, Shard, Tally, find_jobs, run
+        from segspectral.export import parse_names
         from segspectral.images import EXTENSIONS
 
         part = WHOLE if shard is None else Shard.parse(shard)
         engine = _engine(jobs, dask, timeout)
         tiles = _tiles(tile, bands, stretch)
-        pipeline = make_pipeline(
-            config, set_, segments=segments, head=head, backbone=backbone, refine=refine, seed=seed
-        )
+        options = {"head": head, "backbone": backbone, "refine": refine, "seed": seed}
+        pipeline = make_pipeline(config, set_, segments=segments, hierarchy=hierarchy, level=level, **options)
         pipeline, notes = pipeline.usable()
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
+        formats = format_ or []
+        work = Segmenter.of(pipeline, output, tiles, formats, names=parse_names(names) if names is not None else {})
         extensions = EXTENSIONS if ext is None else ext.split(",")
-        found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output)
+        complaints: list[str] = []
+        found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output, complain=complaints.append)
+        for complaint in complaints:
+            print(_printable(f"error: {complaint}"), file=sys.stderr)
         tally = Tally(sum(job in part for job in found))
         with _Progress(tally, progress) as shown:
             run(
                 found,
-                Segmenter.of(pipeline, output, tiles),
+                work,
                 engine,
                 output,
                 part,
@@ -140,7 +158,11 @@ def batch(
                 observe=shown.record,
             )
         _summary(tally, output, retry_failed)
-        raise typer.Exit(_exit_code(tally))
+        if shown.notes:
+            print(f"{shown.notes} images with notes about their formats, in the journal", file=sys.stderr)
+        _write_together(output, formats, found, work)
+        code = _exit_code(tally)
+        raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
 
 
 def status(
@@ -165,6 +187,7 @@ def status(
                 "running": sorted(shard or "all" for shard in history.running),
                 "counts": {name.value: count for name, count in counts.items()},
                 "left": left,
+                "shards_not_begun": history.shards_not_begun,
                 "images_per_second": round(rate, 3),
                 "failures": [{"image": r.image, "status": r.status, "reason": r.reason} for r in bad],
             }
@@ -178,6 +201,8 @@ def status(
             if name.value not in ("started", "reset"):
                 print(f"{name.value:10} {count}")
         print(f"{'left':10} {left}")
+        if history.shards_not_begun:
+            print(f"{'not begun':10} {history.shards_not_begun} of the shards, whose images are not counted yet")
         if rate:
             more = f", {_duration(left / rate)} left" if left and history.running else ""
             print(f"{'rate':10} {rate:.2f} images/s{more}")
@@ -187,16 +212,19 @@ def status(
                 print(_printable(f"{record.status.value}: {record.image}: {record.reason}"))
 
 
-def _engine(jobs: int | None, dask: str | None, timeout: float) -> Engine:
+def _engine(jobs: int | None, dask: str | None, timeout: float | None) -> Engine:
     from segspectral.batch import DaskCluster, InProcess, Processes, usable_cores
 
+    limit = (TIMEOUT if timeout is None else timeout) or None
     if dask is not None:
         if jobs is not None:
             raise SettingsError("--jobs and --dask exclude each other; say local:N for N workers here")
-        return DaskCluster(dask, timeout or None)
+        return DaskCluster(dask, limit)
     if jobs == 0:
+        if timeout:
+            raise SettingsError("--timeout needs a process that can be stopped: say --jobs 1")
         return InProcess()
-    return Processes(jobs or min(usable_cores(), 4), timeout or None)
+    return Processes(jobs or min(usable_cores(), 4), limit)
 
 
 def _tiles(tile: int | None, bands: str | None, stretch: str | None) -> Tiles | None:
@@ -224,6 +252,7 @@ class _Progress:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tell, daemon=True)
         self._bar: Any = None
+        self.notes = 0
 
     def __enter__(self) -> _Progress:
         if self.live:
@@ -248,6 +277,7 @@ class _Progress:
 
     def record(self, record: Record) -> None:
         """Failures are told as they come."""
+        self.notes += bool(record.notes)
         if not record.status.bad:
             return
         text = _printable(f"{record.status.value}: {record.image}: {record.reason}")
@@ -291,18 +321,33 @@ def _as_json(tally: Tally) -> dict[str, Any]:
 
 
 def _summary(tally: Tally, output: Path, retry_failed: bool) -> None:
-    ends = ", ".join(f"{count} {status.value}" for status, count in sorted(tally.now.items())) or "nothing to do"
-    print(f"{ends} in {_duration(time.monotonic() - tally.began)} ({tally.rate:.2f} images/s)", file=sys.stderr)
+    ends = ", ".join(f"{count} {status.value}" for status, count in sorted(tally.now.items()))
+    took = f"{ends} in {_duration(time.monotonic() - tally.began)} ({tally.rate:.2f} images/s)"
+    print(took if ends else "nothing to do", file=sys.stderr)
     if tally.before:
         ends = ", ".join(f"{count} {status.value}" for status, count in sorted(tally.before.items()))
-        print(f"from earlier runs: {ends}", file=sys.stderr)
+        print(f"skipped, as they ended in earlier runs: {ends}", file=sys.stderr)
     if tally.redone:
-        print(f"done again, under other settings or as other files: {tally.redone}", file=sys.stderr)
+        print(f"done again, under other settings, in more formats, or as other files: {tally.redone}", file=sys.stderr)
     if tally.left:
         print(f"left: {tally.left}; the same command goes on with them", file=sys.stderr)
     if tally.bad:
         advice = "" if retry_failed else "; --retry-failed does them again"
         print(f"{tally.bad} without a result, listed by: segspectral status {output}{advice}", file=sys.stderr)
+
+
+def _write_together(output: Path, formats: list[str], jobs: list[Job], work: Work) -> None:
+    from segspectral.batch import all_ended, read_history, write_together
+    from segspectral.export import exporters_named
+
+    late = [exporter.name for exporter in exporters_named(formats) if exporter.together is not None]
+    if not late:
+        return
+    if not all_ended(read_history(output), jobs, work):
+        print(f"{', '.join(late)}: written by the run after which no image is left", file=sys.stderr)
+        return
+    for path in write_together(output, late, lambda text: print(_printable(f"error: {text}"), file=sys.stderr)):
+        print(f"all images -> {path}", file=sys.stderr)
 
 
 def _exit_code(tally: Tally) -> int:

@@ -32,6 +32,12 @@ SegmentsOption = Annotated[
 HeadOption = Annotated[str | None, typer.Option("--head", help=f"{', '.join(HEADS)}.")]
 BackboneOption = Annotated[str | None, typer.Option("--backbone", help="A timm model, such as tf_efficientnet_lite0.")]
 RefineOption = Annotated[str | None, typer.Option("--refine", help="crf, guided or none.")]
+HierarchyOption = Annotated[
+    bool, typer.Option("--hierarchy", help="Nested segmentations from one solve, and cat_ucm.png: see below.")
+]
+LevelOption = Annotated[
+    float | None, typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level, not at a number.")
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
@@ -59,11 +65,14 @@ def make_pipeline(config: Path | None, assignments: list[str] | None, **options:
     if (segments := options.get("segments")) is not None:
         options["segments"] = int(segments) if segments.isdigit() else segments
     backbone = options.pop("backbone", None)
+    hierarchy, level = options.pop("hierarchy", False), options.pop("level", None)
     for name, value in options.items():
         if value is not None:
             pipeline = with_settings(pipeline, {name: value}, f"--{name}")
     if backbone is not None:
         pipeline = with_settings(pipeline, {"features": {"cnn": {"backbone": backbone}}}, "--backbone")
+    if hierarchy or level is not None:
+        pipeline = with_settings(pipeline, {"hierarchy": True, "level": level}, "--level")
     if assignments:
         pipeline = with_settings(pipeline, merge_assignments(assignments), "--set")
     return pipeline

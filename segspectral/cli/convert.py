@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,9 +80,9 @@ def _label_files(given: list[Path]) -> dict[str, Path]:
         if not best:
             raise ImageError(f"{path}: the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})")
         found += sorted(best.items())
-    stems = [stem for stem, _ in found]
+    stems = Counter(stem for stem, _ in found)
     # Two files of one stem would write over each other: the name of the folder keeps them apart.
-    apart = {f"{path.parent.name}_{stem}" if stems.count(stem) > 1 else stem: path for stem, path in found}
+    apart = {f"{path.parent.name}_{stem}" if stems[stem] > 1 else stem: path for stem, path in found}
     if len(apart) < len(found):
         raise ImageError("two of the files have the same name and folder; convert them into folders of their own")
     return apart

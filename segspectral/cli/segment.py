@@ -18,6 +18,8 @@ from segspectral.cli.common import (
     ConfigOption,
     DebugOption,
     HeadOption,
+    HierarchyOption,
+    LevelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -38,12 +40,8 @@ def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
     segments: SegmentsOption = None,
-    hierarchy: Annotated[
-        bool, typer.Option("--hierarchy", help="Nested segmentations from one solve, and cat_ucm.png: see below.")
-    ] = False,
-    level: Annotated[
-        float | None, typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level, not at a number.")
-    ] = None,
+    hierarchy: HierarchyOption = False,
+    level: LevelOption = None,
     head: HeadOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
@@ -62,15 +60,10 @@ def segment(
     nested, and cat_ucm.png holds the level at which each border goes (16-bit, 0..65535 for 0..1).
     """
     with sentences(debug):
-        from segspectral.config import with_settings
-
         first, *others = (segments or "").split(",")
         counts = [_number(text) for text in (first, *others)] if others else []
-        pipeline = make_pipeline(
-            config, set_, segments=first or None, head=head, backbone=backbone, refine=refine, seed=seed
-        )
-        if hierarchy or level is not None:
-            pipeline = with_settings(pipeline, {"hierarchy": True, "level": level}, "--level")
+        options = {"head": head, "backbone": backbone, "refine": refine, "seed": seed}
+        pipeline = make_pipeline(config, set_, segments=first or None, hierarchy=hierarchy, level=level, **options)
         raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names, figure, counts))
 
 

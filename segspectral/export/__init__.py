@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segspectral.export.exporters import EXPORTERS, Exporter, Writer, exporters_named
-from segspectral.export.files import link_to, write_bytes
+from segspectral.export.files import link_to, partial_of, write_bytes
 from segspectral.export.geo import read_place
 from segspectral.export.labelmap import LabelMap, parse_names, read_label_map, stem_of
 from segspectral.export.pictures import boundaries, colour_table, label_png, overlay, png, tinted
@@ -31,6 +31,7 @@ __all__ = [
     "label_png",
     "overlay",
     "parse_names",
+    "partial_of",
     "png",
     "read_label_map",
     "read_place",

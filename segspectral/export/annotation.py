@@ -23,7 +23,19 @@ from segspectral.export.labelmap import Colour, LabelMap
 from segspectral.export.outlines import keyholed, outlines
 from segspectral.export.pictures import png
 
-__all__ = ["CocoImage", "CvatImage", "coco", "coco_image", "cvat", "cvat_image", "labelme", "rle", "yolo", "yolo_data"]
+__all__ = [
+    "CocoImage",
+    "CvatImage",
+    "coco",
+    "coco_image",
+    "cvat",
+    "cvat_image",
+    "labelme",
+    "rle",
+    "yolo",
+    "yolo_classes",
+    "yolo_data",
+]
 
 Files = dict[str, bytes]
 
@@ -41,7 +53,7 @@ class CocoImage:
     segments: tuple[tuple[int, str, Colour, str, int, tuple[int, int, int, int]], ...]
 
 
-def coco_image(item: LabelMap) -> CocoImage:
+def coco_image(item: LabelMap, stem: str) -> CocoImage:
     segments = []
     for segment, box, mask in _masks(item.labels):
         (top, left), (height, width) = (box[0].start, box[1].start), mask.shape
@@ -146,16 +158,19 @@ def labelme(item: LabelMap, stem: str, folder: Path | None, polygons: bool = Fal
 
 @dataclass(frozen=True)
 class CvatImage:
-    """What the folder's archive needs of one image; ``categories``: segment, name, colour."""
+    """What the folder's archive needs of one image; ``categories``: segment, name, colour.
+
+    The labels are a PNG: those of a whole folder would not fit into memory as they are.
+    """
 
     stem: str
     categories: tuple[tuple[int, str, Colour], ...]
-    labels: NDArray[np.uint16]
+    labels: bytes
 
 
 def cvat_image(item: LabelMap, stem: str) -> CvatImage:
     categories = tuple((s, item.name(s), item.colour(s)) for s in item.segments)
-    return CvatImage(stem, categories, item.labels.astype(np.uint16))
+    return CvatImage(stem, categories, png(item.labels.astype(np.uint16)))
 
 
 def cvat(images: Sequence[CvatImage]) -> Files:
@@ -163,6 +178,8 @@ def cvat(images: Sequence[CvatImage]) -> Files:
 
     Categories have colours of their own there; where two would have the same, the later one's blue is moved on.
     """
+    import PIL.Image
+
     colour: dict[str, Colour] = {}
     taken: set[Colour] = {(0, 0, 0)}
     for _, name, (red, green, blue) in sorted((c for image in images for c in image.categories), key=lambda c: c[0]):
@@ -188,8 +205,9 @@ def cvat(images: Sequence[CvatImage]) -> Files:
             for number, (segment, name, _) in enumerate(image.categories, start=1):
                 by_class[segment] = colour[name]
                 by_object[segment] = _voc_colour(number)
-            put(f"SegmentationClass/{image.stem}.png", png(by_class[image.labels]))
-            put(f"SegmentationObject/{image.stem}.png", png(by_object[image.labels]))
+            labels = np.asarray(PIL.Image.open(io.BytesIO(image.labels)))
+            put(f"SegmentationClass/{image.stem}.png", png(by_class[labels]))
+            put(f"SegmentationObject/{image.stem}.png", png(by_object[labels]))
     return {"cvat.zip": buffer.getvalue()}
 
 
@@ -201,14 +219,14 @@ def _voc_colour(index: int) -> Colour:
     return red, green, blue
 
 
-def yolo(item: LabelMap, stem: str) -> tuple[Files, float, Mapping[str, int]]:
+def yolo(item: LabelMap, stem: str) -> tuple[Files, float]:
     """A line "class x1 y1 x2 y2 ..." per connected piece, in shares of the width and height; holes are cut open.
 
     Returns
     -------
-    files; the share of pixels that the polygons give back, filled in the order in which they stand; name -> class
+    files; the share of pixels that the polygons give back, filled in the order in which they stand
     """
-    category = {item.name(s): item.category(s) for s in item.segments}
+    category = yolo_classes(item, stem)
     height, width = item.labels.shape
     lines, back = [], np.zeros_like(item.labels)
     for piece in outlines(item.labels):
@@ -220,7 +238,12 @@ def yolo(item: LabelMap, stem: str) -> tuple[Files, float, Mapping[str, int]]:
     wanted = np.zeros(int(item.labels.max()) + 1, dtype=np.int32)
     wanted[item.segments] = [category[item.name(s)] for s in item.segments]
     kept = float((back == wanted[item.labels]).mean())
-    return {f"yolo/labels/{stem}.txt": "".join(lines).encode()}, kept, category
+    return {f"yolo/labels/{stem}.txt": "".join(lines).encode()}, kept
+
+
+def yolo_classes(item: LabelMap, stem: str) -> dict[str, int]:
+    """Name -> class, from 1 on."""
+    return {item.name(s): item.category(s) for s in item.segments}
 
 
 def yolo_data(categories: Sequence[Mapping[str, int]]) -> Files:

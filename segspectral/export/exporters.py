@@ -1,7 +1,7 @@
 """The one list of exporters, and what runs them over images.
 
 To add a format: a function that makes the files of one image, and a line in ``EXPORTERS``. A format with one file for
-all images also has a function that makes it from what each image left for it.
+all images has a function that says what this needs to know of each, and one that makes it from that.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Exported:
-    """What an image gives: files (path below the folder of results -> bytes), and a part of the folder's file.
+    """Files of an image (path below the folder of results -> bytes).
 
     ``kept`` is the share of pixels that can be read back; 1 for lossless formats.
     """
 
     files: Files = field(default_factory=dict)
     kept: float = 1.0
-    part: Any = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,15 @@ class Exporter:
     ----------
     name : as after ``--format``
     text : what it is, for menus
-    image : label map, stem of its results, folder of results or None if they go nowhere -> what it gives
-    together : the parts of all images -> the files that stand for all
+    image : label map, stem of its results, folder of results or None if they go nowhere -> its files
+    part, together : label map and stem -> a part; the parts of all images -> the files that stand for all
     needs : modules that must be installed, of the extra ``geo``
     """
 
     name: str
     text: str
-    image: Callable[[LabelMap, str, Path | None], Exported]
+    image: Callable[[LabelMap, str, Path | None], Exported] | None = None
+    part: Callable[[LabelMap, str], Any] | None = None
     together: Callable[[Sequence[Any]], Files] | None = None
     needs: tuple[str, ...] = ()
 
@@ -77,8 +77,8 @@ class Exporter:
             A module is missing.
         """
         self.check()
-        made = self.image(item, stem, None)
-        return {**made.files, **(self.together([made.part]) if self.together else {})}
+        files = self.image(item, stem, None).files if self.image else {}
+        return {**files, **(self.together([self.part(item, stem)]) if self.part and self.together else {})}
 
 
 def _png(item: LabelMap, stem: str, folder: Path | None) -> Exported:
@@ -105,10 +105,6 @@ def _csv(item: LabelMap, stem: str, folder: Path | None) -> Exported:
     return Exported({f"{stem}_regions.csv": csv_bytes(region_table(item))})
 
 
-def _coco(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(part=annotation.coco_image(item))
-
-
 def _labelme(item: LabelMap, stem: str, folder: Path | None) -> Exported:
     return Exported(annotation.labelme(item, stem, folder))
 
@@ -117,13 +113,8 @@ def _labelme_polygons(item: LabelMap, stem: str, folder: Path | None) -> Exporte
     return Exported(annotation.labelme(item, stem, folder, polygons=True))
 
 
-def _cvat(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(part=annotation.cvat_image(item, stem))
-
-
 def _yolo(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    files, kept, categories = annotation.yolo(item, stem)
-    return Exported(files, kept, categories)
+    return Exported(*annotation.yolo(item, stem))
 
 
 def _svg(item: LabelMap, stem: str, folder: Path | None) -> Exported:
@@ -152,11 +143,27 @@ EXPORTERS: Mapping[str, Exporter] = {
         Exporter("png", "label map, an indexed PNG", _png),
         Exporter("npz", "labels, superpixels, memberships, eigenvalues for numpy", _npz),
         Exporter("csv", "table of regions: area, perimeter, box, centroid, mean colour", _csv),
-        Exporter("coco", "COCO instances, run lengths, one JSON for all images", _coco, annotation.coco),
+        Exporter(
+            "coco",
+            "COCO instances, run lengths, one JSON for all images",
+            part=annotation.coco_image,
+            together=annotation.coco,
+        ),
         Exporter("labelme", "labelme, mask shapes (lossless)", _labelme),
         Exporter("labelme-polygons", "labelme, polygons with holes cut open", _labelme_polygons),
-        Exporter("cvat", "CVAT Segmentation mask 1.1, one zip for all images", _cvat, annotation.cvat),
-        Exporter("yolo", "YOLO segmentation, polygons with holes cut open", _yolo, annotation.yolo_data),
+        Exporter(
+            "cvat",
+            "CVAT Segmentation mask 1.1, one zip for all images",
+            part=annotation.cvat_image,
+            together=annotation.cvat,
+        ),
+        Exporter(
+            "yolo",
+            "YOLO segmentation, polygons with holes cut open",
+            _yolo,
+            annotation.yolo_classes,
+            annotation.yolo_data,
+        ),
         Exporter("svg", "scalable vector graphics, exact outlines", _svg),
         Exporter("geotiff", "GeoTIFF label map with CRS and colour table", _geotiff, needs=("rasterio",)),
         Exporter("gpkg", "GeoPackage of regions with statistics", _geopackage, needs=_VECTOR),
@@ -202,19 +209,29 @@ class Writer:
 
     def add(self, item: LabelMap, stem: str) -> list[str]:
         """Write one image. Returns a sentence per format that loses pixels, and one if coordinates are pixels."""
-        notes = []
+        self.keep(item, stem)
+        return self.write(item, stem)[1]
+
+    def keep(self, item: LabelMap, stem: str) -> None:
+        """Keep what the files that stand for all need to know of an image."""
         for exporter in self._exporters:
+            if exporter.part is not None:
+                self._parts[exporter.name].append(exporter.part(item, stem))
+
+    def write(self, item: LabelMap, stem: str) -> tuple[list[Path], list[str]]:
+        """Write only the files of one image: which these are, and the sentences that ``add`` returns."""
+        files, notes = [], []
+        for exporter in self._exporters:
+            if exporter.image is None:
+                continue
             made = exporter.image(item, stem, self._folder)
-            for name, data in made.files.items():
-                write_bytes(self._folder / name, data)
-            if made.part is not None:
-                self._parts[exporter.name].append(made.part)
+            files += [write_bytes(self._folder / name, data) for name, data in made.files.items()]
             if made.kept < 1:
                 lost = round((1 - made.kept) * item.labels.size)
                 notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost} differ)")
             if exporter.needs and item.place is None:
                 notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
-        return notes
+        return files, notes
 
     def close(self) -> list[Path]:
         """Write the files that stand for all images; their paths."""

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from segspectral.errors import OutputError
 
-__all__ = ["link_to", "write_bytes"]
+__all__ = ["FOLDERS", "cut", "link_to", "partial_of", "write_bytes"]
+
+FOLDERS = ("labelme", "yolo/labels")
+"""Folders below that of the results, in which formats have the files of images under the images' own names."""
+
+NAME_BYTES = 220
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
     """Write a file as a whole or not at all."""
-    # Cut, because a name that is just short enough must not become too long.
-    partial = path.with_name(f".{path.name[-40:]}.{os.getpid()}.partial")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -24,6 +28,22 @@ def write_bytes(path: Path, data: bytes) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file stands until it is whole: beside its place, so that renaming it is one step.
+
+    >>> partial_of(Path("out/cat.png")).name.removesuffix(f"{os.getpid()}.partial")
+    '.cat.png.'
+    """
+    return path.with_name(f".{cut(path.name)}.{os.getpid()}.partial")
+
+
+def cut(name: str) -> str:
+    """A name that leaves room for what partial files add to it, in the 255 bytes that file systems allow."""
+    while len(os.fsencode(name)) > NAME_BYTES:
+        name = name[: -max(1, (len(os.fsencode(name)) - NAME_BYTES) // 4)]
+    return name
 
 
 def link_to(path: Path, folder: Path) -> str | None:

@@ -26,6 +26,10 @@ class Sabotaged:
     def version(self) -> str:
         return self.inner.version
 
+    @property
+    def formats(self) -> tuple[str, ...]:
+        return self.inner.formats
+
     def prepare(self) -> None:
         self.inner.prepare()
 

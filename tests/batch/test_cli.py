@@ -149,6 +149,9 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
         (["--shard", "9/8"], "--shard 9/8: write it as i/n"),
         (["--dask", "localhost"], "--dask localhost: write tcp://"),
         (["--dask", "local:2", "--jobs", "2"], "exclude each other"),
+        (["--jobs", "0", "--timeout", "5"], "--timeout needs a process that can be stopped"),
+        (["--tile", "64", "--format", "svg"], "TIFFs in tiles become GeoTIFFs"),
+        (["--format", "coco,jpeg"], "unknown format 'jpeg'"),
         (["--ext", "webp"], "no images there"),
         (["--head", "best"], "unknown head"),
         (["--bands", "4,3"], "--tile, --bands, --stretch: bands"),
@@ -160,6 +163,14 @@ def test_wrong_options_are_sentences(put: Put, tmp_path: Path, options: list[str
     assert sentence in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_input_without_images_is_told_and_the_rest_is_done(put: Put, tmp_path: Path):
+    folder, out = put("p/a.png"), tmp_path / "out"
+    (folder / "q").mkdir()
+    result = ran(*command("batch", folder / "p", folder / "q", "-o", out, *FAST_OPTIONS, "-j", 0), code=1)
+    assert result.stderr.splitlines()[0].startswith(f"error: {folder / 'q'}: no images there")
+    assert done_lines(out) == ["p/a.png"]
 
 
 def test_status_of_no_batch_is_a_sentence(tmp_path: Path):

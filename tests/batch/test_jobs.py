@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,35 @@ def test_no_images_is_a_sentence(put: Put, pattern: str):
     folder = put("x/a.jpg")
     with pytest.raises(ImageError, match=r"no images there|nothing has such a name"):
         find_jobs([folder / pattern])
+
+
+def test_an_input_without_images_is_told_and_the_rest_goes_on(put: Put):
+    folder, told = put("p/a.jpg", "q/deep/a.jpg"), []
+    found = find_jobs([folder / "p", folder / "q", folder / "*.webp"], complain=told.append)
+    assert [job.name for job in found] == ["p/a.jpg"]
+    assert told[0].startswith(f"{folder / 'q'}: no images there")
+    assert "--recursive" in told[0]
+    assert told[1:] == [f"{folder / '*.webp'}: nothing has such a name"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(put: Put, monkeypatch: pytest.MonkeyPatch):
+    folder, told, real = put("p/a.jpg", "q/a.jpg"), [], os.scandir
+
+    def scandir(path):
+        if str(path).endswith("q"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_jobs([folder], recursive=True, complain=told.append)
+    assert [job.name for job in found] == ["p/a.jpg"]
+    assert told == [f"{folder / 'q'}: the folder cannot be read (Permission denied)"]
+
+
+def test_results_among_the_images_are_refused(put: Put):
+    folder = put("a.jpg")
+    with pytest.raises(SettingsError, match="cannot hold the results too"):
+        find_jobs([folder], output=folder / "." / "x" / "..")
 
 
 def test_an_empty_extension_is_a_sentence(put: Put):

@@ -184,12 +184,14 @@ def test_shards_do_all_once_and_merge(put: Put, segmenter: Segmenter, tmp_path: 
     for i in (1, 2, 3):
         engine = Counting()
         run(jobs, segmenter, engine, out, Shard.parse(f"{i}/3"))
+        assert read_history(out).shards_not_begun == 3 - i
         done += engine.names
     assert Counter(done) == Counter(job.name for job in jobs)
     assert len(list(out.glob("journal*.jsonl"))) == 3
     engine = Counting()
     assert run(jobs, segmenter, engine, out).before[Status.DONE] == 9
     assert engine.names == []
+    assert read_history(out).shards_not_begun == 0
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_told(

@@ -110,7 +110,7 @@ def test_run_lengths_as_pycocotools_writes_them() -> None:
 
 
 def test_coco_of_a_folder_numbers_images_and_shares_categories(item: LabelMap) -> None:
-    data = json.loads(only(coco([coco_image(item), coco_image(item)])))
+    data = json.loads(only(coco([coco_image(item, ""), coco_image(item, "")])))
     assert [image["id"] for image in data["images"]] == [1, 2]
     assert len({annotation["id"] for annotation in data["annotations"]}) == 2 * len(item.segments)
     assert len(data["categories"]) == len(item.segments) - 1

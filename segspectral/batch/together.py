@@ -1,0 +1,77 @@
+"""Files that stand for all images of an output folder, such as ``coco.json``, made when all of them have ended.
+
+They are made anew from the label maps of all images, and not added to: so they agree with the journal whatever was
+stopped, resumed, done elsewhere or done again, and with what ``segspectral convert OUT`` makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segspectral.batch.jobs import Job
+from segspectral.batch.journal import History, Record, Status, read_history
+from segspectral.batch.work import Work
+from segspectral.errors import ImageError
+from segspectral.export import LabelMap, Writer, exporters_named, read_label_map
+
+__all__ = ["all_ended", "write_together"]
+
+LABELS = ("_labels.tif", "_labels.png")
+
+
+def all_ended(history: History, jobs: Iterable[Job], work: Work) -> bool:
+    """Whether all images, also those of other shards, have ended under these settings."""
+    records = ((job, history.latest.get(job.name)) for job in jobs)
+    return all(
+        record is not None
+        and record.status not in (Status.STARTED, Status.RESET)
+        and record.describes(job, work.settings, work.version)
+        for job, record in records
+    )
+
+
+def write_together(
+    out: Path, formats: Sequence[str], complain: Callable[[str], None] = lambda sentence: None
+) -> list[Path]:
+    """Write the files that stand for all images that the journals of an output folder call done.
+
+    Parameters
+    ----------
+    formats : names of exporters; those without such a file are passed over
+    complain : given a sentence about each image whose label map cannot be read
+
+    Returns
+    -------
+    What was written.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written.
+    """
+    exporters = [exporter for exporter in exporters_named(formats) if exporter.together is not None]
+    if not exporters:
+        return []
+    done = _done(out)
+    while True:
+        writer = Writer(exporters, out)
+        for name, record in sorted(done.items()):
+            try:
+                writer.keep(_label_map(out, record), name)
+            except ImageError as error:
+                complain(str(error))
+        written = writer.close()
+        # Another shard may have ended meanwhile, and have written its file before this one.
+        if done == (done := _done(out)):
+            return written
+
+
+def _done(out: Path) -> dict[str, Record]:
+    return {name: record for name, record in read_history(out).latest.items() if record.status is Status.DONE}
+
+
+def _label_map(out: Path, record: Record) -> LabelMap:
+    path = next(out / f"{record.image}{end}" for end in LABELS if f"{record.image}{end}" in record.outputs)
+    return replace(read_label_map(path), image=record.image)

@@ -1,0 +1,181 @@
+"""Further formats of a batch: files of each image, and files for all of them, over resume and shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from segspectral.batch import (
+    InProcess,
+    Job,
+    Processes,
+    Record,
+    Segmenter,
+    Shard,
+    all_ended,
+    find_jobs,
+    read_history,
+    run,
+    write_together,
+)
+from segspectral.batch.run import _sweep
+from segspectral.cli import app
+from segspectral.config import with_settings
+from segspectral.errors import SettingsError
+from segspectral.export import EXPORTERS
+from segspectral.pipeline import Pipeline
+from segspectral.tiles import Tiles
+from tests.batch.conftest import FAST_OPTIONS
+
+Put = Callable[..., Path]
+TOGETHER = ["coco.json", "cvat.zip", "yolo/data.yaml"]
+
+
+def command(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.output
+
+
+def test_a_batch_has_the_files_that_convert_makes(put: Put, tmp_path: Path):
+    folder, out = put("a.jpg", "a.png", "x/a.jpg"), tmp_path / "out"
+    (folder / "bad.jpg").write_bytes(b"no image")
+    formats = "coco,cvat,yolo,labelme,svg,csv"
+    code, said = command(
+        *("batch", folder, "-r", "-o", out, "-j", 0, *FAST_OPTIONS, "--format", formats, "--names", "1=sky")
+    )
+    assert code == 1, said
+    assert all(f"all images -> {out / name}" in said for name in TOGETHER)
+    other = tmp_path / "other"
+    code, said = command("convert", out, "--to", "coco,cvat,yolo", "-o", other)
+    assert code == 0, said
+    made = {p.relative_to(other).as_posix(): p.read_bytes() for p in other.rglob("*") if p.is_file()}
+    assert set(made) == {*TOGETHER, *(f"yolo/labels/{name}.txt" for name in ("a.jpg", "a.png", "x/a.jpg"))}
+    assert {name: (out / name).read_bytes() for name in made} == made
+    assert [i["file_name"] for i in json.loads(made["coco.json"])["images"]] == ["a.jpg", "a.png", "x/a.jpg"]
+    assert b'"sky"' in made["coco.json"]
+    # The links of labelme lead to the photographs.
+    link = json.loads((out / "labelme/x/a.jpg.json").read_text())["imagePath"]
+    assert (out / "labelme/x" / link).resolve() == folder / "x/a.jpg"
+    record = read_history(out).latest["x/a.jpg"]
+    assert {"labelme/x/a.jpg.json", "yolo/labels/x/a.jpg.txt", "x/a.jpg.svg", "x/a.jpg_regions.csv"} < set(
+        record.outputs
+    )
+
+
+def test_workers_write_formats_too(put: Put, fast: Pipeline, tmp_path: Path):
+    jobs, out = find_jobs([put("a.png")]), tmp_path / "out"
+    run(jobs, Segmenter.of(fast, out, formats=["npz,coco"]), Processes(1), out)
+    assert (out / "a.png.npz").exists()
+    assert read_history(out).latest["a.png"].formats == ["npz"]
+
+
+def test_what_lacks_a_format_is_done_again_and_nothing_else(put: Put, fast: Pipeline, tmp_path: Path):
+    jobs, out = find_jobs([put("a.png", "b.png")]), tmp_path / "out"
+
+    def done_now(*formats: str) -> int:
+        return run(jobs, Segmenter.of(fast, out, formats=formats), InProcess(), out).now.total()
+
+    assert done_now("svg") == 2
+    assert done_now("svg") == 0
+    assert done_now() == 0
+    assert done_now("coco", "cvat") == 0  # made of the label maps
+    assert done_now("csv,svg") == 2
+    assert done_now("csv") == 0
+    (out / "a.png.svg").unlink()
+    assert done_now("csv") == 1
+    # What is made anew in fewer formats leaves no files of the old settings behind.
+    run(jobs, Segmenter.of(with_settings(fast, {"segments": 4}), out), InProcess(), out)
+    assert sorted(p.name for p in out.glob("b*")) == [
+        *("b.png.json", "b.png_labels.png", "b.png_overlay.png", "b.png_segments.csv")
+    ]
+
+
+def test_the_file_for_all_comes_with_the_last_shard(put: Put, fast: Pipeline, tmp_path: Path):
+    folder = put(*(f"{i}.png" for i in range(4)))
+    (folder / "bad.png").write_bytes(b"no image")
+    jobs, out, whole = find_jobs([folder]), tmp_path / "out", tmp_path / "whole"
+    work = Segmenter.of(fast, out)
+    for shard in (Shard(0, 2), Shard(1, 2)):
+        assert not all_ended(read_history(out), jobs, work)
+        run(jobs, work, InProcess(), out, shard)
+    assert all_ended(read_history(out), jobs, work)
+    assert not all_ended(read_history(out), jobs, Segmenter.of(with_settings(fast, {"seed": 7}), out))
+    run(jobs, Segmenter.of(fast, whole), InProcess(), whole)
+    assert write_together(out, ["coco", "svg"]) == [out / "coco.json"]
+    write_together(whole, ["coco"])
+    assert (out / "coco.json").read_bytes() == (whole / "coco.json").read_bytes()
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 4
+
+
+def test_an_image_that_ends_while_the_file_for_all_is_made_is_in_it(
+    put: Put, fast: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from segspectral.batch import together
+
+    jobs, out = find_jobs([put("a.png", "b.png")]), tmp_path / "out"
+    run(jobs[:1], Segmenter.of(fast, out), InProcess(), out)
+    real = together._label_map
+
+    def label_map(folder: Path, record: Record) -> object:
+        run(jobs, Segmenter.of(fast, out), InProcess(), out)
+        return real(folder, record)
+
+    monkeypatch.setattr(together, "_label_map", label_map)
+    write_together(out, ["coco"])
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 2
+
+
+def test_a_label_map_that_is_damaged_is_told_and_the_others_are_kept(put: Put, fast: Pipeline, tmp_path: Path):
+    jobs, out = find_jobs([put("a.png", "b.png")]), tmp_path / "out"
+    run(jobs, Segmenter.of(fast, out), InProcess(), out)
+    (out / "a.png_labels.png").write_bytes(b"no label map")
+    told: list[str] = []
+    write_together(out, ["coco"], told.append)
+    assert len(told) == 1
+    assert "a.png_labels.png: is damaged" in told[0]
+    assert [i["file_name"] for i in json.loads((out / "coco.json").read_text())["images"]] == ["b.png"]
+
+
+def test_half_written_files_of_formats_and_long_names_are_swept(tmp_path: Path):
+    long = "ö" * 110 + ".jpg"
+    jobs = [Job("/", name) for name in ("a.jpg", "a.jpg.png", "x/b.jpg", long)]
+    mine = [jobs[0], *jobs[2:]]
+    from segspectral.export.files import partial_of
+
+    own = ["a.jpg_labels.png", "a.jpg_labels.tif.nodes", "labelme/a.jpg.json", "yolo/labels/x/b.jpg.txt"]
+    own += [f"{long}_segments.csv", f"labelme/{long}.json"]
+    others = ["a.jpg.png_labels.png", "labelme/a.jpg.png.json", "c.jpg_labels.png", "x/a.jpg_labels.png"]
+    paths = {name: partial_of(tmp_path / name) for name in own + others}
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    _sweep(tmp_path, jobs, mine)
+    assert {name for name, path in paths.items() if path.exists()} == set(others)
+
+
+def test_a_hierarchy_has_its_contour_map(put: Put, fast: Pipeline, tmp_path: Path):
+    jobs, out = find_jobs([put("a.png")]), tmp_path / "out"
+    run(jobs, Segmenter.of(with_settings(fast, {"hierarchy": True}), out), InProcess(), out)
+    assert "a.png_ucm.png" in read_history(out).latest["a.png"].outputs
+
+
+@pytest.mark.parametrize("change", [{"formats": ["svg"]}, {"hierarchy": True}])
+def test_tiles_refuse_what_needs_the_whole_image(fast: Pipeline, tmp_path: Path, change: dict[str, object]):
+    pipeline = with_settings(fast, {"hierarchy": change.pop("hierarchy", False)})
+    with pytest.raises(SettingsError, match="in tiles"):
+        Segmenter.of(pipeline, tmp_path, Tiles(), **change)
+
+
+def test_names_are_a_setting(fast: Pipeline, tmp_path: Path):
+    hashes = [Segmenter.of(fast, tmp_path, names=names).settings for names in ({}, {1: "sky"}, {1: "sea"})]
+    assert len(set(hashes)) == 3
+
+
+def test_parts_and_files_for_all_come_in_pairs():
+    for exporter in EXPORTERS.values():
+        assert (exporter.part is None) == (exporter.together is None)
+        assert exporter.image is not None or exporter.together is not None
