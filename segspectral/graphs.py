@@ -161,8 +161,9 @@ def read_graph(
         raise DatasetError(f"{path}: cannot be read as a graph ({error})") from error
     names, notes = list(listed.names), []
     if attributes is not None:
-        given, rows = read_numbers(attributes)
-        if given is not None and (further := [name for name in given if name not in set(names)]):
+        given, rows = read_numbers(attributes, names)
+        known = set(names)
+        if given is not None and (further := [name for name in given if name not in known]):
             notes.append(f"{len(further)} nodes have attributes and no edges")
             names += further
         inner = match_rows(attributes, given, rows, names, "attributes")

@@ -42,11 +42,10 @@ def rows_of(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
             yield number, [cell.strip() for cell in cells]
 
 
-def read_numbers(path: str | os.PathLike[str]) -> tuple[list[str] | None, NDArray[np.float64]]:
+def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[list[str] | None, NDArray[np.float64]]:
     """Names of the nodes, None if they are not given, and (N, D) numbers.
 
-    In text the first column holds names if it is headed so, or is not all numbers, or is all different whole numbers
-    before other columns.
+    In text the first column holds names if it is headed so, or is not all numbers, or has all ``names`` of a graph.
 
     Raises
     ------
@@ -69,8 +68,7 @@ def read_numbers(path: str | os.PathLike[str]) -> tuple[list[str] | None, NDArra
             raise DatasetError(f"{path}, line {number}: has {len(cells)} columns, the first has {width}")
     first = [cells[0] for _, cells in lines]
     headed = header is not None and header[0].lower() in NODES
-    whole = width > 1 and len(set(first)) == len(first) and all(text.isdigit() for text in first)
-    named = headed or whole or not all(map(is_number, first))
+    named = headed or not all(map(is_number, first)) or (width > 1 and set(names) <= set(first))
     for number, cells in lines:
         for cell in cells[1:] if named else cells:
             if not is_number(cell):

@@ -41,7 +41,7 @@ class AssignmentHead(NetworkHead):
     collapse : weight of the term against few large clusters
     reconstruction : weight of the share of the features' squares that a linear map from the last hidden layer misses
     warm_start : begin at regularized spectral clustering, to which the network is first distilled; the better of that
-        and of the end, by the criterion of the hard clusters, is kept
+        and of the end, by the criterion of the hard clusters, is kept; with ``reconstruction``, always the end
     and those of ``NetworkHead``
     """
 
@@ -88,7 +88,8 @@ class AssignmentHead(NetworkHead):
             labels = spectral_communities(affinity, self.n_clusters, seed=seed)
             target = softmax(np.log(membership_of(affinity, labels, self.n_clusters) + FLATTEN))
             distil(learner, np.arange(len(X)), target, seed=seed, steps=DISTIL_STEPS, device=self.device)
-            networks.append(learner.trained())
+            if not self.reconstruction:
+                networks.append(learner.trained())
         batches = Subgraphs(affinity, self.batch_size, rank=self.n_clusters, seed=seed, device=self.device)
 
         def loss(batch: Batch, done: float) -> torch.Tensor:
@@ -109,7 +110,8 @@ class AssignmentHead(NetworkHead):
         networks.append(learner.trained())
         walk = walk_matrix(affinity.weights)
         scores = [self._score(affinity, network(X, walk).argmax(axis=1)) for network in networks]
-        return networks[int(np.argmin(scores))], run
+        # Of equally good ones the last, which has seen both terms of the loss.
+        return min(zip(scores[::-1], networks[::-1], strict=True), key=lambda pair: pair[0])[1], run
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', width) the last hidden layer, from which the memberships are one linear step; see ``predict_proba``."""

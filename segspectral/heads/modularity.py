@@ -62,7 +62,7 @@ class Modularity(AssignmentHead):
         *,
         hidden: Widths = (64, 16),
         encoder: Encoder = "gcn",
-        collapse: Weight = 0.1,
+        collapse: Weight = 0.3,
         reconstruction: Weight = 0.0,
         warm_start: bool = True,
         steps: Steps = 200,
