@@ -41,6 +41,7 @@ COMMUNITIES = 16
 CORA: dict[str, tuple[Any, float]] = {
     "modularity": ("modularity", 0.2),
     "mincut": ("mincut", 0.2),
+    "modularity, cold": ({"name": "modularity", "warm_start": False, "collapse": 1.0, "steps": 1000}, 0.2),
     "modularity, cold, edges alone": (
         {"name": "modularity", "warm_start": False, "collapse": 1.0, "steps": 1000},
         0.0,

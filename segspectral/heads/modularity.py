@@ -36,8 +36,10 @@ class Modularity(AssignmentHead):
     hidden : widths of the hidden layers; published: (64,)
     encoder : see ``NetworkHead``; published: graph convolutions with a skip connection
     collapse : weight of the second term, which is 0 for equally large clusters; published: 1, or 0.1 in the code.
-        It is what keeps a cold start from few large clusters, and what splits large communities to feed small ones:
-        blocks of 400, 120, 60 and 20 nodes come out with an accuracy of .45 to .6 from a cold start with 1
+        It keeps a cold start from few large clusters, and splits large communities to feed small ones. So does the
+        modularity itself: blocks of 400, 120, 60 and 20 nodes with edges of probability .15 inside and .01 across
+        have .169, the best split of the largest block .196. The accuracy there is .65, with a cold start and 1 it is
+        .57, while ``Exact`` and ``NeuNcut`` have .995
     reconstruction : weight of the attributes in the loss; published: none
     warm_start : see ``AssignmentHead``; published: off
     steps, learning_rate : of Adam with cosine decay; published: 1000 and 0.001
