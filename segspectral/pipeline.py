@@ -87,7 +87,8 @@ class Pipeline(Settings):
         """JSON schema of a settings file, with the settings of every head."""
         schema = super().model_json_schema(*args, **kwargs)
         # Drawn only now, because it imports all heads.
-        schema.setdefault("$defs", {})["Head"] = head_schema()
+        head = head_schema()
+        schema.setdefault("$defs", {}).update(head.pop("$defs"), Head=head)
         schema["properties"]["head"] = {"$ref": "#/$defs/Head"}
         return schema
 

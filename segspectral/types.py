@@ -398,7 +398,7 @@ class Outcome(Enum):
     SOLVED = "solved"
     RETRIED = "solved at the second try: the first one left clusters empty"
     STOPPED = "stopped at the last step or at the time limit, still improving; give more steps"
-    FEWER = "used fewer clusters than asked: the graph has no more distinct nodes"
+    FEWER = "used fewer clusters than asked: more would not be distinct, or better by the head's criterion"
 
     @property
     def sentence(self) -> str:

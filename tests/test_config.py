@@ -250,6 +250,7 @@ def test_the_schema_names_every_head_with_its_settings_and_every_refiner() -> No
         assert variant["additionalProperties"] is False
     text = str(schema["$defs"])
     assert all(f"'const': '{name}'" in text for name in REFINERS)
+    assert set(re.findall(r"#/\$defs/(\w+)", str(schema))) <= set(schema["$defs"])
 
 
 def test_every_setting_is_described() -> None:

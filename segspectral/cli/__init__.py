@@ -15,6 +15,7 @@ from segspectral.cli.batch import batch, status
 from segspectral.cli.cache import cache_app
 from segspectral.cli.cluster import cluster
 from segspectral.cli.common import INTERRUPTED
+from segspectral.cli.communities import communities
 from segspectral.cli.convert import convert
 from segspectral.cli.evaluate import evaluate
 from segspectral.cli.info import checks, config_app
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, batch, status, evaluate, cluster, convert, report, serve, demo, checks):
+for command in (segment, batch, status, evaluate, cluster, communities, convert, report, serve, demo, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models", no_args_is_help=True)

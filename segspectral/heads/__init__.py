@@ -22,6 +22,8 @@ HEADS = {
     "rsm": "segspectral.heads.rsm:RSM",
     "kmeans": "segspectral.heads.baselines:KMeans",
     "spectral_clustering": "segspectral.heads.baselines:SpectralClustering",
+    "modularity": "segspectral.heads.modularity:Modularity",
+    "mincut": "segspectral.heads.mincut:MinCut",
     "deepkmeans": "segspectral.heads.deepkmeans:DeepKMeans",
 }
 """Name -> where the class is; imported on use, because torch costs seconds."""

@@ -66,9 +66,9 @@ class KMeans(Head):
         probabilities = readout.memberships(X)
         return Membership(probabilities, outcome=outcome_of(probabilities)), np.empty(0)
 
-    def transform(self, X: Any) -> NDArray[np.float64]:
+    def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', K) distances to the centres."""
-        X = self._unseen(X)
+        X, _ = self._unseen(X, None)
         assert isinstance(self.readout_, Centres)
         return np.sqrt(np.maximum(-self.readout_.logits(X), 0))
 

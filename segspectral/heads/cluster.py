@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from segspectral.errors import DatasetError, OutputError, SettingsError
+from segspectral.graphs import FEATURES, LABELS, read_edge_list, sparse_parts, undirected
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
 from segspectral.heads.settings import head_from
+from segspectral.metrics.clustering import clustering_scores
 
 __all__ = ["Agreement", "Clustering", "Problem", "agreement", "cluster_file", "read_problem"]
-
-FEATURES = ("features", "x", "X", "data", "arr_0")
-LABELS = ("labels", "y", "Y", "label")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +92,7 @@ def cluster_file(
 
 def agreement(truth: NDArray[Any], labels: NDArray[Any]) -> Agreement:
     """Accuracy under the best one-to-one naming of the clusters (Hungarian method), NMI (arithmetic mean), ARI."""
-    from scipy.optimize import linear_sum_assignment
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-    from sklearn.metrics.cluster import contingency_matrix
-
-    count = contingency_matrix(truth, labels)
-    rows, cols = linear_sum_assignment(count, maximize=True)
-    return Agreement(
-        accuracy=float(count[rows, cols].sum() / len(truth)),
-        nmi=float(normalized_mutual_info_score(truth, labels)),
-        ari=float(adjusted_rand_score(truth, labels)),
-    )
+    return Agreement(**clustering_scores(labels, truth))
 
 
 def read_problem(path: str | os.PathLike[str]) -> Problem:
@@ -140,13 +129,13 @@ def _from_arrays(arrays: dict[str, NDArray[Any]], path: Path) -> Problem:
     label = next((name for name in LABELS if name in arrays), None)
     truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
     if {"data", "indices", "indptr", "shape"} <= arrays.keys():
-        matrix = sp.csr_array(sp.load_npz(path)) if "format" in arrays else _csr(arrays, "")
+        matrix = sp.csr_array(sp.load_npz(path)) if "format" in arrays else sparse_parts(arrays, "")
         if matrix.shape[0] == matrix.shape[1] and abs(matrix - matrix.T).max() <= 1e-6 * abs(matrix).max():
             return Problem(None, _without_loops(matrix), truth)
         return Problem(matrix.toarray().astype(np.float64), None, truth)
     if "edges" in arrays:
         nodes = int(arrays["num_nodes"]) if "num_nodes" in arrays else int(arrays["edges"].max()) + 1
-        graph = _graph(arrays["edges"], np.ones(len(arrays["edges"])), nodes)
+        graph, _ = undirected(arrays["edges"], np.ones(len(arrays["edges"])), nodes)
         return Problem(None, graph, truth)
     name = next((name for name in FEATURES if name in arrays), None)
     if name is None:
@@ -164,36 +153,12 @@ def _rows(values: NDArray[Any]) -> NDArray[np.float64]:
     return values.reshape(len(values), -1).astype(np.float64) / scale
 
 
-def _csr(arrays: dict[str, NDArray[Any]], prefix: str) -> sp.csr_array:
-    parts = (arrays[prefix + "data"], arrays[prefix + "indices"], arrays[prefix + "indptr"])
-    return sp.csr_array(parts, shape=tuple(arrays[prefix + "shape"]))
-
-
 def _edge_list(path: Path) -> sp.csr_array:
-    text = path.read_text(encoding="utf-8")
-    delimiter = "," if "," in text else None
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", "%"))]
-    if lines and not lines[0].strip()[0].isdigit():
-        lines = lines[1:]  # a header
-    table = np.loadtxt(lines, delimiter=delimiter, ndmin=2)
-    if table.size == 0 or table.shape[1] not in (2, 3):
-        raise ValueError("an edge is two node numbers and, if it has one, a weight")
-    edges = table[:, :2].astype(np.int64)
-    if (edges != table[:, :2]).any() or edges.min() < 0:
-        raise ValueError("node numbers are whole, from 0")
-    return _graph(edges, table[:, 2] if table.shape[1] == 3 else np.ones(len(table)), int(edges.max()) + 1)
-
-
-def _graph(edges: NDArray[Any], weights: NDArray[np.float64], nodes: int) -> sp.csr_array:
-    """Undirected: an edge that is listed in both directions, or twice, counts once, with its largest weight."""
-    i, j = edges.astype(np.int64).T
-    kept = i != j
-    first, second = np.minimum(i, j)[kept], np.maximum(i, j)[kept]
-    order = np.lexsort((weights[kept], second, first))
-    first, second, value = first[order], second[order], weights[kept][order]
-    last = np.append((np.diff(first) != 0) | (np.diff(second) != 0), True) if len(first) else np.empty(0, bool)
-    upper = sp.csr_array((value[last], (first[last], second[last])), shape=(nodes, nodes))
-    return sp.csr_array(upper + upper.T)
+    listed = read_edge_list(path)
+    if not listed.names or not all(name.isdigit() for name in listed.names):
+        raise ValueError("node numbers are whole, from 0; segspectral communities takes any names")
+    number = np.array([int(name) for name in listed.names])
+    return undirected(number[listed.ends], listed.weights, int(number.max()) + 1)[0]
 
 
 def _without_loops(matrix: sp.csr_array) -> sp.csr_array:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.affinity import Bandwidth, Symmetrization, knn_affinity
 from segspectral.errors import GraphError, SettingsError
+from segspectral.heads.gcn import Gcn, walk_matrix
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout
 from segspectral.settings import explain
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from segspectral.heads.training import Progress
 
 __all__ = ["Head", "parameter_model"]
+
+ARRIVALS = 300
+"""Steps of a random walk after which nearly all walkers from new nodes have come to fitted ones."""
 
 
 class Head(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -48,7 +52,7 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     outcome_ : Outcome
     loss_curve_ : (steps,) float64, empty if nothing was trained
     network_, readout_ : of heads that have learnt a map from features to memberships; the others extend the
-        memberships of their nodes ``X_fit_``
+        memberships of their nodes ``X_fit_``. A ``Gcn`` needs both
 
     Laws
     ----
@@ -74,7 +78,7 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     eigenvalues_: NDArray[np.float64] | None
     outcome_: Outcome
     loss_curve_: NDArray[np.float64]
-    network_: Mlp
+    network_: Mlp | Gcn
     readout_: Readout
 
     @abstractmethod
@@ -89,6 +93,10 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def _needs_features(self) -> bool:
         """Whether the head maps features, and cannot cluster a bare graph."""
         return False
+
+    def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
+        """(N, D) what stands for the features of a graph that has none."""
+        return np.zeros((len(affinity), 1))
 
     def fit(
         self,
@@ -121,13 +129,17 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
                     f"{type(self).__name__} maps features to clusters, and a graph alone has none; give features, or "
                     "use a head such as NeuNcut or Exact"
                 )
-            nodes = len(affinity) if isinstance(affinity, Affinity) else affinity.shape[0]  # type: ignore[union-attr]
-            X = np.zeros((nodes, 1))
+            affinity = as_affinity(affinity)
+            self._check_clusters(len(affinity))
+            X = self._positions(affinity)
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self._check_clusters(len(X))
         graph = self._graph(X, affinity)
         membership, losses = self._solve(X, graph, progress)
-        if not bare and not hasattr(self, "network_"):
+        if bare and hasattr(self, "network_"):
+            # It maps positions in this graph, and new nodes have none.
+            del self.network_, self.readout_
+        if not bare and not isinstance(getattr(self, "network_", None), Mlp):
             self.X_fit_ = X.copy()
         self.affinity_ = graph
         self.membership_ = membership
@@ -142,34 +154,51 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         """Fit and return ``labels_`` (N,)."""
         return self.fit(X, y, **options).labels_
 
-    def predict(self, X: Any) -> NDArray[np.int64]:
-        """(N',) clusters of unseen points."""
-        return self.predict_proba(X).argmax(axis=1)
+    def predict(self, X: Any, *, affinity: Any = None) -> NDArray[np.int64]:
+        """(N',) clusters of unseen points or nodes; see ``predict_proba``."""
+        return self.predict_proba(X, affinity=affinity).argmax(axis=1)
 
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """(N', K) memberships of unseen points.
+    def predict_proba(self, X: Any, *, affinity: Any = None) -> NDArray[np.float32]:
+        """(N', K) memberships of unseen points, or of nodes that have joined the graph; those of the fitted ones stay.
 
-        By the network if the head has learnt one, else those of the nearest fitted nodes, weighted by the kernel: a
-        step of the random walk from the new point into the fitted graph (Bengio et al. 2004, eq. 8).
+        By the network if the head has learnt one: of the features alone (MLP), or on the graph (graph convolution).
+        Else the mean over the fitted nodes where a random walk from the new one first arrives (Zhu, Ghahramani and
+        Lafferty 2003, eq. 5), which for points that see fitted ones only is one step (Bengio et al. 2004, eq. 8).
+
+        Parameters
+        ----------
+        X : (N', D) features; None if the head was fitted on a bare graph
+        affinity : (N', N + N') weights of the new nodes to the N fitted ones and among themselves, or (N', N') among
+            themselves alone; None: to the nearest fitted points, by the kernel. An MLP does not look at it
         """
-        X = self._unseen(X)
+        X, links = self._unseen(X, affinity)
         if hasattr(self, "network_"):
-            return self.readout_.memberships(self.network_(X))
-        probabilities = self._extension(X) @ self.membership_.probabilities
-        return (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32)
+            return self.readout_.memberships(self._outputs(X, links))
+        n, known = len(self.labels_), self.membership_.probabilities.astype(np.float64)
+        first, further = links[:, :n] @ known, links[:, n:]
+        found = first
+        for _ in range(ARRIVALS if further.nnz else 0):
+            before, found = found, first + further @ found
+            if np.abs(found - before).max() < 1e-9:
+                break
+        # Nodes without a way into the fitted graph may belong anywhere.
+        found[found.sum(axis=1) <= 0] = 1.0
+        return (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def transform(self, X: Any) -> NDArray[np.float64]:
+    def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', K) spectral embedding of points: of the network, or Nystroem's extension of the eigenvectors.
 
         v_k(x) = sum_i p(x, i) v_k(i) / (1 - lambda_k) for a step p of the random walk (Bengio et al. 2004, eq. 8).
+        ``affinity`` as in ``predict_proba``.
         """
-        X = self._unseen(X)
+        X, links = self._unseen(X, affinity)
         embedding: NDArray[np.float64] | None = None
         if hasattr(self, "network_"):
-            embedding = self.readout_.embedding(self.network_(X))
+            embedding = self.readout_.embedding(self._outputs(X, links))
         elif self.membership_.embedding is not None and self.eigenvalues_ is not None:
             vectors = self.membership_.embedding
-            embedding = (self._extension(X) @ vectors) / np.maximum(1 - self.eigenvalues_[: vectors.shape[1]], 1e-3)
+            walked = links[:, : len(vectors)] @ vectors
+            embedding = walked / np.maximum(1 - self.eigenvalues_[: vectors.shape[1]], 1e-3)
         if embedding is None:
             raise SettingsError(f"{type(self).__name__} with these settings has no spectral embedding")
         return embedding
@@ -190,14 +219,49 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
             raise SettingsError(f"{path}: holds a head of class {type(head).__name__}, not {cls.__name__}")
         return head
 
-    def _unseen(self, X: Any) -> NDArray[np.float64]:
+    def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64], sp.csr_array]:
+        """The features, checked, and the walk (N', N + N') from the new nodes to the fitted ones and each other."""
         check_is_fitted(self)
-        if not hasattr(self, "network_") and not hasattr(self, "X_fit_"):
-            raise SettingsError("the head was fitted on a graph without features, so it has no place for new points")
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        n, alone = len(self.labels_), isinstance(getattr(self, "network_", None), Mlp)
+        if not alone and not hasattr(self, "X_fit_"):
+            if affinity is None:
+                raise SettingsError(
+                    "the head was fitted on a graph without features, so it has no place for new points; give the "
+                    "affinity of new nodes to the fitted ones"
+                )
+            X = None
+        elif X is None:
+            raise SettingsError(f"{type(self).__name__} was fitted on features; give those of the new nodes, too")
+        else:
+            X = validate_data(self, X, dtype=np.float64, reset=False)
+        if alone:
+            return X, sp.csr_array((len(X), n + len(X)))
+        if affinity is None:
+            links = extension(self.X_fit_, X, min(self.n_neighbors, n))
+            return X, sp.csr_array(sp.hstack([links, sp.csr_array((len(X), len(X)))]))
+        links = sp.csr_array(affinity.weights if isinstance(affinity, Affinity) else affinity)
+        count = links.shape[0] if X is None else len(X)
+        if links.shape == (count, count):
+            links = sp.csr_array(sp.hstack([sp.csr_array((count, n)), links]))
+        if links.shape != (count, n + count):
+            raise GraphError(
+                f"the affinity of {count} new nodes to {n} fitted ones and each other is {(count, n + count)}, "
+                f"not {links.shape}"
+            )
+        if links.nnz and not (np.isfinite(links.data).all() and links.data.min() >= 0):
+            raise GraphError("an affinity is finite and non-negative")
+        return X, walk_matrix(links, first=n)
 
-    def _extension(self, X: NDArray[np.float64]) -> sp.csr_array:
-        return extension(self.X_fit_, X, min(self.n_neighbors, len(self.X_fit_)))
+    def _outputs(self, X: NDArray[np.float64], links: sp.csr_array, *, hidden: bool = False) -> NDArray[np.float64]:
+        """(N', outputs) of the network, or its last hidden layer. Fitted nodes do not see the new ones, and so stay."""
+        layer = self.network_.hidden if hidden else self.network_
+        if isinstance(self.network_, Mlp):
+            return layer(X, None)
+        n = len(self.X_fit_)
+        old = walk_matrix(self.affinity_.weights)
+        old.resize((n, n + len(X)))
+        walk = sp.csr_array(sp.vstack([old, links]))
+        return layer(np.concatenate([self.X_fit_, X]), walk)[n:]
 
     def _check_settings(self) -> None:
         given = {
@@ -221,13 +285,17 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def _graph(self, X: NDArray[np.float64], affinity: Any) -> Affinity:
         if affinity is None:
             return self._knn(X)
-        graph = affinity if isinstance(affinity, Affinity) else Affinity(sp.csr_array(affinity))
+        graph = as_affinity(affinity)
         if len(graph) != len(X):
             raise GraphError(f"the affinity has {len(graph)} nodes, the features have {len(X)} rows")
         return graph
 
     def _knn(self, X: NDArray[np.float64]) -> Affinity:
         return knn_affinity(X, neighbors=self.n_neighbors, bandwidth=self.bandwidth, symmetrize=self.symmetrize)
+
+
+def as_affinity(affinity: Affinity | sp.sparray | sp.spmatrix | NDArray[Any]) -> Affinity:
+    return affinity if isinstance(affinity, Affinity) else Affinity(sp.csr_array(affinity))
 
 
 @cache

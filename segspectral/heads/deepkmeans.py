@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,6 @@ class DeepKMeans(NetworkHead):
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout:
         return fit_centres(raw, affinity, self.n_clusters, seed=self.random_state)
 
-    def transform(self, X: object) -> NDArray[np.float64]:
+    def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', code) codes."""
-        return self.network_(self._unseen(X))
+        return self._outputs(*self._unseen(X, None))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.errors import CollapseError
+from segspectral.errors import CollapseError, SettingsError
 from segspectral.heads.contract import Head
-from segspectral.heads.networks import Mlp, standardization
+from segspectral.heads.gcn import Encoder, Gcn, convolution, walk_matrix
+from segspectral.heads.networks import Mlp
+from segspectral.heads.positions import positions
 from segspectral.heads.readout import Readout, fit_spectral_map
 from segspectral.types import Affinity, Membership, Outcome
 
@@ -32,6 +34,9 @@ Spare = Annotated[int, Field(ge=0)]
 TimeLimit = Annotated[float, Field(gt=0)] | None
 Device = Literal["cpu", "cuda", "mps"]
 
+DEGENERATE = 1e-3
+"""Effective rank of the outputs below which they are one point with noise."""
+
 TRIES = 3
 """A collapsed training is run again from other weights; bad luck at the start does not strike three times."""
 
@@ -42,28 +47,44 @@ class NetworkHead(Head):
     Parameters every such head has
     ------------------------------
     hidden : widths of the hidden layers
+    encoder : "mlp"; or "gcn", graph convolutions, with which a node sees its neighbours: on a graph without features
+        they start from its eigenvectors. ``GraphConvolution`` has their settings
     steps, learning_rate : of Adam, with cosine decay to 0
     batch_size : nodes in a batch; a graph with at most so many is one batch
     patience : stop when the criterion has stood still for so many steps; 0 never stops
     time_limit : seconds of training, or None
     device : where torch trains; a fitted head predicts by numpy
+
+    Fitted attribute every such head has
+    ------------------------------------
+    effective_rank_ : float, of the outputs (see ``effective_rank``); 0 would be a degenerate embedding, which is a
+        CollapseError
     """
 
     hidden: Widths
+    encoder: Encoder = "mlp"
     steps: int
     learning_rate: float
     batch_size: int
     patience: int
     time_limit: float | None
     device: Device
+    effective_rank_: float
 
     def _needs_features(self) -> bool:
-        return True
+        return not sees_graph(self.encoder)
+
+    def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
+        return positions(affinity, self.n_clusters, seed=self.random_state)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_widths(self)
 
     @abstractmethod
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
-    ) -> tuple[Mlp, Run]:
+    ) -> tuple[Mlp | Gcn, Run]:
         """A trained network."""
 
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout | None:
@@ -74,59 +95,64 @@ class NetworkHead(Head):
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
     ) -> tuple[Membership, NDArray[np.float64]]:
         distinct = len(np.unique(X, axis=0)) if len(X) <= 10_000 else len(X)
-        if distinct < self.n_clusters:
+        if distinct < self.n_clusters and not sees_graph(self.encoder):
             raise CollapseError(
                 f"the features have only {distinct} distinct rows, which a network cannot map to {self.n_clusters} "
                 f"clusters; ask for at most {distinct}"
             )
+        walk = walk_matrix(affinity.weights) if sees_graph(self.encoder) else None
+        collapse = ""
         for attempt in range(TRIES):
             network, run = self._learn(X, affinity, self.random_state + 7919 * attempt, progress)
-            raw = network(X)
+            raw = network(X, walk)
+            rank = effective_rank(raw)
+            if rank < DEGENERATE and self.n_clusters > 1:
+                collapse = f"gave all nodes nearly one embedding (effective rank {rank:.2f})"
+                continue
             readout = self._read(raw, affinity)
-            if readout is None:
+            probabilities = None if readout is None else readout.memberships(raw)
+            used = 0 if probabilities is None else len(np.unique(probabilities.argmax(axis=1)))
+            if readout is None or probabilities is None or used < self._fewest():
+                collapse = f"used fewer than {self._fewest()} clusters"
                 continue
-            probabilities = readout.memberships(raw)
-            if len(np.unique(probabilities.argmax(axis=1))) < self.n_clusters:
-                continue
-            self.network_, self.readout_ = network, readout
+            self.network_, self.readout_, self.effective_rank_ = network, readout, rank
             outcome = Outcome.SOLVED if attempt == 0 else Outcome.RETRIED
+            if not run.finished:
+                outcome = Outcome.STOPPED
+            if used < self.n_clusters:
+                outcome = Outcome.FEWER
             eigenvalues = getattr(readout, "eigenvalues", None)
-            membership = Membership(
-                probabilities,
-                readout.embedding(raw),
-                eigenvalues,
-                outcome if run.finished else Outcome.STOPPED,
-            )
-            return membership, run.losses
+            return Membership(probabilities, readout.embedding(raw), eigenvalues, outcome), run.losses
         raise CollapseError(
-            f"{type(self).__name__} used fewer than {self.n_clusters} clusters in {TRIES} trainings; ask for fewer "
-            "clusters, or give more steps or a smaller learning_rate"
+            f"{type(self).__name__} {collapse} in {TRIES} trainings; ask for fewer clusters, or give more steps or a "
+            "smaller learning_rate"
         )
+
+    def _fewest(self) -> int:
+        """Clusters below which a training has collapsed."""
+        return self.n_clusters
 
     def _fit_network(
         self,
         X: NDArray[np.float64],
+        affinity: Affinity,
         outputs: int,
         seed: int,
         loss: Callable[[torch.Tensor, Batch, float], torch.Tensor],
         draw: Callable[[], Batch],
         progress: Progress | None,
-    ) -> tuple[Mlp, Run]:
+    ) -> tuple[Mlp | Gcn, Run]:
         """Train a network of the standardised features by ``loss(outputs, batch, done)``; the one of X itself."""
-        import torch
-
+        from segspectral.heads.learner import Learner
         from segspectral.heads.training import train
 
-        shift, scale = standardization(X)
-        inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
-        network = Mlp.random((X.shape[1], *self.hidden, outputs), seed, slope=0.01)
-        module = network.module(self.device)
+        learner = Learner(self.encoder, self.hidden, outputs, X, affinity, seed=seed, device=self.device)
 
         def of_batch(batch: Batch, done: float) -> torch.Tensor:
-            return loss(module(inputs[batch.nodes]), batch, done)
+            return loss(learner(batch.nodes), batch, done)
 
         run = train(
-            module.parameters(),
+            learner.parameters(),
             of_batch,
             draw,
             steps=self.steps,
@@ -135,4 +161,28 @@ class NetworkHead(Head):
             time_limit=self.time_limit,
             progress=progress,
         )
-        return network.trained(module).after(shift, scale), run
+        return learner.trained(), run
+
+
+def effective_rank(raw: NDArray[np.float64]) -> float:
+    """How many directions the rows of (N, M) spread into: (sum of variances)^2 / sum of squared variances, along the
+    principal axes; 0 where they are constant, to a millionth of their size.
+
+    >>> effective_rank(np.array([[1.0, 5], [1, 7]])), effective_rank(np.ones((4, 3)))
+    (1.0, 0.0)
+    """
+    centred = raw - raw.mean(axis=0)
+    variance = np.linalg.eigvalsh(centred.T @ centred).clip(0)
+    if not np.isfinite(variance).all() or variance.sum() <= 1e-12 * max(float((raw**2).sum()), 1e-300):
+        return 0.0
+    return float(variance.sum() ** 2 / (variance**2).sum())
+
+
+def sees_graph(encoder: Encoder) -> bool:
+    return convolution(encoder) is not None
+
+
+def check_widths(head: Any) -> None:
+    """SettingsError if a graph convolution has no layers."""
+    if sees_graph(head.encoder) and not head.hidden:
+        raise SettingsError("encoder='gcn' needs at least one width in hidden, such as (64, 16)")

@@ -1,7 +1,7 @@
 """Networks as values: numpy arrays once they are trained, torch modules only while they are.
 
 A fitted head therefore predicts without torch, is copied and compared like any other estimator, and is saved without
-pickle. Another encoder (say a graph convolution) is one more class here with ``__call__`` and ``module``.
+pickle. Networks that see the neighbours of a node are in ``gcn``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,13 @@ class Mlp:
         biases = [rng.uniform(-r, r, b).astype(np.float32) for r, b in zip(reach, widths[1:], strict=True)]
         return cls(tuple(weights), tuple(biases), np.array([slope] * (len(weights) - 1) + [last]))
 
-    def __call__(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, D) -> (N, outputs), in float64: the same row gives the same numbers in any batch."""
+    def __call__(self, X: NDArray[np.float64], walk: object = None) -> NDArray[np.float64]:
+        """(N, D) -> (N, outputs), in float64: the same row gives the same numbers in any batch, and on any graph."""
         return np.concatenate([self._forward(X[i : i + CHUNK]) for i in range(0, max(len(X), 1), CHUNK)])
+
+    def hidden(self, X: NDArray[np.float64], walk: object = None) -> NDArray[np.float64]:
+        """(N, width) the last hidden layer."""
+        return Mlp(self.weights[:-1], self.biases[:-1], self.slopes[:-1])(X)
 
     def _forward(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         for weight, bias, slope in zip(self.weights, self.biases, self.slopes, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -13,8 +12,20 @@ from segspectral.affinity import Bandwidth, Symmetrization
 from segspectral.errors import CollapseError
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import greedy_moves, membership_of, partition, spectral_embedding
-from segspectral.heads.inductive import BatchSize, Device, LearningRate, Patience, Steps, TimeLimit, Widths
-from segspectral.heads.networks import Mlp, standardization
+from segspectral.heads.gcn import Encoder, Gcn, walk_matrix
+from segspectral.heads.inductive import (
+    BatchSize,
+    Device,
+    LearningRate,
+    Patience,
+    Steps,
+    TimeLimit,
+    Widths,
+    check_widths,
+    sees_graph,
+)
+from segspectral.heads.networks import Mlp
+from segspectral.heads.positions import positions
 from segspectral.heads.readout import Softmax, softmax, temperature
 from segspectral.types import Affinity, Membership, Outcome
 
@@ -43,9 +54,10 @@ class NeuNcut(Head):
 
     Parameters
     ----------
-    hidden : widths of the MLP's hidden layers; published: (512, 512). Empty for a table of one row of logits per node,
-        which fits a single graph better and faster than any network of its features. A network also maps unseen
+    hidden : widths of the network's hidden layers; published: (512, 512). Empty for a table of one row of logits per
+        node, which fits a single graph better and faster than any network of its features. A network also maps unseen
         points; ``fit`` still returns the best labels it can for its own nodes (see ``greedy``)
+    encoder : what the network is, if there are hidden layers; see ``NetworkHead``
     steps, learning_rate : of Adam, with cosine decay; published: 300 epochs and 0.005. None is 0.1 for a table, 0.002
         for a network
     hardness : weight of the diagonal of the orthogonality; at 1 the first two terms are the soft normalized cut
@@ -57,7 +69,7 @@ class NeuNcut(Head):
     noise : added to a network's inputs in training, in units of the typical distance along an edge: without it a
         network that has learnt all its own nodes maps unseen ones less well
     batch_size : nodes in a batch of a network's training; a graph with at most so many is one batch. Published: 1000
-    subsample : nodes on whose graph the spectral solution is computed, if there are more
+    subsample : nodes on whose graph the spectral solution is computed, if there are more; of an MLP only
     patience, time_limit, device : see ``NetworkHead``
 
     Differs from the paper
@@ -79,6 +91,7 @@ class NeuNcut(Head):
         n_clusters: int = 8,
         *,
         hidden: Widths = (),
+        encoder: Encoder = "mlp",
         steps: Steps = 60,
         learning_rate: LearningRate | None = None,
         hardness: Annotated[float, Field(ge=0)] = 1.0,
@@ -99,6 +112,7 @@ class NeuNcut(Head):
     ) -> None:
         self.n_clusters = n_clusters
         self.hidden = hidden
+        self.encoder = encoder
         self.steps = steps
         self.learning_rate = learning_rate
         self.hardness = hardness
@@ -118,13 +132,22 @@ class NeuNcut(Head):
         self.random_state = random_state
 
     def _needs_features(self) -> bool:
-        return bool(self.hidden)
+        return bool(self.hidden) and not sees_graph(self.encoder)
+
+    def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
+        if not self.hidden:
+            return super()._positions(affinity)
+        return positions(affinity, self.n_clusters, seed=self.random_state)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_widths(self)
 
     def _solve(
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
     ) -> tuple[Membership, NDArray[np.float64]]:
         k = self.n_clusters
-        if self.hidden and len(X) > self.subsample:
+        if self.hidden and len(X) > self.subsample and not sees_graph(self.encoder):
             return self._solve_large(X, affinity, progress)
         embedding, eigenvalues = spectral_embedding(affinity, k + 1, seed=self.random_state)
         embedding = embedding[:, :k]
@@ -132,7 +155,7 @@ class NeuNcut(Head):
         start = np.log(membership_of(affinity, spectral, k) + FLATTEN)
         outcome, network = Outcome.SOLVED, None
         for warm in (True,) if self.warm_start else (False, True):
-            logits, run, network = self._train(X, affinity, (X, start) if warm else None, progress)
+            logits, run, network = self._train(X, affinity, (np.arange(len(X)), start) if warm else None, progress)
             labels = self._finish(affinity, logits)
             if len(np.unique(labels)) == k:
                 break
@@ -167,8 +190,8 @@ class NeuNcut(Head):
         k = self.n_clusters
         start = None
         if self.warm_start:
-            some = X[np.random.default_rng(self.random_state).choice(len(X), self.subsample, replace=False)]
-            graph = self._knn(some)
+            some = np.random.default_rng(self.random_state).choice(len(X), self.subsample, replace=False)
+            graph = self._knn(X[some])
             labels = self._spectral_labels(graph, spectral_embedding(graph, k, seed=self.random_state)[0])
             start = some, np.log(membership_of(graph, labels, k) + FLATTEN)
         logits, run, network = self._train(X, affinity, start, progress)
@@ -201,34 +224,27 @@ class NeuNcut(Head):
         self,
         X: NDArray[np.float64],
         affinity: Affinity,
-        start: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        start: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
         progress: Progress | None,
-    ) -> tuple[NDArray[np.float64], Run, Mlp | None]:
+    ) -> tuple[NDArray[np.float64], Run, Mlp | Gcn | None]:
         """Logits (N, K) of the nodes after the last step, what the training left, and the network if there is one.
 
-        ``start`` are features and the logits they are to have at first.
+        ``start`` are nodes and the logits they are to have at first.
         """
         import torch
 
+        from segspectral.heads.learner import Learner, distil
         from segspectral.heads.training import Subgraphs, train
 
         n, k, seed = len(affinity), self.n_clusters, self.random_state
-        network: Mlp | None = None
+        learner: Learner | None = None
         if self.hidden:
-            shift, scale = standardization(X)
-            network = Mlp.random((X.shape[1], *self.hidden, k), seed, slope=0.01)
-            inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
-            generator = torch.Generator(self.device).manual_seed(seed)
-            spread = self.noise * edge_length((X - shift) / scale, affinity, seed) / np.sqrt(X.shape[1])
-
-            def noisy(rows: torch.Tensor) -> torch.Tensor:
-                return rows + spread * torch.randn(rows.shape, generator=generator, device=rows.device)
-
-            module = network.module(self.device)
+            learner = Learner(
+                self.encoder, self.hidden, k, X, affinity, seed=seed, device=self.device, noise=self.noise
+            )
             if start is not None:
-                rows = torch.from_numpy((start[0] - shift) / scale).float().to(self.device)
-                distil(lambda batch: module(noisy(rows[batch])), module, softmax(start[1]), seed=seed)
-            parameters: list[torch.Tensor] = list(module.parameters())
+                distil(learner, start[0], softmax(start[1]), seed=seed, steps=DISTIL_STEPS, device=self.device)
+            parameters: list[torch.Tensor] = list(learner.parameters())
             batches = Subgraphs(affinity, self.batch_size, rank=k, seed=seed, device=self.device)
         else:
             first = np.random.default_rng(seed).normal(size=(n, k)) * 0.1 if start is None else start[1]
@@ -238,7 +254,7 @@ class NeuNcut(Head):
             batches = Subgraphs(affinity, n, rank=k, seed=seed, device=self.device)
 
         def loss(batch: Batch, done: float) -> torch.Tensor:
-            logits = module(noisy(inputs[batch.nodes])) if self.hidden else table
+            logits = table if learner is None else learner(batch.nodes)
             P = torch.softmax(logits.double(), dim=1)
             return ncut_loss(P, batch.weights, batch.degree, self.hardness, self._penalty(done))
 
@@ -252,10 +268,10 @@ class NeuNcut(Head):
             time_limit=self.time_limit,
             progress=progress,
         )
-        if network is None:
+        if learner is None:
             return table.detach().cpu().double().numpy().copy(), run, None
-        network = network.trained(module).after(shift, scale)
-        return network(X), run, network
+        network = learner.trained()
+        return network(X, walk_matrix(affinity.weights)), run, network
 
     def _penalty(self, done: float) -> float:
         if self.penalty_start is None or self.penalty == 0:
@@ -296,29 +312,3 @@ def ncut_loss(
             + penalty / 2 * torch.linalg.norm(gram - torch.eye(P.shape[1], dtype=P.dtype, device=P.device)) / P.shape[1]
         )
     return loss
-
-
-def distil(
-    logits: Callable[[torch.Tensor], torch.Tensor], module: torch.nn.Module, target: NDArray[np.float32], *, seed: int
-) -> None:
-    """Fit ``logits`` of row numbers, which ``module`` makes, to memberships by cross-entropy."""
-    import torch
-
-    from segspectral.heads.training import RowBatches, train
-
-    parameters = list(module.parameters())
-    wanted = torch.from_numpy(target).to(parameters[0].device)
-    batches = RowBatches(len(target), 512, seed=seed, device=str(wanted.device))
-
-    def loss(batch: torch.Tensor, done: float) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(logits(batch), wanted[batch])
-
-    train(parameters, loss, batches.draw, steps=DISTIL_STEPS, learning_rate=5e-3)
-
-
-def edge_length(X: NDArray[np.float64], affinity: Affinity, seed: int) -> float:
-    """Median length of the edges of a graph, of 5000 of them."""
-    edges = affinity.weights.tocoo()
-    some = np.random.default_rng(seed).integers(0, max(edges.nnz, 1), 5000 if edges.nnz else 0)
-    lengths = np.linalg.norm(X[edges.row[some]] - X[edges.col[some]], axis=1)
-    return float(np.median(lengths)) if lengths.size else 0.0

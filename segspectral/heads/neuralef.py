@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.inductive import (
     BatchSize,
     Device,
@@ -52,6 +53,7 @@ class NeuralEF(NetworkHead):
     power : q, even steps of the lazy random walk make the spectrum (1 - lambda / 2)^q decay; with a flat one the
         eigenvectors do not separate
     alpha : weight of the orthogonality in the quantised form; published: 0.08 for 256 clusters
+    encoder : see ``NetworkHead``
     hidden : widths of the hidden layers; published: (32, 32) for each eigenfunction by itself
     steps, learning_rate : of Adam with cosine decay; published: 2000 and 0.001. For eigenvectors one by one rather than
         for clusters: 1000 steps at 0.005 with hidden (256, 256) and spare 2 recover all ten of the digits, |cos| > 0.99
@@ -78,6 +80,7 @@ class NeuralEF(NetworkHead):
         power: Annotated[int, Field(ge=1, le=4096)] = 16,
         alpha: Annotated[float, Field(ge=0)] = 0.1,
         hidden: Widths = (128, 128),
+        encoder: Encoder = "mlp",
         spare: Spare = 6,
         steps: Steps = 800,
         learning_rate: LearningRate = 1e-2,
@@ -95,6 +98,7 @@ class NeuralEF(NetworkHead):
         self.power = power
         self.alpha = alpha
         self.hidden = hidden
+        self.encoder = encoder
         self.spare = spare
         self.steps = steps
         self.learning_rate = learning_rate
@@ -109,7 +113,7 @@ class NeuralEF(NetworkHead):
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
-    ) -> tuple[Mlp, Run]:
+    ) -> tuple[Mlp | Gcn, Run]:
         import torch
 
         from segspectral.heads.training import Subgraphs
@@ -134,7 +138,7 @@ class NeuralEF(NetworkHead):
                 applied = applied - shift * batch.degree[:, None] * fixed
             return self._loss(psi, applied)
 
-        return self._fit_network(X, columns, seed, loss, batches.draw, progress)
+        return self._fit_network(X, affinity, columns, seed, loss, batches.draw, progress)
 
     def _loss(self, psi: torch.Tensor, applied: torch.Tensor) -> torch.Tensor:
         """Has the gradient of the criterion; ``applied`` is K psi without gradient."""

@@ -27,9 +27,9 @@ class Autoencoder(Settings):
 
     hidden: tuple[int, ...] = Field((512, 512, 2048), description="widths of the encoder; the decoder mirrors them")
     code: int = Field(10, ge=1, description="length of the code")
-    epochs: int = Field(40, ge=1)
-    batch_size: int = Field(256, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(40, ge=1, description="times through all rows")
+    batch_size: int = Field(256, ge=2, description="rows in a step")
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam")
 
     def encoder(self, X: NDArray[np.float64], *, seed: int, device: str = "cpu") -> Mlp:
         """The network (N, D) -> (N, code), trained on X."""
@@ -80,9 +80,9 @@ class Siamese(Settings):
     code: int = Field(10, ge=1, description="dimensions of the space in which distances are taken")
     neighbors: int = Field(2, ge=1, description="nearest neighbours of each point that make pairs")
     margin: float = Field(1.0, gt=0, description="distance from which random pairs are left alone")
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(30, ge=1, description="times through all pairs")
+    batch_size: int = Field(128, ge=2, description="pairs in a step")
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam")
 
     def encoder(self, X: NDArray[np.float64], *, seed: int, device: str = "cpu") -> Mlp:
         """The network (N, D) -> (N, code), trained on X."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.inductive import (
     BatchSize,
     Device,
@@ -50,6 +51,7 @@ class RSM(NetworkHead):
     penalty : weight of the orthogonality in units of T; not published
     spread : of the bandwidths; 1 is a fixed one. Not published
     spare : columns beyond K that the network has, as in ``SpectralNet``; published: 0
+    encoder : see ``NetworkHead``
     hidden : widths of the hidden layers; not published
     steps, learning_rate : of Adam with cosine decay; published: stochastic gradient descent
     batch_size : nodes in a batch. A graph with at most so many nodes is one batch
@@ -76,6 +78,7 @@ class RSM(NetworkHead):
         spread: Annotated[float, Field(ge=1)] = 2.0,
         spare: Spare = 6,
         hidden: Widths = (128, 128),
+        encoder: Encoder = "mlp",
         steps: Steps = 600,
         learning_rate: LearningRate = 1e-2,
         batch_size: BatchSize = 2048,
@@ -92,6 +95,7 @@ class RSM(NetworkHead):
         self.spread = spread
         self.spare = spare
         self.hidden = hidden
+        self.encoder = encoder
         self.steps = steps
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -105,7 +109,7 @@ class RSM(NetworkHead):
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
-    ) -> tuple[Mlp, Run]:
+    ) -> tuple[Mlp | Gcn, Run]:
         import torch
 
         from segspectral.heads.training import Subgraphs, quadratic
@@ -129,7 +133,7 @@ class RSM(NetworkHead):
             trace = quadratic(batch, Z) / count
             return trace + self.penalty * trace.detach() * ((gram - eye) ** 2).sum()
 
-        return self._fit_network(X, columns, seed, loss, draw, progress)
+        return self._fit_network(X, affinity, columns, seed, loss, draw, progress)
 
 
 def rebandwidthed(affinity: Affinity, factor: float) -> Affinity:

@@ -48,10 +48,12 @@ def head_to(head: Head) -> dict[str, Any]:
 
 
 def head_schema() -> dict[str, Any]:
-    """JSON schema of the head in a settings file."""
-    variants = []
+    """JSON schema of the head in a settings file; its ``$defs`` belong at the top of the whole schema."""
+    variants: list[dict[str, Any]] = []
+    nested: dict[str, Any] = {}
     for name in HEADS:
         schema = settings_model(name).model_json_schema()
+        nested |= schema.pop("$defs", {})
         schema["properties"] = {"name": {"const": name, "title": "Name"}, **schema["properties"]}
         variants.append(schema | {"required": ["name"]})
-    return {"anyOf": [{"enum": list(HEADS)}, *variants]}
+    return {"anyOf": [{"enum": list(HEADS)}, *variants], "$defs": nested}

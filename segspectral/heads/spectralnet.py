@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segspectral.affinity import Bandwidth, Symmetrization
 from segspectral.errors import SettingsError
+from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.inductive import (
     BatchSize,
     Device,
@@ -19,6 +20,7 @@ from segspectral.heads.inductive import (
     Steps,
     TimeLimit,
     Widths,
+    sees_graph,
 )
 from segspectral.heads.networks import Mlp
 from segspectral.heads.pretraining import Autoencoder, Siamese
@@ -42,6 +44,7 @@ class SpectralNet(NetworkHead):
 
     Parameters
     ----------
+    encoder : see ``NetworkHead``
     hidden : widths of the hidden layers; published: (1024, 1024, 512)
     spare : columns beyond K that the network has in training; published: 0
     steps : of Adam with cosine decay; published: up to 30 epochs, that is 1750 steps for 60000 points
@@ -75,6 +78,7 @@ class SpectralNet(NetworkHead):
         n_clusters: int = 8,
         *,
         hidden: Widths = (128, 128),
+        encoder: Encoder = "mlp",
         spare: Spare = 6,
         steps: Steps = 400,
         learning_rate: LearningRate = 1e-2,
@@ -91,6 +95,7 @@ class SpectralNet(NetworkHead):
     ) -> None:
         self.n_clusters = n_clusters
         self.hidden = hidden
+        self.encoder = encoder
         self.spare = spare
         self.steps = steps
         self.learning_rate = learning_rate
@@ -104,6 +109,11 @@ class SpectralNet(NetworkHead):
         self.bandwidth = bandwidth
         self.symmetrize = symmetrize
         self.random_state = random_state
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.autoencoder is not None and sees_graph(self.encoder):
+            raise SettingsError("autoencoder is for encoder='mlp'; graph convolutions reduce features themselves")
 
     def _graph(self, X: NDArray[np.float64], affinity: Any) -> Affinity:
         """With ``siamese``, of the distances that it learns."""
@@ -128,7 +138,7 @@ class SpectralNet(NetworkHead):
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
-    ) -> tuple[Mlp, Run]:
+    ) -> tuple[Mlp | Gcn, Run]:
         from segspectral.heads.training import Subgraphs, rayleigh_quotients
 
         k, columns = self.n_clusters, min(self.n_clusters + self.spare, len(X))
@@ -138,4 +148,4 @@ class SpectralNet(NetworkHead):
             return values[:k].sum() + 0.5 * max(0.0, 1 - 2 * done) * values[k:].sum()
 
         batches = Subgraphs(affinity, self.batch_size, rank=columns, seed=seed, device=self.device)
-        return self._fit_network(X, columns, seed, loss, batches.draw, progress)
+        return self._fit_network(X, affinity, columns, seed, loss, batches.draw, progress)

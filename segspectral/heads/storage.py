@@ -18,19 +18,24 @@ from sklearn.utils.validation import check_is_fitted
 from segspectral.errors import OutputError, SettingsError
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.contract import Head
+from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, Softmax, SpectralMap
 from segspectral.heads.settings import FROM_PIPELINE, head_from
 from segspectral.types import Affinity, Membership, Outcome
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_with_notes", "plain", "save"]
 
 FORMAT = 1
-VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Membership, Mlp, Softmax, SpectralMap)}
+VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Gcn, Membership, Mlp, Softmax, SpectralMap)}
 
 
-def save(head: Head, path: str | os.PathLike[str]) -> None:
+def save(head: Head, path: str | os.PathLike[str], notes: dict[str, Any] | None = None) -> None:
     """Write a fitted head; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    notes : plain data that goes along; ``load_with_notes``
 
     Raises
     ------
@@ -49,8 +54,8 @@ def save(head: Head, path: str | os.PathLike[str]) -> None:
         for name, value in vars(head).items()
         if name.endswith("_") and not name.startswith("_")
     }
-    parameters = {key: _plain(value) for key, value in head.get_params(deep=False).items()}
-    header = {"format": FORMAT, "head": names[0], "parameters": parameters, "state": state}
+    parameters = {key: plain(value) for key, value in head.get_params(deep=False).items()}
+    header = {"format": FORMAT, "head": names[0], "parameters": parameters, "state": state, "notes": notes or {}}
     payload = to_bytes(tensors, metadata={"segspectral": json.dumps(header)})
     path = Path(path)
     try:
@@ -69,6 +74,11 @@ def load(path: str | os.PathLike[str]) -> Head:
     SettingsError
         The file does not exist, or does not hold a head.
     """
+    return load_with_notes(path)[0]
+
+
+def load_with_notes(path: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
+    """The fitted head, and what else was saved with it; raises as ``load``."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -86,10 +96,10 @@ def load(path: str | os.PathLike[str]) -> Head:
         raise SettingsError(f"{path}: there is no such file") from error
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise SettingsError(f"{path}: is not a head that segspectral has saved") from error
-    return head
+    return head, header.get("notes", {})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return value.item() if isinstance(value, np.generic) else value
@@ -113,7 +123,7 @@ def _encode(value: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
         return {"value": type(value).__name__, "fields": encoded}
     if isinstance(value, tuple):
         return {"tuple": [_encode(part, f"{name}.{i}", tensors) for i, part in enumerate(value)]}
-    return {"plain": _plain(value)}
+    return {"plain": plain(value)}
 
 
 def _decode(value: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:

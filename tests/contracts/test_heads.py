@@ -24,6 +24,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "spectralnet": {"hidden": (64, 64), "steps": 150},
     "neuralef": {"hidden": (64, 64), "steps": 150},
     "rsm": {"hidden": (64, 64), "steps": 200},
+    "modularity": {"steps": 80},
+    "mincut": {"steps": 80},
     "deepkmeans": {"hidden": (32,), "pretraining": 200, "steps": 100, "weight": 0.1},
 }
 """Settings that make a head quick on the small data of the laws, where its defaults are not."""
@@ -33,6 +35,8 @@ CHECKS: dict[str, dict[str, Any]] = {
     "spectralnet": {"hidden": (16,), "steps": 20},
     "neuralef": {"hidden": (16,), "steps": 20, "power": 4},
     "rsm": {"hidden": (16,), "steps": 20},
+    "modularity": {"hidden": (16,), "steps": 10},
+    "mincut": {"hidden": (16,), "steps": 10},
     "deepkmeans": {"hidden": (16,), "pretraining": 2, "steps": 10},
 }
 """Settings for scikit-learn's checks, which look at the interface and not at the quality."""

@@ -50,9 +50,9 @@ def test_graphs_in_each_form_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.csv", b"1,2,3,4\n", "two node numbers"),
+        ("a.csv", b"1,2,3,4\n", "line 1: has 4 columns; an edge is two nodes"),
         ("a.csv", b"0.5,2\n", "whole, from 0"),
-        ("a.csv", b"0,1\nfoo,bar\n", "cannot be read"),
+        ("a.csv", b"0,1\nfoo,bar\n", "whole, from 0"),
         ("a.npz", b"junk", "cannot be read"),
         ("a.npy", b"junk", "cannot be read"),
         ("a.bin", b"\xff\xfe\x00", "cannot be read"),

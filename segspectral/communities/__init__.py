@@ -1,0 +1,27 @@
+"""Communities in networks: find them, carry them on to nodes that arrive later, write them down.
+
+>>> import numpy as np
+>>> from segspectral.graphs import Graph, undirected
+>>> from segspectral.types import Affinity
+>>> ends = np.array([(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3), (0, 3)])
+>>> weights, counts = undirected(ends, np.ones(7), 6)
+>>> graph = Graph(tuple("abcdef"), Affinity(weights), counts)
+>>> find_communities(graph, 2, head="exact").labels
+array([1, 1, 1, 2, 2, 2])
+"""
+
+from __future__ import annotations
+
+from segspectral.communities.find import DEFAULT_HEAD, Communities, extend_communities, find_communities
+from segspectral.communities.number import Choice, choose_number
+from segspectral.communities.write import write_communities
+
+__all__ = [
+    "DEFAULT_HEAD",
+    "Choice",
+    "Communities",
+    "choose_number",
+    "extend_communities",
+    "find_communities",
+    "write_communities",
+]

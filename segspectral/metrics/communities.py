@@ -1,0 +1,54 @@
+"""Scores of communities against the graph alone.
+
+>>> import scipy.sparse as sp
+>>> two_edges = Affinity(sp.csr_array([[0., 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]))
+>>> modularity(two_edges, np.array([0, 0, 1, 1])), coverage(two_edges, np.array([0, 0, 1, 1]))
+(0.5, 1.0)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.types import Affinity
+
+__all__ = ["conductance", "coverage", "modularity"]
+
+
+def modularity(affinity: Affinity, labels: NDArray[np.integer[Any]]) -> float:
+    """sum_c (inside_c / 2m - (vol_c / 2m)^2), edges counted from both ends (Newman 2006); 0 without edges."""
+    inside, volume = _inside_and_volume(affinity, labels)
+    total = max(float(volume.sum()), 1e-300)
+    return float((inside / total - (volume / total) ** 2).sum())
+
+
+def coverage(affinity: Affinity, labels: NDArray[np.integer[Any]]) -> float:
+    """Share of the edge weight that is inside communities; 1 without edges."""
+    inside, volume = _inside_and_volume(affinity, labels)
+    return float(inside.sum() / volume.sum()) if volume.sum() > 0 else 1.0
+
+
+def conductance(affinity: Affinity, labels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """(C,) of each community that occurs, in rising order of its label: cut_c / min(vol_c, 2m - vol_c).
+
+    0 where a side has no edges at all.
+    """
+    inside, volume = _inside_and_volume(affinity, labels)
+    cut, side = np.maximum(volume - inside, 0), np.minimum(volume, volume.sum() - volume)
+    return np.divide(cut, side, out=np.zeros_like(cut), where=side > 0)
+
+
+def _inside_and_volume(
+    affinity: Affinity, labels: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(C,) edge weight inside each community, from both ends, and its volume."""
+    _, community = np.unique(labels, return_inverse=True)
+    volume = np.bincount(community, affinity.degree)
+    weights = affinity.weights
+    row = np.repeat(community, np.diff(weights.indptr))
+    same = row == community[weights.indices]
+    inside = np.bincount(row[same], weights.data[same].astype(np.float64), len(volume))
+    return inside.astype(np.float64), volume.astype(np.float64)
