@@ -20,6 +20,7 @@ import segspectral
 from segspectral.backbones import Backbone
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.heads.contract import Head
+from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
 
 if TYPE_CHECKING:
@@ -113,19 +114,24 @@ def head_module(head: Head) -> torch.nn.Module:
             "points are those of the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans, or neuncut "
             "with hidden layers"
         )
-    network, readout = head.network_, head.readout_
+    mlp, readout = head.network_, head.readout_
+    if not isinstance(mlp, Mlp):
+        raise SettingsError(
+            f"{type(head).__name__} maps nodes with their neighbours (a graph network), which is no function of the "
+            "features alone: fit one with the encoder mlp to export it"
+        )
+
+    weights, biases, slopes = mlp.weights, mlp.biases, mlp.slopes.tolist()
 
     class HeadModule(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = torch.nn.ModuleList(
-                _linear(w, b) for w, b in zip(network.weights, network.biases, strict=True)
-            )
+            self.layers = torch.nn.ModuleList(_linear(w, b) for w, b in zip(weights, biases, strict=True))
             self.readout = _readout_module(readout)
 
         def forward(self, features: torch.Tensor) -> Any:
             rows = features.double()
-            for layer, slope in zip(self.layers, network.slopes.tolist(), strict=True):
+            for layer, slope in zip(self.layers, slopes, strict=True):
                 rows = layer(rows)
                 if slope != 1:
                     # onnxruntime has no leaky ReLU of doubles.

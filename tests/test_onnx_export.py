@@ -83,6 +83,8 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     head = Exact(3).fit(planted()[0])
     with pytest.raises(SettingsError, match="Exact has learnt no map"):
         head_to_onnx(head)
+    with pytest.raises(SettingsError, match="a graph network"):
+        head_to_onnx(SpectralNet(3, encoder="gcn", steps=5).fit(planted()[0]))
     with pytest.raises(BackboneError, match="not at 5"):
         features_to_onnx(load_backbone(), (64, 64), [5])
     for arguments, sentence in (
