@@ -69,7 +69,7 @@ class Pipeline(Settings):
     hierarchy: bool = Field(False, description="cut the hierarchy of merged superpixels instead of running the head")
     level: float | None = Field(None, ge=0, le=1, description="cut the hierarchy here, not into a number of segments")
     working_pixels: int = Field(
-        1_500_000, ge=1000, description="larger images are worked on at this size; label maps come back to theirs"
+        500_000, ge=1000, description="larger images are worked on at this size; label maps come back to theirs"
     )
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack()
