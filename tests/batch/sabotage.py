@@ -8,13 +8,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from segspectral.batch import Job, Record, Segmenter
+from segspectral.batch import Job, Record, Segmenter, Status
+from segspectral.batch.worker import CAPPED, PASSIVE
 from segspectral.errors import OutputError
 
 
 @dataclass(frozen=True)
 class Sabotaged:
-    """A Segmenter, but for images whose name begins with segfault, hang, once, replace, defect, slow or full."""
+    """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow or full."""
 
     inner: Segmenter
 
@@ -50,6 +51,8 @@ class Sabotaged:
         elif kind == "slow":
             marker.touch()
             time.sleep(0.5)
+        elif kind == "threads":
+            return Record(job.name, Status.FAILED, " ".join(f"{n}={os.environ.get(n)}" for n in (*CAPPED, *PASSIVE)))
         elif kind == "full":
             raise OutputError("no space") from OSError(28, "No space left on device")
         return self.inner(job)

@@ -269,6 +269,19 @@ def test_the_second_signal_stops_at_once(put: Put, segmenter: Segmenter, isolati
     assert "hang_1.png" not in statuses(out)
 
 
+def test_workers_share_the_cores_and_waiting_threads_sleep(
+    put: Put, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from segspectral.batch import engines
+
+    monkeypatch.setattr(engines, "usable_cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("MKL_NUM_THREADS", "5")  # what the user says holds
+    run(find_jobs([put("threads_.png")]), Sabotaged(segmenter), Processes(2), tmp_path / "out")
+    said = read_history(tmp_path / "out").latest["threads_.png"].reason.split()
+    assert {"OMP_NUM_THREADS=3", "MKL_NUM_THREADS=5", "OMP_WAIT_POLICY=PASSIVE"} <= set(said)
+
+
 def test_a_worker_that_cannot_start_is_a_sentence(put: Put, segmenter: Segmenter, tmp_path: Path):
     cnn = {"features": {"cnn": {"weights": str(tmp_path / "nothing.safetensors")}}}
     work = replace(segmenter, pipeline=Pipeline(**cnn))
