@@ -38,8 +38,8 @@ class Modularity(AssignmentHead):
     collapse : weight of the second term, which is 0 for equally large clusters; published: 1, or 0.1 in the code.
         It keeps a cold start from few large clusters, and splits large communities to feed small ones. So does the
         modularity itself: blocks of 400, 120, 60 and 20 nodes with edges of probability .15 inside and .01 across
-        have .169, the best split of the largest block .196. The accuracy there is .65, with a cold start and 1 it is
-        .57, while ``Exact`` and ``NeuNcut`` have .995
+        have a modularity of .169, and .194 when the largest is split. The accuracy there is .63, with a cold start and
+        1 it is .57, while ``Exact`` and ``NeuNcut`` have .995
     reconstruction : weight of the attributes in the loss; published: none
     warm_start : see ``AssignmentHead``; published: off
     steps, learning_rate : of Adam with cosine decay; published: 1000 and 0.001
@@ -49,8 +49,8 @@ class Modularity(AssignmentHead):
     Differs from the paper
     ----------------------
     1. The null term is d d' / 2m. The published code divides by 2m twice over, and so halves it.
-    2. Warm start, of which the better of start and end is kept. A cold start is worse in modularity and in agreement
-       with classes, and takes five times the steps.
+    2. Warm start, of which the better of start and end is kept. On Cora with its attributes, K = 16, a cold start of
+       1000 steps ends at a modularity of .73 and an NMI with the classes of .45, the warm one of 200 at .755 and .53.
     3. Two layers down to an embedding of 16, neighbours averaged (see ``Gcn``), dropout in the hidden layers and not
        before the softmax.
     4. Large graphs are trained in batches of sampled neighbours.
