@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, model_validator
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -18,9 +18,10 @@ from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import membership_of, spectral_embedding
-from segspectral.heads.settings import head_from, head_schema, head_to
+from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.images import as_image
+from segspectral.model import AnyModel, model_from
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
@@ -36,12 +37,9 @@ AUTO_LEVEL = 0.24
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock seconds."""
 
-AnyHead = Annotated[
-    InstanceOf[Head],
-    BeforeValidator(head_from),
-    PlainSerializer(head_to),
-    WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
-]
+OF_THE_MODEL = ("segments", "superpixels", "features", "head")
+"""Settings that a model brings along, because it means nothing without them."""
+
 AnyRefiner = Annotated[
     Annotated[DenseCrf | Guided | NoRefinement, Field(discriminator="name")],
     BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value),
@@ -69,6 +67,32 @@ class Pipeline(Settings):
     affinity: KnnAffinity = KnnAffinity()
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
     refine: AnyRefiner = DenseCrf()
+    model: AnyModel | None = Field(None, description="a file of `segspectral fit`: segments shared by all images")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_model(cls, data: Any) -> Any:
+        """What the model was fitted with is the default."""
+        if not isinstance(data, Mapping) or data.get("model") is None:
+            return data
+        model = model_from(data["model"])
+        return {name: getattr(model.recipe, name) for name in OF_THE_MODEL} | dict(data) | {"model": model}
+
+    @model_validator(mode="after")
+    def _agrees_with_the_model(self) -> Self:
+        if self.model is None:
+            return self
+        if self.hierarchy or self.level is not None:
+            raise ValueError("hierarchy and model exclude each other: a hierarchy is of one image alone")
+        for name in OF_THE_MODEL:
+            ours, fitted = (_plain(getattr(place, name)) for place in (self, self.model.recipe))
+            if ours != fitted:
+                where, given, due = _difference(name, ours, fitted)
+                raise ValueError(
+                    f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave it "
+                    "out, or fit a model with it"
+                )
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pipeline) and self.model_dump() == other.model_dump()
@@ -138,7 +162,8 @@ class Pipeline(Settings):
         # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
         with threadpool_limits(1, user_api="blas"):
             superpixels = stage("superpixels", pipeline.superpixels, image)
-            features = stage("features", pipeline.features, image, superpixels)
+            describe = pipeline.features if pipeline.model is None else pipeline.model.features
+            features = stage("features", describe, image, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
             tree = stage("hierarchy", build_hierarchy, superpixels, features) if pipeline.hierarchy else None
             results = []
@@ -165,7 +190,13 @@ class Pipeline(Settings):
     def _membership(
         self, number: int | Literal["auto"], features: Features, affinity: Affinity, superpixels: Superpixels
     ) -> Membership:
-        """The head's membership, its clusters in order of falling area."""
+        """The head's membership, its clusters in order of falling area; or the model's, in its own order."""
+        if self.model is not None:
+            if number not in ("auto", self.model.segments):
+                raise SettingsError(
+                    f"the model has {self.model.segments} segments and cannot make {number}; fit another"
+                )
+            return self.model.membership(features)
         # The whole curve is kept, also when the number is given: it is what a user looks at to choose another.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
         k = eigengap_segments(eigenvalues) if number == "auto" else number
@@ -181,7 +212,12 @@ class Pipeline(Settings):
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         """Segments 1..K, 0 on void: the refiner's labels, in which no segment that the head found is lost."""
-        labels = self.refine(image, superpixels, membership)
+        # A model knows segments that this image does not have.
+        present = np.unique(membership.labels)
+        shares = membership.probabilities[:, present]
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        labels = self.refine(image, superpixels, Membership(shares))
+        labels = np.where(labels >= 0, present[labels].astype(np.int32), np.int32(-1))
         found = superpixels.spread(membership.labels.astype(np.int32), void=-1)
         for lost in np.setdiff1d(found, labels):
             labels = np.where(found == lost, lost, labels)
@@ -246,3 +282,22 @@ def _check_not_flat(image: Image) -> None:
     pixels = image.rgb.reshape(-1, 3) if image.mask is None else image.rgb[image.mask]
     if (pixels == pixels[0]).all():
         raise ImageError(f"{image.name}: all its pixels have one colour; there is nothing to segment")
+
+
+def _plain(value: Any) -> Any:
+    """Settings as data, without those that results do not depend on."""
+    if isinstance(value, Head):
+        value = head_to(value)
+    data = value.model_dump() if isinstance(value, Settings) else value
+    if isinstance(data, Mapping):
+        return {key: _plain(inner) for key, inner in data.items() if key not in ("cache", "device")}
+    return data
+
+
+def _difference(name: str, ours: Any, fitted: Any) -> tuple[str, Any, Any]:
+    """The first setting, by its full name, in which two differ, and its two values."""
+    if isinstance(ours, Mapping) and isinstance(fitted, Mapping):
+        for key in (*ours, *fitted):
+            if ours.get(key) != fitted.get(key):
+                return _difference(f"{name}.{key}", ours.get(key), fitted.get(key))
+    return name, ours, fitted

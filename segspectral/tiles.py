@@ -107,6 +107,8 @@ def segment_raster(
         A band does not exist, more segments than superpixels, rasterio is not installed.
     OutputError, BackboneError, CollapseError
     """
+    if pipeline.model is not None:
+        raise SettingsError("a model is applied to whole images, not to rasters in tiles; leave out --tile or --model")
     target = Path(target)
     seconds: dict[str, float] = {}
 

@@ -17,6 +17,7 @@ from segspectral.cli.cluster import cluster
 from segspectral.cli.common import INTERRUPTED
 from segspectral.cli.convert import convert
 from segspectral.cli.evaluate import evaluate
+from segspectral.cli.fit import fit
 from segspectral.cli.info import checks, config_app
 from segspectral.cli.report import report
 from segspectral.cli.segment import demo, segment
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, batch, status, evaluate, cluster, convert, report, serve, demo, checks):
+for command in (segment, batch, status, fit, evaluate, cluster, convert, report, serve, demo, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 app.add_typer(cache_app, name="cache")

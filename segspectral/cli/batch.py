@@ -23,6 +23,7 @@ from segspectral.cli.common import (
     ConfigOption,
     DebugOption,
     HeadOption,
+    ModelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -94,6 +95,7 @@ def batch(
     ] = ProgressKind.AUTO,
     segments: SegmentsOption = None,
     head: HeadOption = None,
+    model: ModelOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
     config: ConfigOption = None,
@@ -118,7 +120,7 @@ def batch(
         engine = _engine(jobs, dask, timeout)
         tiles = _tiles(tile, bands, stretch)
         pipeline = make_pipeline(
-            config, set_, segments=segments, head=head, backbone=backbone, refine=refine, seed=seed
+            config, set_, segments=segments, head=head, model=model, backbone=backbone, refine=refine, seed=seed
         )
         pipeline, notes = pipeline.usable()
         for note in notes:

@@ -18,6 +18,7 @@ from segspectral.cli.common import (
     ConfigOption,
     DebugOption,
     HeadOption,
+    ModelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -45,6 +46,7 @@ def segment(
         float | None, typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level, not at a number.")
     ] = None,
     head: HeadOption = None,
+    model: ModelOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
     config: ConfigOption = None,
@@ -67,7 +69,7 @@ def segment(
         first, *others = (segments or "").split(",")
         counts = [_number(text) for text in (first, *others)] if others else []
         pipeline = make_pipeline(
-            config, set_, segments=first or None, head=head, backbone=backbone, refine=refine, seed=seed
+            config, set_, segments=first or None, head=head, model=model, backbone=backbone, refine=refine, seed=seed
         )
         if hierarchy or level is not None:
             pipeline = with_settings(pipeline, {"hierarchy": True, "level": level}, "--level")
