@@ -234,7 +234,7 @@ def test_settings_that_do_not_are_not(file: Path) -> None:
 
 
 def test_more_segments_than_superpixels_are_refused() -> None:
-    with pytest.raises(SettingsError, match="500 clusters are more than the .* superpixels of the 1 images"):
+    with pytest.raises(SettingsError, match=r"500 clusters are more than the .* superpixels of the 1 images"):
         fit_model([SCENES[0][0]], with_settings(QUICK, {"segments": 500}))
     with pytest.raises(ImageError, match="no image to fit"):
         fit_model([], QUICK)

@@ -7,6 +7,8 @@ Models are fitted without labels on CamVid's train images and on every second im
 CamVid's val images and on VOC's other images (``--part fit``: on the images of the fit, where ideas are compared).
 K = classes for P1 and five times that for P2. What is scored are superpixels, without a refiner, with exact counts of
 pixels. FOLDER keeps what does not change between trials.
+
+    tools/bench_model.py --data DATA --speed MODEL      # applying it against solving, on five images of CamVid val
 """
 
 from __future__ import annotations
@@ -15,19 +17,24 @@ import argparse
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 from segspectral.config import with_settings
 from segspectral.datasets import Dataset, Sample, open_dataset
 from segspectral.fitting import fit_described
 from segspectral.images import read_image
 from segspectral.metrics.semantic import ClusterCounts
-from segspectral.model import Context, Recipe
+from segspectral.model import Context, Model, Recipe
+from segspectral.pipeline import Pipeline
 from segspectral.types import Superpixels
 
 KMEANS = {"head": {"name": "kmeans", "n_init": 3}}
@@ -102,15 +109,53 @@ def score(recipe: Recipe, fit: list[Scene], held: list[Scene]) -> ClusterCounts:
     return ClusterCounts(total, len(held))
 
 
+def speed(file: Path, samples: tuple[Sample, ...]) -> None:
+    """Process time from pooled features on: affinity and head of the default pipeline, and the model's map and head."""
+    model = Model.load(file)
+    solve = Pipeline(segments=model.segments)
+    rows = []
+    with threadpool_limits(1):
+        for sample in samples:
+            image = read_image(sample.image)
+            superpixels = solve.superpixels(image)
+            features = solve.features(image, superpixels)
+            affinity = solve.affinity(features, superpixels)
+            parts = model.recipe.parts(image, superpixels)
+            known = model.described(parts, superpixels)
+            head = clone(solve.head).set_params(n_clusters=model.segments, random_state=0)
+            stages: tuple[Callable[[], object], ...] = (
+                partial(solve.affinity, features, superpixels),
+                partial(head.fit, features.nodes, affinity=affinity),
+                partial(model.described, parts, superpixels),
+                partial(model.membership, known),
+            )
+            rows.append([min(_seconds(stage) for _ in range(3)) for stage in stages])
+    affine, fitted, described, applied = 1000 * np.median(rows, axis=0)
+    print(f"{model.segments} segments, ms of process time, median of {len(rows)} images, one thread")
+    print(f"solving:  affinity {affine:.1f}, head {fitted:.1f}")
+    print(f"applying: map and walk {described:.1f}, head {applied:.1f}")
+    print(f"solving / applying: {(affine + fitted) / (described + applied):.0f}")
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
-    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path("bench_model_cache"))
+    parser.add_argument("--speed", type=Path, metavar="MODEL")
     parser.add_argument("--sets", nargs="*", default=["camvid", "voc"], choices=["camvid", "voc"])
     parser.add_argument("--part", default="held", choices=["held", "fit"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--protocols", nargs="*", default=["P1", "P2"], choices=["P1", "P2"])
     parser.add_argument("--only", nargs="*", choices=list(TRIALS), default=list(TRIALS))
     arguments = parser.parse_args()
+    if arguments.speed:
+        return speed(arguments.speed, open_dataset("camvid", arguments.data / "camvid", split="val", limit=5).samples)
     arguments.cache.mkdir(parents=True, exist_ok=True)
     for name in arguments.sets:
         root = arguments.data / {"camvid": "camvid", "voc": "voc2012"}[name]
@@ -119,7 +164,9 @@ def main() -> None:
         classes = len(train.classes)
         inputs: dict[str, tuple[list[Scene], list[Scene]]] = {}
         print(f"\n{name}: {classes} classes, {arguments.seeds} seeds, scored on the {arguments.part} images")
-        print("| model | P1 mIoU, K = classes | P2 mIoU, K = 5 x classes | s/fit (process time) |\n|---|---|---|---|")
+        numbers = {p: classes if p == "P1" else 5 * classes for p in arguments.protocols}
+        print(f"| model | {' | '.join(f'{p} mIoU, K = {k}' for p, k in numbers.items())} | s/fit, process time |")
+        print(f"|---|{'---|' * len(numbers)}---|")
         for trial in arguments.only:
             recipe = with_settings(Recipe(), TRIALS[trial])
             key = repr((recipe.superpixels, recipe.features, recipe.context))
@@ -133,19 +180,18 @@ def main() -> None:
                 fit = walked(fit, recipe.context)
                 inputs[key] = fit, fit if arguments.part == "fit" else walked(held, recipe.context)
             fit, held = inputs[key]
-            scores = []
+            cells = []
             begin = time.process_time()
-            for seed in range(arguments.seeds):
-                row = []
-                for k in (classes, 5 * classes):
+            for protocol, k in numbers.items():
+                scores = []
+                for seed in range(arguments.seeds):
                     changed = {"segments": k, "seed": seed, "context": {"steps": 0}}
                     counts = score(with_settings(recipe, changed), fit, held)
-                    naming = counts.hungarian("iou") if k == classes else counts.majority("pixels")
-                    row.append(100 * naming.scores()["miou"])
-                scores.append(row)
-            cells = [f"{np.mean(c):.1f} +- {np.std(c):.1f}" for c in zip(*scores, strict=True)]
-            seconds = (time.process_time() - begin) / (2 * arguments.seeds)
-            print(f"| {trial} | {cells[0]} | {cells[1]} | {seconds:.0f} |", flush=True)
+                    naming = counts.hungarian("iou") if protocol == "P1" else counts.majority("pixels")
+                    scores.append(100 * naming.scores()["miou"])
+                cells.append(f"{np.mean(scores):.1f} +- {np.std(scores):.1f}")
+            seconds = (time.process_time() - begin) / (len(numbers) * arguments.seeds)
+            print(f"| {trial} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
