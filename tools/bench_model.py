@@ -83,11 +83,12 @@ def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scen
         code = superpixels.labels[known].astype(np.int64) * len(dataset.classes) + truth[known]
         pixels = np.bincount(code, minlength=len(superpixels) * len(dataset.classes)).reshape(len(superpixels), -1)
         partial = path.with_suffix(".part.npz")
-        np.savez(partial, labels=superpixels.labels, pixels=pixels, **recipe.parts(image, superpixels))  # type: ignore[arg-type]
+        parts = {name: part.astype(np.float16) for name, part in recipe.parts(image, superpixels).items()}
+        np.savez(partial, labels=superpixels.labels, pixels=pixels, **parts)  # type: ignore[arg-type]
         partial.replace(path)
     with np.load(path) as file:
-        parts = {name: file[name] for name in file.files if name not in ("labels", "pixels")}
-        return Scene(Superpixels(file["labels"]), parts, file["pixels"])
+        described = {name: file[name].astype(np.float32) for name in file.files if name not in ("labels", "pixels")}
+        return Scene(Superpixels(file["labels"]), described, file["pixels"])
 
 
 def walked(scenes: list[Scene], context: Context) -> list[Scene]:
