@@ -74,6 +74,7 @@ def knn_affinity(
     scale: float = 1.0,
     symmetrize: Symmetrization = "max",
     edges: NDArray[np.integer[Any]] | None = None,
+    groups: NDArray[np.integer[Any]] | None = None,
 ) -> Affinity:
     """Connected sparse affinity of vectors.
 
@@ -88,6 +89,7 @@ def knn_affinity(
     neighbors : k; at most N - 1 are taken
     symmetrize : ``max`` keeps an edge that one of its two nodes has chosen, ``mean`` halves it
     edges : (M, 2) further pairs of nodes
+    groups : (N,) from 0; neighbours are sought in other groups than a node's own, if there is more than one
 
     Raises
     ------
@@ -102,7 +104,7 @@ def knn_affinity(
     n = len(X)
     if n == 1:
         return Affinity(sp.csr_array((1, 1), dtype=np.float32))
-    distance, neighbor = nearest_neighbors(X, min(neighbors, n - 1))
+    distance, neighbor = nearest_neighbors(X, min(neighbors, n - 1), groups)
     if bandwidth == "self_tuning":
         width = distance[:, -1]
         # Nodes with k duplicates have width 0; the typical one is the best guess.
@@ -123,13 +125,22 @@ def knn_affinity(
     return Affinity(sp.csr_array(graph.astype(np.float32)))
 
 
-def nearest_neighbors(X: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances (N, k), rising, and indices (N, k) of the k nearest other rows."""
+def nearest_neighbors(
+    X: NDArray[np.float64], k: int, groups: NDArray[np.integer[Any]] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances (N, k), rising, and indices (N, k) of the k nearest other rows, or of those of other groups."""
     from sklearn.neighbors import NearestNeighbors
 
     # Brute force beats trees above about 15 dimensions and for the few thousand nodes of an image.
     algorithm = "brute" if X.shape[1] > 15 or len(X) < 2000 else "auto"
-    return NearestNeighbors(n_neighbors=k, algorithm=algorithm).fit(X).kneighbors()
+    largest = 0 if groups is None or len(np.unique(groups)) == 1 else int(np.bincount(groups).max())
+    search = NearestNeighbors(n_neighbors=min(k + largest, len(X) - 1), algorithm=algorithm).fit(X)
+    distance, neighbor = search.kneighbors()
+    if groups is None or largest == 0:
+        return distance, neighbor
+    # At most ``largest - 1`` of the nearest are of a node's own group; the others keep their order.
+    order = np.argsort(groups[neighbor] == groups[:, None], axis=1, kind="stable")[:, : min(k, len(X) - largest)]
+    return np.take_along_axis(distance, order, axis=1), np.take_along_axis(neighbor, order, axis=1)
 
 
 def _gaussian(X: NDArray[np.float64], pairs: NDArray[np.int64], width: NDArray[np.float64]) -> sp.csr_array:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from segspectral.errors import SettingsError
-from segspectral.pipeline import Pipeline
+from segspectral.model import Recipe
+from segspectral.pipeline import OF_THE_MODEL, Pipeline
 from segspectral.settings import explain
 
-__all__ = ["dump", "load", "make_pipeline", "parse_assignment", "with_settings"]
+__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "with_settings"]
+
+Kind = TypeVar("Kind", Pipeline, Recipe)
 
 
 def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline:
@@ -25,15 +28,17 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
     SettingsError
         One sentence per fault: the setting, what is wrong, and the name that was probably meant.
     """
-    try:
-        return Pipeline.model_validate(dict(data))
-    except ValidationError as error:
-        raise SettingsError(f"{source}: {explain(error, Pipeline)}") from error
+    return _made(Pipeline, data, source)
 
 
-def with_settings(pipeline: Pipeline, settings: Mapping[str, Any], source: str = "settings") -> Pipeline:
-    """The pipeline with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
-    return make_pipeline(_merged(pipeline.model_dump(), settings), source)
+def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
+    """A pipeline, or a recipe, with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
+    merged = _merged(base.model_dump(), settings)
+    if isinstance(base, Pipeline) and base.model is None and settings.get("model") is not None:
+        # What nobody has set is as the model has it.
+        unset = set(OF_THE_MODEL) - base.model_fields_set - set(settings)
+        merged = {name: value for name, value in merged.items() if name not in unset}
+    return _made(type(base), merged, source)
 
 
 def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline:
@@ -43,6 +48,11 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
     ------
     SettingsError
     """
+    return load_onto(base or Pipeline(), path)
+
+
+def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
+    """``base``, a pipeline or a recipe, with the settings of a YAML file."""
     path = Path(path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -58,7 +68,14 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
         raise SettingsError(
             f"{path}: a settings file is a mapping of names to values, as `segspectral config show` prints"
         )
-    return with_settings(base or Pipeline(), data, str(path))
+    return with_settings(base, data, str(path))
+
+
+def _made(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
+    try:
+        return kind.model_validate(dict(data))
+    except ValidationError as error:
+        raise SettingsError(f"{source}: {explain(error, kind)}") from error
 
 
 def dump(pipeline: Pipeline) -> str:

@@ -151,6 +151,13 @@ class Cnn(Settings):
         return principal_components(np.concatenate(scaled, axis=1), self.channels).astype(np.float32)
 
 
+def principal_axes(centred: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
+    """(D, min(channels, N, D)) leading principal axes of centred rows (N, D), the entry of largest size positive."""
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, ::-1][:, : min(channels, *centred.shape)]
+    return axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+
+
 def principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
     """(N, min(channels, N, D)) projections on the leading principal axes, with their variances kept."""
     centred = rows - rows.mean(axis=0)

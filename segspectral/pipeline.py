@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, model_validator
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -18,11 +18,12 @@ from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import membership_of, spectral_embedding
-from segspectral.heads.settings import head_from, head_schema, head_to
+from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.images import as_image
+from segspectral.model import AnyModel, model_from
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
-from segspectral.resolution import joint_upsampling, lifted, reduced
+from segspectral.resolution import WORKING_PIXELS, WorkingPixels, joint_upsampling, lifted, reduced
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
 from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
@@ -40,12 +41,9 @@ COUNT_LEVEL, COUNT_SHARE = 0.28, 0.01
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock seconds."""
 
-AnyHead = Annotated[
-    InstanceOf[Head],
-    BeforeValidator(head_from),
-    PlainSerializer(head_to),
-    WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
-]
+OF_THE_MODEL = ("segments", "working_pixels", "superpixels", "features", "head")
+"""Settings that a model brings along, because it means nothing without them."""
+
 AnyRefiner = Annotated[
     Annotated[DenseCrf | Guided | NoRefinement, Field(discriminator="name")],
     BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value),
@@ -68,14 +66,38 @@ class Pipeline(Settings):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
     hierarchy: bool = Field(False, description="cut the hierarchy of merged superpixels instead of running the head")
     level: float | None = Field(None, ge=0, le=1, description="cut the hierarchy here, not into a number of segments")
-    working_pixels: int = Field(
-        500_000, ge=1000, description="larger images are worked on at this size; label maps come back to theirs"
-    )
+    working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
     refine: AnyRefiner = DenseCrf()
+    model: AnyModel | None = Field(None, description="a file of `segspectral fit`: segments shared by all images")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_model(cls, data: Any) -> Any:
+        """What the model was fitted with is the default."""
+        if not isinstance(data, Mapping) or data.get("model") is None:
+            return data
+        model = model_from(data["model"])
+        return {name: getattr(model.recipe, name) for name in OF_THE_MODEL} | dict(data) | {"model": model}
+
+    @model_validator(mode="after")
+    def _agrees_with_the_model(self) -> Self:
+        if self.model is None:
+            return self
+        if self.hierarchy or self.level is not None:
+            raise ValueError("hierarchy and model exclude each other: a hierarchy is of one image alone")
+        for name in OF_THE_MODEL:
+            ours, fitted = (_plain(getattr(place, name)) for place in (self, self.model.recipe))
+            if ours != fitted:
+                where, given, due = _difference(name, ours, fitted)
+                raise ValueError(
+                    f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave it "
+                    "out, or fit a model with it"
+                )
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pipeline) and self.model_dump() == other.model_dump()
@@ -147,7 +169,8 @@ class Pipeline(Settings):
         with threadpool_limits(1, user_api="blas"):
             work = reduced(image, pipeline.working_pixels)
             superpixels = stage("superpixels", pipeline.superpixels, work)
-            features = stage("features", pipeline.features, work, superpixels)
+            describe = pipeline.features if pipeline.model is None else pipeline.model.features
+            features = stage("features", describe, work, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
             tree = stage("hierarchy", build_hierarchy, superpixels, features) if pipeline.hierarchy else None
             whole = superpixels if work is image else lifted(superpixels, image.shape)
@@ -177,7 +200,13 @@ class Pipeline(Settings):
     def _membership(
         self, number: int | Literal["auto"], features: Features, affinity: Affinity, superpixels: Superpixels
     ) -> Membership:
-        """The head's membership, its clusters in order of falling area."""
+        """The head's membership, its clusters in order of falling area; or the model's, in its own order."""
+        if self.model is not None:
+            if number not in ("auto", self.model.segments):
+                raise SettingsError(
+                    f"the model has {self.model.segments} segments and cannot make {number}; fit another"
+                )
+            return self.model.membership(features)
         # The whole curve is kept, also when the number is given: it is what a user looks at to choose another.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
         k = self._auto(features, superpixels, eigenvalues) if number == "auto" else number
@@ -201,7 +230,12 @@ class Pipeline(Settings):
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         """Segments 1..K, 0 on void: the refiner's labels, in which no segment that the head found is lost."""
-        labels = self.refine(image, superpixels, membership)
+        # A model knows segments that this image does not have.
+        present = np.unique(membership.labels)
+        shares = membership.probabilities[:, present]
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        labels = self.refine(image, superpixels, Membership(shares))
+        labels = np.where(labels >= 0, present[labels].astype(np.int32), np.int32(-1))
         found = superpixels.spread(membership.labels.astype(np.int32), void=-1)
         for lost in np.setdiff1d(found, labels):
             labels = np.where(found == lost, lost, labels)
@@ -266,3 +300,22 @@ def _check_not_flat(image: Image) -> None:
     pixels = image.rgb.reshape(-1, 3) if image.mask is None else image.rgb[image.mask]
     if (pixels == pixels[0]).all():
         raise ImageError(f"{image.name}: all its pixels have one colour; there is nothing to segment")
+
+
+def _plain(value: Any) -> Any:
+    """Settings as data, without those that results do not depend on."""
+    if isinstance(value, Head):
+        value = head_to(value)
+    data = value.model_dump() if isinstance(value, Settings) else value
+    if isinstance(data, Mapping):
+        return {key: _plain(inner) for key, inner in data.items() if key not in ("cache", "device")}
+    return data
+
+
+def _difference(name: str, ours: Any, fitted: Any) -> tuple[str, Any, Any]:
+    """The first setting, by its full name, in which two differ, and its two values."""
+    if isinstance(ours, Mapping) and isinstance(fitted, Mapping):
+        for key in (*ours, *fitted):
+            if ours.get(key) != fitted.get(key):
+                return _difference(f"{name}.{key}", ours.get(key), fitted.get(key))
+    return name, ours, fitted

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from segspectral.types import Image, Superpixels
 
-__all__ = ["joint_upsampling", "lifted", "reduced"]
+__all__ = ["WORKING_PIXELS", "WorkingPixels", "joint_upsampling", "lifted", "reduced"]
+
+WORKING_PIXELS = 500_000
+
+WorkingPixels = Annotated[
+    int, Field(ge=1000, description="larger images are worked on at this size; label maps come back to theirs")
+]
+"""A field of settings."""
 
 COLOUR_WIDTH = 0.1
 """Distance in RGB, of range 0..1, that weighs as much as one cell of the small image."""

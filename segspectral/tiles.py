@@ -110,6 +110,8 @@ def segment_raster(
     """
     if pipeline.hierarchy:
         raise SettingsError("a raster in tiles has no hierarchy; leave the setting 'hierarchy' out")
+    if pipeline.model is not None:
+        raise SettingsError("a model is applied to whole images, not to rasters in tiles; leave out --tile or --model")
     target = Path(target)
     seconds: dict[str, float] = {}
 

@@ -480,8 +480,8 @@ class Segmentation:
 
     @property
     def segments(self) -> int:
-        """How many segments the label map has."""
-        return int(self.labels.max())
+        """How many segments the label map has; those of a model have gaps between their numbers."""
+        return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
 
     @property
     def ncut(self) -> float:

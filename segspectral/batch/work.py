@@ -220,7 +220,7 @@ def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping
 
     def relevant(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device")}
+            return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device", "file")}
         return value
 
     settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json"), names or {}]

@@ -18,6 +18,7 @@ from segspectral.cli.common import INTERRUPTED
 from segspectral.cli.communities import communities
 from segspectral.cli.convert import convert
 from segspectral.cli.evaluate import evaluate
+from segspectral.cli.fit import fit
 from segspectral.cli.info import checks, config_app
 from segspectral.cli.models import export_app, models_app
 from segspectral.cli.report import report
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, batch, status, evaluate, cluster, communities, convert, report, serve, demo, checks):
+for command in (segment, batch, status, fit, evaluate, cluster, communities, convert, report, serve, demo, checks):
     app.command()(command)
 app.add_typer(config_app, name="config")
 app.add_typer(models_app, name="models", no_args_is_help=True)

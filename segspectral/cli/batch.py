@@ -25,6 +25,7 @@ from segspectral.cli.common import (
     HeadOption,
     HierarchyOption,
     LevelOption,
+    ModelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -101,6 +102,7 @@ def batch(
     hierarchy: HierarchyOption = False,
     level: LevelOption = None,
     head: HeadOption = None,
+    model: ModelOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
     config: ConfigOption = None,
@@ -131,7 +133,7 @@ def batch(
         part = WHOLE if shard is None else Shard.parse(shard)
         engine = _engine(jobs, dask, timeout)
         tiles = _tiles(tile, bands, stretch)
-        options = {"head": head, "backbone": backbone, "refine": refine, "seed": seed}
+        options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=segments, hierarchy=hierarchy, level=level, **options)
         pipeline, notes = pipeline.usable()
         for note in notes:

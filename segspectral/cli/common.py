@@ -39,6 +39,9 @@ LevelOption = Annotated[
     float | None, typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level, not at a number.")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", metavar="FILE", help="Of `segspectral fit`: the same segments in every image.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -57,11 +60,14 @@ def sentences(debug: bool) -> Iterator[None]:
 
 
 def make_pipeline(config: Path | None, assignments: list[str] | None, **options: Any) -> Pipeline:
-    """The defaults, then --config, then the named options, then --set: --head exact --set head.n_init=3."""
+    """The defaults (of a --model, if there is one), --config, the named options, --set, each on top of the last."""
     from segspectral.config import load, merge_assignments, with_settings
     from segspectral.pipeline import Pipeline
 
-    pipeline = Pipeline() if config is None else load(config)
+    model = options.pop("model", None)
+    pipeline = Pipeline() if model is None else with_settings(Pipeline(), {"model": model}, "--model")
+    if config is not None:
+        pipeline = load(config, pipeline)
     if (segments := options.get("segments")) is not None:
         options["segments"] = int(segments) if segments.isdigit() else segments
     backbone = options.pop("backbone", None)
@@ -86,6 +92,16 @@ def sample_images() -> Path:
 
 class Report:
     """Lines about images; on a terminal with a progress bar below them."""
+
+    def say(self, text: str) -> None:
+        """What is going on now; on a terminal only."""
+        if self.bar is not None:
+            self.bar.update(self.task, description=text)
+
+    def advance(self) -> None:
+        """One more is done, and there is nothing to say about it."""
+        if self.bar is not None:
+            self.bar.advance(self.task)
 
     def __init__(self, console: Console, bar: Any, task: Any) -> None:
         self.console, self.bar, self.task, self.path = console, bar, task, Path()

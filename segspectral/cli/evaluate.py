@@ -13,6 +13,7 @@ from segspectral.cli.common import (
     ConfigOption,
     DebugOption,
     HeadOption,
+    ModelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -45,8 +46,11 @@ def evaluate(
         str | None, typer.Option("--measures", help="Some of semantic,region,boundary; default: what fits the data.")
     ] = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="How segments get classes: P1, P2, P3, P4 or direct; see the README.")
-    ] = "P3",
+        str | None,
+        typer.Option(
+            "--protocol", help="How segments get classes: P1, P2, P3, P4 or direct; default: P1 with --model, else P3."
+        ),
+    ] = None,
     matching: Annotated[str, typer.Option("--matching", help="What a matching maximises: iou or pixels.")] = "iou",
     scales: Annotated[
         str | None,
@@ -60,6 +64,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Run with so many seeds; mean and spread.")] = 1,
     segments: SegmentsOption = None,
     head: HeadOption = None,
+    model: ModelOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
     config: ConfigOption = None,
@@ -76,18 +81,29 @@ def evaluate(
         from segspectral.evaluate import evaluate as score
         from segspectral.evaluate import seed_spread
 
-        options = {"segments": segments, "head": head, "backbone": backbone, "refine": refine, "seed": seed}
+        options = {
+            "segments": segments,
+            "head": head,
+            "model": model,
+            "backbone": backbone,
+            "refine": refine,
+            "seed": seed,
+        }
         if predictions is not None and (scales or seeds > 1 or config or set_ or any(options.values())):
             raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
-        if predictions is None and protocol in ("P1", "P2", "direct"):
-            raise SettingsError(
-                f"protocol {protocol} needs segments that mean the same in all images; those of one image do not: "
-                "give --predictions, or --protocol P3"
-            )
-        if scales is None and predictions is None and dataset == "bsds" and segments is None:
+        if scales is None and predictions is None and dataset == "bsds" and segments is None and model is None:
             scales = LEVELS
         data = open_dataset(dataset, root, split=split, limit=limit, ids=ids, with_class=class_)
         pipeline = make_pipeline(config, set_, **options)
+        shared = pipeline.model is not None
+        protocol = protocol or ("P1" if shared else "P3")
+        if predictions is None and protocol in ("P1", "P2", "direct") and not shared:
+            raise SettingsError(
+                f"protocol {protocol} needs segments that mean the same in all images; those of one image do not: "
+                "give --model or --predictions, or --protocol P3"
+            )
+        if shared and (seeds > 1 or scales):
+            raise SettingsError("--seeds and --scales change nothing of a model: fit one for each, and evaluate these")
         if predictions is None:
             pipeline.prepare()
         runs = []

@@ -20,6 +20,7 @@ from segspectral.cli.common import (
     HeadOption,
     HierarchyOption,
     LevelOption,
+    ModelOption,
     RefineOption,
     SeedOption,
     SegmentsOption,
@@ -43,6 +44,7 @@ def segment(
     hierarchy: HierarchyOption = False,
     level: LevelOption = None,
     head: HeadOption = None,
+    model: ModelOption = None,
     backbone: BackboneOption = None,
     refine: RefineOption = None,
     config: ConfigOption = None,
@@ -62,7 +64,7 @@ def segment(
     with sentences(debug):
         first, *others = (segments or "").split(",")
         counts = [_number(text) for text in (first, *others)] if others else []
-        options = {"head": head, "backbone": backbone, "refine": refine, "seed": seed}
+        options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=first or None, hierarchy=hierarchy, level=level, **options)
         raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names, figure, counts))
 

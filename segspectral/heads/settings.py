@@ -6,15 +6,15 @@ constructor are read into a pydantic model, so that settings files are checked l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, InstanceOf, PlainSerializer, ValidationError, WithJsonSchema
 
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.contract import Head, parameter_model
 from segspectral.settings import explain
 
-__all__ = ["head_from", "head_schema", "head_to"]
+__all__ = ["AnyHead", "head_from", "head_schema", "head_to"]
 
 FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symmetrize")
 """Parameters that a pipeline has elsewhere: ``segments``, ``seed`` and ``affinity``."""
@@ -57,3 +57,12 @@ def head_schema() -> dict[str, Any]:
         schema["properties"] = {"name": {"const": name, "title": "Name"}, **schema["properties"]}
         variants.append(schema | {"required": ["name"]})
     return {"anyOf": [{"enum": list(HEADS)}, *variants], "$defs": nested}
+
+
+AnyHead = Annotated[
+    InstanceOf[Head],
+    BeforeValidator(head_from),
+    PlainSerializer(head_to),
+    WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
+]
+"""A head as a field of settings."""

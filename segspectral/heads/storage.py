@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from segspectral.heads.readout import Centres, Softmax, SpectralMap
 from segspectral.heads.settings import FROM_PIPELINE, head_from
 from segspectral.types import Affinity, Membership, Outcome
 
-__all__ = ["load", "load_with_notes", "plain", "save"]
+__all__ = ["load", "load_with_notes", "pack", "plain", "read_tensors", "save", "unpack", "write_tensors"]
 
 FORMAT = 1
 VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Gcn, Membership, Mlp, Softmax, SpectralMap)}
@@ -42,20 +43,39 @@ def save(head: Head, path: str | os.PathLike[str], notes: dict[str, Any] | None 
     OutputError
         The place cannot be written to.
     """
-    from safetensors.numpy import save as to_bytes
-
     check_is_fitted(head)
+    tensors: dict[str, np.ndarray] = {}
+    write_tensors(path, tensors, {"format": FORMAT, **pack(head, tensors), "notes": notes or {}})
+
+
+def pack(head: Head, tensors: dict[str, np.ndarray], only: Collection[str] | None = None) -> dict[str, Any]:
+    """A fitted head as plain data; its arrays go to ``tensors``. ``only`` some of its fitted attributes."""
     names = [name for name in HEADS if type(head) is head_class(name)]
     if not names:
         raise SettingsError(f"{type(head).__name__} is not in the list of heads, so it could not be loaded again")
-    tensors: dict[str, np.ndarray] = {}
     state = {
         name: _encode(value, name, tensors)
         for name, value in vars(head).items()
-        if name.endswith("_") and not name.startswith("_")
+        if name.endswith("_") and not name.startswith("_") and (only is None or name in only)
     }
     parameters = {key: plain(value) for key, value in head.get_params(deep=False).items()}
-    header = {"format": FORMAT, "head": names[0], "parameters": parameters, "state": state, "notes": notes or {}}
+    return {"head": names[0], "parameters": parameters, "state": state}
+
+
+def unpack(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Head:
+    """What ``pack`` was given."""
+    given = dict(header["parameters"])
+    common = {key: given.pop(key) for key in list(given) if key in FROM_PIPELINE}
+    head = head_from({"name": header["head"], **given}).set_params(**common)
+    for name, value in header["state"].items():
+        setattr(head, name, _decode(value, tensors))
+    return head
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+    """One safetensors file with ``header`` as JSON; it appears whole or not at all. OutputError if it cannot."""
+    from safetensors.numpy import save as to_bytes
+
     payload = to_bytes(tensors, metadata={"segspectral": json.dumps(header)})
     path = Path(path)
     try:
@@ -79,24 +99,27 @@ def load(path: str | os.PathLike[str]) -> Head:
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
     """The fitted head, and what else was saved with it; raises as ``load``."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["segspectral"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
+        header, tensors = read_tensors(path)
         if header["format"] != FORMAT:
             raise SettingsError(f"{path}: was written by another version of segspectral (format {header['format']})")
-        given = dict(header["parameters"])
-        common = {key: given.pop(key) for key in list(given) if key in FROM_PIPELINE}
-        head = head_from({"name": header["head"], **given}).set_params(**common)
-        for name, value in header["state"].items():
-            setattr(head, name, _decode(value, tensors))
+        head = unpack(header, tensors)
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise SettingsError(f"{path}: is not a head that segspectral has saved") from error
     return head, header.get("notes", {})
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of what ``write_tensors`` wrote; OSError, SafetensorError, KeyError or ValueError otherwise."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads((file.metadata() or {})["segspectral"])
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,84 @@
+"""``segspectral fit``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segspectral.cli.common import (
+    OK,
+    SOME_FAILED,
+    BackboneOption,
+    DebugOption,
+    HeadOption,
+    SeedOption,
+    SetOption,
+    progress,
+    sentences,
+)
+from segspectral.errors import SegspectralError
+
+
+def fit(
+    images: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders, images or globs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model, such as my.safetensors.")],
+    segments: Annotated[
+        int | None, typer.Option("--segments", "-k", metavar="K", min=2, help="How many, over all images; default: 21.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
+    head: HeadOption = None,
+    backbone: BackboneOption = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file with settings of a fit.")] = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Fit one head on many images, so that segment 3 is the same thing in every picture.
+
+    The model goes into `segment`, `batch` and `evaluate` by --model FILE. Settings of its own, beside those of a
+    pipeline: nodes (superpixels in the graph), context.steps, fine (clusters per segment, merged afterwards).
+    """
+    with sentences(debug):
+        from segspectral.config import load_onto, merge_assignments, with_settings
+        from segspectral.export import write_bytes
+        from segspectral.fitting import fit_model
+        from segspectral.images import find_images
+        from segspectral.model import Recipe
+
+        recipe = Recipe() if config is None else load_onto(Recipe(), config)
+        cnn = None if backbone is None else {"cnn": {"backbone": backbone}}
+        for name, value in {"segments": segments, "head": head, "features": cnn, "seed": seed}.items():
+            if value is not None:
+                recipe = with_settings(recipe, {name: value}, f"--{name}")
+        if set_:
+            recipe = with_settings(recipe, merge_assignments(set_), "--set")
+        paths = find_images(images)[:limit]
+        # Before minutes of work: can the result be kept?
+        probe = write_bytes(output.parent / ".segspectral", b"")
+        probe.unlink()
+        failed = 0
+        with progress(len(paths)) as report:
+
+            def seen(path: Path, error: SegspectralError | None) -> None:
+                nonlocal failed
+                report.say(path.name)
+                if error is None:
+                    report.advance()
+                    return
+                failed += 1
+                message = str(error)
+                report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
+
+            def trained(step: int, scalars: dict[str, float]) -> None:
+                report.say(f"training: step {step + 1}, loss {scalars['loss']:.4f}")
+
+            model = fit_model(paths, recipe, observer=seen, progress=trained)
+        model.save(output)
+        about: dict[str, Any] = dict(model.about)
+        print(f"{model.segments} segments from {about['nodes']} superpixels of {about['images']} images -> {output}")
+        if failed:
+            print(f"{failed} of {len(paths)} images were left out", file=sys.stderr)
+        raise typer.Exit(SOME_FAILED if failed else OK)

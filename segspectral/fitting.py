@@ -1,0 +1,200 @@
+"""Many images -> one ``Model``: a sample of their superpixels, one graph, one head, and its clusters merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from segspectral.affinity import KnnAffinity, knn_affinity
+from segspectral.errors import ImageError, SegspectralError, SettingsError
+from segspectral.heads.contract import Head
+from segspectral.images import as_image
+from segspectral.model import Model, Parts, Projection, Recipe, unit
+from segspectral.resolution import reduced
+from segspectral.types import Affinity, Superpixels
+
+if TYPE_CHECKING:
+    from segspectral.heads.training import Progress
+
+__all__ = ["fit_described", "fit_model", "merge_clusters"]
+
+
+def fit_model(
+    sources: Iterable[Any],
+    recipe: Recipe | None = None,
+    *,
+    observer: Callable[[Any, SegspectralError | None], None] | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """Fit one head over many images.
+
+    Parameters
+    ----------
+    sources : paths, Pillow images, arrays (H, W, 3) or Images
+    observer : called after each image with it, and with its error if it cannot be read; such images are left out
+    progress : called after each step of the head's training with its number and a dict of scalars
+
+    Raises
+    ------
+    ImageError
+        There is no image, or none that can be read.
+    SettingsError
+        More segments are asked for than the images have superpixels.
+    BackboneError, CollapseError
+
+    Notes
+    -----
+    Memory: ``recipe.nodes`` rows and one image at a time, however many images there are.
+    """
+    recipe = recipe or Recipe()
+    sources = list(sources)
+    if not sources:
+        raise ImageError("there is no image to fit a model on")
+    backbone = recipe.features.cnn.load().fingerprint if recipe.features.cnn is not None else ""
+
+    def described() -> Iterator[tuple[Superpixels, Parts]]:
+        for source in sources:
+            failure = None
+            try:
+                image = reduced(as_image(source), recipe.working_pixels)
+                superpixels = recipe.superpixels(image)
+                yield superpixels, recipe.parts(image, superpixels)
+            except ImageError as error:
+                failure = error
+            if observer is not None:
+                observer(source, failure)
+
+    return fit_described(described(), len(sources), recipe, backbone=backbone, progress=progress)
+
+
+def fit_described(
+    described: Iterable[tuple[Superpixels, Parts]],
+    images: int,
+    recipe: Recipe,
+    *,
+    backbone: str = "",
+    progress: Progress | None = None,
+) -> Model:
+    """``fit_model`` of images whose superpixels and parts are there already, about ``images`` of them."""
+    with threadpool_limits(1, user_api="blas"):
+        sample = _Sample(recipe, images)
+        for superpixels, parts in described:
+            sample.add(superpixels, parts)
+        if sample.images == 0:
+            raise ImageError(f"none of the {images} images can be read")
+        rows, edges, area, of_image = sample.whole()
+        clusters = recipe.segments * recipe.fine
+        if clusters > len(rows):
+            raise SettingsError(
+                f"{clusters} clusters are more than the {len(rows)} superpixels of the {sample.images} images; ask for "
+                "fewer segments, or give more images"
+            )
+        projection = Projection.learn(rows, sample.widths, recipe.features)
+        nodes = unit(projection(rows)).astype(np.float64)
+        affinity = global_affinity(nodes, edges, of_image if recipe.across else None, recipe.affinity)
+        head: Head = clone(recipe.head).set_params(n_clusters=clusters, random_state=recipe.seed)
+        head.fit(nodes, affinity=affinity, progress=progress)
+        labels = head.predict(nodes)
+        segment_of = merge_clusters(affinity, labels, clusters, recipe.segments, recipe.damping)
+        # The largest segment over the folder is the first.
+        order = np.argsort(-np.bincount(segment_of[labels], area, recipe.segments), kind="stable")
+        segment_of = np.argsort(order)[segment_of]
+    about = {"images": sample.images, "nodes": len(rows), "ncut": affinity.ncut(segment_of[labels])}
+    return Model(recipe, projection, head, segment_of, backbone, about)
+
+
+class _Sample:
+    """At most about ``recipe.nodes`` rows, equally many of each image, with the borders among them."""
+
+    def __init__(self, recipe: Recipe, images: int) -> None:
+        self.recipe = recipe
+        self.quota = max(1, recipe.nodes // images)
+        self.widths: dict[str, int] = {}
+        self.images = self.nodes = 0
+        self._rng = np.random.default_rng(recipe.seed)
+        self._rows: list[NDArray[np.float32]] = []
+        self._edges: list[NDArray[np.int64]] = []
+        self._area: list[NDArray[np.float64]] = []
+        self._of_image: list[NDArray[np.int64]] = []
+
+    def add(self, superpixels: Superpixels, parts: Parts) -> None:
+        rows = self.recipe.context(parts, superpixels, np.concatenate(list(parts.values()), axis=1))
+        n = len(superpixels)
+        chosen = np.sort(self._rng.choice(n, min(self.quota, n), replace=False))
+        place = np.full(n, -1)
+        place[chosen] = np.arange(len(chosen)) + self.nodes
+        edges = place[superpixels.borders]
+        self.widths = {name: part.shape[1] for name, part in parts.items()}
+        self._rows.append(rows[chosen])
+        self._edges.append(edges[(edges >= 0).all(axis=1)])
+        self._area.append(superpixels.area[chosen] / superpixels.area[chosen].sum())
+        self._of_image.append(np.full(len(chosen), self.images))
+        self.nodes += len(chosen)
+        self.images += 1
+
+    def whole(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Rows (N, D), edges (M, 2), the share of each node in its image (N,), and which image that is (N,)."""
+        return (
+            np.concatenate(self._rows),
+            np.concatenate(self._edges),
+            np.concatenate(self._area),
+            np.concatenate(self._of_image),
+        )
+
+
+def global_affinity(
+    nodes: NDArray[np.float64],
+    edges: NDArray[np.int64],
+    of_image: NDArray[np.int64] | None,
+    settings: KnnAffinity,
+) -> Affinity:
+    """One graph over all images: each superpixel and its nearest in other images, united with those that touch.
+
+    Parameters
+    ----------
+    of_image : (N,) number of each node's image; None seeks the nearest in all images. Those in its own are nearly
+        always nearer: with them a cluster soon is an image, and nothing is shared
+    """
+    return knn_affinity(
+        nodes,
+        neighbors=settings.neighbors,
+        bandwidth=settings.bandwidth,
+        scale=settings.scale,
+        symmetrize=settings.symmetrize,
+        edges=edges if settings.adjacency else None,
+        groups=of_image,
+    )
+
+
+def merge_clusters(
+    affinity: Affinity, labels: NDArray[np.integer[Any]], clusters: int, segments: int, damping: float
+) -> NDArray[np.int64]:
+    """(clusters,) which of ``segments`` groups each cluster belongs to.
+
+    Agglomeration of the two with the largest W(a, b) / (vol(a) vol(b))^damping. With damping 1 that is average linkage;
+    less lets large groups grow larger, where normalized cuts are balanced and classes are not.
+    """
+    one_hot = sp.csr_array((np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), clusters))
+    between = (one_hot.T @ (affinity.weights.astype(np.float64) @ one_hot)).toarray()
+    volume = between.sum(axis=1)
+    np.fill_diagonal(between, 0.0)
+    group = np.arange(clusters)
+    alive = group.copy()
+    while len(alive) > segments:
+        size = np.maximum(volume[alive], 1e-300) ** damping
+        linkage = between[np.ix_(alive, alive)] / np.outer(size, size)
+        np.fill_diagonal(linkage, -np.inf)
+        i, j = alive[np.sort(np.unravel_index(linkage.argmax(), linkage.shape))]
+        between[i] += between[j]
+        between[:, i] += between[:, j]
+        between[i, i] = 0.0
+        volume[i] += volume[j]
+        group[group == j] = i
+        alive = alive[alive != j]
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)

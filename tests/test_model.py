@@ -1,0 +1,345 @@
+"""Models: one head over many images, its file, and what it is applied by."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from click.testing import Result
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+import segspectral
+from segspectral.affinity import knn_affinity
+from segspectral.cli import app
+from segspectral.config import make_pipeline, with_settings
+from segspectral.errors import BackboneError, ImageError, SettingsError
+from segspectral.fitting import fit_model, merge_clusters
+from segspectral.images import as_image
+from segspectral.model import Context, Model, Recipe
+from segspectral.pipeline import Pipeline
+from segspectral.types import Superpixels
+
+COLOURS = np.array([[200, 60, 50], [60, 150, 70], [50, 80, 180], [220, 200, 90]], dtype=np.float64)
+SETTINGS = ("features.cnn=null", "features.colour={}", "superpixels.count=60", "context.steps=4", "head.steps=20")
+QUICK = Recipe.model_validate(
+    {
+        "segments": 4,
+        "features": {"colour": {}, "texture": None, "position": None, "contours": None, "cnn": None},
+        "superpixels": {"count": 60},
+        "context": {"steps": 4},
+        "head": {"name": "neuncut", "hidden": (16,), "steps": 20, "greedy": False},
+    }
+)
+
+
+def scene(order: Sequence[int], seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(64, 80, 3) four noisy materials in the quadrants, in this order, and which one a pixel shows."""
+    truth = np.empty((64, 80), dtype=np.int64)
+    truth[:32, :48], truth[32:, :48], truth[:32, 48:], truth[32:, 48:] = order
+    noisy = COLOURS[truth] + np.random.default_rng(seed).normal(0, 6, (*truth.shape, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8), truth
+
+
+ORDERS = ([0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1])
+SCENES = [scene(order, seed) for seed, order in enumerate(ORDERS)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return fit_model([image for image, _ in SCENES], QUICK)
+
+
+@pytest.fixture(scope="module")
+def file(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "images"
+    place.mkdir()
+    for number, (image, _) in enumerate(SCENES):
+        PIL.Image.fromarray(image).save(place / f"{number}.png")
+    return place
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def labels_by(pipeline: Pipeline) -> list[NDArray[np.int32]]:
+    return [pipeline(as_image(image)).labels for image, _ in SCENES]
+
+
+def agreement(labels: list[NDArray[np.int32]]) -> float:
+    """Share of pixels that are right when each segment is called by its commonest material in all images together."""
+    pixels = np.zeros((max(int(line.max()) for line in labels) + 1, len(COLOURS)))
+    for line, (_, truth) in zip(labels, SCENES, strict=True):
+        np.add.at(pixels, (line, truth), 1)
+    return float(pixels.max(axis=1).sum() / pixels.sum())
+
+
+# --- the same segments in every picture ---
+
+
+def test_a_segment_is_the_same_thing_in_every_picture(model: Model) -> None:
+    assert agreement(labels_by(Pipeline(model=model, refine="none"))) > 0.95
+    # What is fitted to each image by itself has no such order, and the measure sees it.
+    alone = {"superpixels": {"count": 60}, "features": {"cnn": None}, "head": "exact", "refine": "none"}
+    assert agreement(labels_by(make_pipeline({"segments": 4, **alone}))) < 0.8
+
+
+def test_the_same_image_gets_the_same_segments_whatever_was_before(model: Model) -> None:
+    image = SCENES[0][0]
+    twice = fit_model([image, image, *(image for image, _ in SCENES)], QUICK)
+    for one in (model, twice):
+        pipeline = Pipeline(model=one, refine="none")
+        first = pipeline(as_image(image)).labels
+        pipeline(as_image(SCENES[1][0]))
+        assert pipeline(as_image(image.copy())).labels.tobytes() == first.tobytes()
+
+
+def test_crops_of_one_image_agree_where_they_overlap(model: Model) -> None:
+    pipeline = Pipeline(model=model, refine="none")
+    image, _ = SCENES[0]
+    a, b = (pipeline(as_image(image[r : r + 52, c : c + 64])).labels for r, c in ((0, 0), (12, 16)))
+    # Each crop has its own superpixels, which straddle the borders where they like.
+    assert (a[12:, 16:] == b[:40, :48]).mean() > 0.9
+
+
+def test_segments_that_an_image_lacks_stay_away_through_the_refiner(model: Model) -> None:
+    image = np.concatenate([SCENES[0][0][:32, :48], SCENES[0][0][:32, 48:]], axis=1)  # materials 0 and 2
+    for refine in ("none", "guided"):
+        s = Pipeline(model=model, refine=refine)(as_image(image))
+        assert s.membership.probabilities.shape[1] == 4
+        assert set(np.unique(s.labels)) == set(np.unique(s.membership.labels) + 1)
+        assert s.segments == len(np.unique(s.labels)) == 2
+
+
+def test_equal_seeds_give_equal_models(model: Model) -> None:
+    images = [image for image, _ in SCENES]
+    assert fit_model(images, QUICK).fingerprint == model.fingerprint
+    assert fit_model(images, with_settings(QUICK, {"seed": 1})).fingerprint != model.fingerprint
+
+
+def test_the_largest_segment_of_the_folder_is_the_first(model: Model) -> None:
+    labels = np.concatenate([line.ravel() for line in labels_by(Pipeline(model=model, refine="none"))])
+    sizes = np.bincount(labels, minlength=5)[1:] / len(labels)
+    assert (np.diff(sizes) < 0.02).all()
+
+
+@pytest.mark.parametrize("head", [{"name": "kmeans"}, {"name": "exact"}, {"name": "spectralnet", "steps": 60}])
+def test_any_head_can_be_fitted(head: dict[str, object], tmp_path: Path) -> None:
+    fitted = fit_model([image for image, _ in SCENES], with_settings(QUICK, {"head": head}))
+    fitted.save(tmp_path / "m")
+    assert Model.load(tmp_path / "m").fingerprint == fitted.fingerprint
+    assert agreement(labels_by(Pipeline(model=tmp_path / "m", refine="none"))) > 0.9
+
+
+def test_the_graph_is_no_larger_than_asked() -> None:
+    recipe = with_settings(QUICK, {"nodes": 100})
+    assert fit_model([image for image, _ in SCENES], recipe).about["nodes"] == 100
+
+
+def test_photographs_by_the_cnn(cat: NDArray[np.uint8], tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({"segments": 3, "superpixels": {"count": 40}})
+    fitted = fit_model([cat, cat[:, ::-1], cat[::-1]], recipe)
+    fitted.save(tmp_path / "m")
+    a, b = (Pipeline(model=m, refine="none")(as_image(cat)).labels for m in (fitted, tmp_path / "m"))
+    assert a.tobytes() == b.tobytes()
+    other = replace(fitted, backbone="0" * 64)
+    with pytest.raises(BackboneError, match="was fitted with other weights of 'tf_efficientnet_lite0'"):
+        Pipeline(model=other)(as_image(cat))
+
+
+# --- the file ---
+
+
+def test_a_loaded_model_is_the_saved_one(model: Model, file: Path) -> None:
+    back = Model.load(file)
+    assert back.recipe == model.recipe
+    assert back.fingerprint == model.fingerprint
+    ours, theirs = (labels_by(Pipeline(model=m)) for m in (model, back))
+    assert [a.tobytes() for a in ours] == [b.tobytes() for b in theirs]
+
+
+def test_what_is_no_model_is_refused_in_a_sentence(model: Model, file: Path, tmp_path: Path) -> None:
+    whole = file.read_bytes()
+    model.head.save(tmp_path / "head")
+    (tmp_path / "text").write_text("segments")
+    (tmp_path / "cut").write_bytes(whole[:-100])
+    (tmp_path / "pickle").write_bytes(pickle.dumps({"model": 1}))
+    replace(model, segment_of=model.segment_of[:-1]).save(tmp_path / "narrow")
+    replace(model, segment_of=model.segment_of + 9).save(tmp_path / "beyond")
+    replace(model, projection=replace(model.projection, axes=model.projection.axes[:, :2])).save(tmp_path / "thin")
+    for name in ("head", "text", "cut", "pickle", "narrow", "beyond", "thin"):
+        with pytest.raises(SettingsError, match=f"{name}: is no model that `segspectral fit` has written, or it is"):
+            Model.load(tmp_path / name)
+    with pytest.raises(SettingsError, match="there is no such model"):
+        Model.load(tmp_path / "absent")
+    newer = whole.replace(b'"model": 1', b'"model": 9').replace(b'\\"model\\": 1', b'\\"model\\": 9')
+    (tmp_path / "newer").write_bytes(newer)
+    with pytest.raises(SettingsError, match="another version"):
+        Model.load(tmp_path / "newer")
+
+
+def test_a_changed_file_is_read_again_and_known_as_another(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    model.save(path)
+    settings = Pipeline(model=path).model_dump(mode="json")
+    assert make_pipeline(settings) == Pipeline(model=path)
+    fit_model([SCENES[0][0], SCENES[1][0]], with_settings(QUICK, {"segments": 3})).save(path)
+    assert Pipeline(model=path).segments == 3
+    with pytest.raises(SettingsError, match="is another model than the one these settings were made with"):
+        make_pipeline(settings)
+
+
+# --- settings that do not go with it ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"superpixels": {"count": 300}}, r"superpixels.count=300 contradicts the model .*fitted with 60"),
+        ({"features": {"colour": {"weight": 2}}}, "features.colour.weight=2.0 contradicts"),
+        ({"segments": 5}, "segments=5 contradicts"),
+        ({"head": "exact"}, "head.name=exact contradicts|head.* contradicts"),
+        ({"hierarchy": True}, "hierarchy and model exclude each other"),
+    ],
+)
+def test_settings_that_contradict_the_model_are_refused(file: Path, settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        with_settings(Pipeline(model=file), settings)
+    with pytest.raises(SettingsError, match=sentence):
+        with_settings(Pipeline(), {"model": str(file), **settings})
+
+
+def test_settings_that_do_not_are_not(file: Path) -> None:
+    pipeline = with_settings(Pipeline(), {"model": str(file), "refine": "guided", "seed": 3})
+    assert (pipeline.segments, pipeline.superpixels.count) == (4, 60)
+    with pytest.raises(SettingsError, match="the model has 4 segments and cannot make 7"):
+        pipeline.sweep(as_image(SCENES[0][0]), [7])
+
+
+def test_more_segments_than_superpixels_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"500 clusters are more than the .* superpixels of the 1 images"):
+        fit_model([SCENES[0][0]], with_settings(QUICK, {"segments": 500}))
+    with pytest.raises(ImageError, match="no image to fit"):
+        fit_model([], QUICK)
+
+
+# --- its parts ---
+
+
+def test_merging_finds_planted_groups_of_unequal_size() -> None:
+    rng = np.random.default_rng(0)
+    sizes = (400, 60, 40)
+    truth = np.repeat(np.arange(3), sizes)
+    X = np.array([[0.0, 0], [30, 0], [0, 30]])[truth] + rng.normal(0, 2, (len(truth), 2))
+    fine = np.concatenate([np.arange(size) % 4 + 4 * group for group, size in enumerate(sizes)])
+    group_of = merge_clusters(knn_affinity(X), fine, 12, 3, damping=0.6)
+    assert group_of.tolist() == np.repeat(np.arange(3), 4).tolist()
+    assert merge_clusters(knn_affinity(X), fine, 12, 12, damping=0.6).tolist() == list(range(12))
+
+
+def test_the_walk_averages_inside_and_stays_off_the_other_side() -> None:
+    superpixels = Superpixels((np.arange(8)[:, None] // 2 * 4 + np.arange(8)[None] // 2).astype(np.int32))
+    side = (superpixels.centre[:, 1] > 3.5).astype(np.float32)[:, None]
+    noisy = side * 10 + np.random.default_rng(0).normal(0, 0.1, (16, 1)).astype(np.float32)
+    after = Context(steps=64)({"part": side}, superpixels, noisy)
+    for value in (0, 1):
+        assert np.ptp(after[side[:, 0] == value]) < 0.2 * np.ptp(noisy[side[:, 0] == value]) + 0.2
+    assert after[side > 0].min() - after[side == 0].max() > 8
+    ones = np.ones((16, 1), np.float32)
+    assert np.allclose(Context()({"part": noisy}, superpixels, ones), 1, atol=1e-5)
+    assert Context(steps=0)({"part": noisy}, superpixels, noisy) is noisy
+
+
+def test_neighbours_are_sought_in_other_groups() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    groups = np.repeat([0, 1, 2], 20)
+    i, j = knn_affinity(X, neighbors=4, groups=groups).weights.nonzero()
+    assert (groups[i] != groups[j]).all()
+    distance = np.linalg.norm(X[:, None] - X[None], axis=2)
+    distance[groups[:, None] == groups[None]] = np.inf
+    edges = set(zip(i.tolist(), j.tolist(), strict=True))
+    assert all((n, int(m)) in edges for n in range(60) for m in np.argsort(distance[n])[:4])
+    assert (knn_affinity(X, groups=np.zeros(60, int)).weights != knn_affinity(X).weights).nnz == 0
+
+
+# --- the commands ---
+
+
+def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "my.safetensors"
+    options = [word for setting in SETTINGS for word in ("--set", setting)]
+    result = run("fit", folder, "-o", path, "-k", 4, *options)
+    assert result.exit_code == 0, result.output
+    assert "4 segments from " in result.stdout
+    assert "of 4 images" in result.stdout
+    assert run("segment", folder, "-o", tmp_path / "one", "--model", path, "--refine", "none").exit_code == 0
+    assert run("batch", folder, "-o", tmp_path / "many", "-j", 0, "--model", path, "--refine", "none").exit_code == 0
+    for number, (image, _) in enumerate(SCENES):
+        ours = segspectral.segment(image, model=path, refine="none").labels
+        one, many = (
+            np.array(PIL.Image.open(tmp_path / place))
+            for place in (f"one/{number}_labels.png", f"many/{number}.png_labels.png")
+        )
+        assert np.array_equal(one, ours)
+        assert np.array_equal(many, ours)
+    data = tmp_path / "data"
+    (data / "masks").mkdir(parents=True)
+    folder.rename(data / "images")
+    for number, (_, truth) in enumerate(SCENES):
+        PIL.Image.fromarray(truth.astype(np.uint8)).save(data / "masks" / f"{number}.png")
+    evaluated = run("evaluate", "folder", data, "-o", tmp_path / "scores", "--model", path, "--refine", "none")
+    assert evaluated.exit_code == 0, evaluated.output
+    results = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert results["semantic"]["protocol"] == "P1"
+    assert results["semantic"]["miou"] > 0.9
+    refused = run("evaluate", "folder", data, "-o", tmp_path / "s2", "--model", path, "--seeds", 2)
+    assert refused.exit_code == 2
+    assert "--seeds and --scales change nothing of a model" in refused.stderr
+
+
+def test_fit_leaves_out_what_it_cannot_read_and_says_so(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.png").write_bytes(b"no picture")
+    options = [word for setting in (*SETTINGS[:4], "head=kmeans") for word in ("--set", setting)]
+    result = run("fit", folder, "-o", tmp_path / "m", "-k", 3, *options)
+    assert result.exit_code == 1
+    assert result.stderr.count("error: ") == 1
+    assert "broken.png" in result.stderr
+    assert "1 of 5 images were left out" in result.stderr
+    assert Model.load(tmp_path / "m").about["images"] == 4
+    limited = run("fit", folder, "-o", tmp_path / "m", "-k", 3, "--limit", 2, *options)
+    assert limited.exit_code == 0
+    assert Model.load(tmp_path / "m").about["images"] == 2
+
+
+def test_faults_of_a_command_are_one_sentence(folder: Path, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.yaml").write_text("segmnts: 3\n")
+    for arguments, sentence in (
+        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "holds no images"),
+        (("fit", folder, "-o", tmp_path / "m", "--config", tmp_path / "bad.yaml"), "did you mean segments?"),
+        (("fit", folder, "-o", tmp_path / "m", "--head", "wrong"), "unknown head 'wrong'"),
+        (("segment", folder, "-o", tmp_path / "o", "--model", tmp_path / "none"), "there is no such model"),
+        (("segment", folder, "-o", tmp_path / "o", "--model", file, "-k", 9), "segments=9 contradicts the model"),
+        (("batch", folder, "-o", tmp_path / "o", "--model", file, "--set", "superpixels.count=9"), "fitted with 60"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+        assert sentence in result.stderr
+        assert result.stderr.count("\n") == 1
