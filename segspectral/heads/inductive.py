@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
     from segspectral.heads.training import Batch, Progress, Run
 
-__all__ = ["BatchSize", "Device", "LearningRate", "NetworkHead", "Patience", "Spare", "Steps", "TimeLimit", "Widths"]
+__all__ = [
+    "BatchSize",
+    "Device",
+    "Effort",
+    "LearningRate",
+    "NetworkHead",
+    "Patience",
+    "Spare",
+    "Steps",
+    "TimeLimit",
+    "Widths",
+]
 
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 Steps = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -36,22 +48,41 @@ TRIES = 3
 """A collapsed training is run again from other weights; bad luck at the start does not strike three times."""
 
 
+SMALL = 1200
+"""At most so many nodes are the superpixels of an image: networks get what half a second of a processor can train."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a training costs and gives: widths of the hidden layers, steps, the rate of the first step."""
+
+    hidden: Widths
+    steps: int
+    learning_rate: float
+
+
 class NetworkHead(Head):
     """A head that learns a map from features to clusters, and applies it to unseen points.
 
     Parameters every such head has
     ------------------------------
-    hidden : widths of the hidden layers
-    steps, learning_rate : of Adam, with cosine decay to 0
+    hidden, steps, learning_rate : widths of the hidden layers; steps of Adam, with cosine decay to 0. None is what the
+        class says in ``EFFORT`` or, for what looks like the superpixels of an image (at most 1200 nodes,
+        features at least ``FEATURES``), in ``SMALL_EFFORT``
     batch_size : nodes in a batch; a graph with at most so many is one batch
     patience : stop when the criterion has stood still for so many steps; 0 never stops
     time_limit : seconds of training, or None
     device : where torch trains; a fitted head predicts by numpy
     """
 
-    hidden: Widths
-    steps: int
-    learning_rate: float
+    EFFORT: ClassVar[Effort]
+    SMALL_EFFORT: ClassVar[Effort]
+    FEATURES = 12
+    """Points in the plane need a finer map than superpixels, however few they are."""
+
+    hidden: Widths | None
+    steps: int | None
+    learning_rate: float | None
     batch_size: int
     patience: int
     time_limit: float | None
@@ -60,11 +91,25 @@ class NetworkHead(Head):
     def _needs_features(self) -> bool:
         return True
 
+    def _effort(self, X: NDArray[np.float64]) -> Effort:
+        """The parameters as given, and those that are None by the size of X."""
+        small = X.shape[0] <= SMALL and X.shape[1] >= self.FEATURES
+        usual = self.SMALL_EFFORT if small else self.EFFORT
+        return Effort(
+            usual.hidden if self.hidden is None else self.hidden,
+            usual.steps if self.steps is None else self.steps,
+            usual.learning_rate if self.learning_rate is None else self.learning_rate,
+        )
+
     @abstractmethod
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
     ) -> tuple[Mlp, Run]:
         """A trained network."""
+
+    def _refit(self, network: Mlp, X: NDArray[np.float64], affinity: Affinity) -> Mlp:
+        """The trained network with what is known in closed form: nothing, unless overridden."""
+        return network
 
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout | None:
         """What turns its outputs into memberships: the spectral map, unless overridden; None if it has collapsed."""
@@ -81,6 +126,7 @@ class NetworkHead(Head):
             )
         for attempt in range(TRIES):
             network, run = self._learn(X, affinity, self.random_state + 7919 * attempt, progress)
+            network = self._refit(network, X, affinity)
             raw = network(X)
             readout = self._read(raw, affinity)
             if readout is None:
@@ -119,7 +165,8 @@ class NetworkHead(Head):
 
         shift, scale = standardization(X)
         inputs = torch.from_numpy((X - shift) / scale).float().to(self.device)
-        network = Mlp.random((X.shape[1], *self.hidden, outputs), seed, slope=0.01)
+        effort = self._effort(X)
+        network = Mlp.random((X.shape[1], *effort.hidden, outputs), seed, slope=0.01)
         module = network.module(self.device)
 
         def of_batch(batch: Batch, done: float) -> torch.Tensor:
@@ -129,8 +176,8 @@ class NetworkHead(Head):
             module.parameters(),
             of_batch,
             draw,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
+            steps=effort.steps,
+            learning_rate=effort.learning_rate,
             patience=self.patience,
             time_limit=self.time_limit,
             progress=progress,
