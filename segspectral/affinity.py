@@ -9,12 +9,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.errors import GraphError
+from segspectral.errors import GraphError, SettingsError
 from segspectral.hierarchy import build_hierarchy
 from segspectral.settings import Settings
 from segspectral.types import Affinity, Features, Superpixels
 
-__all__ = ["Bandwidth", "KnnAffinity", "knn_affinity"]
+__all__ = ["Bandwidth", "KnnAffinity", "Neighbors", "knn_affinity"]
 
 FAINTEST = 1e-6
 """An edge that is in the graph stays in it: float32 must not flush a faint one to zero."""
@@ -23,6 +23,8 @@ Bandwidth = Literal["self_tuning", "median"] | Annotated[float, Field(gt=0)]
 """How wide the Gaussian is: a number in units of the features, one median for all, or one scale per node."""
 
 Symmetrization = Literal["mean", "max"]
+
+Neighbors = Annotated[int, Field(ge=1, strict=True)]
 
 
 class KnnAffinity(Settings):
@@ -95,7 +97,16 @@ def knn_affinity(
     ------
     GraphError
         X is not (N, D), or not finite.
+    SettingsError
+        A number that must be above 0 is not.
     """
+    numbers: dict[str, Any] = {"neighbors": neighbors, "scale": scale}
+    if bandwidth not in ("self_tuning", "median"):
+        numbers["bandwidth"] = bandwidth
+    for name, number in numbers.items():
+        if isinstance(number, str) or not 0 < number < np.inf:
+            words = "self_tuning, median or " if name == "bandwidth" else ""
+            raise SettingsError(f"{name} is {words}a number above 0, not {number!r}")
     X = np.asarray(X, dtype=np.float64)
     if X.ndim != 2 or X.shape[0] == 0:
         raise GraphError(f"features are (N, D), not {X.shape}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Settings", "explain"]
+__all__ = ["NestedError", "Settings", "explain"]
 
 
 class Settings(BaseModel):
@@ -16,19 +17,36 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class NestedError(ValueError):
+    """A fault within a value that a model's own validator has read, such as a head: ``explain`` names the full path."""
+
+    def __init__(self, error: ValidationError, model: type[BaseModel]) -> None:
+        super().__init__(explain(error, model))
+        self.error, self.model = error, model
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """pydantic's error about ``model`` as sentences: which setting, what is wrong, which name was probably meant."""
     faults: dict[str, list[str]] = {}
-    for fault in error.errors():
-        setting, message = _setting_and_message(fault, model)
+    for setting, message in _faults(error, model, ()):
         faults.setdefault(setting, []).append(message)
     # Each member of a union complains by itself about the one value that was given.
     return "; ".join(f"{name}: {' or '.join(said)}" if name else "; ".join(said) for name, said in faults.items())
 
 
-def _setting_and_message(fault: Any, model: type[BaseModel]) -> tuple[str, str]:
+def _faults(error: ValidationError, model: type[BaseModel], above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Setting and message of each fault; ``above`` is the path to the model."""
+    for fault in error.errors():
+        inner = fault.get("ctx", {}).get("error")
+        if isinstance(inner, NestedError):
+            yield from _faults(inner.error, inner.model, (*above, str(fault["loc"][0])))
+        else:
+            yield _setting_and_message(fault, model, above)
+
+
+def _setting_and_message(fault: Any, model: type[BaseModel], above: tuple[str, ...]) -> tuple[str, str]:
     place: Any = model
-    path: list[str] = []
+    path = list(above)
     for step in map(str, fault["loc"]):
         variant = _variants(place).get(step)
         if variant is not None:

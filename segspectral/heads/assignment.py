@@ -12,7 +12,7 @@ from pydantic import Field
 from segspectral.errors import SettingsError
 from segspectral.heads.exact import membership_of
 from segspectral.heads.gcn import Gcn, walk_matrix
-from segspectral.heads.inductive import NetworkHead
+from segspectral.heads.inductive import NetworkHead, Widths
 from segspectral.heads.networks import Mlp
 from segspectral.heads.positions import regularized_spectrum
 from segspectral.heads.readout import Centres, Softmax, kmeans, softmax, temperature, unit_rows
@@ -45,6 +45,9 @@ class AssignmentHead(NetworkHead):
     and those of ``NetworkHead``
     """
 
+    hidden: Widths
+    steps: int
+    learning_rate: float
     collapse: float
     reconstruction: float
     warm_start: bool

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import membership_of, spectral_embedding
 from segspectral.heads.networks import Mlp
@@ -43,7 +43,7 @@ class KMeans(Head):
         n_clusters: int = 8,
         *,
         n_init: Starts = 10,
-        n_neighbors: Annotated[int, Field(ge=1)] = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,
@@ -95,7 +95,7 @@ class SpectralClustering(Head):
         *,
         assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans",
         n_init: Starts = 10,
-        n_neighbors: Annotated[int, Field(ge=1)] = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,

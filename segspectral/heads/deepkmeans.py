@@ -8,8 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Symmetrization
-from segspectral.heads.inductive import BatchSize, Device, LearningRate, NetworkHead, Patience, Steps, TimeLimit, Widths
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
+from segspectral.heads.inductive import (
+    BatchSize,
+    Device,
+    Effort,
+    LearningRate,
+    NetworkHead,
+    Patience,
+    Steps,
+    TimeLimit,
+    Widths,
+)
 from segspectral.heads.networks import Mlp, common_scale
 from segspectral.heads.pretraining import Autoencoder, reconstruction
 from segspectral.heads.readout import Readout, fit_centres, kmeans
@@ -26,45 +36,52 @@ __all__ = ["DeepKMeans"]
 class DeepKMeans(NetworkHead):
     """Deep k-means (Fard, Thonet and Gaussier 2020, eq. 2 with the softmax of eq. 3).
 
-    minimise  mean_i |x_i - g(f(x_i))|^2 / D + weight * mean_i sum_c s_ic |f(x_i) - m_c|^2 / code,
-              s_ic = softmax_c(-sharpness * |f(x_i) - m_c|^2)
+    minimise  mean_i |x_i - g(f(x_i))|^2 / V_x + weight * mean_i sum_c s_ic |f(x_i) - m_c|^2 / V_f,
+              s_ic = softmax_c(-sharpness * |f(x_i) - m_c|^2 / V_f)
 
     over encoder f, decoder g and centres m, after the autoencoder has been trained by itself and k-means has placed
-    the centres. It does not look at the graph, and like k-means it cannot tell two circles apart.
+    the centres. V_x is the total variance of the features, V_f that of the codes before the joint training. It does
+    not look at the graph, and like k-means it cannot tell two circles apart.
 
     Parameters
     ----------
-    hidden : widths of the encoder, mirrored by the decoder; published: (500, 500, 2000)
+    hidden : widths of the encoder, mirrored by the decoder; published: (500, 500, 2000), which None is for more
+        than 1200 nodes; else it is (64,)
     pretraining : epochs of the autoencoder alone; published: 50
-    steps : of the joint training; published: 100 epochs
+    steps : of the joint training; published: 100 epochs. None is 300, or 60 for at most 1200 nodes
     weight : of the clustering loss; published: 1, tuned for each data set
     sharpness : published: 1000
-    learning_rate, batch_size : published: 0.001 and 256
+    learning_rate, batch_size : published: 0.001 and 256. None is 0.001, or 0.005 for at most 1200 nodes
     patience, time_limit, device : see ``NetworkHead``
 
     Differs from the paper
     ----------------------
-    1. Both terms are means over coordinates, so that one ``weight`` fits data of any number of columns.
+    1. Both terms are in units of a variance, so that one ``weight`` fits data and codes of any scale. Without it the
+       published weight of 1 outweighs the reconstruction of MNIST five times, and three of ten clusters die.
     2. The code has K dimensions, as published, but at least 2.
     3. It has memberships: softmax(-|f(x) - m_c|^2 / T), with T set as in ``NeuNcut``; the centres are those of a last
        k-means on the codes, started anew.
     """
 
+    EFFORT = Effort((500, 500, 2000), 300, 1e-3)
+    SMALL_EFFORT = Effort((64,), 60, 5e-3)
+    FEATURES = 1
+
     def __init__(
         self,
         n_clusters: int = 8,
         *,
-        hidden: Widths = (500, 500, 2000),
-        pretraining: Annotated[int, Field(ge=1)] = 10,
-        steps: Steps = 300,
+        hidden: Widths | None = None,
+        pretraining: Annotated[int, Field(ge=1)] = 30,
+        steps: Steps | None = None,
         weight: Annotated[float, Field(ge=0)] = 1.0,
         sharpness: Annotated[float, Field(gt=0)] = 1000.0,
-        learning_rate: LearningRate = 1e-3,
+        learning_rate: LearningRate | None = None,
         batch_size: BatchSize = 256,
         patience: Patience = 0,
         time_limit: TimeLimit = None,
         device: Device = "cpu",
-        n_neighbors: int = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,
@@ -92,12 +109,13 @@ class DeepKMeans(NetworkHead):
 
         from segspectral.heads.training import RowBatches, train
 
+        effort = self._effort(X)
         pretrained = Autoencoder(
-            hidden=self.hidden,
+            hidden=effort.hidden,
             code=max(self.n_clusters, 2),
             epochs=self.pretraining,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=effort.learning_rate,
         )
         encoder, decoder = pretrained.both(X, seed=seed, device=self.device)
         shift, scale = common_scale(X)
@@ -105,12 +123,14 @@ class DeepKMeans(NetworkHead):
         # The encoder is of X itself; torch sees standardised inputs.
         first = encoder.after(-shift / scale, 1 / scale)
         f, g = first.module(self.device), decoder.module(self.device)
-        start = kmeans(encoder(X), self.n_clusters, seed=seed)
+        codes = encoder(X)
+        variance = max(float(codes.var(axis=0).sum()), 1e-12)
+        start = kmeans(codes, self.n_clusters, seed=seed)
         centres = torch.from_numpy(start).float().to(self.device).requires_grad_(True)
 
         def loss(rows: torch.Tensor, done: float) -> torch.Tensor:
             code = f(inputs[rows])
-            distance = ((code[:, None] - centres[None]) ** 2).mean(dim=2)
+            distance = ((code[:, None] - centres[None]) ** 2).sum(dim=2) / variance
             share = torch.softmax(-self.sharpness * distance, dim=1)
             return reconstruction(inputs[rows], g(code)) + self.weight * (share * distance).sum(dim=1).mean()
 
@@ -119,8 +139,8 @@ class DeepKMeans(NetworkHead):
             [*f.parameters(), *g.parameters(), centres],
             loss,
             batches.draw,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
+            steps=effort.steps,
+            learning_rate=effort.learning_rate,
             patience=self.patience,
             time_limit=self.time_limit,
             progress=progress,

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.contract import Head
 from segspectral.types import Affinity, Membership, Outcome
 
@@ -50,7 +50,7 @@ class Exact(Head):
         *,
         greedy: bool = True,
         n_init: Annotated[int, Field(ge=1, le=100)] = 5,
-        n_neighbors: Annotated[int, Field(ge=1)] = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -82,6 +82,10 @@ class Gcn:
             X = walk @ (X @ near) + X @ own + bias
             X = np.where(X > 0, X, SLOPE * X)
         return X
+
+    def with_last(self, last: Mlp) -> Gcn:
+        """The network with another last layer."""
+        return replace(self, last=last)
 
     def after(self, shift: NDArray[np.float64], turn: NDArray[np.float64]) -> Gcn:
         """The network of (x - shift) @ turn, as a network of x. Rows of the walk sum to one.

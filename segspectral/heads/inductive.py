@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -23,7 +25,18 @@ if TYPE_CHECKING:
 
     from segspectral.heads.training import Batch, Progress, Run
 
-__all__ = ["BatchSize", "Device", "LearningRate", "NetworkHead", "Patience", "Spare", "Steps", "TimeLimit", "Widths"]
+__all__ = [
+    "BatchSize",
+    "Device",
+    "Effort",
+    "LearningRate",
+    "NetworkHead",
+    "Patience",
+    "Spare",
+    "Steps",
+    "TimeLimit",
+    "Widths",
+]
 
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 Steps = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -41,15 +54,29 @@ TRIES = 3
 """A collapsed training is run again from other weights; bad luck at the start does not strike three times."""
 
 
+SMALL = 1200
+"""At most so many nodes are the superpixels of an image: networks get what half a second of a processor can train."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a training costs and gives: widths of the hidden layers, steps, the rate of the first step."""
+
+    hidden: Widths
+    steps: int
+    learning_rate: float
+
+
 class NetworkHead(Head):
     """A head that learns a map from features to clusters, and applies it to unseen points.
 
     Parameters every such head has
     ------------------------------
-    hidden : widths of the hidden layers
+    hidden, steps, learning_rate : widths of the hidden layers; steps of Adam, with cosine decay to 0. None is what the
+        class says in ``EFFORT`` or, for what looks like the superpixels of an image (at most 1200 nodes,
+        features at least ``FEATURES``), in ``SMALL_EFFORT``
     encoder : "mlp"; or "gcn", graph convolutions, with which a node sees its neighbours: on a graph without features
         they start from its eigenvectors. ``GraphConvolution`` has their settings
-    steps, learning_rate : of Adam, with cosine decay to 0
     batch_size : nodes in a batch; a graph with at most so many is one batch
     patience : stop when the criterion has stood still for so many steps; 0 never stops
     time_limit : seconds of training, or None
@@ -61,10 +88,15 @@ class NetworkHead(Head):
         CollapseError
     """
 
-    hidden: Widths
+    EFFORT: ClassVar[Effort]
+    SMALL_EFFORT: ClassVar[Effort]
+    FEATURES = 12
+    """Points in the plane need a finer map than superpixels, however few they are."""
+
+    hidden: Widths | None
     encoder: Encoder = "mlp"
-    steps: int
-    learning_rate: float
+    steps: int | None
+    learning_rate: float | None
     batch_size: int
     patience: int
     time_limit: float | None
@@ -81,11 +113,27 @@ class NetworkHead(Head):
         super()._check_settings()
         check_widths(self)
 
+    def _effort(self, X: NDArray[np.float64]) -> Effort:
+        """The parameters as given, and those that are None by the size of X."""
+        small = X.shape[0] <= SMALL and X.shape[1] >= self.FEATURES
+        usual = self.SMALL_EFFORT if small else self.EFFORT
+        return Effort(
+            usual.hidden if self.hidden is None else self.hidden,
+            usual.steps if self.steps is None else self.steps,
+            usual.learning_rate if self.learning_rate is None else self.learning_rate,
+        )
+
     @abstractmethod
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
     ) -> tuple[Mlp | Gcn, Run]:
         """A trained network."""
+
+    def _refit(
+        self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
+    ) -> Mlp | Gcn:
+        """The trained network with what is known in closed form: nothing, unless overridden."""
+        return network
 
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout | None:
         """What turns its outputs into memberships: the spectral map, unless overridden; None if it has collapsed."""
@@ -104,6 +152,7 @@ class NetworkHead(Head):
         collapse = ""
         for attempt in range(TRIES):
             network, run = self._learn(X, affinity, self.random_state + 7919 * attempt, progress)
+            network = self._refit(network, X, affinity, walk)
             raw = network(X, walk)
             rank = effective_rank(raw)
             if rank < DEGENERATE and self.n_clusters > 1:
@@ -146,7 +195,8 @@ class NetworkHead(Head):
         from segspectral.heads.learner import Learner
         from segspectral.heads.training import train
 
-        learner = Learner(self.encoder, self.hidden, outputs, X, affinity, seed=seed, device=self.device)
+        effort = self._effort(X)
+        learner = Learner(self.encoder, effort.hidden, outputs, X, affinity, seed=seed, device=self.device)
 
         def of_batch(batch: Batch, done: float) -> torch.Tensor:
             return loss(learner(batch.nodes), batch, done)
@@ -155,8 +205,8 @@ class NetworkHead(Head):
             learner.parameters(),
             of_batch,
             draw,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
+            steps=effort.steps,
+            learning_rate=effort.learning_rate,
             patience=self.patience,
             time_limit=self.time_limit,
             progress=progress,

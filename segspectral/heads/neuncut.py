@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.errors import CollapseError
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import greedy_moves, membership_of, partition, spectral_embedding
@@ -105,7 +105,7 @@ class NeuNcut(Head):
         patience: Patience = 0,
         time_limit: TimeLimit = None,
         device: Device = "cpu",
-        n_neighbors: int = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.inductive import (
     BatchSize,
     Device,
+    Effort,
     LearningRate,
     NetworkHead,
     Patience,
@@ -23,7 +25,7 @@ from segspectral.heads.inductive import (
     Widths,
 )
 from segspectral.heads.networks import Mlp
-from segspectral.heads.readout import Readout, Softmax, temperature
+from segspectral.heads.readout import Readout, Softmax, temperature, with_best_last_layer
 from segspectral.types import Affinity
 
 if TYPE_CHECKING:
@@ -54,8 +56,10 @@ class NeuralEF(NetworkHead):
         eigenvectors do not separate
     alpha : weight of the orthogonality in the quantised form; published: 0.08 for 256 clusters
     encoder : see ``NetworkHead``
-    hidden : widths of the hidden layers; published: (32, 32) for each eigenfunction by itself
-    steps, learning_rate : of Adam with cosine decay; published: 2000 and 0.001. For eigenvectors one by one rather than
+    hidden : widths of the hidden layers; published: (32, 32) for each eigenfunction by itself. None is (128, 128),
+        (64, 64) for the superpixels of an image
+    steps, learning_rate : of Adam with cosine decay; published: 2000 and 0.001. None is 800 and 0.01, 130 and 0.02
+        for the superpixels of an image. For eigenvectors one by one rather than
         for clusters: 1000 steps at 0.005 with hidden (256, 256) and spare 2 recover all ten of the digits, |cos| > 0.99
     batch_size : nodes in a batch; published: 256. A graph with at most so many nodes is one batch
     patience, time_limit, device : see ``NetworkHead``
@@ -68,9 +72,12 @@ class NeuralEF(NetworkHead):
     3. The columns are scaled under the degrees, in each batch by itself, without a running mean.
     4. The ordered form takes K - c D as the kernel, c such that the smallest R_jj is half of the largest possible: the
        same eigenvectors, and a spectrum that decays whatever the graph. Without it two moons are not separated.
-    5. The clusters come from k-means with stored centres after Rayleigh-Ritz (ordered), or from the largest output
-       (quantised); the second paper maps many clusters to classes by their truths instead.
+    5. The clusters come from k-means with stored centres after Rayleigh-Ritz on all hidden units (ordered), or from the
+       largest output (quantised); the second paper maps many clusters to classes by their truths instead.
     """
+
+    EFFORT = Effort((128, 128), 800, 1e-2)
+    SMALL_EFFORT = Effort((64, 64), 130, 2e-2)
 
     def __init__(
         self,
@@ -79,16 +86,16 @@ class NeuralEF(NetworkHead):
         quantized: bool = False,
         power: Annotated[int, Field(ge=1, le=4096)] = 16,
         alpha: Annotated[float, Field(ge=0)] = 0.1,
-        hidden: Widths = (128, 128),
+        hidden: Widths | None = None,
         encoder: Encoder = "mlp",
         spare: Spare = 6,
-        steps: Steps = 800,
-        learning_rate: LearningRate = 1e-2,
+        steps: Steps | None = None,
+        learning_rate: LearningRate | None = None,
         batch_size: BatchSize = 2048,
         patience: Patience = 0,
         time_limit: TimeLimit = None,
         device: Device = "cpu",
-        n_neighbors: int = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,
@@ -139,6 +146,13 @@ class NeuralEF(NetworkHead):
             return self._loss(psi, applied)
 
         return self._fit_network(X, affinity, columns, seed, loss, batches.draw, progress)
+
+    def _refit(
+        self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
+    ) -> Mlp | Gcn:
+        if self.quantized:
+            return network
+        return with_best_last_layer(network, X, affinity, self.n_clusters, walk)
 
     def _loss(self, psi: torch.Tensor, applied: torch.Tensor) -> torch.Tensor:
         """Has the gradient of the criterion; ``applied`` is K psi without gradient."""

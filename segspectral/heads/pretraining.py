@@ -44,7 +44,7 @@ class Autoencoder(Settings):
         shift, scale = common_scale(X)
         inputs = torch.from_numpy((X - shift) / scale).float().to(device)
         widths = (X.shape[1], *self.hidden, self.code)
-        encoder, decoder = Mlp.random(widths, seed), Mlp.random(widths[::-1], seed + 1)
+        encoder, decoder = Mlp.glorot(widths, seed), Mlp.glorot(widths[::-1], seed + 1)
         f, g = encoder.module(device), decoder.module(device)
 
         def loss(rows: torch.Tensor, done: float) -> torch.Tensor:

@@ -7,11 +7,24 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from segspectral.heads.gcn import Gcn
+from segspectral.heads.networks import Mlp
 from segspectral.types import Affinity
 
-__all__ = ["Centres", "Readout", "Softmax", "SpectralMap", "fit_centres", "fit_spectral_map", "kmeans", "rayleigh_ritz"]
+__all__ = [
+    "Centres",
+    "Readout",
+    "Softmax",
+    "SpectralMap",
+    "fit_centres",
+    "fit_spectral_map",
+    "kmeans",
+    "rayleigh_ritz",
+    "with_best_last_layer",
+]
 
 
 class Readout(Protocol):
@@ -114,10 +127,30 @@ def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], doubt:
     return unit * float(np.exp(middle))
 
 
+def with_best_last_layer(
+    network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, k: int, walk: sp.csr_array | None = None
+) -> Mlp | Gcn:
+    """The network with that linear last layer of k outputs for which the sum of their Ritz values is least.
+
+    For given hidden layers it is known in closed form: Rayleigh-Ritz in the span of the hidden units and a constant.
+    The network comes back as it was where they span fewer than k dimensions.
+    """
+    units = network.hidden(X, walk)
+    found = rayleigh_ritz(np.column_stack([units, np.ones(len(units))]), affinity, k, tolerance=1e-9)
+    if found is None:
+        return network
+    rotation = found[0].T.astype(np.float32)
+    return network.with_last(Mlp((rotation[:, :-1],), (rotation[:, -1],), np.ones(1)))
+
+
 def rayleigh_ritz(
-    raw: NDArray[np.float64], affinity: Affinity, k: int
+    raw: NDArray[np.float64], affinity: Affinity, k: int, *, tolerance: float = 1e-11
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """The best k eigenpairs of the normalized Laplacian within the span of the columns of ``raw`` (N, M).
+
+    Parameters
+    ----------
+    tolerance : directions whose share of the columns' Gram matrix is smaller than this are left out
 
     Returns
     -------
@@ -132,7 +165,7 @@ def rayleigh_ritz(
     unit = raw / np.where(size > 0, size, 1.0)
     gram = unit.T @ (affinity.degree[:, None] * unit)
     value, vector = scipy.linalg.eigh(gram)
-    kept = value > 1e-11 * value[-1]
+    kept = value > tolerance * value[-1]
     if kept.sum() < k:
         return None
     white = vector[:, kept] / np.sqrt(value[kept])

@@ -9,11 +9,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.inductive import (
     BatchSize,
     Device,
+    Effort,
     LearningRate,
     NetworkHead,
     Patience,
@@ -23,6 +24,7 @@ from segspectral.heads.inductive import (
     Widths,
 )
 from segspectral.heads.networks import Mlp
+from segspectral.heads.readout import with_best_last_layer
 from segspectral.types import Affinity
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ BANDWIDTHS = 8
 
 
 class RSM(NetworkHead):
-    """Robust Spectral Map: the ratio cut with randomised kernels.
+    """Robust Spectral Map (Rykov and Hess, Robust Deep Spectral Clustering): the ratio cut with randomised kernels.
+
+    The paper is an extended abstract without numbered equations; its objective is L_RC + lambda ||Z' Z - I||_F^2. Here
 
     minimise  T + penalty * stop_gradient(T) * ||Z' Z / N - I||_F^2,    T = 1/2 sum_ij S_ij |z_i - z_j|^2 / N
 
@@ -52,8 +56,9 @@ class RSM(NetworkHead):
     spread : of the bandwidths; 1 is a fixed one. Not published
     spare : columns beyond K that the network has, as in ``SpectralNet``; published: 0
     encoder : see ``NetworkHead``
-    hidden : widths of the hidden layers; not published
-    steps, learning_rate : of Adam with cosine decay; published: stochastic gradient descent
+    hidden : widths of the hidden layers; not published. None is (128, 128), (64, 64) for the superpixels of an image
+    steps, learning_rate : of Adam with cosine decay; published: stochastic gradient descent. None is 600 and 0.01,
+        160 and 0.02 for the superpixels of an image
     batch_size : nodes in a batch. A graph with at most so many nodes is one batch
     patience, time_limit, device : see ``NetworkHead``
 
@@ -64,11 +69,15 @@ class RSM(NetworkHead):
     2. Batches are seeds with sampled neighbours of one global graph (``training.Subgraphs``).
     3. Adam instead of plain stochastic gradient descent.
     4. At the end the outputs are made orthonormal on the whole training set and turned by Rayleigh-Ritz, under the
-       degrees; the penalty alone leaves the columns neither orthogonal nor of one length.
+       degrees; the penalty alone leaves the columns neither orthogonal nor of one length. The last layer is fitted
+       anew on all hidden units, as in ``SpectralNet``.
     5. The penalty is in units of T, not a number of its own: on two moons the eigenvalues are near 1e-5, and beside a
        fixed penalty they do not count.
     6. k-means runs once, and its centres are kept.
     """
+
+    EFFORT = Effort((128, 128), 600, 1e-2)
+    SMALL_EFFORT = Effort((64, 64), 160, 2e-2)
 
     def __init__(
         self,
@@ -77,15 +86,15 @@ class RSM(NetworkHead):
         penalty: Annotated[float, Field(gt=0)] = 1.0,
         spread: Annotated[float, Field(ge=1)] = 2.0,
         spare: Spare = 6,
-        hidden: Widths = (128, 128),
+        hidden: Widths | None = None,
         encoder: Encoder = "mlp",
-        steps: Steps = 600,
-        learning_rate: LearningRate = 1e-2,
+        steps: Steps | None = None,
+        learning_rate: LearningRate | None = None,
         batch_size: BatchSize = 2048,
         patience: Patience = 0,
         time_limit: TimeLimit = None,
         device: Device = "cpu",
-        n_neighbors: int = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,
@@ -106,6 +115,11 @@ class RSM(NetworkHead):
         self.bandwidth = bandwidth
         self.symmetrize = symmetrize
         self.random_state = random_state
+
+    def _refit(
+        self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
+    ) -> Mlp | Gcn:
+        return with_best_last_layer(network, X, affinity, self.n_clusters, walk)
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None

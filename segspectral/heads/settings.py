@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, InstanceOf, PlainSerializer, Va
 
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.contract import Head, parameter_model
-from segspectral.settings import explain
+from segspectral.settings import NestedError
 
 __all__ = ["AnyHead", "head_from", "head_schema", "head_to"]
 
@@ -36,7 +36,7 @@ def head_from(value: Any) -> Head:
     try:
         settings = settings_model(name).model_validate(data)
     except ValidationError as error:
-        raise ValueError(explain(error, settings_model(name))) from error
+        raise NestedError(error, settings_model(name)) from error
     return head_class(name)(**dict(settings))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from segspectral.affinity import Bandwidth, Symmetrization
+from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.errors import SettingsError
 from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.inductive import (
     BatchSize,
     Device,
+    Effort,
     LearningRate,
     NetworkHead,
     Patience,
@@ -24,6 +26,7 @@ from segspectral.heads.inductive import (
 )
 from segspectral.heads.networks import Mlp
 from segspectral.heads.pretraining import Autoencoder, Siamese
+from segspectral.heads.readout import with_best_last_layer
 from segspectral.types import Affinity, Membership
 
 if TYPE_CHECKING:
@@ -45,10 +48,12 @@ class SpectralNet(NetworkHead):
     Parameters
     ----------
     encoder : see ``NetworkHead``
-    hidden : widths of the hidden layers; published: (1024, 1024, 512)
+    hidden : widths of the hidden layers; published: (1024, 1024, 512). None is (128, 128), (64, 64) for the
+        superpixels of an image
     spare : columns beyond K that the network has in training; published: 0
-    steps : of Adam with cosine decay; published: up to 30 epochs, that is 1750 steps for 60000 points
-    learning_rate : published: 0.001, divided by 10 on plateaus
+    steps : of Adam with cosine decay; published: up to 30 epochs, that is 1750 steps for 60000 points. None is 400,
+        160 for the superpixels of an image
+    learning_rate : published: 0.001, divided by 10 on plateaus. None is 0.01, 0.03 for the superpixels of an image
     batch_size : nodes in a batch; published: 1024. A graph with at most so many nodes is one batch
     patience : stop when the loss has stood still for so many steps; 0 never stops. Published: 10 epochs
     time_limit : seconds, or None
@@ -62,33 +67,38 @@ class SpectralNet(NetworkHead):
     2. Batches are seeds with sampled neighbours of one global kNN graph (``training.Subgraphs``), not random points
        with a graph of their own: those lose fine structure, and most random nodes have no edge among them.
     3. R is of the batch itself in each step, not of another batch, and of the whole training set at the end; there
-       Rayleigh-Ritz then turns it to single eigenvectors. Cholesky runs in float64 with a jitter of 1e-9 on columns
-       of unit length, and QR where it fails.
+       Rayleigh-Ritz then turns it to single eigenvectors. Cholesky runs in float64 on columns of unit length, without
+       jitter, and QR where it fails.
     4. k-means runs once, at the end of ``fit``, in the embedding and on its directions; the one of the lower Ncut is
        kept with its centres, so that ``predict`` gives the same clusters in every call.
     5. The network has ``spare`` more columns; their Rayleigh quotients count half at first and nothing from the middle
        of the training on, and Rayleigh-Ritz picks K of all. With K columns alone a training often stays where one
        eigenvector is missing: on the digits the Rayleigh quotient is then 1.1 to 1.5 times the optimum, with spare
        columns 1.01 to 1.04.
-    6. Leaky ReLU, a linear last layer instead of tanh, Adam with cosine decay, gradients clipped to norm 1.
+    6. After the training the last layer, which is linear, is replaced by the best there is for its hidden layers:
+       Rayleigh-Ritz in the span of all hidden units.
+    7. Leaky ReLU, a linear last layer instead of tanh, Adam with cosine decay, gradients clipped to norm 1.
     """
+
+    EFFORT = Effort((128, 128), 400, 1e-2)
+    SMALL_EFFORT = Effort((64, 64), 160, 3e-2)
 
     def __init__(
         self,
         n_clusters: int = 8,
         *,
-        hidden: Widths = (128, 128),
+        hidden: Widths | None = None,
         encoder: Encoder = "mlp",
         spare: Spare = 6,
-        steps: Steps = 400,
-        learning_rate: LearningRate = 1e-2,
+        steps: Steps | None = None,
+        learning_rate: LearningRate | None = None,
         batch_size: BatchSize = 2048,
         patience: Patience = 0,
         time_limit: TimeLimit = None,
         siamese: Siamese | None = None,
         autoencoder: Autoencoder | None = None,
         device: Device = "cpu",
-        n_neighbors: int = 10,
+        n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
         random_state: int = 0,
@@ -135,6 +145,11 @@ class SpectralNet(NetworkHead):
         if code is not None:
             self.network_ = code.then(self.network_)
         return membership, losses
+
+    def _refit(
+        self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
+    ) -> Mlp | Gcn:
+        return with_best_last_layer(network, X, affinity, self.n_clusters, walk)
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None

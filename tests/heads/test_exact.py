@@ -12,6 +12,7 @@ from segspectral.affinity import knn_affinity
 from segspectral.errors import GraphError, SettingsError
 from segspectral.heads.exact import Exact, greedy_moves, partition, spectral_embedding
 from segspectral.heads.neuncut import NeuNcut
+from segspectral.heads.spectralnet import SpectralNet
 from segspectral.types import Affinity, Outcome
 from tests.heads.data import accuracy, block_model, circles, digits, grid, moons, ring, subspace_distance
 
@@ -141,6 +142,13 @@ def test_bad_graphs_and_bad_counts_are_refused_in_a_sentence() -> None:
         Exact(1).fit(X[:1])
     with pytest.raises(SettingsError, match="bandwidth"):
         Exact(2, bandwidth=-1.0).fit(X)
+    for wrong in ({"bandwidth": 0}, {"bandwidth": "narrow"}, {"scale": -1.0}, {"neighbors": 0}):
+        with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is .* above 0"):
+            knn_affinity(X, **wrong)
+    for n_neighbors in (0, 2.5, "5", True):
+        for head in (Exact(2), NeuNcut(2), SpectralNet(2)):
+            with pytest.raises(SettingsError, match="n_neighbors"):
+                head.set_params(n_neighbors=n_neighbors).fit(X)
     with pytest.raises(SettingsError, match="no place for new points"):
         Exact(2).fit(None, affinity=ring(20)).predict(X)
 
