@@ -17,6 +17,7 @@ import segspectral
 from segspectral.errors import ImageError, SettingsError
 from segspectral.heads import HEADS
 from segspectral.images import as_image
+from segspectral.metrics.communities import modularity
 from segspectral.pipeline import STAGES, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
 from segspectral.types import Image, Membership, Segmentation, Superpixels
@@ -47,10 +48,21 @@ class TestPlanted:
     def test_four_coloured_quadrants_are_found_exactly_off_their_borders(
         self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]], head: str, refine: str
     ) -> None:
-        rgb, truth = quadrants
+        # What modularity and MinCut ask for is another division where sizes are unequal (see the next test).
+        part = np.s_[22:, 36:] if head in ("modularity", "mincut") else np.s_[:, :]
+        rgb, truth = (array[part] for array in quadrants)
         result = segment(rgb, segments=4, head=head, refine=refine, **FEW | PLAIN)
         # The quadrants are numbered by falling area, and so are segments.
         np.testing.assert_array_equal(result.labels[inner(truth)], truth[inner(truth)])
+
+    def test_the_modularity_of_unequal_quadrants_is_below_what_the_head_finds(
+        self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    ) -> None:
+        rgb, truth = quadrants
+        exact, found = (segment(rgb, segments=4, head=h, refine="none", **FEW | PLAIN) for h in ("exact", "modularity"))
+        np.testing.assert_array_equal(exact.labels[inner(truth)], truth[inner(truth)])
+        planted, other = (modularity(r.affinity, r.membership.labels) for r in (exact, found))
+        assert other > planted + 0.01
 
     def test_with_all_defaults_they_are_found_but_for_some_superpixels(
         self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]

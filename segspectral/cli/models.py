@@ -20,7 +20,7 @@ Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="Of the rep
 @models_app.command("save")
 def models_save(
     model: Model,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.")],
     debug: DebugOption = False,
 ) -> None:
     """Write a fitted head as a folder: model.safetensors, config.json and README.md, a model card to complete."""

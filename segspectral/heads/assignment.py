@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import SettingsError
-from segspectral.heads.exact import membership_of
+from segspectral.heads.exact import membership_of, partition, spectral_embedding
 from segspectral.heads.gcn import Gcn, walk_matrix
-from segspectral.heads.inductive import NetworkHead, Widths
+from segspectral.heads.inductive import Effort, NetworkHead
 from segspectral.heads.networks import Mlp
-from segspectral.heads.positions import regularized_spectrum
+from segspectral.heads.positions import EXACT_BELOW, regularized_spectrum
 from segspectral.heads.readout import Centres, Softmax, kmeans, softmax, temperature, unit_rows
 from segspectral.types import Affinity
 
@@ -28,6 +28,7 @@ __all__ = ["AssignmentHead", "Weight", "spectral_communities"]
 Weight = Annotated[float, Field(ge=0)]
 
 DISTIL_STEPS = 150
+SMALL_DISTIL_STEPS = 80
 
 FLATTEN = 0.03
 """Added to the memberships that a network begins with: gradients of one-hot softmax rows vanish."""
@@ -40,14 +41,15 @@ class AssignmentHead(NetworkHead):
     ------------------------------
     collapse : weight of the term against few large clusters
     reconstruction : weight of the share of the features' squares that a linear map from the last hidden layer misses
-    warm_start : begin at regularized spectral clustering, to which the network is first distilled; the better of that
-        and of the end, by the criterion of the hard clusters, is kept; with ``reconstruction``, always the end
+    warm_start : begin at spectral clustering, to which the network is first distilled; of the regularized form and, up
+        to ``EXACT_BELOW`` nodes, the plain one, at the better. The better of start and end, by ``_score``, is kept;
+        with ``reconstruction``, always the end
     and those of ``NetworkHead``
     """
 
-    hidden: Widths
-    steps: int
-    learning_rate: float
+    EFFORT = Effort((64, 16), 200, 5e-3)
+    SMALL_EFFORT = Effort((64, 16), 80, 1e-2)
+
     collapse: float
     reconstruction: float
     warm_start: bool
@@ -62,7 +64,7 @@ class AssignmentHead(NetworkHead):
 
     @abstractmethod
     def _score(self, affinity: Affinity, labels: NDArray[np.int64]) -> float:
-        """The criterion of hard clusters."""
+        """Of hard clusters; small is good."""
 
     def _fewest(self) -> int:
         # Communities are as many as there are; what is refused is a single one.
@@ -76,9 +78,10 @@ class AssignmentHead(NetworkHead):
         from segspectral.heads.learner import Learner, distil
         from segspectral.heads.training import Subgraphs, train
 
+        effort = self._effort(X)
         learner = Learner(
             self.encoder,
-            self.hidden,
+            effort.hidden,
             self.n_clusters,
             X,
             affinity,
@@ -88,9 +91,10 @@ class AssignmentHead(NetworkHead):
         )
         networks = []
         if self.warm_start:
-            labels = spectral_communities(affinity, self.n_clusters, seed=seed)
+            labels = self._start(affinity, seed)
             target = softmax(np.log(membership_of(affinity, labels, self.n_clusters) + FLATTEN))
-            distil(learner, np.arange(len(X)), target, seed=seed, steps=DISTIL_STEPS, device=self.device)
+            steps = SMALL_DISTIL_STEPS if self._small(X) else DISTIL_STEPS
+            distil(learner, np.arange(len(X)), target, seed=seed, steps=steps, device=self.device)
             if not self.reconstruction:
                 networks.append(learner.trained())
         batches = Subgraphs(affinity, self.batch_size, rank=self.n_clusters, seed=seed, device=self.device)
@@ -104,8 +108,8 @@ class AssignmentHead(NetworkHead):
             learner.parameters(),
             loss,
             batches.draw,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
+            steps=effort.steps,
+            learning_rate=effort.learning_rate,
             patience=self.patience,
             time_limit=self.time_limit,
             progress=progress,
@@ -115,6 +119,15 @@ class AssignmentHead(NetworkHead):
         scores = [self._score(affinity, network(X, walk).argmax(axis=1)) for network in networks]
         # Of equally good ones the last, which has seen both terms of the loss.
         return min(zip(scores[::-1], networks[::-1], strict=True), key=lambda pair: pair[0])[1], run
+
+    def _start(self, affinity: Affinity, seed: int) -> NDArray[np.int64]:
+        k = self.n_clusters
+        starts = [spectral_communities(affinity, k, seed=seed)]
+        if len(affinity) <= EXACT_BELOW:
+            # Nodes of low degree, such as superpixels of odd colours, are what the regularized form leaves out.
+            embedding = spectral_embedding(affinity, k, seed=seed)[0]
+            starts.append(partition(affinity, embedding, greedy=False, seed=seed))
+        return min(starts, key=lambda labels: self._score(affinity, labels))
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', width) the last hidden layer, from which the memberships are one linear step; see ``predict_proba``."""

@@ -115,13 +115,15 @@ class NetworkHead(Head):
 
     def _effort(self, X: NDArray[np.float64]) -> Effort:
         """The parameters as given, and those that are None by the size of X."""
-        small = X.shape[0] <= SMALL and X.shape[1] >= self.FEATURES
-        usual = self.SMALL_EFFORT if small else self.EFFORT
+        usual = self.SMALL_EFFORT if self._small(X) else self.EFFORT
         return Effort(
             usual.hidden if self.hidden is None else self.hidden,
             usual.steps if self.steps is None else self.steps,
             usual.learning_rate if self.learning_rate is None else self.learning_rate,
         )
+
+    def _small(self, X: NDArray[np.float64]) -> bool:
+        return X.shape[0] <= SMALL and X.shape[1] >= self.FEATURES
 
     @abstractmethod
     def _learn(
@@ -234,5 +236,5 @@ def sees_graph(encoder: Encoder) -> bool:
 
 def check_widths(head: Any) -> None:
     """SettingsError if a graph convolution has no layers."""
-    if sees_graph(head.encoder) and not head.hidden:
+    if sees_graph(head.encoder) and head.hidden is not None and not head.hidden:
         raise SettingsError("encoder='gcn' needs at least one width in hidden, such as (64, 16)")

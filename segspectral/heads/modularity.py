@@ -33,7 +33,7 @@ class Modularity(AssignmentHead):
 
     Parameters
     ----------
-    hidden : widths of the hidden layers; published: (64,)
+    hidden : widths of the hidden layers; published: (64,). None is (64, 16)
     encoder : see ``NetworkHead``; published: graph convolutions with a skip connection
     collapse : weight of the second term, which is 0 for equally large clusters; published: 1, or 0.1 in the code.
         It keeps a cold start from few large clusters, and splits large communities to feed small ones. So does the
@@ -42,7 +42,8 @@ class Modularity(AssignmentHead):
         1 it is .57, while ``Exact`` and ``NeuNcut`` have .995
     reconstruction : weight of the attributes in the loss; published: none
     warm_start : see ``AssignmentHead``; published: off
-    steps, learning_rate : of Adam with cosine decay; published: 1000 and 0.001
+    steps, learning_rate : of Adam with cosine decay; published: 1000 and 0.001. None is 200 and 0.005, 80 and 0.01
+        for the superpixels of an image
     batch_size : nodes in a batch; a graph with at most so many is one batch. Published: the whole graph
     patience, time_limit, device : see ``NetworkHead``
 
@@ -62,13 +63,13 @@ class Modularity(AssignmentHead):
         self,
         n_clusters: int = 8,
         *,
-        hidden: Widths = (64, 16),
+        hidden: Widths | None = None,
         encoder: Encoder = "gcn",
         collapse: Weight = 0.3,
         reconstruction: Weight = 0.0,
         warm_start: bool = True,
-        steps: Steps = 200,
-        learning_rate: LearningRate = 5e-3,
+        steps: Steps | None = None,
+        learning_rate: LearningRate | None = None,
         batch_size: BatchSize = 4096,
         patience: Patience = 0,
         time_limit: TimeLimit = None,

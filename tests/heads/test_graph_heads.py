@@ -106,7 +106,7 @@ def test_modularity_prefers_to_split_a_large_loose_block() -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        SpectralNet(3, encoder="gcn", hidden=(32, 16), steps=100),
+        SpectralNet(3, encoder="gcn", steps=100),
         NeuralEF(3, encoder="gcn", hidden=(32, 16), steps=100, power=8),
         RSM(3, encoder="gcn", hidden=(32, 16), steps=100),
         NeuNcut(3, encoder="gcn", hidden=(32, 16), steps=20),
