@@ -29,6 +29,7 @@ from segspectral.affinity import KnnAffinity
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.features import Cnn, FeatureStack, principal_axes
 from segspectral.heads.contract import Head
+from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.settings import AnyHead
 from segspectral.heads.storage import pack, read_tensors, unpack, write_tensors
@@ -45,8 +46,8 @@ __all__ = ["AnyModel", "Context", "Model", "Parts", "Projection", "Recipe", "mod
 FORMAT = 1
 
 ROW_STATE = ("network_", "readout_", "n_features_in_")
-GRAPH_STATE = ("X_fit_", "membership_", "eigenvalues_", "n_features_in_")
-"""What a head needs to place unseen points: a network, or the nodes it was fitted on."""
+GRAPH_STATE = ("X_fit_", "labels_", "membership_", "eigenvalues_", "n_features_in_")
+"""What a head needs to place unseen points: a network of features, or the nodes it was fitted on; or all, for both."""
 
 Parts = Mapping[str, NDArray[np.float32]]
 """Name -> (N, D) of one image, in units of its own."""
@@ -240,7 +241,8 @@ class Model:
 
     def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors: dict[str, NDArray[Any]] = {}
-        kept = ROW_STATE if hasattr(self.head, "network_") else GRAPH_STATE
+        network = getattr(self.head, "network_", None)
+        kept = GRAPH_STATE if network is None else ROW_STATE if isinstance(network, Mlp) else None
         head = pack(self.head, tensors, kept)
         tensors |= {"shift": self.projection.shift, "axes": self.projection.axes, "segment_of": self.segment_of}
         header = {

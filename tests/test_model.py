@@ -140,7 +140,15 @@ def test_the_largest_segment_of_the_folder_is_the_first(model: Model) -> None:
     assert (np.diff(sizes) < 0.02).all()
 
 
-@pytest.mark.parametrize("head", [{"name": "kmeans"}, {"name": "exact"}, {"name": "spectralnet", "steps": 60}])
+HEADS_OF_A_MODEL = [
+    {"name": "kmeans"},
+    {"name": "exact"},
+    {"name": "spectralnet", "steps": 60},
+    {"name": "neuralef", "steps": 60, "encoder": "gcn"},
+]
+
+
+@pytest.mark.parametrize("head", HEADS_OF_A_MODEL)
 def test_any_head_can_be_fitted(head: dict[str, object], tmp_path: Path) -> None:
     fitted = fit_model([image for image, _ in SCENES], with_settings(QUICK, {"head": head}))
     fitted.save(tmp_path / "m")
@@ -332,7 +340,7 @@ def test_faults_of_a_command_are_one_sentence(folder: Path, file: Path, tmp_path
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.yaml").write_text("segmnts: 3\n")
     for arguments, sentence in (
-        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "holds no images"),
+        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "no images there"),
         (("fit", folder, "-o", tmp_path / "m", "--config", tmp_path / "bad.yaml"), "did you mean segments?"),
         (("fit", folder, "-o", tmp_path / "m", "--head", "wrong"), "unknown head 'wrong'"),
         (("segment", folder, "-o", tmp_path / "o", "--model", tmp_path / "none"), "there is no such model"),
