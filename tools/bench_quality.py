@@ -7,8 +7,7 @@ DATA holds bsds500/SPLIT/images/ID.jpg and bsds500/SPLIT/gt/ID.npz; default: $SE
 What has several scales (the hierarchy 26 levels, union-find five scales, the others several numbers of segments) gets
 the best one for the whole data set (ODS) and the best for each image (OIS); what has a number of segments alone gets
 ``--segments``. Scores per image are kept in --results, so that a run that was stopped goes on; delete the file of a
-row, or change --results, after a change of the code. Seconds are those of one process per core at the same time:
-compare them within one run, and use tools/bench_speed.py for speed.
+row, or change --results, after a change of the code. Seconds are CPU seconds with one thread.
 """
 
 from __future__ import annotations
@@ -185,16 +184,16 @@ def score(name: str, path: Path, k: int) -> Score:
     truth = np.load(path.parents[1] / "gt" / f"{path.stem}.npz")
     if name in ROWS["ceiling"]:
         method = partial(method, people=truth["segs"])
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         if name not in WARM:
             WARM.add(name)
             method(image, k)
-            begin = time.perf_counter()
+            begin = time.process_time()
         maps = np.stack(method(image, k))
     except Exception:  # a peer that crashes is counted, not hidden
         return traceback.format_exc(limit=-1)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     human = np.unpackbits(truth["bdrys"], axis=-1)[..., : maps.shape[2]]
     return region_counts(maps, truth["segs"]), boundary_counts(maps, truth["segs"], human_boundaries=human), seconds
 
@@ -234,7 +233,7 @@ def main() -> None:
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, arguments.limit).astype(int)]
     arguments.results.mkdir(parents=True, exist_ok=True)
     print(f"BSDS500 {arguments.split}, {len(paths)} images; ODS/OIS where there are several scales")
-    print("| method | covering | PRI | VI | boundary F | s/image (median) |\n|---|---|---|---|---|---|")
+    print("| method | covering | PRI | VI | boundary F | CPU s/image (median) |\n|---|---|---|---|---|---|")
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         for name in arguments.only or [name for group in arguments.rows for name in ROWS[group]]:
             file = arguments.results / f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_{arguments.segments}.pickle"
