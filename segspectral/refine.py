@@ -5,14 +5,17 @@ To add a refiner: one class that keeps the contract ``segspectral.types.Refiner`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import SettingsError
+from segspectral.resolution import joint_upsampling, reduced
 from segspectral.settings import Settings
 from segspectral.types import Image, Membership, Superpixels
 
@@ -52,6 +55,10 @@ class DenseCrf(Settings):
     Superpixels are sure of their inside, not of where exactly they end. So the memberships are blurred by a fraction
     of a superpixel's width and mixed with the uniform distribution first: without that they are nearly one-hot, and
     the CRF changes nothing.
+
+    Larger images are refined on a coarser grid, whose labels come back by joint upsampling: at half the sides of
+    481x321 that is as good (F .654 for .651, covering .623 for both, on 40 images of BSDS500 train) in a third of the
+    time.
     """
 
     name: Literal["crf"] = "crf"
@@ -63,6 +70,7 @@ class DenseCrf(Settings):
     colour_weight: float = Field(15.0, ge=0, description="of the kernel on position and colour")
     colour_sigma: float = Field(8.0, gt=0, description="its width in colour, in units of 0..255")
     position_sigma: float = Field(40.0, gt=0, description="its width in position, in pixels")
+    pixels: int = Field(40_000, ge=1000, description="larger images are refined at this size")
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         try:
@@ -72,24 +80,32 @@ class DenseCrf(Settings):
                 "the refiner 'crf' needs pydensecrf: pip install 'segspectral[crf]' (it compiles with gcc), "
                 "or choose refine=guided"
             ) from error
-        height, width = image.shape
         k = membership.probabilities.shape[1]
         if k == 1:
             return np.where(superpixels.valid, 0, -1).astype(np.int32)
+        small = reduced(image, self.pixels)
+        height, width = small.shape
+        scale = float(np.sqrt(height * width / superpixels.labels.size))
+        valid = superpixels.valid if small is image else np.ones(small.shape, np.bool_)
         probabilities = superpixels.spread(membership.probabilities)
+        if small is not image:
+            probabilities = _of_each(
+                probabilities, lambda m: cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA)
+            )
         if self.border_blur:
-            probabilities = _blurred(probabilities, self.border_blur * np.sqrt(superpixels.area.mean()))
+            sigma = self.border_blur * scale * np.sqrt(superpixels.area.mean())
+            probabilities = _of_each(probabilities, lambda m: cv2.GaussianBlur(m, (0, 0), sigma))
         # Void pixels have no opinion, and the mean colour whatever they held; they are cut out again below.
         total = probabilities.sum(axis=-1, keepdims=True)
         probabilities = np.divide(probabilities, total, out=np.full_like(probabilities, 1 / k), where=total > 1e-6)
         unary = -np.log(np.maximum((1 - self.doubt) * probabilities + self.doubt / k, 1e-6))
-        rgb = image.uint8.copy()  # it insists on a writable array
-        rgb[~superpixels.valid] = rgb[superpixels.valid].mean(axis=0)
+        rgb = small.uint8.copy()  # it insists on a writable array
+        rgb[~valid] = rgb[valid].mean(axis=0)
         crf = DenseCRF2D(width, height, k)
         crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(-1, k).T, dtype=np.float32))
-        crf.addPairwiseGaussian(sxy=self.smooth_sigma, compat=self.smooth_weight)
+        crf.addPairwiseGaussian(sxy=scale * self.smooth_sigma, compat=self.smooth_weight)
         crf.addPairwiseBilateral(
-            sxy=self.position_sigma,
+            sxy=scale * self.position_sigma,
             srgb=self.colour_sigma,
             rgbim=rgb,
             compat=self.colour_weight,
@@ -100,7 +116,8 @@ class DenseCrf(Settings):
         for _ in range(self.iterations):
             crf.stepInference(posterior, *scratch)
         posterior = np.asarray(posterior).reshape(k, height, width)
-        return np.where(superpixels.valid, posterior.argmax(axis=0), -1).astype(np.int32)
+        labels = np.where(valid, posterior.argmax(axis=0), -1).astype(np.int32)
+        return labels if small is image else joint_upsampling(labels, small, image)
 
 
 REFINERS = {"crf": DenseCrf, "guided": Guided, "none": NoRefinement}
@@ -111,11 +128,9 @@ def crf_installed() -> bool:
     return find_spec("pydensecrf") is not None
 
 
-def _blurred(maps: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur of (H, W, K) along rows and columns."""
-    import cv2
-
-    return np.stack([cv2.GaussianBlur(np.ascontiguousarray(m), (0, 0), sigma) for m in np.moveaxis(maps, -1, 0)], -1)
+def _of_each(maps: NDArray[np.float32], filter_: Callable[[Any], Any]) -> NDArray[np.float32]:
+    """A filter on each of K maps (H, W, K)."""
+    return np.stack([filter_(np.ascontiguousarray(m)) for m in np.moveaxis(maps, -1, 0)], -1)
 
 
 def guided_filter(
@@ -138,8 +153,6 @@ def guided_filter(
     (H, W, K). In each window the values are a linear function a'g + b of the colour g, ridge-regressed with
     ``epsilon``; each pixel averages the functions of the windows it lies in.
     """
-    import cv2
-
     size = (2 * radius + 1, 2 * radius + 1)
     mask = valid.astype(np.float64)
     count = cv2.boxFilter(mask, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)

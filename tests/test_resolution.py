@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segspectral.pipeline import Pipeline
+from segspectral.refine import DenseCrf, crf_installed
 from segspectral.resolution import joint_upsampling, lifted, reduced
 from segspectral.superpixels import Slic
 from segspectral.types import Image
@@ -67,3 +68,15 @@ def test_a_large_image_gets_labels_of_its_own_size(quadrants: Quadrants, hierarc
     assert counts.max(axis=0).sum() > 0.9 * truth.size
     assert result.hierarchy.labels(segments=4).shape == rgb.shape[:2]
     assert result.hierarchy.contour_map.shape == rgb.shape[:2]
+
+
+@pytest.mark.skipif(not crf_installed(), reason="pydensecrf is not installed")
+def test_a_crf_on_a_coarser_grid_says_nearly_the_same(cat: NDArray[np.uint8]) -> None:
+    image = Image(np.ascontiguousarray(np.kron(cat, np.ones((2, 2, 1), np.uint8))))
+    result = Pipeline(segments=4, superpixels={"count": 150}, refine="none")(image)
+    fine, coarse = (
+        DenseCrf(pixels=pixels)(image, result.superpixels, result.membership) for pixels in (30_000, 144 * 192 // 4)
+    )
+    unrefined = result.labels - 1
+    assert coarse.shape == image.shape
+    assert (coarse != fine).mean() < 0.5 * (unrefined != fine).mean()
