@@ -21,7 +21,7 @@ class Slic(Settings):
 
     name: Literal["slic"] = "slic"
     count: int = Field(600, ge=2, le=100_000, description="superpixels asked for; SLIC returns about as many")
-    compactness: float = Field(10.0, gt=0, description="higher: rounder superpixels; lower: closer to the borders")
+    compactness: float = Field(20.0, gt=0, description="higher: rounder superpixels; lower: closer to the borders")
     iterations: int = Field(10, ge=1, le=100, description="rounds of k-means")
     sigma: float = Field(0.0, ge=0, description="width of the Gaussian that smooths the image first, in pixels")
 

@@ -137,7 +137,7 @@ ROWS: dict[str, dict[str, Method]] = {
     "ablation": {
         "default, superpixels 300": partial(swept, superpixels={"count": 300}),
         "default, superpixels 1000": partial(swept, superpixels={"count": 1000}),
-        "default, SLIC compactness 20": partial(swept, superpixels={"compactness": 20}),
+        "default, SLIC compactness 10": partial(swept, superpixels={"compactness": 10}),
         "default, no CNN": partial(swept, features={"cnn": None}),
         "default, CNN without learned edges": partial(swept, features={"contours": {"edges": False}}),
     },
