@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from segspectral.contours import Activations, Measured, measure
 from segspectral.errors import OutputError, SettingsError
@@ -68,6 +68,7 @@ BLOCK_OF_FILE = 256
 
 NO_MODEL = "a model is applied to whole images, not to rasters in tiles; leave one of the two out"
 
+Band = Annotated[int, Field(ge=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -75,7 +76,7 @@ class Tiles(Settings):
     """How a raster is read."""
 
     tile: int = Field(1024, ge=64, le=16384, description="side of a tile in pixels; costs memory, not quality")
-    bands: tuple[int, int, int] | None = Field(
+    bands: tuple[Band, Band, Band] | None = Field(
         None, description="which are red, green and blue, counted from 1; default 1, 2, 3, or 1 alone as grey"
     )
     stretch: tuple[Percentage, Percentage] | None = Field(
@@ -85,6 +86,13 @@ class Tiles(Settings):
         2.2, gt=0, description="factor on affinity.scale: neighbours are nearer among thousands of superpixels"
     )
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
+
+    @field_validator("stretch")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the first percentile, which becomes black, is below the second, which becomes white")
+        return value
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,9 @@ def _tiles(tile: int | None, bands: str | None, stretch: str | None) -> Tiles | 
     from segspectral.settings import explain
     from segspectral.tiles import Tiles
 
+    for option, text, parts, example in (("--bands", bands, 3, "4,3,2"), ("--stretch", stretch, 2, "2,98")):
+        if text is not None and len(text.split(",")) != parts:
+            raise SettingsError(f"{option} {text}: write {parts} numbers with commas between them, such as {example}")
     given = {"tile": tile, "bands": bands and bands.split(","), "stretch": stretch and stretch.split(",")}
     try:
         return Tiles.model_validate({name: value for name, value in given.items() if value is not None})
