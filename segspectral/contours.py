@@ -26,12 +26,25 @@ from pydantic import Field
 from segspectral.settings import Settings
 from segspectral.types import Image, Superpixels
 
-__all__ = ["Activations", "Contours", "Cues", "Logistic", "border_graph", "edge_cues", "edges_along"]
+__all__ = [
+    "Activations",
+    "Contours",
+    "Cues",
+    "Logistic",
+    "Measured",
+    "border_graph",
+    "described",
+    "edge_cues",
+    "edges_along",
+    "measure",
+]
 
 Cues = dict[str, NDArray[np.float64]]
 """Name -> (M,) non-negative, one value per border."""
 
 STRIDES = (4, 8, 16)
+SIGMAS = (1, 2, 4)
+HISTOGRAMS = ("hist_l", "hist_a", "hist_b")
 BINS = 25
 LAB_RANGE = ((0, 100), (-60, 60), (-60, 60))
 
@@ -43,6 +56,15 @@ class Activations(NamedTuple):
     """Stride -> (N, C) mean activations."""
     edges: NDArray[np.float32] | None = None
     """(M, 2) mean along each border of the probability of an edge and of its log odds; None: not known."""
+
+
+class Measured(NamedTuple):
+    """What the pixels say, as means: those of parts of an image, by area and length, are those of the whole."""
+
+    nodes: dict[str, NDArray[np.float64]]
+    """Name -> (N, D) means over superpixels: CIELAB and its square, texture, histograms of L*, a* and b*."""
+    borders: NDArray[np.float64]
+    """(M, 6) mean gradient magnitude along each border, of lightness and of chroma, at three scales."""
 
 
 class Logistic:
@@ -75,24 +97,31 @@ class Contours(Settings):
         """What ``deep`` lacks is left out; without strides 4, 8 and 16 colour and texture decide."""
         if len(superpixels.borders) == 0:
             return np.empty(0)
+        return self.probability(superpixels, measure(image, superpixels), deep)
+
+    def probability(self, superpixels: Superpixels, measured: Measured, deep: Activations) -> NDArray[np.float64]:
+        """As a call, from what was measured before; of the superpixels only their borders are looked at."""
         if any(stride not in deep.nodes for stride in STRIDES):
             variant, deep = "plain", Activations({})
         else:
             variant = "cnn" if deep.edges is None else "edges"
         first, second = fitted(variant)
-        nodes = node_features(image, superpixels, deep.nodes)
-        cues = self.local_cues(image, superpixels, nodes)
+        nodes = described(measured, deep.nodes)
+        cues = self.local_cues(superpixels, nodes, measured)
         if deep.edges is not None:
             cues |= edge_cues(deep.edges)
         return second(cues | self.diffused_cues(superpixels, nodes, first(cues)))
 
-    def local_cues(self, image: Image, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]]) -> Cues:
+    def local_cues(
+        self, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]], measured: Measured
+    ) -> Cues:
         """What two superpixels alone say of their border."""
         i, j = superpixels.borders.T
         cues = _differences(nodes, i, j)
         cues["lightness"] = np.abs(nodes["colour"][i, 0] - nodes["colour"][j, 0])
         cues["chroma"] = np.linalg.norm((nodes["colour"][i] - nodes["colour"][j])[:, 1:], axis=1)
-        return cues | _gradients(image, superpixels)
+        names = [f"gradient_{what}{sigma}" for sigma in SIGMAS for what in ("l", "c")]
+        return cues | dict(zip(names, measured.borders.T, strict=True))
 
     def diffused_cues(
         self, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]], boundary: NDArray[np.float64]
@@ -135,20 +164,29 @@ def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpn
     return sp.csr_array(half + half.T)
 
 
-def node_features(
-    image: Image, superpixels: Superpixels, maps: Mapping[int, NDArray[np.floating]]
-) -> dict[str, NDArray[np.float64]]:
-    """Name -> (N, D): mean CIELAB, its spread, histograms of its channels, principal activations of each stride."""
+def measure(image: Image, superpixels: Superpixels) -> Measured:
+    """All that ``Contours`` wants to know of the pixels, but for what a network says."""
     import cv2
 
-    from segspectral.features import Texture, principal_components  # which imports this module
+    from segspectral.features import Texture  # which imports this module
 
     lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
-    mean = superpixels.pool(lab).astype(np.float64)
-    spread = np.sqrt(np.maximum(superpixels.pool(lab**2) - mean**2, 0))
-    nodes = {"colour": mean, "spread": spread, "texture": Texture()(image, superpixels).astype(np.float64)}
-    for channel, name in enumerate(("hist_l", "hist_a", "hist_b")):
+    nodes = {"lab": superpixels.pool(lab), "lab_squared": superpixels.pool(lab**2)}
+    nodes["texture"] = Texture()(image, superpixels)
+    for channel, name in enumerate(HISTOGRAMS):
         nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
+    gradients = superpixels.along_borders(_gradients(lab, image.mask))
+    return Measured({name: values.astype(np.float64) for name, values in nodes.items()}, gradients.astype(np.float64))
+
+
+def described(measured: Measured, maps: Mapping[int, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
+    """Name -> (N, D): mean CIELAB, its spread, texture, histograms of its channels, principal activations by stride."""
+    from segspectral.features import principal_components
+
+    mean = measured.nodes["lab"]
+    spread = np.sqrt(np.maximum(measured.nodes["lab_squared"] - mean**2, 0))
+    nodes = {"colour": mean, "spread": spread}
+    nodes |= {name: measured.nodes[name] for name in ("texture", *HISTOGRAMS)}
     for stride, values in maps.items():
         if stride in STRIDES:
             scale = np.sqrt(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean())
@@ -179,20 +217,17 @@ def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high
     return gaussian_filter1d(counts / superpixels.area[:, None], 1.0, axis=1, mode="constant")
 
 
-def _gradients(image: Image, superpixels: Superpixels) -> Cues:
-    """Mean gradient magnitude of lightness and of chroma along each border, at three scales."""
+def _gradients(lab: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """(H, W, 6) gradient magnitude of lightness and of chroma at three scales."""
     import cv2
 
-    lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
-    if image.mask is not None:
-        lab = np.where(image.mask[..., None], lab, lab[image.mask].mean(axis=0))
+    if mask is not None:
+        lab = np.where(mask[..., None], lab, lab[mask].mean(axis=0))
     magnitudes = []
-    for sigma in (1, 2, 4):
+    for sigma in SIGMAS:
         smooth = cv2.GaussianBlur(lab, (0, 0), sigma)
         rows = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
         cols = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
         squared = rows**2 + cols**2
         magnitudes += [np.sqrt(squared[..., 0]), np.sqrt(squared[..., 1] + squared[..., 2])]
-    along = superpixels.along_borders(np.stack(magnitudes, axis=-1))
-    names = [f"gradient_{what}{sigma}" for sigma in (1, 2, 4) for what in ("l", "c")]
-    return dict(zip(names, along.T.astype(np.float64), strict=True))
+    return np.stack(magnitudes, axis=-1)

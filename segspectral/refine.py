@@ -154,27 +154,27 @@ def guided_filter(
     ``epsilon``; each pixel averages the functions of the windows it lies in.
     """
     size = (2 * radius + 1, 2 * radius + 1)
-    mask = valid.astype(np.float64)
-    count = cv2.boxFilter(mask, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    mask = valid.astype(np.float64)[..., None]
+
+    def total(x: NDArray[Any]) -> NDArray[np.float64]:
+        """Sums over windows of all channels at once: cv2 takes any number of them."""
+        sums = cv2.boxFilter(x, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+        return np.asarray(sums, np.float64).reshape(x.shape)
+
+    count = np.maximum(total(mask), 1)
 
     def mean(x: NDArray[Any]) -> NDArray[np.float64]:
-        masked = x * (mask if x.ndim == 2 else mask[..., None])
-        total = np.stack(
-            [
-                cv2.boxFilter(np.ascontiguousarray(c), -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
-                for c in np.moveaxis(masked.reshape(*valid.shape, -1), -1, 0)
-            ],
-            axis=-1,
-        )
-        return (total / np.maximum(count, 1)[..., None]).reshape(x.shape)
+        return total(x * mask) / count
 
     guide64, values64 = guide.astype(np.float64), values.astype(np.float64)
     mean_g, mean_p = mean(guide64), mean(values64)
-    products = np.stack([guide64[..., i] * guide64[..., j] for i in range(3) for j in range(3)], axis=-1)
-    covariance = mean(products).reshape(*valid.shape, 3, 3) - mean_g[..., :, None] * mean_g[..., None, :]
+    i, j = np.triu_indices(3)
+    covariance = np.empty((*valid.shape, 3, 3))
+    upper = mean(guide64[..., i] * guide64[..., j]) - mean_g[..., i] * mean_g[..., j]
+    covariance[..., i, j] = covariance[..., j, i] = upper
     covariance += epsilon * np.eye(3)
-    cross = np.stack([mean(guide64[..., i : i + 1] * values64) for i in range(3)], axis=-2)
-    cross -= mean_g[..., :, None] * mean_p[..., None, :]
+    colours = [slice(c, c + 1) for c in range(3)]
+    cross = np.stack([mean(guide64[..., c] * values64) - mean_g[..., c] * mean_p for c in colours], axis=-2)
     a = np.linalg.solve(covariance, cross)  # (H, W, 3, K)
     b = mean_p - (a * mean_g[..., None]).sum(axis=-2)
     mean_a = mean(a.reshape(*valid.shape, -1)).reshape(a.shape)

@@ -2,38 +2,45 @@
 
 No region ends at the border of a tile, by construction:
 
-1. The seeds of the superpixels stand on one grid over the whole raster, whatever the tiles are. Each tile is read with
+1. A raster is worked on at a size at which ``max_nodes`` superpixels are as large as those of photographs, and its
+   labels come back to its own pixels, as the pipeline does with large images.
+2. The seeds of the superpixels stand on one grid over the whole raster, whatever the tiles are. Each tile is read with
    a margin in which its superpixels settle as they would in the whole; a superpixel that a border cuts is one node,
-   whose pixels and features come from both sides.
-2. All nodes make one graph, and one head solves it.
-3. Refinement goes over tiles of its own, with a margin too, on the label map that is common to all.
+   whose pixels, features and contours come from both sides.
+3. All nodes make one graph, and one head solves it, or one hierarchy.
+4. Refinement goes over tiles of its own, with a margin too, on the label map that is common to all.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from segspectral.errors import ImageError, OutputError, SettingsError
+from segspectral.contours import Activations, Measured, measure
+from segspectral.errors import OutputError, SettingsError
 from segspectral.export.files import partial_of
 from segspectral.features import Cnn
+from segspectral.hierarchy import build_hierarchy
+from segspectral.rasters import DiskMap, Raster, Window, windows
+from segspectral.refine import NoRefinement
+from segspectral.resolution import joint_upsampling
 from segspectral.settings import Settings
-from segspectral.types import Image, Membership, Superpixels
+from segspectral.types import Features, Image, Membership, Superpixels
 
 if TYPE_CHECKING:
-    from segspectral.pipeline import Observer, Pipeline
+    from segspectral.pipeline import AnyRefiner, Observer, Pipeline
 
-__all__ = ["RasterResult", "Tiles", "segment_raster", "superpixel_side"]
+__all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "segment_raster"]
 
 SIDE_OF_PIXELS = 500
 """``superpixels.count`` is meant for a photograph of about 500 x 500 pixels; larger rasters get more, in proportion."""
@@ -43,17 +50,25 @@ MARGIN_SUPERPIXELS = 4
 tiles: ten rounds of k-means carry little over such a distance."""
 
 MARGIN_FEATURES = 128
-"""Pixels: the zeros that a network sees beyond its image fade over such a distance. A multiple of CELL."""
+"""Cells: the zeros that a network sees beyond its image fade over such a distance. A multiple of STRIDE."""
 
-CELL = 16
-"""Sides of superpixels are multiples of it where they are larger: the cells of a CNN then lie alike in all tiles."""
+STRIDE = 32
+"""Tiles begin at multiples of it: the cells of a CNN then lie alike in all tiles."""
+
+LEAST_TILE = 256
+"""Cells: much smaller tiles are mostly margin. What it takes to read them is bounded in other ways."""
 
 MARGIN_REFINE = 96
-"""Pixels: twice the width of the CRF's kernel on position, six of the guided filter's windows."""
+"""Cells: twice the width of the CRF's kernel on position, six of the guided filter's windows."""
 
 BLOCK = 512
-"""Side of the blocks of the label raster, in pixels, and of what is refined at once: refiners take 1 kB per pixel."""
+"""Side of what is refined at once, in cells: refiners take 1 kB for each."""
 
+BLOCK_OF_FILE = 256
+
+NO_MODEL = "a model is applied to whole images, not to rasters in tiles; leave one of the two out"
+
+Band = Annotated[int, Field(ge=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -61,16 +76,23 @@ class Tiles(Settings):
     """How a raster is read."""
 
     tile: int = Field(1024, ge=64, le=16384, description="side of a tile in pixels; costs memory, not quality")
-    bands: tuple[int, int, int] | None = Field(
+    bands: tuple[Band, Band, Band] | None = Field(
         None, description="which are red, green and blue, counted from 1; default 1, 2, 3, or 1 alone as grey"
     )
     stretch: tuple[Percentage, Percentage] | None = Field(
         None, description="percentiles of each band that become black and white; default 2 and 98 unless it is 8-bit"
     )
     scale: float = Field(
-        1.0, gt=0, description="affinity.scale for rasters: neighbours are nearer among thousands of superpixels"
+        2.2, gt=0, description="factor on affinity.scale: neighbours are nearer among thousands of superpixels"
     )
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
+
+    @field_validator("stretch")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the first percentile, which becomes black, is below the second, which becomes white")
+        return value
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,7 @@ class RasterResult:
     ncut: float
     seconds: dict[str, float]
     membership: Membership
+    notes: tuple[str, ...] = ()
 
 
 def segment_raster(
@@ -105,14 +128,13 @@ def segment_raster(
     ImageError
         The raster cannot be read, has no valid pixel, or only one colour.
     SettingsError
-        A band does not exist, more segments than superpixels, a hierarchy, rasterio is not installed.
+        A band does not exist, more segments than superpixels, a model, rasterio is not installed.
     OutputError, BackboneError, CollapseError
     """
-    if pipeline.hierarchy:
-        raise SettingsError("a raster in tiles has no hierarchy; leave the setting 'hierarchy' out")
     if pipeline.model is not None:
-        raise SettingsError("a model is applied to whole images, not to rasters in tiles; leave out --tile or --model")
+        raise SettingsError(NO_MODEL)
     target = Path(target)
+    pipeline, notes = pipeline.usable()
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -124,205 +146,79 @@ def segment_raster(
             observer(name, seconds[name])
 
     with ExitStack() as stack:
-        raster = stack.enter_context(_Raster.open(Path(source), tiles))
-        node_map = stack.enter_context(_NodeMap.beside(target, raster.shape))
+        raster = stack.enter_context(Raster.open(Path(source), tiles.bands, tiles.stretch))
+        grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles)
+        raster.factor = grid.factor
+        node_map = stack.enter_context(DiskMap.beside(target, raster.cells))
         with stage("tiles"):
-            nodes, parts = _nodes_of_tiles(raster, node_map, pipeline, tiles)
-        with stage("features"):
-            features = pipeline.features.combine(parts)
-        # Affinity and head look only at what a whole partition and these nodes have in common.
+            nodes, features = _nodes_of_tiles(raster, node_map, pipeline, grid)
+        # Affinity, hierarchy and head look only at what a whole partition and these nodes have in common.
         superpixels = cast(Superpixels, nodes)
         with stage("affinity"):
-            affinity = pipeline.affinity.model_copy(update={"scale": tiles.scale})(features, superpixels)
-        with stage("head"):
-            membership = pipeline._membership(pipeline.segments, features, affinity, superpixels)
+            wider = {"scale": tiles.scale * pipeline.affinity.scale}
+            affinity = pipeline.affinity.model_copy(update=wider)(features, superpixels)
+        refine = pipeline.refine
+        if pipeline.hierarchy:
+            with stage("hierarchy"):
+                membership = pipeline._cut(build_hierarchy(superpixels, features), pipeline.segments, affinity)
+            refine = NoRefinement()  # cuts are nested
+        else:
+            with stage("head"):
+                membership = pipeline._membership(pipeline.segments, features, affinity, superpixels)
         with stage("refine"):
-            segments = _write_labels(raster, node_map, nodes, membership, pipeline, target)
+            segments = _write_labels(raster, node_map, nodes, membership, refine, target)
     ncut = affinity.ncut(membership.labels)
-    return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership)
+    return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes)
+
+
+class Grid(NamedTuple):
+    """How a raster is worked on: in cells of ``factor`` x ``factor`` pixels."""
+
+    factor: int
+    side: int
+    """Cells between two seeds."""
+    tile: int
+    """Side of a tile in cells: tiles begin at seeds, and where those of a CNN do."""
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], count: int, tiles: Tiles) -> Grid:
+        """For rasters of this shape when photographs get ``count`` superpixels."""
+        least = SIDE_OF_PIXELS / count**0.5
+        due = (shape[0] * shape[1] / tiles.max_nodes) ** 0.5
+        factor = max(1, round(due / least))
+        side = max(4, 4 * math.ceil(max(least, due / factor) / 4 - 1 / 8))
+        step = math.lcm(side, STRIDE)
+        tile = max(tiles.tile // factor, min(tiles.tile, LEAST_TILE))
+        return cls(factor, side, max(1, tile // step) * step)
 
 
 @dataclass(frozen=True, eq=False)
 class _Nodes:
     """The superpixels of all tiles: the part of ``Superpixels`` that does not need the label map.
 
-    ``number`` maps the id of a seed to its node, -1 where the seed has no valid pixel.
+    ``number`` maps the id of a seed to its node, -1 where the seed has no valid cell.
     """
 
     number: NDArray[np.int32]
     area: NDArray[np.int64]
-    centre: NDArray[np.float64]
     borders: NDArray[np.int32]
+    border_length: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.area)
 
 
-class _Raster:
-    """An open raster that reads windows as images."""
-
-    def __init__(self, dataset: Any, path: Path, tiles: Tiles) -> None:
-        self.dataset, self.path = dataset, path
-        self.shape: tuple[int, int] = (dataset.height, dataset.width)
-        colour = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
-        default = (1, 1, 1) if len(colour) < 3 else tuple(colour[:3])
-        self.bands = tiles.bands or default
-        if not all(1 <= band <= dataset.count for band in self.bands):
-            raise SettingsError(f"{path}: has {dataset.count} bands, not {', '.join(map(str, self.bands))}")
-        self.stretch = tiles.stretch
-        if self.stretch is None and dataset.dtypes[0] != "uint8":
-            self.stretch = (2.0, 98.0)
-
-    @classmethod
-    @contextmanager
-    def open(cls, path: Path, tiles: Tiles) -> Iterator[_Raster]:
-        try:
-            import rasterio
-            from rasterio.errors import RasterioError
-        except ImportError as error:
-            raise SettingsError("tiles need rasterio: pip install 'segspectral[geo]'") from error
-        import logging
-        import warnings
-
-        from rasterio.errors import NotGeoreferencedWarning
-
-        logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what is wrong is told below, in one sentence
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            try:
-                # GDAL's own cache of blocks takes a twentieth of the memory unless it is told otherwise.
-                with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path) as dataset:
-                    yield cls(dataset, path, tiles)
-            except RasterioError as error:
-                raise ImageError(f"{path}: is a raster that cannot be read ({error})") from error
-
-    def read(self, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(h, w, 3) in [0, 1], and (h, w) True where it is valid; the rest holds the mean colour of the raster."""
-        rgb, valid = self._raw(rows, cols)
-        low, high, mean = self._levels
-        rgb = np.clip((rgb - low) / (high - low), 0, 1).astype(np.float32)
-        rgb[~valid] = mean
-        return rgb, valid
-
-    def _raw(
-        self, rows: tuple[int, int], cols: tuple[int, int], shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        window = (rows, cols)
-        unique = sorted(set(self.bands))
-        data = self.dataset.read(unique, window=window, out_shape=shape and (len(unique), *shape))
-        valid = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
-        rgb = np.stack([data[unique.index(band)] for band in self.bands], axis=-1).astype(np.float32)
-        valid &= np.isfinite(rgb).all(axis=-1)
-        rgb[~valid] = 0
-        return rgb, valid
-
-    @cached_property
-    def _levels(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Black and white of each band, and the mean colour between them, from a thinned-out view of the raster."""
-        height, width = self.shape
-        thin = max(1.0, (height * width / 1e6) ** 0.5)
-        shape = max(1, round(height / thin)), max(1, round(width / thin))
-        rgb, valid = self._raw((0, height), (0, width), shape)
-        if not valid.any():
-            raise ImageError(f"{self.path}: no pixel is valid (all of it is nodata)")
-        pixels = rgb[valid]
-        if (pixels == pixels[0]).all():
-            raise ImageError(f"{self.path}: all its pixels have one colour; there is nothing to segment")
-        if self.stretch is None:
-            low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
-        else:
-            low, high = np.percentile(pixels, self.stretch, axis=0).astype(np.float32)
-            high = np.where(high > low, high, low + 1)
-        return low, high, np.clip((pixels - low) / (high - low), 0, 1).mean(axis=0)
-
-
-class _NodeMap:
-    """The seed of each pixel (H, W) int32, -1 on void, in a file: 4 bytes for each pixel of the raster."""
-
-    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
-        self.path, self.shape = path, shape
-
-    @classmethod
-    @contextmanager
-    def beside(cls, target: Path, shape: tuple[int, int]) -> Iterator[_NodeMap]:
-        path = partial_of(target.with_name(f"{target.name}.nodes"))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                # Reserved now: a full disk is told here, and not by a signal when a page is written.
-                os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
-        except OSError as error:
-            with suppress(OSError):
-                path.unlink()
-            raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
-        try:
-            yield cls(path, shape)
-        finally:
-            path.unlink(missing_ok=True)
-
-    def __setitem__(self, window: tuple[slice, slice], seeds: NDArray[np.int32]) -> None:
-        self._map("r+")[window] = seeds
-
-    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.int32]:
-        return np.array(self._map("r")[window])
-
-    def _map(self, mode: Any) -> np.memmap[Any, np.dtype[np.int32]]:
-        # Mapped anew each time: pages that stay mapped count as this process's memory.
-        return np.memmap(self.path, np.int32, mode, shape=self.shape)
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A tile, and around it what is read with it; all in pixels of the raster, ends excluded."""
-
-    core: tuple[tuple[int, int], tuple[int, int]]
-    rows: tuple[int, int]
-    cols: tuple[int, int]
-
-    @property
-    def inner(self) -> tuple[slice, slice]:
-        """The tile within what is read."""
-        (top, bottom), (left, right) = self.core
-        return slice(top - self.rows[0], bottom - self.rows[0]), slice(left - self.cols[0], right - self.cols[0])
-
-    @property
-    def outer(self) -> tuple[slice, slice]:
-        """The tile within the raster."""
-        return slice(*self.core[0]), slice(*self.core[1])
-
-
-def _windows(shape: tuple[int, int], size: int, margin: int) -> Iterator[_Window]:
-    def spans(length: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        starts = range(0, length, size)
-        ends = [min(start + size, length) for start in starts]
-        return [((a, b), (max(a - margin, 0), min(b + margin, length))) for a, b in zip(starts, ends, strict=True)]
-
-    for core_rows, rows in spans(shape[0]):
-        for core_cols, cols in spans(shape[1]):
-            yield _Window((core_rows, core_cols), rows, cols)
-
-
-def superpixel_side(shape: tuple[int, int], count: int, tiles: Tiles) -> int:
-    """Pixels between two seeds, for rasters of this shape when photographs get ``count`` superpixels."""
-    side = round(max(SIDE_OF_PIXELS / count**0.5, (shape[0] * shape[1] / tiles.max_nodes) ** 0.5))
-    return -(-side // CELL) * CELL if side > CELL else max(side, 3)
-
-
-def _nodes_of_tiles(
-    raster: _Raster, node_map: _NodeMap, pipeline: Pipeline, tiles: Tiles
-) -> tuple[_Nodes, dict[str, NDArray[np.float32]]]:
-    """The nodes of all tiles, and the features (N, D) of each extractor, before they are combined."""
-    height, width = raster.shape
-    side = superpixel_side(raster.shape, pipeline.superpixels.count, tiles)
+def _nodes_of_tiles(raster: Raster, node_map: DiskMap, pipeline: Pipeline, grid: Grid) -> tuple[_Nodes, Features]:
+    """The nodes of all tiles, and their features as those of a whole image would be."""
+    height, width = raster.cells
+    side, stack = grid.side, pipeline.features
     across = -(-width // side)
     seeds = -(-height // side) * across
-    area, moments = np.zeros(seeds, np.int64), np.zeros((seeds, 2))
-    sums: dict[str, dict[int, NDArray[np.float64]]] = {}
-    borders = np.zeros((0, 2), np.int32)
-    # Tiles of whole cells of the grid: every tile's seeds are those of the whole.
-    size, margin = max(1, tiles.tile // side) * side, MARGIN_SUPERPIXELS * side
-    for window in _windows(raster.shape, size, margin):
-        rgb, valid = raster.read(window.rows, window.cols)
+    area, weight = np.zeros(seeds, np.int64), np.zeros((seeds, 1))
+    sums: dict[str, NDArray[np.float64]] = {}
+    borders: list[dict[str, NDArray[np.floating | np.integer]]] = []
+    for window in windows(raster.cells, grid.tile, MARGIN_SUPERPIXELS * side):
+        rgb, valid = raster.read_cells(window.rows, window.cols)
         if not valid[window.inner].any():
             node_map[window.outer] = np.int32(-1)  # type: ignore[assignment]
             continue
@@ -331,50 +227,82 @@ def _nodes_of_tiles(
         cols_here = -(-rgb.shape[1] // side)
         ids = ((first_row + local // cols_here) * across + first_col + local % cols_here).astype(np.int32)
         ids[~valid] = -1
-        node_map[window.outer] = ids[window.inner]
-        borders = np.unique(np.concatenate([borders, _touching(ids, window.inner)]), axis=0)
+        inner = ids[window.inner]
+        node_map[window.outer] = inner
+        area += np.bincount(inner[inner >= 0], minlength=seeds)
 
         # What k-means needed around the tile is more than the features need, and these need memory.
         crop = tuple(
             slice(max(s.start - MARGIN_FEATURES, 0), min(s.stop + MARGIN_FEATURES, length))
             for s, length in zip(window.inner, ids.shape, strict=True)
         )
+        # One row and one column of the next tiles are seen, too, for the borders between them and this one.
+        grown = tuple(slice(s.start, s.stop + 1) for s in window.inner)
         inside = np.full(ids.shape, -1, np.int32)
-        inside[window.inner] = ids[window.inner]
+        inside[grown] = ids[grown]
         here, compact = _compacted(inside[crop])
         superpixels = Superpixels(compact)
-        # Void pixels have the mean colour of the raster already; one of this window would tell of the tiles.
+        # Void cells have the mean colour of the raster already; one of this window would tell of the tiles.
         image = Image(rgb[crop], raster.path.name)
         corner = np.array([window.rows[0] + crop[0].start, window.cols[0] + crop[1].start])
-        weight = superpixels.area[:, None]
-        area[here] += superpixels.area
-        moments[here] += weight * (superpixels.centre + corner)
-        for name, extractor in pipeline.features.extractors().items():
-            if name == "position":
-                continue
-            measured = (
-                extractor.pooled(image, superpixels).nodes
-                if isinstance(extractor, Cnn)
-                else {0: extractor(image, superpixels).astype(np.float64)}
-            )
-            totals = sums.setdefault(name, {key: np.zeros((seeds, m.shape[1])) for key, m in measured.items()})
-            for key, values in measured.items():
-                totals[key][here] += weight * values
+        deep = Activations({})
+        means: dict[str, NDArray[np.floating]] = {}
+        for name, extractor in stack.extractors().items():
+            if isinstance(extractor, Cnn):
+                deep = extractor.pooled(image, superpixels, edges=stack.contours is not None and stack.contours.edges)
+                means |= {f"cnn {stride}": values for stride, values in deep.nodes.items()}
+            elif name == "position":
+                means[name] = superpixels.centre + corner
+            else:
+                means[name] = extractor(image, superpixels)
+        i, j = here[superpixels.borders].astype(np.int64).T
+        found: dict[str, NDArray[Any]] = {"key": i * seeds + j, "length": superpixels.border_length}
+        if stack.contours is not None:
+            measured = measure(image, superpixels)
+            means |= {f"contours {name}": values for name, values in measured.nodes.items()}
+            found["gradients"] = measured.borders
+            if deep.edges is not None:
+                found["edges"] = deep.edges
+        borders.append(found)
+        weight[here] += superpixels.area[:, None]
+        for name, values in means.items():
+            sums.setdefault(name, np.zeros((seeds, values.shape[1])))[here] += superpixels.area[:, None] * values
+    # A superpixel that lies in several tiles has the mean of its parts, by area; a border, by length.
     used = np.flatnonzero(area)
     number = np.full(seeds, -1, np.int32)
     number[used] = np.arange(len(used))
-    centre = moments[used] / area[used, None]
-    # A superpixel that lies in several tiles has the mean of its parts, by area.
-    means = {n: {key: total[used] / area[used, None] for key, total in totals.items()} for n, totals in sums.items()}
-    parts: dict[str, NDArray[np.float32]] = {}
-    for name, extractor in pipeline.features.extractors().items():
-        if isinstance(extractor, Cnn):
-            parts[name] = extractor.reduce(means[name])
-        else:
-            parts[name] = (centre / max(raster.shape) if name == "position" else means[name][0]).astype(np.float32)
-    # A margin may know a seed that lost all its pixels in the tile that it stands in.
-    touching = number[borders][(number[borders] >= 0).all(axis=1)]
-    return _Nodes(number, area[used], centre, touching), parts
+    whole = {name: total[used] / weight[used] for name, total in sums.items()}
+    keys = np.concatenate([found["key"] for found in borders])
+    pairs = number[np.stack(np.divmod(keys, seeds), axis=1)]
+    # A margin may know a seed that lost all its cells in the tile that it stands in.
+    known = (pairs >= 0).all(axis=1)
+    touching, place = np.unique(pairs[known], axis=0, return_inverse=True)
+    lengths = np.concatenate([found["length"] for found in borders])[known]
+    nodes = _Nodes(number, area[used], touching, np.bincount(place, lengths, len(touching)).astype(np.float64))
+
+    def along(name: str) -> NDArray[np.float64]:
+        values = np.concatenate([found[name] for found in borders])[known]
+        total = np.stack([np.bincount(place, lengths * column, len(touching)) for column in values.T], axis=-1)
+        return total / nodes.border_length[:, None]
+
+    maps = {
+        int(name.split()[1]): values.astype(np.float32) for name, values in whole.items() if name.startswith("cnn ")
+    }
+    parts = {
+        name: extractor.reduce(maps) if isinstance(extractor, Cnn) else whole[name].astype(np.float32)
+        for name, extractor in stack.extractors().items()
+    }
+    if "position" in parts:
+        parts["position"] /= np.float32(max(raster.cells))
+    features = stack.combine(parts)
+    if stack.contours is None:
+        return nodes, features
+    if len(touching) == 0:
+        return nodes, replace(features, boundary=np.empty(0))
+    pooled = {name.split()[1]: values for name, values in whole.items() if name.startswith("contours ")}
+    measured = Measured(pooled, along("gradients"))
+    deep = Activations(maps, along("edges").astype(np.float32) if "edges" in borders[0] else None)
+    return nodes, replace(features, boundary=stack.contours.probability(cast(Superpixels, nodes), measured, deep))
 
 
 def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArray[np.int64]:
@@ -412,17 +340,6 @@ def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArr
     return labels.astype(np.int64)
 
 
-def _touching(ids: NDArray[np.int32], inner: tuple[slice, slice]) -> NDArray[np.int32]:
-    """(M, 2) pairs i < j of seeds that touch in the tile or across its lower and right border."""
-    grown = tuple(slice(s.start, s.stop + 1) for s in inner)
-    part = ids[grown]
-    pairs = []
-    for a, b in ((part[:-1], part[1:]), (part[:, :-1], part[:, 1:])):
-        cut = (a != b) & (a >= 0) & (b >= 0)
-        pairs.append(np.stack([np.minimum(a[cut], b[cut]), np.maximum(a[cut], b[cut])], axis=1))
-    return np.unique(np.concatenate(pairs), axis=0)
-
-
 def _compacted(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The ids that occur (n,), and the map with their ranks in their place; -1 stays."""
     here, rank = np.unique(ids, return_inverse=True)
@@ -431,7 +348,7 @@ def _compacted(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.in
 
 
 def _write_labels(
-    raster: _Raster, node_map: _NodeMap, nodes: _Nodes, membership: Membership, pipeline: Pipeline, target: Path
+    raster: Raster, node_map: DiskMap, nodes: _Nodes, membership: Membership, refine: AnyRefiner, target: Path
 ) -> int:
     """Refine tile by tile into the label raster; returns how many segments it has."""
     import rasterio
@@ -447,25 +364,27 @@ def _write_labels(
         "height": raster.shape[0],
         "width": raster.shape[1],
         "count": 1,
-        "dtype": "uint8" if k <= 255 else "uint16",
+        "dtype": np.min_scalar_type(k).name,
         "nodata": 0,
         "crs": raster.dataset.crs,
         "transform": raster.dataset.transform,
         "compress": "deflate",
         "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
+        "blockxsize": BLOCK_OF_FILE,
+        "blockysize": BLOCK_OF_FILE,
         "BIGTIFF": "IF_SAFER",
     }
+    # Bounds the pixels of a block, too.
+    block = max(64, BLOCK >> max(0, math.ceil(math.log2(raster.factor / 4))))
     try:
         try:
             with rasterio.open(partial, "w", **profile) as out:
                 if k <= 255:
                     out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
-                for window in _windows(raster.shape, BLOCK, MARGIN_REFINE):
-                    labels = _refined(raster, node_map, nodes, membership, pipeline, window)
+                for window in windows(raster.cells, block, MARGIN_REFINE):
+                    labels = _refined(raster, node_map, nodes, membership, refine, window)
                     used.update(np.unique(labels).tolist())
-                    out.write(labels.astype(profile["dtype"]), 1, window=window.core)
+                    out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
@@ -475,19 +394,45 @@ def _write_labels(
 
 
 def _refined(
-    raster: _Raster,
-    node_map: _NodeMap,
-    nodes: _Nodes,
-    membership: Membership,
-    pipeline: Pipeline,
-    window: _Window,
+    raster: Raster, node_map: DiskMap, nodes: _Nodes, membership: Membership, refine: AnyRefiner, window: Window
 ) -> NDArray[np.int32]:
-    """Segments 1..K of a tile, 0 on void."""
+    """Segments 1..K of a tile's pixels, 0 on void."""
     ids = node_map[slice(*window.rows), slice(*window.cols)]
-    if (ids < 0).all():
-        return np.zeros(ids[window.inner].shape, np.int32)
+    if (ids[window.inner] < 0).all():
+        rows, cols = raster.pixels(*window.core)
+        return np.zeros((rows[1] - rows[0], cols[1] - cols[0]), np.int32)
     here, compact = _compacted(ids)
-    rgb, valid = raster.read(window.rows, window.cols)
+    rgb, valid = raster.read_cells(window.rows, window.cols)
     image = Image(rgb, raster.path.name, None if valid.all() else valid)
     local = replace(membership, probabilities=membership.probabilities[nodes.number[here]], embedding=None)
-    return pipeline.refine(image, Superpixels(compact), local)[window.inner] + np.int32(1)
+    labels = refine(image, Superpixels(compact), local)
+    return labels[window.inner] + np.int32(1) if raster.factor == 1 else _at_pixels(raster, window, rgb, labels)
+
+
+def _at_pixels(
+    raster: Raster, window: Window, rgb: NDArray[np.float32], labels: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Segments 1..K of a tile's pixels, from labels 0..K-1 of its cells and those around it, -1 on void."""
+    from scipy.ndimage import distance_transform_edt
+
+    f = raster.factor
+    # Borders may move by a cell, so one more is looked at on each side.
+    around = tuple(
+        (max(core[0] - 1, whole[0]), min(core[1] + 1, whole[1]))
+        for core, whole in zip(window.core, (window.rows, window.cols), strict=True)
+    )
+    cells = tuple(
+        slice(a - whole[0], b - whole[0]) for (a, b), whole in zip(around, (window.rows, window.cols), strict=True)
+    )
+    near = labels[cells]
+    if (near < 0).any():
+        # What is void is cut out again below, pixel by pixel.
+        near = near[tuple(distance_transform_edt(near < 0, return_distances=False, return_indices=True))]
+    (top, bottom), (left, right) = raster.pixels(*around)
+    pixels, valid = raster.read((top, bottom), (left, right))
+    more = near.shape[0] * f - pixels.shape[0], near.shape[1] * f - pixels.shape[1]
+    whole = np.pad(pixels, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    fine = joint_upsampling(near, Image(np.ascontiguousarray(rgb[cells])), Image(whole))
+    fine = np.where(valid, fine[: valid.shape[0], : valid.shape[1]] + np.int32(1), np.int32(0))
+    rows, cols = raster.pixels(*window.core)
+    return fine[rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left]

@@ -182,7 +182,7 @@ def raster(arguments: argparse.Namespace, work: Path) -> bool:
     import rasterio
     from sklearn.metrics import adjusted_rand_score
 
-    from segspectral.tiles import BLOCK, Tiles, superpixel_side
+    from segspectral.tiles import BLOCK, Grid, Tiles
 
     source = mosaic(arguments, work / "mosaic.tif")
     ok, maps = True, {}
@@ -213,9 +213,9 @@ def raster(arguments: argparse.Namespace, work: Path) -> bool:
     for tile, labels in maps.items():
         shares = ", ".join(f"{share:.2f}" for share in np.bincount(labels.ravel()) / labels.size)
         print(f"tiles of {tile}: shares of void and segments {shares}")
-        side = superpixel_side(labels.shape, 600, Tiles())
-        for what, size in (("tiles", tile // side * side), ("blocks of the refinement", BLOCK)):
-            ratio, (low, high) = seams(labels, size, side)
+        grid = Grid.of(labels.shape, 600, Tiles(tile=tile))
+        for what, cells in (("tiles", grid.tile), ("blocks of the refinement", BLOCK)):
+            ratio, (low, high) = seams(labels, cells * grid.factor, grid.side * grid.factor)
             print(f"  label changes where {what} meet, over those of all: {ratio:.2f} (moved: {low:.2f} to {high:.2f})")
             ok &= ratio <= 1.1 * high
     if len(maps) == 2:

@@ -28,7 +28,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from segspectral.backbones import FeatureMap, load_backbone
-from segspectral.contours import Contours, Cues, Logistic, edge_cues, edges_along, node_features
+from segspectral.contours import Contours, Cues, Logistic, described, edge_cues, edges_along, measure
 from segspectral.edges import CHANNELS, EdgeDecoder, edge_probability
 from segspectral.features import Cnn
 from segspectral.images import read_image
@@ -176,22 +176,20 @@ def main() -> None:
     save_file({n: t.half().contiguous() for n, t in decoder.state_dict().items()}, arguments.out / "edges.safetensors")
 
     contours, pool = Contours(), Cnn()
-    superpixels, deep, edges, targets = [], [], [], []
+    superpixels, deep, edges, measured, targets = [], [], [], [], []
     for index, (image, maps, people) in enumerate(examples):
         made = Slic(count=arguments.counts[index // 2 % len(arguments.counts)])(image)
         superpixels.append(made)
         deep.append(pool.pooled(image, made).nodes)
         edges.append(edge_cues(edges_along(made, edge_probability(image.float32, maps, folds[index % 2]))))
+        measured.append(measure(image, made))
         targets.append(share_of_people(made, people))
     fitted = {}
     for variant in ("edges", "cnn", "plain"):
-        nodes = [
-            node_features(e.image, s, {} if variant == "plain" else maps)
-            for e, s, maps in zip(examples, superpixels, deep, strict=True)
-        ]
+        nodes = [described(m, {} if variant == "plain" else maps) for m, maps in zip(measured, deep, strict=True)]
         local = [
-            contours.local_cues(e.image, s, n) | (edge if variant == "edges" else {})
-            for e, s, n, edge in zip(examples, superpixels, nodes, edges, strict=True)
+            contours.local_cues(s, n, m) | (edge if variant == "edges" else {})
+            for s, n, m, edge in zip(superpixels, nodes, measured, edges, strict=True)
         ]
         fitted[variant], (first, second) = fit_passes(superpixels, nodes, local, targets)
         print(f"{variant}: average precision {first:.4f}, then {second:.4f}, on {len(examples)} images", flush=True)

@@ -89,7 +89,7 @@ class Segmenter:
         Raises
         ------
         SettingsError
-            A format is unknown or needs what is not installed; formats or a hierarchy are wanted of TIFFs in tiles.
+            A format is unknown or needs what is not installed; formats are wanted of TIFFs in tiles, or a model.
         """
         from segspectral.export import exporters_named
 
@@ -97,8 +97,10 @@ class Segmenter:
             raise SettingsError(
                 "--format: TIFFs in tiles become GeoTIFFs, which `segspectral convert` turns into other formats"
             )
-        if pipeline.hierarchy and tiles is not None:
-            raise SettingsError("--tile: a raster in tiles has no hierarchy; leave --hierarchy and --level out")
+        if pipeline.model is not None and tiles is not None:
+            from segspectral.tiles import NO_MODEL
+
+            raise SettingsError(f"--tile: {NO_MODEL}")
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
         return cls(pipeline, os.path.abspath(out), settings_hash(pipeline, tiles, names), tiles, own, names)
@@ -196,7 +198,7 @@ class Segmenter:
         }
         text = json.dumps(summary, indent=2) + "\n"
         about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
-        return _Made(result.segments, result.seconds, [labels, about], [])
+        return _Made(result.segments, result.seconds, [labels, about], list(result.notes))
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,9 @@ def batch(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", min=0, metavar="SECONDS", help="For one image; 0: no limit (default: 600)."),
+        typer.Option(
+            "--timeout", min=0, metavar="SECONDS", help="For one image; 0: no limit (default: 600; none with --tile)."
+        ),
     ] = None,
     dask: Annotated[
         str | None,
@@ -131,8 +133,8 @@ def batch(
         from segspectral.images import EXTENSIONS
 
         part = WHOLE if shard is None else Shard.parse(shard)
-        engine = _engine(jobs, dask, timeout)
         tiles = _tiles(tile, bands, stretch)
+        engine = _engine(jobs, dask, timeout, default=TIMEOUT if tiles is None else None)  # a raster may take hours
         options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=segments, hierarchy=hierarchy, level=level, **options)
         pipeline, notes = pipeline.usable()
@@ -214,10 +216,10 @@ def status(
                 print(_printable(f"{record.status.value}: {record.image}: {record.reason}"))
 
 
-def _engine(jobs: int | None, dask: str | None, timeout: float | None) -> Engine:
+def _engine(jobs: int | None, dask: str | None, timeout: float | None, default: float | None) -> Engine:
     from segspectral.batch import DaskCluster, InProcess, Processes, usable_cores
 
-    limit = (TIMEOUT if timeout is None else timeout) or None
+    limit = (default if timeout is None else timeout) or None
     if dask is not None:
         if jobs is not None:
             raise SettingsError("--jobs and --dask exclude each other; say local:N for N workers here")
@@ -237,6 +239,9 @@ def _tiles(tile: int | None, bands: str | None, stretch: str | None) -> Tiles | 
     from segspectral.settings import explain
     from segspectral.tiles import Tiles
 
+    for option, text, parts, example in (("--bands", bands, 3, "4,3,2"), ("--stretch", stretch, 2, "2,98")):
+        if text is not None and len(text.split(",")) != parts:
+            raise SettingsError(f"{option} {text}: write {parts} numbers with commas between them, such as {example}")
     given = {"tile": tile, "bands": bands and bands.split(","), "stretch": stretch and stretch.split(",")}
     try:
         return Tiles.model_validate({name: value for name, value in given.items() if value is not None})

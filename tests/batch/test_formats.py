@@ -163,11 +163,11 @@ def test_a_hierarchy_has_its_contour_map(put: Put, fast: Pipeline, tmp_path: Pat
     assert "a.png_ucm.png" in read_history(out).latest["a.png"].outputs
 
 
-@pytest.mark.parametrize("change", [{"formats": ["svg"]}, {"hierarchy": True}])
-def test_tiles_refuse_what_needs_the_whole_image(fast: Pipeline, tmp_path: Path, change: dict[str, object]):
-    pipeline = with_settings(fast, {"hierarchy": change.pop("hierarchy", False)})
+def test_tiles_refuse_what_needs_the_whole_image(fast: Pipeline, tmp_path: Path):
     with pytest.raises(SettingsError, match="in tiles"):
-        Segmenter.of(pipeline, tmp_path, Tiles(), **change)
+        Segmenter.of(fast, tmp_path, Tiles(), formats=["svg"])
+    with pytest.raises(SettingsError, match="in tiles"):
+        Segmenter.of(fast.model_copy(update={"model": object()}), tmp_path, Tiles())
 
 
 def test_names_are_a_setting(fast: Pipeline, tmp_path: Path):

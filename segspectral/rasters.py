@@ -1,0 +1,211 @@
+"""Rasters on disk: windows of them read as images, at their own size or reduced; and maps too large for memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.errors import ImageError, OutputError, SettingsError
+from segspectral.export.files import partial_of
+
+__all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
+
+Span = tuple[int, int]
+"""First and after the last."""
+
+READ_PIXELS = 4_000_000
+"""Of the raster, held at once while they are reduced."""
+
+
+class Raster:
+    """An open raster that gives windows as images.
+
+    Its grid is reduced by a whole ``factor``: a cell is the mean of factor x factor pixels, of those that are valid.
+    """
+
+    factor = 1
+
+    def __init__(
+        self, dataset: Any, path: Path, bands: tuple[int, int, int] | None, stretch: tuple[float, float] | None
+    ) -> None:
+        self.dataset, self.path = dataset, path
+        self.shape: tuple[int, int] = (dataset.height, dataset.width)
+        colour = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
+        default = (1, 1, 1) if len(colour) < 3 else tuple(colour[:3])
+        self.bands = bands or default
+        if not all(1 <= band <= dataset.count for band in self.bands):
+            raise SettingsError(f"{path}: has {dataset.count} bands, not {', '.join(map(str, self.bands))}")
+        self.stretch = stretch
+        if self.stretch is None and dataset.dtypes[0] != "uint8":
+            self.stretch = (2.0, 98.0)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, path: Path, bands: tuple[int, int, int] | None = None, stretch: tuple[float, float] | None = None
+    ) -> Iterator[Raster]:
+        """Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
+        try:
+            import rasterio
+            from rasterio.errors import RasterioError
+        except ImportError as error:
+            raise SettingsError("tiles need rasterio: pip install 'segspectral[geo]'") from error
+        import logging
+        import warnings
+
+        from rasterio.errors import NotGeoreferencedWarning
+
+        logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what is wrong is told below, in one sentence
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            try:
+                # GDAL's own cache of blocks takes a twentieth of the memory unless it is told otherwise.
+                with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path) as dataset:
+                    yield cls(dataset, path, bands, stretch)
+            except RasterioError as error:
+                raise ImageError(f"{path}: is a raster that cannot be read ({error})") from error
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the reduced grid."""
+        return -(-self.shape[0] // self.factor), -(-self.shape[1] // self.factor)
+
+    def pixels(self, rows: Span, cols: Span) -> tuple[Span, Span]:
+        """The pixels of a window of cells; those that the raster does not have any more are left out."""
+        f = self.factor
+        return (rows[0] * f, min(rows[1] * f, self.shape[0])), (cols[0] * f, min(cols[1] * f, self.shape[1]))
+
+    def read(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Pixels (h, w, 3) in [0, 1], and (h, w) True where they are valid; the rest has the raster's mean colour."""
+        rgb, valid = self._raw(rows, cols)
+        low, high, mean = self._levels
+        rgb = np.clip((rgb - low) / (high - low), 0, 1, out=rgb)
+        rgb[~valid] = mean
+        return rgb, valid
+
+    def read_cells(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """As ``read``, of cells; a cell is valid if one of its pixels is."""
+        if self.factor == 1:
+            return self.read(rows, cols)
+        f, width = self.factor, cols[1] - cols[0]
+        step = max(1, READ_PIXELS // (f * f * width))
+        parts = []
+        for first in range(rows[0], rows[1], step):
+            band = first, min(first + step, rows[1])
+            rgb, valid = self.read(*self.pixels(band, cols))
+            rgb[~valid] = 0
+            more = ((0, (band[1] - first) * f - rgb.shape[0]), (0, width * f - rgb.shape[1]))
+            blocks = np.pad(rgb, (*more, (0, 0))).reshape(-1, f, width, f, 3).sum(axis=(1, 3))
+            counts = np.pad(valid, more).reshape(-1, f, width, f).sum(axis=(1, 3))
+            mean = blocks / np.maximum(counts, 1)[..., None].astype(np.float32)
+            mean[counts == 0] = self._levels[2]
+            parts.append((mean, counts > 0))
+        rgb, valid = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return np.clip(rgb, 0, 1, out=rgb), valid
+
+    def _raw(
+        self, rows: tuple[int, int], cols: tuple[int, int], shape: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        window = (rows, cols)
+        unique = sorted(set(self.bands))
+        data = self.dataset.read(unique, window=window, out_shape=shape and (len(unique), *shape))
+        valid = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
+        rgb = np.stack([data[unique.index(band)] for band in self.bands], axis=-1).astype(np.float32)
+        valid &= np.isfinite(rgb).all(axis=-1)
+        rgb[~valid] = 0
+        return rgb, valid
+
+    @cached_property
+    def _levels(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Black and white of each band, and the mean colour between them, from a thinned-out view of the raster."""
+        height, width = self.shape
+        thin = max(1.0, (height * width / 1e6) ** 0.5)
+        shape = max(1, round(height / thin)), max(1, round(width / thin))
+        rgb, valid = self._raw((0, height), (0, width), shape)
+        if not valid.any():
+            raise ImageError(f"{self.path}: no pixel is valid (all of it is nodata)")
+        pixels = rgb[valid]
+        if (pixels == pixels[0]).all():
+            raise ImageError(f"{self.path}: all its pixels have one colour; there is nothing to segment")
+        if self.stretch is None:
+            low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
+        else:
+            low, high = np.percentile(pixels, self.stretch, axis=0).astype(np.float32)
+            high = np.where(high > low, high, low + 1)
+        return low, high, np.clip((pixels - low) / (high - low), 0, 1).mean(axis=0)
+
+
+class DiskMap:
+    """An array (H, W) int32 in a file beside ``target``, which is removed in the end."""
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self.path, self.shape = path, shape
+
+    @classmethod
+    @contextmanager
+    def beside(cls, target: Path, shape: tuple[int, int]) -> Iterator[DiskMap]:
+        path = partial_of(target.with_name(f"{target.name}.map"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                # Reserved now: a full disk is told here, and not by a signal when a page is written.
+                os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
+        except OSError as error:
+            with suppress(OSError):
+                path.unlink()
+            raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+        try:
+            yield cls(path, shape)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def __setitem__(self, window: tuple[slice, slice], values: NDArray[np.int32]) -> None:
+        self._map("r+")[window] = values
+
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.int32]:
+        return np.array(self._map("r")[window])
+
+    def _map(self, mode: Any) -> np.memmap[Any, np.dtype[np.int32]]:
+        # Mapped anew each time: pages that stay mapped count as this process's memory.
+        return np.memmap(self.path, np.int32, mode, shape=self.shape)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A tile, and around it what is read with it; in cells, ends excluded."""
+
+    core: tuple[Span, Span]
+    rows: Span
+    cols: Span
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """The tile within what is read."""
+        (top, bottom), (left, right) = self.core
+        return slice(top - self.rows[0], bottom - self.rows[0]), slice(left - self.cols[0], right - self.cols[0])
+
+    @property
+    def outer(self) -> tuple[slice, slice]:
+        """The tile within the raster."""
+        return slice(*self.core[0]), slice(*self.core[1])
+
+
+def windows(shape: tuple[int, int], size: int, margin: int) -> Iterator[Window]:
+    """Tiles of size x size cells, and a margin around each."""
+
+    def spans(length: int) -> list[tuple[Span, Span]]:
+        starts = range(0, length, size)
+        ends = [min(start + size, length) for start in starts]
+        return [((a, b), (max(a - margin, 0), min(b + margin, length))) for a, b in zip(starts, ends, strict=True)]
+
+    for core_rows, rows in spans(shape[0]):
+        for core_cols, cols in spans(shape[1]):
+            yield Window((core_rows, core_cols), rows, cols)
