@@ -256,13 +256,17 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """The model that ``save`` wrote; once read, it is kept in memory until the file changes.
+        """The model that ``save`` wrote, or of a folder as ``segspectral models save`` writes them.
+
+        Once read, it is kept in memory until the file changes.
 
         Raises
         ------
         SettingsError
             There is no such file, or it is no model.
         """
+        if os.path.isdir(path):
+            path = os.path.join(path, "model.safetensors")
         try:
             stat = os.stat(path)
         except OSError as error:

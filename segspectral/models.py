@@ -1,7 +1,8 @@
-"""Fitted heads as folders that explain themselves, and to and from the Hugging Face hub.
+"""Fitted heads and models as folders that explain themselves, and to and from the Hugging Face hub.
 
-A folder holds ``model.safetensors`` (as ``Head.save`` writes it), ``config.json`` (the settings in its header, for who
-reads no safetensors) and ``README.md`` (a model card). Only the first is read back, and nothing is unpickled.
+A folder holds ``model.safetensors`` (by ``Head.save`` or ``segspectral fit``), ``config.json`` (the settings in
+its header, for who reads no safetensors) and ``README.md`` (a model card). Only the first is read back, and nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -21,52 +22,76 @@ from segspectral.export.files import write_bytes
 
 if TYPE_CHECKING:
     from segspectral.heads.contract import Head
+    from segspectral.model import Model
 
-__all__ = ["CARD", "CONFIG", "WEIGHTS", "config_of", "load", "model_card", "model_file", "pull", "push", "save"]
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "WEIGHTS",
+    "config_of",
+    "is_model",
+    "load",
+    "model_card",
+    "model_file",
+    "pull",
+    "push",
+    "save",
+]
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
-def save(model: Head | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Write a fitted head, or the file or folder of one, as a folder. A model card that is there is kept.
+def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+    """Write a fitted head or model, or the file or folder of one, as a folder. A model card that is there is kept.
 
     Raises
     ------
     SettingsError
-        The file does not hold a head.
+        The file does not hold one.
     OutputError
     """
     folder = Path(folder)
     if isinstance(model, str | os.PathLike):
-        head, data = load(model), model_file(model).read_bytes()
+        fitted, data = load(model), model_file(model).read_bytes()
     else:
-        head = model
+        fitted = model
         with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
-            head.save(path := Path(scratch) / WEIGHTS)
+            fitted.save(path := Path(scratch) / WEIGHTS)
             data = path.read_bytes()
     weights = write_bytes(folder / WEIGHTS, data)
     config = config_of(weights)
     write_bytes(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     if not (folder / CARD).exists():
-        write_bytes(folder / CARD, model_card(head, config).encode())
+        write_bytes(folder / CARD, model_card(fitted, config).encode())
     return folder
 
 
-def load(model: str | os.PathLike[str]) -> Head:
-    """The fitted head of a folder or of a safetensors file.
+def load(model: str | os.PathLike[str]) -> Head | Model:
+    """The fitted head of a folder or of a safetensors file, or the model that ``segspectral fit`` made.
 
     Raises
     ------
     SettingsError
-        There is no such file, or it does not hold a head.
+        There is no such file, or it does not hold either.
     """
     from segspectral.heads.storage import load as load_head
+    from segspectral.model import Model
 
-    return load_head(model_file(model))
+    path = model_file(model)
+    return Model.load(path) if is_model(path) else load_head(path)
 
 
-def push(model: Head | str | os.PathLike[str], repository: str, *, private: bool = False) -> str:
-    """Upload a fitted head to the hub, as a folder; the repository is made if it does not exist. Returns its address.
+def is_model(model: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder says that it holds what ``segspectral fit`` made."""
+    try:
+        header = config_of(model).get("segspectral")
+    except SettingsError:
+        return False
+    return isinstance(header, dict) and "recipe" in header
+
+
+def push(model: Head | Model | str | os.PathLike[str], repository: str, *, private: bool = False) -> str:
+    """Upload a fitted head or model to the hub, as a folder; returns its address. A new repository is made.
 
     Parameters
     ----------
@@ -89,12 +114,12 @@ def push(model: Head | str | os.PathLike[str], repository: str, *, private: bool
 
 
 def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """Download a fitted head from the hub into a folder, and look whether it is one.
+    """Download a fitted head or model from the hub into a folder, and look whether it is one.
 
     Raises
     ------
     SettingsError
-        The hub is out of reach, has no such model, or what it has is no head.
+        The hub is out of reach, has no such model, or what it has is none.
     OutputError
     """
     with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
@@ -135,22 +160,22 @@ def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
     config = {name: _plain(text) for name, text in sorted(header.items())}
     for part in config.values():
         if isinstance(part, dict):
-            part.pop("state", None)
+            for holder in (part, part.get("fitted")):  # a head, the head of a model
+                if isinstance(holder, dict):
+                    holder.pop("state", None)
     return config
 
 
-def model_card(head: Head, config: Mapping[str, Any]) -> str:
-    """The README of a model: what it is, how it was made, how to use it. Markdown with the hub's front matter."""
-    kind = type(head).__name__
-    facts = {
-        "head": kind,
-        "clusters": head.n_clusters,
-        "features": getattr(head, "n_features_in_", "none, a bare graph"),
-        "fitted on": f"{len(head.labels_)} nodes",
-        "normalized cut": f"{head.ncut_:.4f}",
-        "outcome": head.outcome_.sentence,
-        "segspectral": segspectral.__version__,
-    }
+def model_card(fitted: Head | Model, config: Mapping[str, Any]) -> str:
+    """The README of a head or model: what it is, how it was made, how to use it. Markdown with the hub's front matter.
+
+    Parameters
+    ----------
+    config : as ``config_of`` gives it
+    """
+    from segspectral.model import Model
+
+    kind, title, what, facts, use = _of_model(fitted) if isinstance(fitted, Model) else _of_head(fitted)
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"""---
 library_name: segspectral
@@ -161,25 +186,20 @@ tags:
 - {kind.lower()}
 ---
 
-# {kind}, {head.n_clusters} clusters
+# {title}
 
-A spectral clustering head, fitted without labels by segspectral.
+{what}
 
 | | |
 |---|---|
 {table}
+| segspectral | {segspectral.__version__} |
 
 ## Use
 
 `{WEIGHTS}` holds arrays and JSON, no code and no pickle.
 
-```python
-from segspectral import models
-
-head = models.load(".")  # this folder
-head.predict(X)  # (N, {facts["features"]}) features -> (N,) clusters 0..{head.n_clusters - 1}
-head.predict_proba(X)  # (N, {head.n_clusters}) memberships
-```
+{use}
 
 ## Settings
 
@@ -187,6 +207,48 @@ head.predict_proba(X)  # (N, {head.n_clusters}) memberships
 {json.dumps(config, indent=2)}
 ```
 """
+
+
+def _of_head(head: Head) -> tuple[str, str, str, dict[str, Any], str]:
+    kind = type(head).__name__
+    facts = {
+        "head": kind,
+        "clusters": head.n_clusters,
+        "features": getattr(head, "n_features_in_", "none, a bare graph"),
+        "fitted on": f"{len(head.labels_)} nodes",
+        "normalized cut": f"{head.ncut_:.4f}",
+        "outcome": head.outcome_.sentence,
+    }
+    use = f"""```python
+from segspectral import models
+
+head = models.load(".")  # this folder
+head.predict(X)  # (N, {facts["features"]}) features -> (N,) clusters 0..{head.n_clusters - 1}
+head.predict_proba(X)  # (N, {head.n_clusters}) memberships
+```"""
+    what = "A spectral clustering head, fitted without labels by segspectral."
+    return kind, f"{kind}, {head.n_clusters} clusters", what, facts, use
+
+
+def _of_model(model: Model) -> tuple[str, str, str, dict[str, Any], str]:
+    kind, cnn, about = type(model.head).__name__, model.recipe.features.cnn, model.about
+    facts = {
+        "segments": model.segments,
+        "head": kind,
+        "backbone": "none" if cnn is None else f"{cnn.backbone}, strides {', '.join(map(str, cnn.strides))}",
+        "fitted on": f"{about.get('nodes', '?')} superpixels of {about.get('images', '?')} images",
+    }
+    use = f"""```bash
+segspectral segment photo.jpg -o out --model {WEIGHTS}   # also batch and evaluate
+```
+
+```python
+import segspectral
+
+segspectral.segment("photo.jpg", model="{WEIGHTS}").labels  # (H, W) segments 1..{model.segments}
+```"""
+    what = "Segments that mean the same in every picture, fitted on many images without labels by `segspectral fit`."
+    return kind, f"{model.segments} segments shared by all images", what, facts, use
 
 
 def _plain(text: str) -> Any:

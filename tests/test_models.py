@@ -18,9 +18,13 @@ from typer.testing import CliRunner
 from segspectral import models
 from segspectral.cli import app
 from segspectral.errors import SettingsError
+from segspectral.fitting import fit_model
 from segspectral.heads.exact import Exact
 from segspectral.heads.spectralnet import SpectralNet
+from segspectral.images import as_image
+from segspectral.pipeline import Pipeline
 from tests.contracts.head_laws import planted
+from tests.test_model import QUICK, SCENES
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 REAL = huggingface_hub.HfApi
@@ -169,3 +173,28 @@ def test_clusters_of_vectors_are_saved(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert len(np.unique(models.load(tmp_path / "h").predict(X))) == 3
+
+
+def test_what_fit_made_is_saved_pushed_and_pulled_like_a_head(hub: Path, tmp_path: Path) -> None:
+    images = [as_image(image) for image, _ in SCENES]
+    fit_model(images, QUICK).save(tmp_path / "fit.safetensors")
+    for command in (
+        ["save", str(tmp_path / "fit.safetensors"), str(tmp_path / "model")],
+        ["push", str(tmp_path / "model"), "me/kinds"],
+        ["pull", "me/kinds", "-o", str(tmp_path / "back")],
+    ):
+        result = CliRunner().invoke(app, ["models", *command])
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "back/model.safetensors").read_bytes() == (tmp_path / "fit.safetensors").read_bytes()
+    config = json.loads((tmp_path / "back/config.json").read_text())["segspectral"]
+    assert config["recipe"]["segments"] == 4
+    assert "state" not in config["fitted"]
+    assert "segment photo.jpg -o out --model model.safetensors" in (tmp_path / "back/README.md").read_text()
+    result = CliRunner().invoke(app, ["models", "load", str(tmp_path / "back")])
+    assert "4 segments shared by all images, by a NeuNcut fitted on" in result.output
+    by_folder, by_file = (Pipeline(model=str(tmp_path / p), refine="none") for p in ("back", "fit.safetensors"))
+    np.testing.assert_array_equal(by_folder(images[0]).labels, by_file(images[0]).labels)
+    pytest.importorskip("onnxscript", reason="onnxscript (extra 'onnx') is not installed")
+    result = CliRunner().invoke(app, ["export", "onnx", str(tmp_path / "back"), "-o", str(tmp_path / "o.onnx")])
+    assert result.exit_code == 2
+    assert "takes images and not rows" in result.output

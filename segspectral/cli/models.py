@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from segspectral.cli.common import BackboneOption, ConfigOption, DebugOption, SetOption, make_pipeline, sentences
 from segspectral.errors import SettingsError
 
-models_app = typer.Typer(help="Fitted heads as folders with a model card, and to and from the Hugging Face hub.")
+if TYPE_CHECKING:
+    from segspectral.heads.contract import Head
+
+models_app = typer.Typer(
+    help="Fitted heads and models as folders with a model card, and to and from the Hugging Face hub."
+)
 export_app = typer.Typer(help="Fitted heads and CNN features for other programs.")
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A .safetensors file, or a folder that holds one.")]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .safetensors file, or a folder that holds one.")]
 Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="Of the repository on the hub.")]
 
 
 @models_app.command("save")
 def models_save(
-    model: Model,
+    model: ModelPath,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.")],
     debug: DebugOption = False,
 ) -> None:
-    """Write a fitted head as a folder: model.safetensors, config.json and README.md, a model card to complete."""
+    """Write what fit or cluster --save made as a folder: with config.json and README.md, a model card to complete."""
     with sentences(debug):
         from segspectral import models
 
@@ -31,12 +36,18 @@ def models_save(
 
 
 @models_app.command("load")
-def models_load(model: Model, debug: DebugOption = False) -> None:
-    """Look whether a file or folder holds a fitted head, and say which."""
+def models_load(model: ModelPath, debug: DebugOption = False) -> None:
+    """Look whether a file or folder holds a fitted head or model, and say which."""
     with sentences(debug):
         from segspectral import models
+        from segspectral.model import Model
 
         head = models.load(model)
+        if isinstance(head, Model):
+            about = f"{head.about.get('nodes', '?')} superpixels of {head.about.get('images', '?')} images"
+            print(f"{models.model_file(model)}: {head.segments} segments shared by all images, by a", end="")
+            print(f" {type(head.head).__name__} fitted on {about}; segspectral segment --model applies it")
+            return
         features = getattr(head, "n_features_in_", None)
         print(f"{models.model_file(model)}: {type(head).__name__}, {head.n_clusters} clusters", end="")
         print(f" of {features} features, fitted on {len(head.labels_)} nodes, normalized cut {head.ncut_:.4f}")
@@ -44,12 +55,12 @@ def models_load(model: Model, debug: DebugOption = False) -> None:
 
 @models_app.command("push")
 def models_push(
-    model: Model,
+    model: ModelPath,
     repository: Repository,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Upload a fitted head with its model card to the hub (hf auth login, or HF_TOKEN)."""
+    """Upload a fitted head or model with its model card to the hub (hf auth login, or HF_TOKEN)."""
     with sentences(debug):
         from segspectral import models
 
@@ -63,7 +74,7 @@ def models_pull(
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit.")] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Download a fitted head from the hub."""
+    """Download a fitted head or model from the hub."""
     with sentences(debug):
         from segspectral import models
 
@@ -99,7 +110,12 @@ def export_onnx(
 
         onnx_export.check_installed()
         if model is not None:
-            data = onnx_export.head_to_onnx(models.load(model))
+            if models.is_model(model):
+                raise SettingsError(
+                    f"{model}: a model of `segspectral fit` takes images and not rows, which ONNX export cannot do; "
+                    "heads saved by `segspectral cluster --save` can be exported"
+                )
+            data = onnx_export.head_to_onnx(cast("Head", models.load(model)))
         else:
             cnn = make_pipeline(config, set_, backbone=backbone).features.cnn
             if cnn is None:
