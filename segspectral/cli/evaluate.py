@@ -43,7 +43,8 @@ def evaluate(
     ids: Annotated[Path | None, typer.Option("--ids", help="A file with one image id a line.")] = None,
     class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None,
     measures: Annotated[
-        str | None, typer.Option("--measures", help="Some of semantic,region,boundary; default: what fits the data.")
+        str | None,
+        typer.Option("--measures", help="Some of semantic,contour,region,boundary; default: what fits."),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -192,7 +193,7 @@ def _print(results: Results) -> None:
         )
     console = Console(width=100 if not sys.stdout.isatty() else None)
     console.print(table)
-    for measure in ("semantic", "region", "boundary"):
+    for measure in ("semantic", "contour", "region", "boundary"):
         if measure in data["protocol"]:
             console.print(f"{measure}: {data['protocol'][measure]}", highlight=False)
     for group, scores in data.get("seeds", {}).items():

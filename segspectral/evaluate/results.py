@@ -17,6 +17,7 @@ import numpy as np
 
 from segspectral.datasets import Dataset
 from segspectral.errors import DatasetError, OutputError
+from segspectral.metrics.contour import CONTOUR_KINDS
 
 if TYPE_CHECKING:
     from segspectral.evaluate.scoring import ImageScore, Plan
@@ -159,14 +160,14 @@ class Results:
         for group in ("superpixel", "ceiling"):
             scores = self.data.get(group, {})
             lines += [(group, name, value, None) for name, value in scores.items() if isinstance(value, float)]
-        for name in ("csurka_bf", "trimap"):
+        for name in CONTOUR_KINDS:
             if name in self.data:
                 lines.append(("contour", name, self.data[name]["value"], None))
         return lines
 
     def ranking(self) -> tuple[str, bool]:
         """The column of ``rows`` that orders images, and whether more is better."""
-        for name in ("miou_present", "covering", "f"):
+        for name in ("miou_present", "covering", "f", "csurka_bf"):
             if self.rows and name in self.rows[0]:
                 return name, True
         raise ValueError("no score per image to rank by")
@@ -229,7 +230,7 @@ def _groups(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
     if "semantic" in plan.measures:
         groups["semantic"] = _every_protocol(plan, scores)[plan.protocol]
-    for name in ("region", "boundary", "superpixel", "ceiling", "csurka_bf", "trimap"):
+    for name in ("region", "boundary", "superpixel", "ceiling", *CONTOUR_KINDS):
         found = [s.counts[name] for s in scores if name in s.counts]
         if found and len(found) != len(scores):
             raise DatasetError(f"only {len(found)} of {len(scores)} images have counts of {name}")
@@ -268,6 +269,12 @@ def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
     if "semantic" in plan.measures:
         by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"
+    if "contour" in plan.measures:
+        said["contour"] = (
+            "classes by the semantic protocol, mean over images: BF of Csurka 2013 within 0.0075 of the diagonal, F of "
+            "DAVIS within 0.008 and Boundary IoU (Cheng 2021) within 0.02 of it, mean over the classes present; "
+            "accuracy within 5 pixels of the truth's boundaries (trimap)"
+        )
     if "region" in plan.measures:
         said["region"] = "BSDS: covering, PRI, VI in bits against every human map; ODS chosen per measure"
     if "boundary" in plan.measures:
@@ -288,6 +295,7 @@ def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
         scores = counts["semantic"].scores()
         row |= {k: scores[k] for k in ("miou_present", "classes_present", "pixel_accuracy")}
         row["majority_accuracy"] = score.counts["P4"].scores()["pixel_accuracy"]
+    row |= {name: counts[name].value for name in CONTOUR_KINDS if name in counts}
     if "region" in counts:
         scores = counts["region"].scores()
         row |= {"covering": scores["covering_ois"], "pri": scores["pri_ois"], "vi": scores["vi_ois"]}

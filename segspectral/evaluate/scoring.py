@@ -19,7 +19,7 @@ from segspectral.datasets import Dataset, Sample, Truth, read_label_map
 from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.results import Results
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
-from segspectral.metrics.contour import MeanCount, ShareCount, csurka_bf, trimap
+from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
 from segspectral.metrics.semantic import (
     Agreement,
@@ -28,12 +28,13 @@ from segspectral.metrics.semantic import (
     cluster_counts,
     image_hungarian,
     image_majority,
+    named_map,
 )
 from segspectral.metrics.superpixel import SuperpixelCounts, superpixel_counts
 
 __all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Prediction", "evaluate"]
 
-MEASURES = ("semantic", "region", "boundary")
+MEASURES = ("semantic", "contour", "region", "boundary")
 PROTOCOLS = ("direct", "P1", "P2", "P3", "P4")
 TRIMAP_WIDTH = 5.0  # pixels on each side
 
@@ -47,8 +48,7 @@ KINDS: dict[str, type[Any]] = {
     "region": RegionCounts,
     "boundary": BoundaryCounts,
     "superpixel": SuperpixelCounts,
-    "csurka_bf": MeanCount,
-    "trimap": ShareCount,
+    **CONTOUR_KINDS,
 }
 """The counts an image may have, by name."""
 
@@ -84,6 +84,11 @@ class Plan:
         unknown = [m for m in self.measures if m not in MEASURES]
         if unknown or not self.measures:
             raise SettingsError(f"measures must be some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}")
+        if "contour" in self.measures and self.protocol in ("P1", "P2"):
+            raise SettingsError(
+                f"contour scores name the segments of each image by itself, {self.protocol} those of all at the end: "
+                "leave contour out of the measures, or take protocol direct, P3 or P4"
+            )
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,8 @@ def evaluate(
         ``segs`` (S, H, W)), or a function from an image's path to a label map, a stack (S, H, W), or a
         ``Prediction``. Label maps have the truth's own size.
     measures : sequence of str, optional
-        Some of "semantic", "region", "boundary"; by default "semantic" where the data set has classes, else
-        the other two.
+        Some of "semantic", "contour", "region", "boundary"; by default the first two where the data set has classes
+        (the first alone for P1 and P2, whose names are known at the end), else the other two.
     protocol, agreement
         See ``Plan``. "P3" and "P4" are always reported, the protocols of the whole data set only when asked
         for, because they need ids that mean the same in every image.
@@ -173,9 +178,10 @@ def evaluate(
         If measures, protocol and data set do not go together.
     """
     if measures is None:
-        measures = ("semantic",) if dataset.classes else ("region", "boundary")
+        of_classes = ("semantic",) if protocol in ("P1", "P2") else ("semantic", "contour")
+        measures = of_classes if dataset.classes else ("region", "boundary")
     plan = Plan(tuple(measures), protocol, agreement)
-    if "semantic" in plan.measures and not dataset.classes:
+    if {"semantic", "contour"} & set(plan.measures) and not dataset.classes:
         raise SettingsError(f"{dataset.name} has no classes, semantic scores cannot be computed: take region, boundary")
     predict = predictor if callable(predictor) else _Folder(Path(predictor), dataset)
     made = "" if isinstance(predict, _Folder) else json.dumps(settings or {}, sort_keys=True, default=str)
@@ -215,7 +221,7 @@ def _score(dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan:
             f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth {truth.size[0]} "
             f"high and {truth.size[1]} wide, predictions are scored at the truth's own resolution"
         )
-    if "semantic" in plan.measures and len(labels) > 1:
+    if {"semantic", "contour"} & set(plan.measures) and len(labels) > 1:
         raise DatasetError(f"{where}: has {len(labels)} scales but semantic scores need one label map")
     try:
         counts = dict(_counts(dataset, truth, labels, prediction.superpixels, plan))
@@ -240,11 +246,13 @@ def _counts(
         yield "P4", image_majority(labels[0], actual, C, void=void)
         if plan.protocol not in ("P3", "P4"):
             yield "clusters", cluster_counts(labels[0], actual, C, void=void)
-        if plan.protocol == "direct":
-            yield "csurka_bf", csurka_bf(labels[0], actual, void=void)
-            yield "trimap", trimap(labels[0], actual, width=TRIMAP_WIDTH, void=void)
         if superpixels is not None:
             yield "ceiling", image_majority(superpixels, actual, C, void=void)
+    if "contour" in plan.measures:
+        C, actual, named = len(dataset.classes), truth.labels[0], labels[0]
+        if plan.protocol in ("P3", "P4"):
+            named = named_map(labels[0], actual, C, plan.protocol, void=void, by=plan.agreement)
+        yield from contour_counts(named, actual, width=TRIMAP_WIDTH, void=void).items()
     if superpixels is not None:
         yield "superpixel", superpixel_counts(superpixels, truth.labels, void=void)
     if "region" in plan.measures:

@@ -19,13 +19,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from segspectral.metrics.superpixel import thick_boundary
 
-__all__ = ["MeanCount", "ShareCount", "boundary_iou", "csurka_bf", "davis_f", "trimap"]
+__all__ = [
+    "CONTOUR_KINDS",
+    "MeanCount",
+    "ShareCount",
+    "boundary_iou",
+    "contour_counts",
+    "csurka_bf",
+    "davis_f",
+    "trimap",
+]
 
 Mask = NDArray[np.bool_]
 
@@ -64,6 +74,38 @@ class ShareCount:
 
     def scores(self) -> dict[str, float]:
         return {"value": self.value}
+
+
+CONTOUR_KINDS: dict[str, type[MeanCount] | type[ShareCount]] = {
+    "csurka_bf": MeanCount,
+    "davis_f": MeanCount,
+    "boundary_iou": MeanCount,
+    "trimap": ShareCount,
+}
+"""What ``contour_counts`` gives, by name."""
+
+
+def contour_counts(
+    prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None
+) -> dict[str, MeanCount | ShareCount]:
+    """All scores of this module for one image of class maps (H, W), ``width`` that of the trimap.
+
+    DAVIS's F and Boundary IoU are defined for one object: here they are the mean over the classes in the image's truth,
+    each class against the rest, void pixels outside of both.
+    """
+    predicted, labels = np.asarray(prediction), np.asarray(truth)
+    _same_shape(predicted, labels)
+    valid = np.ones(labels.shape, dtype=bool) if void is None else labels != void
+    masks = [((predicted == c) & valid, (labels == c) & valid) for c in np.unique(labels[valid])]
+    images = min(1, len(masks))
+    return {
+        "csurka_bf": csurka_bf(predicted, labels, void=void),
+        "davis_f": MeanCount(images, float(np.mean([davis_f(*pair).value for pair in masks])) if masks else 0.0),
+        "boundary_iou": MeanCount(
+            images, float(np.mean([boundary_iou(*pair).value for pair in masks])) if masks else 0.0
+        ),
+        "trimap": trimap(predicted, labels, width=width, void=void),
+    }
 
 
 def csurka_bf(
@@ -141,7 +183,8 @@ def _share_within(boundary: Mask, other: Mask, radius: float) -> float | None:
         return None
     if not other.any():
         return 0.0
-    return float((ndimage.distance_transform_edt(~other)[boundary] <= radius).mean())
+    distance = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float((distance[boundary] <= radius).mean())
 
 
 def _f(precision: float | None, recall: float | None) -> float:

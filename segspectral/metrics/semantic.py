@@ -178,6 +178,25 @@ def image_majority(prediction: ArrayLike, truth: ArrayLike, classes: int, *, voi
     return _of_image(prediction, truth, classes, void, lambda pixels: pixels.argmax(axis=1))
 
 
+def named_map(
+    prediction: ArrayLike,
+    truth: ArrayLike,
+    classes: int,
+    protocol: Literal["P3", "P4"],
+    *,
+    void: int | None = None,
+    by: Agreement = "iou",
+) -> NDArray[np.intp]:
+    """(H, W) the class of each pixel under P3 or P4 of its image, -1 for none. Arguments as above."""
+    segments, labels = _valid_pixels(prediction, truth, classes, void)
+    ids, values = compact(segments)
+    pixels = _table(ids, labels, len(values), classes)
+    naming = hungarian(pixels, by) if protocol == "P3" else pixels.argmax(axis=1)
+    everywhere = np.asarray(prediction)
+    place = np.minimum(np.searchsorted(values, everywhere), len(values) - 1)
+    return np.where(values[place] == everywhere, naming[place], -1)
+
+
 def hungarian(pixels: Counts, by: Agreement) -> NDArray[np.intp]:
     """Class of every cluster (K,), -1 for none, of a table (K, C) (Kuhn 1955).
 

@@ -14,6 +14,7 @@ from PIL import Image
 from segspectral.datasets import Dataset, open_dataset
 from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate import ImageScore, Plan, Prediction, Results, evaluate, seed_spread
+from segspectral.metrics.contour import CONTOUR_KINDS
 
 SHAPE = (24, 30)
 
@@ -100,8 +101,23 @@ def test_protocols_are_named_and_kept_apart(semantic: Dataset, predictions: Path
         assert data["protocol"]["semantic"].startswith(protocol)
         assert protocol not in data["semantic_protocols"]
         assert ("P1" in data["semantic_protocols"]) == (protocol in ("direct", "P2"))
-        assert ("csurka_bf" in data) == (protocol == "direct")
+        assert all((name in data) == (protocol in ("direct", "P3", "P4")) for name in CONTOUR_KINDS)
     assert "interval_95" not in data
+
+
+def test_contours_of_a_perfect_prediction_are_perfect_under_any_names(semantic: Dataset) -> None:
+    def renamed(path: Path) -> np.ndarray:
+        return (truth_of(int(path.stem[1:])).astype(int) + 1) % 4 * 3
+
+    for measures in (None, ["contour"]):
+        data = evaluate(semantic, renamed, measures=measures, bootstrap=0).data
+        assert {name: data[name]["value"] for name in CONTOUR_KINDS} == dict.fromkeys(CONTOUR_KINDS, 1.0)
+        assert "DAVIS" in data["protocol"]["contour"]
+
+
+def test_contours_need_names_that_are_known_per_image(semantic: Dataset, predictions: Path) -> None:
+    with pytest.raises(SettingsError, match=r"contour .* P1 .* direct, P3 or P4"):
+        evaluate(semantic, predictions, measures=["semantic", "contour"], protocol="P1")
 
 
 def test_callable_scores_a_sweep_of_scales_in_the_asked_keys(regions: Dataset) -> None:
