@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import sys
 from typing import Annotated
 
@@ -34,7 +35,10 @@ def serve(
             from segspectral.web import Limits, create_app
         except ImportError as error:
             raise SettingsError(f"serve needs {error.name}: pip install 'segspectral[web]'") from error
+        _check_free(host, port)
         pipeline = make_pipeline(config, set_)
+        if pipeline.model is not None:
+            raise SettingsError("the page chooses what a model fixes; apply one by `segspectral segment --model`")
         pipeline.prepare()
         limits = Limits(megabytes=max_mb, workers=workers)
         if not _loopback(host):
@@ -47,6 +51,15 @@ def serve(
             print(f"http://{f'[{host}]' if ':' in host else host}:{port}   (API: /docs; Ctrl-C ends it)", flush=True)
         # Its access log would hold the ids of jobs, which are secrets.
         uvicorn.run(app, host=host, port=port, log_level="info" if not port else "warning", access_log=False)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Before seconds go into loading: a sentence, where uvicorn would log an errno."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise SettingsError(f"{host}:{port}: cannot be listened on ({why}); choose another --port or --host") from error
 
 
 def _literal(host: str) -> bool:

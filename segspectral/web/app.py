@@ -367,5 +367,11 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()]
-        return answer(422, "; ".join(faults))
+        return answer(422, "; ".join(map(_sentence, error.errors())))
+
+
+def _sentence(fault: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"][1:])
+    if fault["type"] == "union_tag_not_found":
+        return f"{place or 'the request'}: lacks its {fault['ctx']['discriminator']}"
+    return f"{place}: {fault['msg']}" if place else str(fault["msg"])

@@ -183,6 +183,7 @@ def test_without_contours_there_is_no_hierarchy(client: Any, photograph: bytes) 
         ({"action": "undo"}, "there is nothing to undo"),
         ({"action": "recolour", "segment": 1, "colour": "red"}, "pattern"),
         ({"action": "explode"}, "action"),
+        ({}, "the request: lacks its 'action'"),
         ({"action": "rename", "segment": 1, "name": "a\u0007b"}, "printable"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import Any
 
@@ -21,19 +22,33 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_it_listens_on_this_computer_only(started: list[dict[str, Any]]) -> None:
-    result = CliRunner().invoke(app, ["serve", "--port", "8123", *QUICK])
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_it_listens_on_this_computer_only(started: list[dict[str, Any]], port: int) -> None:
+    result = CliRunner().invoke(app, ["serve", "--port", str(port), *QUICK])
     assert result.exit_code == 0, result.output
-    assert "http://127.0.0.1:8123" in result.output
+    assert f"http://127.0.0.1:{port}" in result.output
     assert "no password" not in result.output
     (call,) = started
-    assert (call["host"], call["port"], call["access_log"]) == ("127.0.0.1", 8123, False)
+    assert (call["host"], call["port"], call["access_log"]) == ("127.0.0.1", port, False)
 
 
-def test_another_address_is_warned_of(started: list[dict[str, Any]]) -> None:
-    result = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", *QUICK])
-    assert "everyone who reaches 0.0.0.0:8000 can send images" in result.output
+def test_another_address_is_warned_of(started: list[dict[str, Any]], port: int) -> None:
+    result = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--port", str(port), *QUICK])
+    assert f"everyone who reaches 0.0.0.0:{port} can send images" in result.output
     assert started[0]["host"] == "0.0.0.0"
+
+
+def test_a_port_in_use_is_a_sentence(started: list[dict[str, Any]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(app, ["serve", "--port", str(taken.getsockname()[1]), *QUICK])
+    assert result.exit_code == 2
+    assert "choose another --port" in result.output
+    assert not started
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
