@@ -18,6 +18,7 @@ from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import membership_of, spectral_embedding
+from segspectral.heads.positions import averaged
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.images import as_image
@@ -216,7 +217,9 @@ class Pipeline(Settings):
                 "for more superpixels (superpixels.count)"
             )
         head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
-        membership = head.fit(features.nodes, affinity=affinity).membership_
+        # A map of the features alone would know nothing of the contours that hold the affinity back.
+        inputs = averaged(features.nodes, affinity) if head.learns_map else features.nodes
+        membership = head.fit(inputs, affinity=affinity).membership_
         area = np.bincount(membership.labels, superpixels.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
 

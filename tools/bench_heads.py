@@ -32,6 +32,7 @@ from segspectral.affinity import knn_affinity
 from segspectral.heads import head_class
 from segspectral.heads.cluster import agreement
 from segspectral.heads.exact import Exact, spectral_embedding
+from segspectral.heads.positions import averaged
 from segspectral.heads.pretraining import Autoencoder, Siamese
 from segspectral.types import Affinity
 
@@ -56,6 +57,8 @@ GRAPHS = {
     "RSM": "rsm",
     "k-means": "kmeans",
     "DKM": "deepkmeans",
+    "modularity": "modularity",
+    "mincut": "mincut",
 }
 """Row of the tables of graphs -> head, with its defaults."""
 
@@ -140,23 +143,23 @@ def _vectors_row(
     }  # fmt: skip
 
 
-def images(results: Results, root: Path, count: int, ks: tuple[int, ...]) -> None:
-    """Superpixel graphs of the default pipeline."""
-    from segspectral import images as reading
-    from segspectral.affinity import KnnAffinity
-    from segspectral.features import FeatureStack
-    from segspectral.superpixels import Slic
+def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int) -> None:
+    """Superpixel graphs of the default pipeline; networks see features averaged along the walk, as they do there."""
+    from segspectral.images import as_image
+    from segspectral.pipeline import Pipeline
 
-    stack, build, slic = FeatureStack(), KnnAffinity(), Slic()
+    pipeline = Pipeline(superpixels={"count": superpixels})
     for path in sorted((root / "bsds500" / "val" / "images").glob("*.jpg"))[:count]:
-        if all(f"images/{path.stem}/{k}/{row}" in results.rows for k in ks for row in GRAPHS):
+        prefix = f"images {superpixels}/{path.stem}"
+        if all(f"{prefix}/{k}/{row}" in results.rows for k in ks for row in GRAPHS):
             continue
-        image = reading.as_image(path)
-        superpixels = slic(image)
-        features = stack(image, superpixels)
-        affinity = build(features, superpixels)
+        image = as_image(path)
+        pieces = pipeline.superpixels(image)
+        features = pipeline.features(image, pieces)
+        affinity = pipeline.affinity(features, pieces)
+        nodes = features.nodes.astype(np.float64)
         for k in ks:
-            _against_eigenvectors(results, f"images/{path.stem}/{k}", features.nodes.astype(np.float64), affinity, k)
+            _against_eigenvectors(results, f"{prefix}/{k}", nodes, affinity, k, walked=averaged(nodes, affinity))
 
 
 def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:
@@ -189,7 +192,7 @@ def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:
 
 
 def _against_eigenvectors(
-    results: Results, key: str, X: Any, affinity: Affinity, k: int, seed: int | None = None
+    results: Results, key: str, X: Any, affinity: Affinity, k: int, seed: int | None = None, walked: Any = None
 ) -> None:
     """Each head against the eigenvectors and against k-means on them, which is what ``ncut_ratio`` is a ratio to.
 
@@ -204,7 +207,8 @@ def _against_eigenvectors(
 
     def run(row: str) -> dict[str, Any]:
         begin, busy = time.perf_counter(), time.process_time()
-        head = head_class(GRAPHS[row])(k, random_state=seed or 0).fit(X, affinity=affinity)
+        head = head_class(GRAPHS[row])(k, random_state=seed or 0)
+        head.fit(walked if walked is not None and head.learns_map else X, affinity=affinity)
         out: dict[str, Any] = {"cpu": time.process_time() - busy, "seconds": time.perf_counter() - begin}
         out |= {"n": len(affinity), "used": len(np.unique(head.labels_)), "used_plain": len(np.unique(plain))}
         out |= {"ncut_ratio": head.ncut_ / affinity.ncut(plain), "greedy_ratio": head.ncut_ / best}
@@ -294,13 +298,13 @@ def tables(results: Results) -> Iterator[str]:
         parts = key.split("/")
         title, line = {
             "vectors": lambda p: (f"{p[1]}, {p[2]} ({p[5]})", p[3]),
-            "images": lambda p: (f"superpixel graphs, K = {p[2]}", p[3]),
+            "images": lambda p: (f"graphs of {p[0][7:]} superpixels, K = {p[2]}", p[3]),
             "graphs": lambda p: (f"{p[1]}, K = {p[2]}", p[3]),
             "toys": lambda p: (p[1], p[2]),
             "size": lambda p: ("50000 vectors of 10 dimensions", p[1]),
-        }[parts[0]](parts)
+        }[parts[0].split()[0]](parts)
         groups[title][line].append(row)
-        parts_of[title] = parts[0]
+        parts_of[title] = parts[0].split()[0]
     for title, lines in groups.items():
         columns = list(dict.fromkeys(name for rows in lines.values() for row in rows for name in row if name != "key"))
         yield f"\n{title}\n\n| | runs | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2)
@@ -325,6 +329,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", default=["raw", "code", "siamese", "both"])
     parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of the vectors; default all")
     parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--superpixels", type=int, default=600, help="asked for in each of the images")
     parser.add_argument("--clusters", type=int, nargs="+", default=[4, 8, 16], help="of images and graphs")
     parser.add_argument("--quick", action="store_true", help="one seed, 2000 images, 2 photographs: a smoke run")
     parser.add_argument("--peer", action="store_true", help="also the package spectralnet, if it is installed")
@@ -338,7 +343,8 @@ def main() -> None:
         if "vectors" in options.parts:
             vectors(results, options.data, seeds, options.quick, options.spaces, options.rows)
         if "images" in options.parts:
-            images(results, options.data, 2 if options.quick else options.images, tuple(options.clusters))
+            count = 2 if options.quick else options.images
+            images(results, options.data, count, tuple(options.clusters), options.superpixels)
         if "graphs" in options.parts:
             graphs(results, seeds, tuple(options.clusters))
         if "toys" in options.parts:

@@ -28,7 +28,7 @@ __all__ = ["AssignmentHead", "Weight", "spectral_communities"]
 Weight = Annotated[float, Field(ge=0)]
 
 DISTIL_STEPS = 150
-SMALL_DISTIL_STEPS = 80
+SMALL_DISTIL_STEPS = 60
 
 FLATTEN = 0.03
 """Added to the memberships that a network begins with: gradients of one-hot softmax rows vanish."""
@@ -48,7 +48,7 @@ class AssignmentHead(NetworkHead):
     """
 
     EFFORT = Effort((64, 16), 200, 5e-3)
-    SMALL_EFFORT = Effort((64, 16), 80, 1e-2)
+    SMALL_EFFORT = Effort((64, 16), 60, 1.5e-2)
 
     collapse: float
     reconstruction: float

@@ -94,6 +94,11 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         """Whether the head maps features, and cannot cluster a bare graph."""
         return False
 
+    @property
+    def learns_map(self) -> bool:
+        """Whether a network of the features alone is trained: the fit then knows of the graph what they know."""
+        return False
+
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
         """(N, D) what stands for the features of a graph that has none."""
         return np.zeros((len(affinity), 1))

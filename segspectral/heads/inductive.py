@@ -104,6 +104,10 @@ class NetworkHead(Head):
     effective_rank_: float
 
     def _needs_features(self) -> bool:
+        return self.learns_map
+
+    @property
+    def learns_map(self) -> bool:
         return not sees_graph(self.encoder)
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:

@@ -57,6 +57,7 @@ class Learner:
         self._generator = torch.Generator(device).manual_seed(seed)
         self._noise = noise * edge_length(inputs, affinity, seed) / np.sqrt(inputs.shape[1]) if noise else 0.0
         widths = (inputs.shape[1], *hidden, outputs)
+        self._near: torch.Tensor | None = None
         self._network: Mlp | Gcn
         if self._convolution is None:
             self._network = Mlp.random(widths, seed, slope=SLOPE)
@@ -108,14 +109,20 @@ class Learner:
         linears: Any = self._module[0]
         hops, sources = self._neighborhoods.hops(nodes, len(linears))
         rows = self._rows(sources)
-        for linear, (walk, back, targets) in zip(linears, hops, strict=True):
-            near = _Product.apply(walk, back, rows)
+        whole = len(nodes) == len(self._inputs)
+        for depth, (linear, (walk, back, targets)) in enumerate(zip(linears, hops, strict=True)):
+            if depth == 0 and whole and not self._noise:
+                if self._near is None:  # the same in each step
+                    self._near = walk @ rows
+                near = self._near
+            else:
+                near = _Product.apply(walk, back, rows)
             rows = torch.nn.functional.leaky_relu(linear(torch.cat([near, rows[targets]], dim=1)), SLOPE)
             if dropout:
                 kept = torch.rand(rows.shape, generator=self._generator, device=rows.device) >= dropout
                 rows = rows * kept / (1 - dropout)
         # All nodes at once are there in their own order.
-        return rows[nodes] if len(rows) == len(self._inputs) else rows
+        return rows[nodes] if whole else rows
 
 
 def distil(

@@ -40,7 +40,7 @@ class MinCut(AssignmentHead):
         ``Modularity`` the accuracy is .65, .60 from a cold start. Published: 1
     reconstruction : weight of the attributes in the loss; published: none
     warm_start : see ``AssignmentHead``; published: off
-    steps, learning_rate : of Adam with cosine decay; published: 10000 and 0.0005. None is 200 and 0.005, 80 and 0.01
+    steps, learning_rate : of Adam with cosine decay; published: 10000 and 0.0005. None is 200 and 0.005, 60 and 0.015
         for the superpixels of an image
     batch_size : nodes in a batch; a graph with at most so many is one batch. Published: the whole graph
     patience, time_limit, device : see ``NetworkHead``

@@ -42,7 +42,7 @@ class Modularity(AssignmentHead):
         1 it is .57, while ``Exact`` and ``NeuNcut`` have .995
     reconstruction : weight of the attributes in the loss; published: none
     warm_start : see ``AssignmentHead``; published: off
-    steps, learning_rate : of Adam with cosine decay; published: 1000 and 0.001. None is 200 and 0.005, 80 and 0.01
+    steps, learning_rate : of Adam with cosine decay; published: 1000 and 0.001. None is 200 and 0.005, 60 and 0.015
         for the superpixels of an image
     batch_size : nodes in a batch; a graph with at most so many is one batch. Published: the whole graph
     patience, time_limit, device : see ``NetworkHead``

@@ -132,6 +132,10 @@ class NeuNcut(Head):
         self.random_state = random_state
 
     def _needs_features(self) -> bool:
+        return self.learns_map
+
+    @property
+    def learns_map(self) -> bool:
         return bool(self.hidden) and not sees_graph(self.encoder)
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:

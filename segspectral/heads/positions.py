@@ -1,15 +1,19 @@
-"""Where a node is in its graph, as a vector: features for graphs that have none, and a start for communities."""
+"""Where a node is in its graph, as a vector: features for graphs that have none or more than they know, and a start
+for communities."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.heads.exact import DENSE_BELOW
+from segspectral.heads.gcn import walk_matrix
 from segspectral.types import Affinity
 
-__all__ = ["positions", "regularized_spectrum"]
+__all__ = ["averaged", "positions", "regularized_spectrum"]
 
 EXACT_BELOW = 5000
 """Up to so many nodes eigenvectors are exact; above, eigenvalues to a thousandth, which is a twentieth of the time."""
@@ -51,3 +55,16 @@ def regularized_spectrum(
 def positions(affinity: Affinity, k: int, *, seed: int = 0) -> NDArray[np.float64]:
     """(N, about k) regularized eigenvectors, those of large communities first, as features of the nodes."""
     return regularized_spectrum(affinity, k + SPARE, seed=seed)[0] * np.sqrt(len(affinity))
+
+
+def averaged(X: NDArray[Any], affinity: Affinity, steps: int = 64) -> NDArray[np.float64]:
+    """(N, D) the mean of the features (N, D) where a lazy random walk from each node is after ``steps`` steps.
+
+    ((I + D^-1 W) / 2)^steps X (Wu et al. 2019, simplified graph convolutions, with a lazy walk). A network of the
+    features themselves cannot part what they do not, though a contour in the graph does.
+    """
+    walk = walk_matrix(affinity.weights)
+    rows = np.asarray(X, dtype=np.float64)
+    for _ in range(steps):
+        rows = (rows + walk @ rows) / 2
+    return rows

@@ -22,7 +22,7 @@ from segspectral.heads.modularity import Modularity, modularity_loss
 from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.neuralef import NeuralEF
-from segspectral.heads.positions import regularized_spectrum
+from segspectral.heads.positions import averaged, regularized_spectrum
 from segspectral.heads.rsm import RSM
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.heads.training import Subgraphs
@@ -290,3 +290,27 @@ class TestNodesThatArriveLater:
             bare.predict(Z)
         with pytest.raises(SettingsError, match="embeds no new nodes"):
             bare.transform(None, affinity=links)
+
+
+def test_averaged_features_are_those_at_the_end_of_a_lazy_walk() -> None:
+    affinity, _ = block_model((20, 15), 0.5, 0.1, 0)
+    X = np.random.default_rng(0).normal(size=(35, 3))
+    step = (np.eye(35) + affinity.weights.toarray() / affinity.degree[:, None]) / 2
+    np.testing.assert_allclose(averaged(X, affinity, 7), np.linalg.matrix_power(step, 7) @ X, atol=1e-6)
+
+
+def test_networks_see_a_contour_in_the_graph_by_averaged_features() -> None:
+    """Two regions of the same features, parted by the graph alone."""
+    rng = np.random.default_rng(0)
+    X, truth = rng.normal(size=(800, 12)), np.arange(800) % 2
+    weights = knn_affinity(X).weights.tocoo()
+    across = truth[weights.row] != truth[weights.col]
+    affinity = Affinity(sp.csr_array((np.where(across, 1e-3, 1) * weights.data, (weights.row, weights.col))))
+    # Larger networks learn 800 nodes by heart.
+    small = SpectralNet(2, hidden=(16,))
+    for head in (small, NeuNcut(2, hidden=(16,), greedy=False)):
+        assert head.learns_map
+        assert accuracy(truth, head.fit(averaged(X, affinity), affinity=affinity).labels_) >= 0.99
+    assert accuracy(truth, small.fit(X, affinity=affinity).labels_) < 0.9
+    assert not NeuNcut(2).learns_map
+    assert not SpectralNet(2, encoder="gcn").learns_map
