@@ -91,6 +91,14 @@ class Raster:
         rgb[~valid] = mean
         return rgb, valid
 
+    def thumbnail(self, longest: int) -> NDArray[np.uint8]:
+        """(h, w, 3) a thinned-out view of all of it."""
+        scale = min(1.0, longest / max(self.shape))
+        shape = max(1, round(self.shape[0] * scale)), max(1, round(self.shape[1] * scale))
+        rgb, _ = self._raw((0, self.shape[0]), (0, self.shape[1]), shape)
+        low, high, _ = self._levels
+        return np.round(np.clip((rgb - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
     def read_cells(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """As ``read``, of cells; a cell is valid if one of its pixels is."""
         if self.factor == 1:

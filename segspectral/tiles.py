@@ -40,7 +40,7 @@ from segspectral.types import Features, Image, Membership, Superpixels
 if TYPE_CHECKING:
     from segspectral.pipeline import AnyRefiner, Observer, Pipeline
 
-__all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "segment_raster"]
+__all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
 
 SIDE_OF_PIXELS = 500
 """``superpixels.count`` is meant for a photograph of about 500 x 500 pixels; larger rasters get more, in proportion."""
@@ -169,6 +169,25 @@ def segment_raster(
             segments = _write_labels(raster, node_map, nodes, membership, refine, target)
     ncut = affinity.ncut(membership.labels)
     return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes)
+
+
+def overlay_of_raster(
+    source: str | os.PathLike[str], labels: str | os.PathLike[str], tiles: Tiles = Tiles(), longest: int = 1600
+) -> NDArray[np.uint8]:
+    """(h, w, 3) a raster tinted by the segments of ``labels``, at most ``longest`` pixels on its longer side.
+
+    Raises
+    ------
+    ImageError, SettingsError
+        As ``segment_raster``.
+    """
+    import rasterio
+
+    from segspectral.export.pictures import tinted
+
+    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, rasterio.open(labels) as file:
+        rgb = raster.thumbnail(longest)
+        return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
 
 
 class Grid(NamedTuple):

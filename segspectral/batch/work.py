@@ -176,8 +176,8 @@ class Segmenter:
         return _Made(result.segments, dict(result.seconds), [*files, *more], notes)
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
-        from segspectral.export import versions, write_bytes
-        from segspectral.tiles import segment_raster
+        from segspectral.export import png, versions, write_bytes
+        from segspectral.tiles import overlay_of_raster, segment_raster
 
         place = Path(self.out, job.name)
         labels = place.with_name(f"{place.name}_labels.tif")
@@ -198,7 +198,9 @@ class Segmenter:
         }
         text = json.dumps(summary, indent=2) + "\n"
         about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
-        return _Made(result.segments, result.seconds, [labels, about], list(result.notes))
+        overlay = png(overlay_of_raster(job.path, labels, tiles))
+        shown = write_bytes(place.with_name(f"{place.name}_overlay.png"), overlay)
+        return _Made(result.segments, result.seconds, [labels, about, shown], list(result.notes))
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def batch(
 
     The results of x/a.jpg, as seen from INPUT, are OUT/x/a.jpg_labels.png, a.jpg_overlay.png, a.jpg_segments.csv and
     a.jpg.json: with folder and suffix, so that a.jpg, a.png and x/a.jpg keep apart. With several INPUTs, names begin
-    at the folder that they share. TIFFs in tiles become OUT/x/a.tif_labels.tif and a.tif.json. With --hierarchy
-    there is OUT/x/a.jpg_ucm.png too.
+    at the folder that they share. TIFFs in tiles become OUT/x/a.tif_labels.tif, a.tif.json and
+    a.tif_overlay.png, a thumbnail. With --hierarchy there is OUT/x/a.jpg_ucm.png too.
 
     Of formats with one file for all images (coco, cvat, yolo's data.yaml), it is made from all label maps in OUT when
     the last image of all shards has ended.

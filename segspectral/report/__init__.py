@@ -80,7 +80,7 @@ def _row(
     seconds = summary.get("seconds") or entry.get("stages") or {}
     name = overlay.relative_to(out).with_name(stem).as_posix()
     photograph = _photograph(out, overlay.parent, summary, images)
-    files = ("_labels.png", "_segments.csv", ".json", "_figure.png")
+    files = ("_labels.png", "_labels.tif", "_segments.csv", ".json", "_figure.png")
     row = {
         "name": name,
         "image": str(summary.get("image", "")),

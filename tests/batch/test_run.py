@@ -32,6 +32,7 @@ from segspectral.batch import (
 from segspectral.config import with_settings
 from segspectral.errors import BackboneError, OutputError
 from segspectral.pipeline import Pipeline
+from segspectral.report import build
 from segspectral.tiles import Tiles
 from tests.batch.conftest import ENGINES
 from tests.batch.sabotage import Sabotaged
@@ -318,9 +319,10 @@ def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
     run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=64)), InProcess(), out)
     latest = read_history(out).latest
     assert statuses(out) == {"a.png": "done", "b.tif": "done", "bad.tif": "failed"}
-    assert set(latest["b.tif"].outputs) == {"b.tif_labels.tif", "b.tif.json"}
+    assert set(latest["b.tif"].outputs) == {"b.tif_labels.tif", "b.tif.json", "b.tif_overlay.png"}
     assert latest["bad.tif"].reason.startswith("is a raster that cannot be read")
     assert "a.png_labels.png" in latest["a.png"].outputs
+    assert build(out)[1:] == (2, 1)  # rasters are in the gallery, too
     again = Counting()
     run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=128)), again, out)
     assert sorted(again.names) == ["a.png", "b.tif", "bad.tif"]
