@@ -85,6 +85,12 @@ class Tiles(Settings):
     scale: float = Field(
         2.2, gt=0, description="factor on affinity.scale: neighbours are nearer among thousands of superpixels"
     )
+    contour: float | None = Field(
+        None,
+        gt=0,
+        description="affinity.contour for rasters: among hundreds of regions that are as cheap to cut off, chance "
+        "would decide; kinds of land recur. The hierarchy looks at contours all the same",
+    )
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
 
     @field_validator("stretch")
@@ -155,8 +161,8 @@ def segment_raster(
         # Affinity, hierarchy and head look only at what a whole partition and these nodes have in common.
         superpixels = cast(Superpixels, nodes)
         with stage("affinity"):
-            wider = {"scale": tiles.scale * pipeline.affinity.scale}
-            affinity = pipeline.affinity.model_copy(update=wider)(features, superpixels)
+            change = {"scale": tiles.scale * pipeline.affinity.scale, "contour": tiles.contour}
+            affinity = pipeline.affinity.model_copy(update=change)(features, superpixels)
         refine = pipeline.refine
         if pipeline.hierarchy:
             with stage("hierarchy"):
