@@ -12,9 +12,9 @@ from pydantic import Field
 from segspectral.errors import SettingsError
 from segspectral.heads.exact import membership_of, partition, spectral_embedding
 from segspectral.heads.gcn import Gcn, walk_matrix
-from segspectral.heads.inductive import Effort, NetworkHead
+from segspectral.heads.inductive import SMALL, Effort, NetworkHead
 from segspectral.heads.networks import Mlp
-from segspectral.heads.positions import EXACT_BELOW, regularized_spectrum
+from segspectral.heads.positions import regularized_spectrum
 from segspectral.heads.readout import Centres, Softmax, kmeans, softmax, temperature, unit_rows
 from segspectral.types import Affinity
 
@@ -41,9 +41,9 @@ class AssignmentHead(NetworkHead):
     ------------------------------
     collapse : weight of the term against few large clusters
     reconstruction : weight of the share of the features' squares that a linear map from the last hidden layer misses
-    warm_start : begin at spectral clustering, to which the network is first distilled; of the regularized form and, up
-        to ``EXACT_BELOW`` nodes, the plain one, at the better. The better of start and end, by ``_score``, is kept;
-        with ``reconstruction``, always the end
+    warm_start : begin at spectral clustering, to which the network is first distilled; of the regularized form and, on
+        graphs as small as an image's, the plain one, at the better. The better of start and end, by ``_score``, is
+        kept; with ``reconstruction``, always the end
     and those of ``NetworkHead``
     """
 
@@ -123,8 +123,8 @@ class AssignmentHead(NetworkHead):
     def _start(self, affinity: Affinity, seed: int) -> NDArray[np.int64]:
         k = self.n_clusters
         starts = [spectral_communities(affinity, k, seed=seed)]
-        if len(affinity) <= EXACT_BELOW:
-            # Nodes of low degree, such as superpixels of odd colours, are what the regularized form leaves out.
+        if len(affinity) <= SMALL:
+            # Superpixels of odd colours have small degrees, which the regularized form does not see.
             embedding = spectral_embedding(affinity, k, seed=seed)[0]
             starts.append(partition(affinity, embedding, greedy=False, seed=seed))
         return min(starts, key=lambda labels: self._score(affinity, labels))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from segspectral.heads.training import Batch, Progress, Run
 
 __all__ = [
+    "SMALL",
     "BatchSize",
     "Device",
     "Effort",

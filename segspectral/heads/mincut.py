@@ -37,7 +37,7 @@ class MinCut(AssignmentHead):
     encoder : see ``NetworkHead``; published: graph convolutions with a skip connection
     collapse : weight of the second term, which is 0 for one-hot clusters of one size. The first alone is best with all
         nodes in one cluster, so this cannot be small; it draws the clusters to one size: on the unequal blocks of
-        ``Modularity`` the accuracy is .65, .60 from a cold start. Published: 1
+        ``Modularity`` the accuracy is .59, .60 from a cold start. Published: 1
     reconstruction : weight of the attributes in the loss; published: none
     warm_start : see ``AssignmentHead``; published: off
     steps, learning_rate : of Adam with cosine decay; published: 10000 and 0.0005. None is 200 and 0.005, 60 and 0.015
