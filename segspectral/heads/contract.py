@@ -222,7 +222,7 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64], sp.csr_array]:
         """The features, checked, and the walk (N', N + N') from the new nodes to the fitted ones and each other."""
         check_is_fitted(self)
-        n, alone = len(self.labels_), isinstance(getattr(self, "network_", None), Mlp)
+        alone = isinstance(getattr(self, "network_", None), Mlp)
         if not alone and not hasattr(self, "X_fit_"):
             if affinity is None:
                 raise SettingsError(
@@ -235,7 +235,8 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         else:
             X = validate_data(self, X, dtype=np.float64, reset=False)
         if alone:
-            return X, sp.csr_array((len(X), n + len(X)))
+            return X, sp.csr_array((len(X), 0))
+        n = len(self.labels_)
         if affinity is None:
             links = extension(self.X_fit_, X, min(self.n_neighbors, n))
             return X, sp.csr_array(sp.hstack([links, sp.csr_array((len(X), len(X)))]))
