@@ -1,4 +1,4 @@
-"""Many images -> one ``Model``: a sample of their superpixels, one graph, one head, and its clusters merged."""
+"""Many images -> one ``Model``: a sample of their regions, one graph, one head, and its clusters merged."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_described", "fit_model", "merge_clusters"]
 
+FEWEST = 8
+"""Regions for each cluster of the head."""
+
 
 def fit_model(
     sources: Iterable[Any],
@@ -45,7 +48,7 @@ def fit_model(
     ImageError
         There is no image, or none that can be read.
     SettingsError
-        More segments are asked for than the images have superpixels.
+        More segments are asked for than the images have regions.
     BackboneError, CollapseError
 
     Notes
@@ -89,15 +92,19 @@ def fit_described(
         if sample.images == 0:
             raise ImageError(f"none of the {images} images can be read")
         rows, edges, area, of_image = sample.whole()
-        clusters = recipe.segments * recipe.fine
-        if clusters > len(rows):
+        if recipe.segments > len(rows):
             raise SettingsError(
-                f"{clusters} clusters are more than the {len(rows)} superpixels of the {sample.images} images; ask for "
-                "fewer segments, or give more images"
+                f"{recipe.segments} segments are more than the {len(rows)} regions of the {sample.images} images; ask "
+                "for fewer segments, or give more images"
             )
-        projection = Projection.learn(rows, sample.widths, recipe.features)
+        # A cluster of a few regions is no kind of thing.
+        clusters = max(recipe.segments, min(recipe.segments * recipe.fine, len(rows) // FEWEST))
+        projection = Projection.learn(rows, area, sample.widths, recipe.features, recipe.coarseness)
         nodes = unit(projection(rows)).astype(np.float64)
-        affinity = global_affinity(nodes, edges, of_image if recipe.across else None, recipe.affinity)
+        # A node has no more neighbours than half of a segment of average size.
+        neighbors = max(1, min(recipe.affinity.neighbors, len(rows) // (2 * recipe.segments)))
+        settings = recipe.affinity.model_copy(update={"neighbors": neighbors})
+        affinity = weighted(global_affinity(nodes, edges, of_image if recipe.across else None, settings), area)
         head: Head = clone(recipe.head).set_params(n_clusters=clusters, random_state=recipe.seed)
         head.fit(nodes, affinity=affinity, progress=progress)
         labels = head.predict(nodes)
@@ -124,16 +131,18 @@ class _Sample:
         self._of_image: list[NDArray[np.int64]] = []
 
     def add(self, superpixels: Superpixels, parts: Parts) -> None:
-        rows = self.recipe.context(parts, superpixels, np.concatenate(list(parts.values()), axis=1))
-        n = len(superpixels)
+        rows, region = self.recipe.regions(superpixels, parts.boundary, parts.rows)
+        n = len(rows)
+        area = np.bincount(region, superpixels.area, n) / superpixels.area.sum()
         chosen = np.sort(self._rng.choice(n, min(self.quota, n), replace=False))
         place = np.full(n, -1)
         place[chosen] = np.arange(len(chosen)) + self.nodes
-        edges = place[superpixels.borders]
-        self.widths = {name: part.shape[1] for name, part in parts.items()}
+        edges = np.sort(place[region[superpixels.borders]], axis=1)
+        edges = np.unique(edges[(edges[:, 0] >= 0) & (edges[:, 0] != edges[:, 1])], axis=0)
+        self.widths = {name: part.shape[1] for name, part in parts.nodes.items()}
         self._rows.append(rows[chosen])
-        self._edges.append(edges[(edges >= 0).all(axis=1)])
-        self._area.append(superpixels.area[chosen] / superpixels.area[chosen].sum())
+        self._edges.append(edges)
+        self._area.append(area[chosen])
         self._of_image.append(np.full(len(chosen), self.images))
         self.nodes += len(chosen)
         self.images += 1
@@ -154,12 +163,12 @@ def global_affinity(
     of_image: NDArray[np.int64] | None,
     settings: KnnAffinity,
 ) -> Affinity:
-    """One graph over all images: each superpixel and its nearest in other images, united with those that touch.
+    """One graph over all images: each region and its nearest in other images, united with those that touch.
 
     Parameters
     ----------
-    of_image : (N,) number of each node's image; None seeks the nearest in all images. Those in its own are nearly
-        always nearer: with them a cluster soon is an image, and nothing is shared
+    of_image : (N,) number of each node's image; None seeks the nearest in all images. Those in its own are often
+        nearer: with them a cluster soon is an image, and nothing is shared
     """
     return knn_affinity(
         nodes,
@@ -170,6 +179,12 @@ def global_affinity(
         edges=edges if settings.adjacency else None,
         groups=of_image,
     )
+
+
+def weighted(affinity: Affinity, area: NDArray[np.float64]) -> Affinity:
+    """W_ij sqrt(a_i a_j): large regions count for more than small ones, and for less than their pixels do."""
+    root = sp.diags_array(np.sqrt(area / area.mean()))
+    return Affinity(sp.csr_array(root @ affinity.weights @ root, dtype=np.float32))
 
 
 def merge_clusters(
@@ -187,7 +202,7 @@ def merge_clusters(
     group = np.arange(clusters)
     alive = group.copy()
     while len(alive) > segments:
-        size = np.maximum(volume[alive], 1e-300) ** damping
+        size = np.maximum(volume[alive], 1e-100) ** damping
         linkage = between[np.ix_(alive, alive)] / np.outer(size, size)
         np.fill_diagonal(linkage, -np.inf)
         i, j = alive[np.sort(np.unravel_index(linkage.argmax(), linkage.shape))]

@@ -2,12 +2,12 @@
 
 ::
 
-    Image -> Superpixels -> parts -> one fixed linear map -> walk over the superpixels -> head -> merged -> Membership
+    Image -> Superpixels -> parts -> one fixed linear map -> means over regions -> head -> merged -> Membership
 
 What a pipeline learns anew from each image, the scale of its features and the clusters of its graph, is here learnt
-once: the features of all images are standardised and reduced together, one kNN graph spans the superpixels of all of
-them, united with those that touch within an image, and one head is trained on it. Applying the model to an image needs
-no graph and no training.
+once: the features of all images are standardised and reduced together, one kNN graph spans the regions of all of them,
+united with those that touch within an image, and one head is trained on it. Applying the model to an image needs no
+graph and no training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema
 
 from segspectral.affinity import KnnAffinity
+from segspectral.contours import Activations
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.features import Cnn, FeatureStack, principal_axes
 from segspectral.heads.contract import Head
@@ -33,15 +34,13 @@ from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.settings import AnyHead
 from segspectral.heads.storage import pack, read_tensors, unpack, write_tensors
+from segspectral.hierarchy import build_hierarchy
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
 from segspectral.types import Features, Image, Membership, Superpixels
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["AnyModel", "Context", "Model", "Parts", "Projection", "Recipe", "model_from", "unit"]
+__all__ = ["AnyModel", "Model", "Parts", "Projection", "Recipe", "Regions", "model_from", "unit"]
 
 FORMAT = 1
 
@@ -49,42 +48,57 @@ ROW_STATE = ("network_", "readout_", "n_features_in_")
 GRAPH_STATE = ("X_fit_", "labels_", "membership_", "eigenvalues_", "n_features_in_")
 """What a head needs to place unseen points: a network of features, or the nodes it was fitted on; or all, for both."""
 
-Parts = Mapping[str, NDArray[np.float32]]
-"""Name -> (N, D) of one image, in units of its own."""
+
+class Parts(NamedTuple):
+    """What the extractors give of one image, before anything is scaled."""
+
+    nodes: Mapping[str, NDArray[np.float32]]
+    """Name -> (N, D); of a CNN one for each stride."""
+    boundary: NDArray[np.float64] | None = None
+    """(M,) probability of an object's boundary at each border of the superpixels."""
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """(N, D) all of them side by side."""
+        return np.concatenate(list(self.nodes.values()), axis=1)
 
 
-class Context(Settings):
-    """Features averaged along a lazy random walk over the superpixels that touch, so that a node knows its object.
+class Regions(Settings):
+    """What a node of the model is: a region of the image's hierarchy, described by itself and by what it lies in.
 
-    The walk crosses a border with a probability proportional to exp(-sharpness d^2 / median d^2), d the distance of the
-    two superpixels in the image's own features: it goes on inside an object and seldom leaves it.
+    A superpixel of a cat's ear says little; the means of features over regions that contours enclose say what a thing
+    is, and regions, unlike pixels, do not count a thing by its size.
     """
 
-    steps: int = Field(32, ge=0, le=1000, description="of the walk; 0: each superpixel by itself")
-    sharpness: float = Field(3.0, ge=0, description="how strongly differences hold the walk back")
+    level: float = Field(0.1, ge=0, le=1, description="of the hierarchy at which nodes are cut; 0: superpixels")
+    context: float = Field(
+        0.2, ge=0, le=1, description="level of the larger region whose features are added; not above `level`: none"
+    )
 
-    def __call__(self, parts: Parts, superpixels: Superpixels, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, D) values after the walk, guided by ``parts``."""
-        if self.steps == 0 or len(superpixels.borders) == 0:
-            return values
-        walk = self._walk(parts, superpixels)
-        for _ in range(self.steps):
-            values = walk @ values
-        return values
+    def __call__(
+        self, superpixels: Superpixels, boundary: NDArray[np.float64] | None, values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """(R, D) means of values (N, D), and the region of each superpixel (N,).
 
-    def _walk(self, parts: Parts, superpixels: Superpixels) -> sp.csr_array:
-        i, j = superpixels.borders.T
-        squared = np.zeros(len(i))
-        for part in parts.values():
-            difference = part[i] - part[j]
-            squared += np.einsum("md,md->m", difference, difference) / max(float(part.var(axis=0).sum()), 1e-12)
-        median = float(np.median(squared))
-        weight = np.exp(-self.sharpness * squared / max(median, 1e-12)) + 1e-4  # none is cut off
-        n = len(superpixels)
-        W = sp.csr_array((np.tile(weight, 2), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(n, n))
-        degree = np.asarray(W.sum(axis=1)).ravel()
-        step = sp.diags_array(0.5 / np.where(degree > 0, degree, 1.0)) @ W
-        return sp.csr_array(step + sp.diags_array(np.where(degree > 0, 0.5, 1.0)), dtype=np.float32)
+        ``boundary`` (M,) is the probability of an object's boundary at each border; without it superpixels are regions.
+        """
+        if boundary is None or self.level == 0:
+            return values, np.arange(len(superpixels), dtype=np.int32)
+        tree = build_hierarchy(superpixels, Features(values, boundary=boundary))
+        region = tree.nodes(level=self.level)
+        rows = _means(region, superpixels.area, values)
+        if self.context > self.level:
+            wider = tree.nodes(level=self.context)
+            around = np.empty(len(rows), dtype=np.int32)
+            around[region] = wider
+            rows = (rows + _means(wider, superpixels.area, values)[around]) / np.float32(2)
+        return rows, region
+
+
+def _means(region: NDArray[np.int32], area: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(R, D) means of values (N, D) over regions, weighted by area."""
+    sums = sp.csr_array((area.astype(np.float64), (region, np.arange(len(region)))))
+    return np.asarray((sums @ values) / sums.sum(axis=1)[:, None], dtype=np.float32)
 
 
 class Recipe(Settings):
@@ -92,19 +106,22 @@ class Recipe(Settings):
 
     segments: int = Field(21, ge=2, le=10_000, description="how many, over all images")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal models")
-    nodes: int = Field(8000, ge=100, description="superpixels in the graph, equally many of each image")
+    nodes: int = Field(8000, ge=100, description="regions in the graph, equally many of each image")
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack(
-        colour=None, texture=None, position=None, contours=None, cnn=Cnn(strides=(16, 32), channels=64)
+        colour=None, texture=None, position=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
     )
-    context: Context = Context()
-    across: bool = Field(True, description="seek the nearest neighbours of a superpixel in other images than its own")
-    affinity: KnnAffinity = KnnAffinity(neighbors=20, bandwidth="self_tuning", scale=1.0)
+    coarseness: float = Field(
+        1.0, ge=0, description="maps of a CNN weigh stride^coarseness: coarse ones know more of what things are"
+    )
+    regions: Regions = Regions()
+    across: bool = Field(True, description="seek the nearest neighbours of a region in other images than its own")
+    affinity: KnnAffinity = KnnAffinity(neighbors=80, bandwidth="self_tuning", scale=1.0)
     head: AnyHead = Field(default_factory=lambda: NeuNcut(hidden=(256,), greedy=False, steps=200))
-    fine: int = Field(1, ge=1, le=100, description="clusters of the head for each segment; they are merged")
+    fine: int = Field(3, ge=1, le=100, description="clusters of the head for each segment, at most; they are merged")
     damping: float = Field(
-        0.6,
+        0.8,
         ge=0,
         le=1,
         description="of sizes when clusters are merged; 1: average linkage, less: larger ones grow",
@@ -115,16 +132,17 @@ class Recipe(Settings):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def parts(self, image: Image, superpixels: Superpixels) -> dict[str, NDArray[np.float32]]:
+    def parts(self, image: Image, superpixels: Superpixels) -> Parts:
         """What the extractors give before anything is scaled; a CNN one part per stride."""
-        parts: dict[str, NDArray[np.float32]] = {}
+        nodes: dict[str, NDArray[np.float32]] = {}
+        deep, contours = Activations({}), self.features.contours
         for name, extractor in self.features.extractors().items():
             if isinstance(extractor, Cnn):
-                pooled = extractor.pooled(image, superpixels).nodes
-                parts |= {f"{name} stride {stride}": values for stride, values in pooled.items()}
+                deep = extractor.pooled(image, superpixels, edges=contours is not None and contours.edges)
+                nodes |= {f"{name} stride {stride}": values for stride, values in deep.nodes.items()}
             else:
-                parts[name] = extractor(image, superpixels)
-        return parts
+                nodes[name] = extractor(image, superpixels)
+        return Parts(nodes, None if contours is None else contours(image, superpixels, deep))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,25 +159,38 @@ class Projection:
     axes: NDArray[np.float32]
 
     @classmethod
-    def learn(cls, rows: NDArray[np.float32], widths: Mapping[str, int], features: FeatureStack) -> Projection:
-        """Each part on one scale, times its weight, and of the CNN's the principal axes; all from rows (N, D)."""
-        shift = rows.mean(axis=0, dtype=np.float64)
-        scale = np.sqrt(rows.var(axis=0, dtype=np.float64))
+    def learn(
+        cls,
+        rows: NDArray[np.float32],
+        area: NDArray[np.float64],
+        widths: Mapping[str, int],
+        features: FeatureStack,
+        coarseness: float = 0.0,
+    ) -> Projection:
+        """Each part on one scale, times its weight, and of the CNN's the principal axes; all from rows (N, D).
+
+        Rows count by their area (N,), and maps of the CNN by their stride to the power ``coarseness``.
+        """
+        share = area / area.sum()
+        shift = share @ rows.astype(np.float64)
+        scale = np.sqrt(share @ (rows - shift) ** 2)
+        coarsest = max((_stride(name) for name in widths), default=1)
         blocks, first = [], 0
         cnn: list[int] = []
         for name, width in widths.items():
             columns = np.arange(first, first := first + width)
             total = max(float(np.sqrt((scale[columns] ** 2).sum())), 1e-12)
-            scale[columns] = 1 / total
             extractor = features.extractors()[name.partition(" ")[0]]
             if isinstance(extractor, Cnn):
+                scale[columns] = (_stride(name) / coarsest) ** coarseness / total
                 cnn += columns.tolist()
             else:
                 block = np.zeros((len(shift), width))
                 block[columns, np.arange(width)] = extractor.weight / total  # type: ignore[attr-defined]
                 blocks.append(block)
         if cnn and features.cnn is not None:
-            axes = principal_axes((rows[:, cnn] - shift[cnn]) * scale[cnn], features.cnn.channels)
+            centred = np.sqrt(share)[:, None] * (rows[:, cnn] - shift[cnn]) * scale[cnn]
+            axes = principal_axes(centred, features.cnn.channels)
             block = np.zeros((len(shift), axes.shape[1]))
             block[cnn] = features.cnn.weight * scale[cnn][:, None] * axes
             blocks.append(block)
@@ -167,6 +198,12 @@ class Projection:
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray((rows - self.shift) @ self.axes, dtype=np.float32)
+
+
+def _stride(part: str) -> int:
+    """That the name of a part ends with; 1 without."""
+    last = part.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +236,7 @@ class Model:
         return self.recipe.segments
 
     def features(self, image: Image, superpixels: Superpixels) -> Features:
-        """The superpixels as the head knows them: rows of unit length.
+        """The superpixels as the head knows them: rows of unit length, equal within a region; and the contours.
 
         Raises
         ------
@@ -216,9 +253,9 @@ class Model:
 
     def described(self, parts: Parts, superpixels: Superpixels) -> Features:
         """``features`` of parts that are there already."""
-        rows = self.projection(np.concatenate(list(parts.values()), axis=1))
-        # Map and walk are both linear; after the map there are fewer columns to walk with.
-        return Features(unit(self.recipe.context(parts, superpixels, rows)))
+        # Map and means are both linear; after the map there are fewer columns to average.
+        rows, region = self.recipe.regions(superpixels, parts.boundary, self.projection(parts.rows))
+        return Features(unit(rows)[region], boundary=parts.boundary)
 
     def membership(self, features: Features) -> Membership:
         """(N, K) memberships in the segments, in the model's order."""

@@ -20,20 +20,20 @@ from segspectral.affinity import knn_affinity
 from segspectral.cli import app
 from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import BackboneError, ImageError, SettingsError
-from segspectral.fitting import fit_model, merge_clusters
+from segspectral.features import Cnn
+from segspectral.fitting import fit_model, merge_clusters, weighted
 from segspectral.images import as_image
-from segspectral.model import Context, Model, Recipe
+from segspectral.model import Model, Projection, Recipe, Regions
 from segspectral.pipeline import Pipeline
 from segspectral.types import Superpixels
 
 COLOURS = np.array([[200, 60, 50], [60, 150, 70], [50, 80, 180], [220, 200, 90]], dtype=np.float64)
-SETTINGS = ("features.cnn=null", "features.colour={}", "superpixels.count=60", "context.steps=4", "head.steps=20")
+SETTINGS = ("features.cnn=null", "features.colour={}", "superpixels.count=60", "head.steps=20")
 QUICK = Recipe.model_validate(
     {
         "segments": 4,
-        "features": {"colour": {}, "texture": None, "position": None, "contours": None, "cnn": None},
+        "features": {"colour": {}, "texture": None, "position": None, "cnn": None},
         "superpixels": {"count": 60},
-        "context": {"steps": 4},
         "head": {"name": "neuncut", "hidden": (16,), "steps": 20, "greedy": False},
     }
 )
@@ -150,14 +150,16 @@ HEADS_OF_A_MODEL = [
 
 @pytest.mark.parametrize("head", HEADS_OF_A_MODEL)
 def test_any_head_can_be_fitted(head: dict[str, object], tmp_path: Path) -> None:
-    fitted = fit_model([image for image, _ in SCENES], with_settings(QUICK, {"head": head}))
+    fitted = fit_model(
+        [image for image, _ in SCENES], with_settings(QUICK, {"head": head, "regions": {"level": 0}, "fine": 1})
+    )
     fitted.save(tmp_path / "m")
     assert Model.load(tmp_path / "m").fingerprint == fitted.fingerprint
     assert agreement(labels_by(Pipeline(model=tmp_path / "m", refine="none"))) > 0.9
 
 
 def test_the_graph_is_no_larger_than_asked() -> None:
-    recipe = with_settings(QUICK, {"nodes": 100})
+    recipe = with_settings(QUICK, {"nodes": 100, "regions": {"level": 0}})
     assert fit_model([image for image, _ in SCENES], recipe).about["nodes"] == 100
 
 
@@ -242,7 +244,7 @@ def test_settings_that_do_not_are_not(file: Path) -> None:
 
 
 def test_more_segments_than_superpixels_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"500 clusters are more than the .* superpixels of the 1 images"):
+    with pytest.raises(SettingsError, match=r"500 segments are more than the .* regions of the 1 images"):
         fit_model([SCENES[0][0]], with_settings(QUICK, {"segments": 500}))
     with pytest.raises(ImageError, match="no image to fit"):
         fit_model([], QUICK)
@@ -262,17 +264,69 @@ def test_merging_finds_planted_groups_of_unequal_size() -> None:
     assert merge_clusters(knn_affinity(X), fine, 12, 12, damping=0.6).tolist() == list(range(12))
 
 
-def test_the_walk_averages_inside_and_stays_off_the_other_side() -> None:
+def halves() -> tuple[Superpixels, NDArray[np.bool_], NDArray[np.float64]]:
+    """4 x 4 square superpixels, which of them are on the right, and boundaries between the two sides alone."""
     superpixels = Superpixels((np.arange(8)[:, None] // 2 * 4 + np.arange(8)[None] // 2).astype(np.int32))
-    side = (superpixels.centre[:, 1] > 3.5).astype(np.float32)[:, None]
-    noisy = side * 10 + np.random.default_rng(0).normal(0, 0.1, (16, 1)).astype(np.float32)
-    after = Context(steps=64)({"part": side}, superpixels, noisy)
-    for value in (0, 1):
-        assert np.ptp(after[side[:, 0] == value]) < 0.2 * np.ptp(noisy[side[:, 0] == value]) + 0.2
-    assert after[side > 0].min() - after[side == 0].max() > 8
-    ones = np.ones((16, 1), np.float32)
-    assert np.allclose(Context()({"part": noisy}, superpixels, ones), 1, atol=1e-5)
-    assert Context(steps=0)({"part": noisy}, superpixels, noisy) is noisy
+    right = superpixels.centre[:, 1] > 3.5
+    i, j = superpixels.borders.T
+    return superpixels, right, np.where(right[i] != right[j], 0.9, 0.01)
+
+
+def test_regions_end_at_contours_and_are_described_by_their_means() -> None:
+    superpixels, right, boundary = halves()
+    values = (10 * right[:, None] + np.random.default_rng(0).normal(0, 1, (16, 3))).astype(np.float32)
+    rows, region = Regions(level=0.1, context=0)(superpixels, boundary, values)
+    assert len(rows) == 2
+    assert (np.unique(region[right]).size, np.unique(region[~right]).size) == (1, 1)
+    for side in (right, ~right):
+        assert np.allclose(rows[region[side][0]], values[side].mean(axis=0), atol=1e-5)
+    # The whole image is the larger region of both.
+    around, _ = Regions(level=0.1, context=1)(superpixels, boundary, values)
+    assert np.allclose(around, (rows + values.mean(axis=0)) / 2, atol=1e-5)
+
+
+def test_regions_count_by_area_and_are_linear_in_the_features() -> None:
+    superpixels = Superpixels(np.array([[0, 0, 0, 1]], dtype=np.int32))
+    values = np.array([[0.0], [4.0]], np.float32)
+    rows, _ = Regions(level=0.5)(superpixels, np.array([0.01]), values)
+    assert rows.tolist() == [[1.0]]
+    superpixels, _, boundary = halves()
+    values, axes = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32), np.ones((3, 2), np.float32)
+    one, other = (Regions()(superpixels, boundary, v)[0] for v in (values @ axes, values))
+    assert np.allclose(one, other @ axes, atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1])
+def test_without_regions_or_contours_superpixels_are_nodes(level: float) -> None:
+    superpixels, _, boundary = halves()
+    values = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+    rows, region = Regions(level=level)(superpixels, None if level else boundary, values)
+    assert rows is values
+    assert region.tolist() == list(range(16))
+
+
+def test_large_regions_and_coarse_maps_weigh_more() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    features = Recipe().features.model_copy(update={"cnn": Cnn(channels=4)})
+    widths = {"cnn stride 16": 2, "cnn stride 32": 2}
+
+    def spread(coarseness: float) -> tuple[float, float]:
+        known = Projection.learn(rows, np.ones(200), widths, features, coarseness)
+        lone = [np.zeros_like(rows), np.zeros_like(rows)]
+        lone[0][:, :2], lone[1][:, 2:] = rows[:, :2], rows[:, 2:]
+        fine, coarse = (float(np.sqrt(known(part).var(axis=0).sum())) for part in lone)
+        return fine, coarse
+
+    assert np.allclose(spread(0), spread(0)[0], rtol=1e-3)
+    fine, coarse = spread(1)
+    assert np.isclose(coarse, 2 * fine, rtol=1e-3)
+    area = np.where(np.arange(200) < 100, 1e-9, 1.0)
+    assert np.allclose(Projection.learn(rows, area, widths, features).shift, rows[100:].mean(axis=0), atol=1e-5)
+    graph = knn_affinity(rows)
+    W, plain = weighted(graph, area + 1).weights, graph.weights
+    ratio = (W[150].sum() / plain[150].sum()) / (W[10].sum() / plain[10].sum())
+    assert ratio > 1.2
+    assert (abs(weighted(graph, np.full(200, 3.0)).weights - plain) > 1e-6).nnz == 0
 
 
 def test_neighbours_are_sought_in_other_groups() -> None:
@@ -324,7 +378,7 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
 
 def test_fit_leaves_out_what_it_cannot_read_and_says_so(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").write_bytes(b"no picture")
-    options = [word for setting in (*SETTINGS[:4], "head=kmeans") for word in ("--set", setting)]
+    options = [word for setting in (*SETTINGS[:3], "head=kmeans") for word in ("--set", setting)]
     result = run("fit", folder, "-o", tmp_path / "m", "-k", 3, *options)
     assert result.exit_code == 1
     assert result.stderr.count("error: ") == 1

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Segments shared by all images: P1 and P2 of models on VOC 2012 and CamVid, beside k-means on the same features.
 
-    tools/bench_model.py --data DATA --cache FOLDER [--sets camvid voc] [--seeds 5] [--only NAME ...] [--part held]
+    tools/bench_model.py --data DATA --cache FOLDER [--sets camvid voc] [--seeds 5] [--only NAME ...] [--many]
 
 Models are fitted without labels on CamVid's train images and on every second image of VOC's list; they are scored on
 CamVid's val images and on VOC's other images (``--part fit``: on the images of the fit, where ideas are compared).
-K = classes for P1 and five times that for P2. What is scored are superpixels, without a refiner, with exact counts of
-pixels. FOLDER keeps what does not change between trials.
+What is scored are superpixels, without a refiner, with exact counts of pixels. FOLDER keeps what does not change
+between trials.
 
     tools/bench_model.py --data DATA --speed MODEL      # applying it against solving, on five images of CamVid val
 """
@@ -33,33 +33,36 @@ from segspectral.datasets import Dataset, Sample, open_dataset
 from segspectral.fitting import fit_described
 from segspectral.images import read_image
 from segspectral.metrics.semantic import ClusterCounts
-from segspectral.model import Context, Model, Recipe
+from segspectral.model import Model, Parts, Recipe, Regions
 from segspectral.pipeline import Pipeline
 from segspectral.types import Superpixels
 
-KMEANS = {"head": {"name": "kmeans", "n_init": 3}}
-NO_CONTEXT = {"context": {"steps": 0}}
+KMEANS = {"head": {"name": "kmeans", "n_init": 3}, "fine": 1}
+SUPERPIXELS = {"regions": {"level": 0.0}}
+POOLED = {"features": {"cnn": {"strides": [16, 32]}}, "coarseness": 0.0}
 
 TRIALS: dict[str, dict[str, Any]] = {
-    "k-means on pooled features": KMEANS | NO_CONTEXT,
-    "k-means, strides 16": KMEANS | NO_CONTEXT | {"features": {"cnn": {"strides": [16]}}},
-    "k-means, strides 32": KMEANS | NO_CONTEXT | {"features": {"cnn": {"strides": [32]}}},
-    "neuncut": NO_CONTEXT,
-    "k-means, context": KMEANS,
-    "neuncut, context (default)": {},
-    "the same, nearest in all images": {"across": False},
-    "the same, no adjacency": {"affinity": {"adjacency": False}},
-    "the same, 50 neighbours": {"affinity": {"neighbors": 50}},
-    "the same, network only distilled": {"head": {"steps": 0}},
-    "the same, context of 16 steps": {"context": {"steps": 16}},
-    "the same, context of 64 steps": {"context": {"steps": 64}},
-    "k-means, context, 6 clusters a segment merged": KMEANS | {"fine": 6},
-    "k-means, 6 clusters a segment merged": KMEANS | NO_CONTEXT | {"fine": 6},
-    "neuncut, 3 clusters a segment merged": {"fine": 3} | NO_CONTEXT,
-    "neuncut, context, 3 clusters a segment merged": {"fine": 3},
-    "spectralnet, context": {"head": "spectralnet"},
-    "rsm, context": {"head": "rsm"},
-    "neuralef, context": {"head": "neuralef"},
+    "k-means on pooled features, strides 16 and 32": KMEANS | SUPERPIXELS | POOLED,
+    "k-means on pooled features, all strides, coarse ones weigh more": KMEANS | SUPERPIXELS,
+    "k-means on regions": KMEANS,
+    "default": {},
+    "k-means on regions, 3 clusters a segment merged": KMEANS | {"fine": 3},
+    "default on superpixels": SUPERPIXELS,
+    "default, strides 16 and 32 alike": POOLED,
+    "default, strides 16 and 32": {"features": {"cnn": {"strides": [16, 32]}}},
+    "default without the larger region": {"regions": {"context": 0.0}},
+    "default, larger region 0.3": {"regions": {"context": 0.3}},
+    "default, regions 0.15 and 0.3": {"regions": {"level": 0.15, "context": 0.3}},
+    "default, no merging": {"fine": 1},
+    "default, 2 clusters a segment": {"fine": 2},
+    "default, 6 clusters a segment, damping 0.7": {"fine": 6, "damping": 0.7},
+    "default, damping 0.7": {"damping": 0.7},
+    "default, nearest in all images": {"across": False},
+    "default, no adjacency": {"affinity": {"adjacency": False}},
+    "default, 30 neighbours": {"affinity": {"neighbors": 30}},
+    "default, network only distilled": {"head": {"steps": 0}},
+    "spectralnet": {"head": "spectralnet"},
+    "exact": {"head": "exact"},
 }
 
 
@@ -68,12 +71,14 @@ class Scene:
     """One image: superpixels, what the extractors say of them, and pixels by superpixel and class (N, C)."""
 
     superpixels: Superpixels
-    parts: dict[str, NDArray[np.float32]]
+    parts: Parts
     pixels: NDArray[np.int64]
 
 
 def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scene:
-    key = hashlib.sha256(repr((recipe.superpixels, recipe.features)).encode()).hexdigest()[:12]
+    # All strides are kept, from which a trial takes its own.
+    everything = Recipe()
+    key = hashlib.sha256(repr((recipe.superpixels, everything.features)).encode()).hexdigest()[:12]
     path = cache / f"{dataset.name}_{sample.id}_{key}.npz"
     if not path.exists():
         image = read_image(sample.image)
@@ -83,23 +88,25 @@ def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scen
         code = superpixels.labels[known].astype(np.int64) * len(dataset.classes) + truth[known]
         pixels = np.bincount(code, minlength=len(superpixels) * len(dataset.classes)).reshape(len(superpixels), -1)
         partial = path.with_suffix(".part.npz")
-        parts = {name: part.astype(np.float16) for name, part in recipe.parts(image, superpixels).items()}
-        np.savez(partial, labels=superpixels.labels, pixels=pixels, **parts)  # type: ignore[arg-type]
+        parts = everything.parts(image, superpixels)
+        nodes = {name: part.astype(np.float16) for name, part in parts.nodes.items()}
+        np.savez(partial, labels=superpixels.labels, pixels=pixels, boundary=parts.boundary, **nodes)  # type: ignore[arg-type]
         partial.replace(path)
+    assert recipe.features.cnn is not None
+    names = [f"cnn stride {stride}" for stride in recipe.features.cnn.strides]
     with np.load(path) as file:
-        described = {name: file[name].astype(np.float32) for name in file.files if name not in ("labels", "pixels")}
-        return Scene(Superpixels(file["labels"]), described, file["pixels"])
+        parts = Parts({name: file[name].astype(np.float32) for name in names}, file["boundary"])
+        return Scene(Superpixels(file["labels"]), parts, file["pixels"])
 
 
-def walked(scenes: list[Scene], context: Context) -> list[Scene]:
-    """The parts after the walk: a model without context on these is the model with it on the others."""
-    out = []
-    for s in scenes:
-        rows = context(s.parts, s.superpixels, np.concatenate(list(s.parts.values()), axis=1))
-        ends = np.cumsum([part.shape[1] for part in s.parts.values()])
-        parts = dict(zip(s.parts, np.split(rows, ends[:-1], axis=1), strict=True))
-        out.append(Scene(s.superpixels, parts, s.pixels))
-    return out
+def averaged(s: Scene, regions: Regions) -> Scene:
+    """Its regions as superpixels: a model without regions on these is the model with them on the others."""
+    rows, region = regions(s.superpixels, s.parts.boundary, s.parts.rows)
+    ends = np.cumsum([part.shape[1] for part in s.parts.nodes.values()])
+    parts = Parts(dict(zip(s.parts.nodes, np.split(rows, ends[:-1], axis=1), strict=True)))
+    pixels = np.zeros((len(rows), s.pixels.shape[1]), dtype=np.int64)
+    np.add.at(pixels, region, s.pixels)
+    return Scene(Superpixels(s.superpixels.spread(region, void=-1)), parts, pixels)
 
 
 def score(recipe: Recipe, fit: list[Scene], held: list[Scene]) -> ClusterCounts:
@@ -134,7 +141,7 @@ def speed(file: Path, samples: tuple[Sample, ...]) -> None:
     affine, fitted, described, applied = 1000 * np.median(rows, axis=0)
     print(f"{model.segments} segments, ms of process time, median of {len(rows)} images, one thread")
     print(f"solving:  affinity {affine:.1f}, head {fitted:.1f}")
-    print(f"applying: map and walk {described:.1f}, head {applied:.1f}")
+    print(f"applying: map and regions {described:.1f}, head {applied:.1f}")
     print(f"solving / applying: {(affine + fitted) / (described + applied):.0f}")
 
 
@@ -152,7 +159,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=["camvid", "voc"], choices=["camvid", "voc"])
     parser.add_argument("--part", default="held", choices=["held", "fit"])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--protocols", nargs="*", default=["P1", "P2"], choices=["P1", "P2"])
+    parser.add_argument("--many", action="store_true", help="P2 also with five times as many segments as classes")
     parser.add_argument("--only", nargs="*", choices=list(TRIALS), default=list(TRIALS))
     arguments = parser.parse_args()
     if arguments.speed:
@@ -165,32 +172,33 @@ def main() -> None:
         classes = len(train.classes)
         inputs: dict[str, tuple[list[Scene], list[Scene]]] = {}
         print(f"\n{name}: {classes} classes, {arguments.seeds} seeds, scored on the {arguments.part} images")
-        numbers = {p: classes if p == "P1" else 5 * classes for p in arguments.protocols}
-        print(f"| model | {' | '.join(f'{p} mIoU, K = {k}' for p, k in numbers.items())} | s/fit, process time |")
-        print(f"|---|{'---|' * len(numbers)}---|")
+        numbers = {classes: ("P1", "P2")} | ({5 * classes: ("P2",)} if arguments.many else {})
+        columns = [f"{protocol}, K = {k}" for k, protocols in numbers.items() for protocol in protocols]
+        print(f"| mIoU in % | {' | '.join(columns)} | s/fit, process time |\n|---|{'---|' * len(columns)}---|")
         for trial in arguments.only:
             recipe = with_settings(Recipe(), TRIALS[trial])
-            key = repr((recipe.superpixels, recipe.features, recipe.context))
+            key = repr((recipe.superpixels, recipe.features, recipe.regions))
             if key not in inputs:
                 inputs.clear()  # one at a time: they are large
-                scenes = [scene(s, train, recipe, arguments.cache) for s in train.samples]
-                if name == "camvid":
-                    fit, held = scenes, [scene(s, other, recipe, arguments.cache) for s in other.samples]
-                else:
-                    fit, held = scenes[::2], scenes[1::2]
-                fit = walked(fit, recipe.context)
-                inputs[key] = fit, fit if arguments.part == "fit" else walked(held, recipe.context)
+                scenes = [averaged(scene(s, train, recipe, arguments.cache), recipe.regions) for s in train.samples]
+                fit, held = (scenes, []) if name == "camvid" else (scenes[::2], scenes[1::2])
+                if arguments.part == "fit":
+                    held = fit
+                elif name == "camvid":
+                    held = [averaged(scene(s, other, recipe, arguments.cache), recipe.regions) for s in other.samples]
+                inputs[key] = fit, held
             fit, held = inputs[key]
             cells = []
             begin = time.process_time()
-            for protocol, k in numbers.items():
-                scores = []
-                for seed in range(arguments.seeds):
-                    changed = {"segments": k, "seed": seed, "context": {"steps": 0}}
-                    counts = score(with_settings(recipe, changed), fit, held)
-                    naming = counts.hungarian("iou") if protocol == "P1" else counts.majority("pixels")
-                    scores.append(100 * naming.scores()["miou"])
-                cells.append(f"{np.mean(scores):.1f} +- {np.std(scores):.1f}")
+            for k, protocols in numbers.items():
+                changed = {"segments": k, "regions": {"level": 0.0}}
+                counts = [
+                    score(with_settings(recipe, changed | {"seed": s}), fit, held) for s in range(arguments.seeds)
+                ]
+                for protocol in protocols:
+                    named = [c.hungarian("iou") if protocol == "P1" else c.majority("pixels") for c in counts]
+                    scores = [100 * n.scores()["miou"] for n in named]
+                    cells.append(f"{np.mean(scores):.1f} +- {np.std(scores):.1f}")
             seconds = (time.process_time() - begin) / (len(numbers) * arguments.seeds)
             print(f"| {trial} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
 

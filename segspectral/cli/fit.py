@@ -39,7 +39,8 @@ def fit(
     """Fit one head on many images, so that segment 3 is the same thing in every picture.
 
     The model goes into `segment`, `batch` and `evaluate` by --model FILE. Settings of its own, beside those of a
-    pipeline: nodes (superpixels in the graph), context.steps, fine (clusters per segment, merged afterwards).
+    pipeline: nodes (regions in the graph), regions.level and regions.context (of the hierarchy), fine (clusters per
+    segment, merged afterwards).
     """
     with sentences(debug):
         from segspectral.config import load_onto, merge_assignments, with_settings
@@ -78,7 +79,7 @@ def fit(
             model = fit_model(paths, recipe, observer=seen, progress=trained)
         model.save(output)
         about: dict[str, Any] = dict(model.about)
-        print(f"{model.segments} segments from {about['nodes']} superpixels of {about['images']} images -> {output}")
+        print(f"{model.segments} segments from {about['nodes']} regions of {about['images']} images -> {output}")
         if failed:
             print(f"{failed} of {len(paths)} images were left out", file=sys.stderr)
         raise typer.Exit(SOME_FAILED if failed else OK)
