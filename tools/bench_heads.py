@@ -43,7 +43,7 @@ VECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "SpectralNet": ("spectralnet", {"hidden": (256, 256), "steps": 600}),
     "NeuNcut": ("neuncut", {"hidden": (256, 256), "steps": 300}),
     "NeuralEF": ("neuralef", {"hidden": (256, 256)}),
-    "RSM": ("rsm", {"hidden": (256, 256)}),
+    "RSM": ("rsm", {"hidden": (256, 256), "steps": 1500}),
     "DKM": ("deepkmeans", {}),
 }
 """Row of the table -> head and settings."""

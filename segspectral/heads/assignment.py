@@ -16,6 +16,7 @@ from segspectral.heads.inductive import SMALL, Effort, NetworkHead
 from segspectral.heads.networks import Mlp
 from segspectral.heads.positions import regularized_spectrum
 from segspectral.heads.readout import Centres, Softmax, kmeans, softmax, temperature, unit_rows
+from segspectral.metrics.communities import modularity
 from segspectral.types import Affinity
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class AssignmentHead(NetworkHead):
     collapse : weight of the term against few large clusters
     reconstruction : weight of the share of the features' squares that a linear map from the last hidden layer misses
     warm_start : begin at spectral clustering, to which the network is first distilled; of the regularized form and, on
-        graphs as small as an image's, the plain one, at the better. The better of start and end, by ``_score``, is
-        kept; with ``reconstruction``, always the end
+        graphs as small as an image's, the plain one, at that of the higher modularity. The better of start and end, by
+        ``_score``, is kept; with ``reconstruction``, always the end
     and those of ``NetworkHead``
     """
 
@@ -127,7 +128,7 @@ class AssignmentHead(NetworkHead):
             # Superpixels of odd colours have small degrees, which the regularized form does not see.
             embedding = spectral_embedding(affinity, k, seed=seed)[0]
             starts.append(partition(affinity, embedding, greedy=False, seed=seed))
-        return min(starts, key=lambda labels: self._score(affinity, labels))
+        return max(starts, key=lambda labels: modularity(affinity, labels))
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', width) the last hidden layer, from which the memberships are one linear step; see ``predict_proba``."""

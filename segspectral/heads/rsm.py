@@ -58,7 +58,8 @@ class RSM(NetworkHead):
     encoder : see ``NetworkHead``
     hidden : widths of the hidden layers; not published. None is (128, 128), (64, 64) for the superpixels of an image
     steps, learning_rate : of Adam with cosine decay; published: stochastic gradient descent. None is 600 and 0.01,
-        160 and 0.02 for the superpixels of an image
+        160 and 0.02 for the superpixels of an image. On 9600 images of MNIST (hidden (256, 256), one seed) 600 steps
+        reach an NMI of .60, 1500 steps .72
     batch_size : nodes in a batch. A graph with at most so many nodes is one batch
     patience, time_limit, device : see ``NetworkHead``
 
