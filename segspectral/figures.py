@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segspectral.export import boundaries, colour_table, tinted
 from segspectral.heads.exact import spectral_embedding
+from segspectral.resolution import lowered
 from segspectral.types import Segmentation, Superpixels
 
 if TYPE_CHECKING:
@@ -103,10 +104,13 @@ def with_stages_of(earlier: Segmentation, pipeline: Pipeline) -> Pipeline:
     Its results should be given ``pipeline`` as theirs: the stages that are known are no settings that can be printed.
     """
     known = {
-        "superpixels": lambda image: earlier.superpixels,
+        # A large image is worked on at a smaller size; the segmentation has the superpixels of its own.
+        "superpixels": lambda image: lowered(earlier.superpixels, image.shape),
         "features": lambda image, superpixels: earlier.features,
         "affinity": lambda features, superpixels: earlier.affinity,
     }
+    if pipeline.working_pixels != earlier.pipeline.working_pixels:
+        return pipeline
     update = {}
     for stage, value in known.items():
         if getattr(pipeline, stage) != getattr(earlier.pipeline, stage):

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from segspectral.types import Image, Superpixels
 
-__all__ = ["WORKING_PIXELS", "WorkingPixels", "joint_upsampling", "lifted", "reduced"]
+__all__ = ["WORKING_PIXELS", "WorkingPixels", "joint_upsampling", "lifted", "lowered", "reduced"]
 
 WORKING_PIXELS = 500_000
 
@@ -40,6 +40,14 @@ def reduced(image: Image, pixels: int) -> Image:
 def lifted(superpixels: Superpixels, shape: tuple[int, int]) -> Superpixels:
     """The same superpixels on a finer grid (H, W): each pixel belongs to the cell that it lies in."""
     rows, cols = (_cells(fine, coarse) for fine, coarse in zip(shape, superpixels.labels.shape, strict=True))
+    return Superpixels(np.ascontiguousarray(superpixels.labels[np.ix_(rows, cols)]))
+
+
+def lowered(superpixels: Superpixels, shape: tuple[int, int]) -> Superpixels:
+    """``lifted`` undone: the superpixels of the coarser grid (h, w) that they were lifted from."""
+    if superpixels.shape == shape:
+        return superpixels
+    rows, cols = (-(-np.arange(coarse) * fine // coarse) for fine, coarse in zip(superpixels.shape, shape, strict=True))
     return Superpixels(np.ascontiguousarray(superpixels.labels[np.ix_(rows, cols)]))
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segspectral.config import with_settings
+from segspectral.figures import with_stages_of
 from segspectral.pipeline import Pipeline
 from segspectral.refine import DenseCrf, crf_installed
-from segspectral.resolution import joint_upsampling, lifted, reduced
+from segspectral.resolution import joint_upsampling, lifted, lowered, reduced
 from segspectral.superpixels import Slic
 from segspectral.types import Image
 
@@ -23,6 +25,7 @@ def test_lifting_keeps_superpixels_and_what_touches_what(shape: tuple[int, int])
     assert large.labels.shape == shape
     assert len(large) == len(small)
     np.testing.assert_array_equal(large.borders, small.borders)
+    np.testing.assert_array_equal(lowered(large, small.shape).labels, small.labels)
 
 
 def test_an_image_that_is_small_enough_or_has_void_pixels_stays_as_it_is(cat: NDArray[np.uint8]) -> None:
@@ -80,3 +83,12 @@ def test_a_crf_on_a_coarser_grid_says_nearly_the_same(cat: NDArray[np.uint8]) ->
     unrefined = result.labels - 1
     assert coarse.shape == image.shape
     assert (coarse != fine).mean() < 0.5 * (unrefined != fine).mean()
+
+
+@pytest.mark.parametrize("change", [{"segments": 3}, {"segments": 4, "hierarchy": True}, {"working_pixels": 60 * 70}])
+def test_the_stages_of_a_large_image_are_used_again(quadrants: Quadrants, change: dict[str, int]) -> None:
+    image = Image(np.kron(quadrants[0], np.ones((3, 3, 1), np.uint8))[:-1, :-2])
+    pipeline = Pipeline(segments=4, working_pixels=96 * 112, features={"cnn": None}, refine="guided", head="exact")
+    other = with_settings(pipeline, change)
+    again = with_stages_of(pipeline(image), other)(image)
+    np.testing.assert_array_equal(again.labels, other(image).labels)

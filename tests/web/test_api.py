@@ -95,6 +95,18 @@ def test_a_second_run_uses_what_the_first_has_computed(
     assert wait(client, answer.json()["id"])["error"] == "computed again"
 
 
+def test_a_large_image_is_cut_and_segmented_again(client: Any, photograph: bytes) -> None:
+    """Its stages, worked on at a smaller size, are used again."""
+    state = done(client, photograph, working_pixels=2000)
+    cut = edit(client, state, action="cut", segments=3)
+    assert len(cut["regions"]) == 3
+    assert set(np.unique(labels_of(client, cut))) == {1, 2, 3}
+    answer = client.post(
+        "/api/jobs", data={"again": state["id"], "settings": '{"segments": 2, "working_pixels": 2000}'}
+    )
+    assert wait(client, answer.json()["id"])["segments"] == 2
+
+
 def test_edits_and_their_undoing(client: Any, photograph: bytes) -> None:
     state = done(client, photograph)
     original = labels_of(client, state)
