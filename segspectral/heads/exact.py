@@ -23,8 +23,8 @@ DENSE_BELOW = 200
 """Up to so many nodes a dense eigh is as fast as any, and always right."""
 
 FACTORS_BELOW, FACTORS_DEGREE, SHIFT = 3000, 50, 1e-3
-"""Up to so many nodes of so many neighbours in the mean, Lanczos on the inverse of I - M + SHIFT takes half the time: for
-1000 superpixels 22 ms against 35, and no more where parts hardly hold together, against 360."""
+"""Up to so many nodes, of so many neighbours in the mean, Lanczos on the inverse of I - M + SHIFT takes half the time:
+for 1000 superpixels 22 ms against 35, and no more where parts hardly hold together, against 360."""
 
 
 class Exact(Head):
