@@ -406,7 +406,7 @@ class TestBadInput:
         assert process.poll() is None
         os.kill(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-        assert process.returncode == 130
+        assert process.returncode == 130, errors
         assert "Traceback" not in errors
         assert files(out) == []
 
