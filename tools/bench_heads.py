@@ -123,7 +123,7 @@ def _space(path: Path, limit: int, seed: int, space: str, quick: bool) -> tuple[
     S = X
     if space in ("siamese", "both"):
         hidden = (256, 256)
-        S = Siamese(hidden=hidden, epochs=2 if quick else 8).encoder(X, seed=seed)(X)
+        S = Siamese(hidden=hidden, epochs=2 if quick else 30).encoder(X, seed=seed)(X)
     return X, Z, knn_affinity(S)
 
 

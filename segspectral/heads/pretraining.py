@@ -72,13 +72,15 @@ class Siamese(Settings):
     minimise  mean over pairs of  d^2 for neighbours,  max(margin - d, 0)^2 for random pairs
 
     Neighbours are the ``neighbors`` nearest of each point, random pairs are as many. Defaults are those published with
-    SpectralNet: layers 1024-1024-512-10, batches of 128 pairs, rate 0.001, 30 epochs, 2 neighbours. The published ReLU
-    after the last layer is left out: most of the ten dimensions die of it.
+    SpectralNet, layers 1024-1024-512-10, batches of 128 pairs, rate 0.001, 30 epochs, but for the neighbours, of which 2
+    are published: thousands of points, not tens of thousands, need more pairs. On 9600 images of MNIST (layers
+    256-256-10) spectral clustering has an NMI of .70 with Euclidean distances, .76 with 5 neighbours and 30 epochs, and
+    .68 with 2 and 8. The published ReLU after the last layer is left out: most of the ten dimensions die of it.
     """
 
     hidden: tuple[int, ...] = Field((1024, 1024, 512), description="widths of the hidden layers")
     code: int = Field(10, ge=1, description="dimensions of the space in which distances are taken")
-    neighbors: int = Field(2, ge=1, description="nearest neighbours of each point that make pairs")
+    neighbors: int = Field(5, ge=1, description="nearest neighbours of each point that make pairs")
     margin: float = Field(1.0, gt=0, description="distance from which random pairs are left alone")
     epochs: int = Field(30, ge=1, description="times through all pairs")
     batch_size: int = Field(128, ge=2, description="pairs in a step")
