@@ -54,7 +54,7 @@ class Exact(Head):
         n_clusters: int = 8,
         *,
         greedy: bool = True,
-        n_init: Annotated[int, Field(ge=1, le=100)] = 5,
+        n_init: Annotated[int, Field(ge=1, le=100)] = 10,
         n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
@@ -151,7 +151,7 @@ def _dense(normalized: sp.csr_array, k: int) -> tuple[NDArray[np.float64], NDArr
 
 
 def partition(
-    affinity: Affinity, embedding: NDArray[np.float64], *, n_init: int = 5, greedy: bool = True, seed: int = 0
+    affinity: Affinity, embedding: NDArray[np.float64], *, n_init: int = 10, greedy: bool = True, seed: int = 0
 ) -> NDArray[np.int64]:
     """(N,) labels of the discretisation of an embedding (N, K) that has the least normalized cut.
 
