@@ -72,8 +72,8 @@ class Siamese(Settings):
     minimise  mean over pairs of  d^2 for neighbours,  max(margin - d, 0)^2 for random pairs
 
     Neighbours are the ``neighbors`` nearest of each point, random pairs are as many. Defaults are those published with
-    SpectralNet, layers 1024-1024-512-10, batches of 128 pairs, rate 0.001, 30 epochs, but for the neighbours, of which 2
-    are published: thousands of points, not tens of thousands, need more pairs. On 9600 images of MNIST (layers
+    SpectralNet (layers 1024-1024-512-10, batches of 128 pairs, rate 0.001, 30 epochs), but for the neighbours, of which
+    2 are published: thousands of points, not tens of thousands, need more pairs. On 9600 images of MNIST (layers
     256-256-10) spectral clustering has an NMI of .70 with Euclidean distances, .76 with 5 neighbours and 30 epochs, and
     .68 with 2 and 8. The published ReLU after the last layer is left out: most of the ten dimensions die of it.
     """
