@@ -45,7 +45,8 @@ def segment(page: Any, photograph: bytes) -> None:
 
 
 def revision(page: Any, number: int) -> None:
-    page.wait_for_selector(f"body[data-revision='{number}']")
+    """Wait for this revision, or a later one: two events may follow each other closer than one looks."""
+    until(page, f"Number(document.body.dataset.revision) >= {number}")
 
 
 def until(page: Any, condition: str) -> None:
