@@ -186,6 +186,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path, self.rows = path, {}
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             self.rows = {row["key"]: row for row in map(json.loads, path.read_text().splitlines())}
 
@@ -220,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="any of cora, blocks, later, size; none prints the tables")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
-    parser.add_argument("--results", type=Path, default=Path("bench_communities.jsonl"))
+    parser.add_argument("--results", type=Path, default=Path("out/bench_communities.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", nargs="+", default=[], help="of cora and blocks; default all")
     parser.add_argument("--edges", type=int, nargs="+", default=[10**4, 10**5, 10**6], help="of the sizes")

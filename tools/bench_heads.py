@@ -71,6 +71,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.rows: dict[str, dict[str, Any]] = {}
         if path.exists():
             for line in path.read_text().splitlines():
@@ -324,7 +325,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help="any of vectors, images, graphs, toys, size; none prints the tables")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
-    parser.add_argument("--results", type=Path, default=Path("bench_heads.jsonl"))
+    parser.add_argument("--results", type=Path, default=Path("out/bench_heads.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--spaces", nargs="+", default=["raw", "code", "siamese", "both"])
     parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of the vectors; default all")

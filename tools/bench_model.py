@@ -154,7 +154,7 @@ def _seconds(run: Callable[[], object]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
-    parser.add_argument("--cache", type=Path, default=Path("bench_model_cache"))
+    parser.add_argument("--cache", type=Path, default=Path("out/bench_model"))
     parser.add_argument("--speed", type=Path, metavar="MODEL")
     parser.add_argument("--sets", nargs="*", default=["camvid", "voc"], choices=["camvid", "voc"])
     parser.add_argument("--part", default="held", choices=["held", "fit"])
