@@ -188,9 +188,7 @@ def named_map(
     by: Agreement = "iou",
 ) -> NDArray[np.intp]:
     """(H, W) the class of each pixel under P3 or P4 of its image, -1 for none. Arguments as above."""
-    segments, labels = _valid_pixels(prediction, truth, classes, void)
-    ids, values = compact(segments)
-    pixels = _table(ids, labels, len(values), classes)
+    values, pixels = _by_segment(prediction, truth, classes, void)
     naming = hungarian(pixels, by) if protocol == "P3" else pixels.argmax(axis=1)
     everywhere = np.asarray(prediction)
     place = np.minimum(np.searchsorted(values, everywhere), len(values) - 1)
@@ -218,10 +216,17 @@ def _agreement(pixels: Counts, by: Agreement) -> NDArray[np.float64]:
     return pixels / np.maximum(union, 1)
 
 
-def _of_image(prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None, name: Any) -> ClassCounts:
+def _by_segment(
+    prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None
+) -> tuple[NDArray[np.integer[Any]], Counts]:
+    """The segments of one image (K,), rising, and their pixels of each class (K, C)."""
     segments, labels = _valid_pixels(prediction, truth, classes, void)
     ids, values = compact(segments)
-    pixels = _table(ids, labels, len(values), classes)
+    return values, _table(ids, labels, len(values), classes)
+
+
+def _of_image(prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None, name: Any) -> ClassCounts:
+    _, pixels = _by_segment(prediction, truth, classes, void)
     return ClassCounts(_regroup(pixels, name(pixels)), 1)
 
 
