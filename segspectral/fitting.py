@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from segspectral.affinity import KnnAffinity, knn_affinity
 from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads.contract import Head
+from segspectral.heads.exact import agglomerate
 from segspectral.images import as_image
 from segspectral.model import Model, Parts, Projection, Recipe, unit
 from segspectral.resolution import reduced
@@ -195,21 +196,9 @@ def merge_clusters(
     Agglomeration of the two with the largest W(a, b) / (vol(a) vol(b))^damping. With damping 1 that is average linkage;
     less lets large groups grow larger, where normalized cuts are balanced and classes are not.
     """
-    one_hot = sp.csr_array((np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), clusters))
-    between = (one_hot.T @ (affinity.weights.astype(np.float64) @ one_hot)).toarray()
-    volume = between.sum(axis=1)
-    np.fill_diagonal(between, 0.0)
-    group = np.arange(clusters)
-    alive = group.copy()
-    while len(alive) > segments:
-        size = np.maximum(volume[alive], 1e-100) ** damping
-        linkage = between[np.ix_(alive, alive)] / np.outer(size, size)
-        np.fill_diagonal(linkage, -np.inf)
-        i, j = alive[np.sort(np.unravel_index(linkage.argmax(), linkage.shape))]
-        between[i] += between[j]
-        between[:, i] += between[:, j]
-        between[i, i] = 0.0
-        volume[i] += volume[j]
-        group[group == j] = i
-        alive = alive[alive != j]
-    return np.unique(group, return_inverse=True)[1].astype(np.int64)
+
+    def linkage(between: NDArray[np.float64]) -> NDArray[np.float64]:
+        size = np.maximum(between.sum(axis=1), 1e-100) ** damping
+        return between / np.outer(size, size)
+
+    return agglomerate(affinity, labels, clusters, segments, linkage)

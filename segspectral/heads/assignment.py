@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import SettingsError
-from segspectral.heads.exact import membership_of, partition, spectral_embedding
+from segspectral.heads.exact import membership_of, most_eigenvectors, partition, spectral_embedding
 from segspectral.heads.gcn import Gcn, walk_matrix
 from segspectral.heads.inductive import SMALL, Effort, NetworkHead
 from segspectral.heads.networks import Mlp
@@ -126,8 +126,8 @@ class AssignmentHead(NetworkHead):
         starts = [spectral_communities(affinity, k, seed=seed)]
         if len(affinity) <= SMALL:
             # Superpixels of odd colours have small degrees, which the regularized form does not see.
-            embedding = spectral_embedding(affinity, k, seed=seed)[0]
-            starts.append(partition(affinity, embedding, greedy=False, seed=seed))
+            embedding = spectral_embedding(affinity, most_eigenvectors(k), seed=seed)[0]
+            starts.append(partition(affinity, embedding, k, greedy=False, seed=seed))
         return max(starts, key=lambda labels: modularity(affinity, labels))
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:

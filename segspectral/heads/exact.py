@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,7 +18,15 @@ from segspectral.types import Affinity, Membership, Outcome
 if TYPE_CHECKING:
     from segspectral.heads.training import Progress
 
-__all__ = ["Exact", "greedy_moves", "membership_of", "partition", "spectral_embedding"]
+__all__ = [
+    "Exact",
+    "agglomerate",
+    "greedy_moves",
+    "membership_of",
+    "most_eigenvectors",
+    "partition",
+    "spectral_embedding",
+]
 
 DENSE_BELOW = 200
 """Up to so many nodes a dense eigh is as fast as any, and always right."""
@@ -42,9 +51,10 @@ class Exact(Head):
     Differs from the paper
     ----------------------
     1. K-way from the start, not by recursive bisection.
-    2. Five discretisations (k-means on the rw-eigenvectors, plain and weighted by the degrees, Dhillon, Guan and Kulis
-       2004; k-means on normalised rows, Ng, Jordan and Weiss 2002; pivoted QR, Damle, Minden and Ying 2019; rotation,
-       Yu and Shi 2003); the one with the least Ncut is taken.
+    2. Four discretisations: k-means on the K rw-eigenvectors; pivoted QR (Damle, Minden and Ying 2019); and k-means
+       weighted by the degrees (Dhillon, Guan and Kulis 2004) into K + 2 and into 2 K clusters, on as many
+       eigenvectors, from which the two whose union has the least Ncut are merged until K are left. The one with the
+       least Ncut is taken.
     3. Greedy single-node moves from there, until no move of one node lowers the Ncut (``greedy``).
     4. The membership of a node is its share of edge weight into each cluster, sharpened until its argmax is the label.
     """
@@ -71,12 +81,12 @@ class Exact(Head):
     def _solve(
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
     ) -> tuple[Membership, NDArray[np.float64]]:
-        embedding, eigenvalues = spectral_embedding(affinity, self.n_clusters + 1, seed=self.random_state)
-        embedding = embedding[:, : self.n_clusters]
-        labels = partition(affinity, embedding, n_init=self.n_init, greedy=self.greedy, seed=self.random_state)
-        outcome = Outcome.SOLVED if labels.max() + 1 == self.n_clusters else Outcome.FEWER
-        probabilities = membership_of(affinity, labels, self.n_clusters)
-        return Membership(probabilities, embedding, eigenvalues, outcome), np.empty(0)
+        k, seed = self.n_clusters, self.random_state
+        embedding, eigenvalues = spectral_embedding(affinity, most_eigenvectors(k), seed=seed)
+        labels = partition(affinity, embedding, k, n_init=self.n_init, greedy=self.greedy, seed=seed)
+        outcome = Outcome.SOLVED if labels.max() + 1 == k else Outcome.FEWER
+        probabilities = membership_of(affinity, labels, k)
+        return Membership(probabilities, embedding[:, :k], eigenvalues[: k + 1], outcome), np.empty(0)
 
 
 def spectral_embedding(affinity: Affinity, k: int, *, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -150,25 +160,28 @@ def _dense(normalized: sp.csr_array, k: int) -> tuple[NDArray[np.float64], NDArr
     return scipy.linalg.eigh(normalized.toarray(), subset_by_index=[n - k, n - 1])
 
 
-def partition(
-    affinity: Affinity, embedding: NDArray[np.float64], *, n_init: int = 10, greedy: bool = True, seed: int = 0
-) -> NDArray[np.int64]:
-    """(N,) labels of the discretisation of an embedding (N, K) that has the least normalized cut.
+def most_eigenvectors(k: int) -> int:
+    """How many eigenvectors ``partition`` makes use of for k clusters."""
+    return max(k + 2, min(2 * k, k + 16))
 
-    Fewer than K clusters come back only when the graph has no K distinct nodes.
+
+def partition(
+    affinity: Affinity, embedding: NDArray[np.float64], k: int, *, n_init: int = 10, greedy: bool = True, seed: int = 0
+) -> NDArray[np.int64]:
+    """(N,) labels 0..k-1 of the discretisation of eigenvectors (N, k or more) that has the least normalized cut.
+
+    Of more than ``most_eigenvectors(k)`` the first are used. Fewer than k clusters come back only when the graph has
+    no k distinct nodes.
     """
-    k = embedding.shape[1]
     if k == 1:
         return np.zeros(len(affinity), dtype=np.int64)
-    rows = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-300)
-    candidates = [
-        _kmeans(embedding, k, n_init, seed),
-        # Where parts of a graph hardly hang together, nodes of low degree are outliers that would take the centres.
-        _kmeans(embedding, k, n_init, seed, affinity.degree),
-        _kmeans(rows, k, n_init, seed),
-        _pivoted_qr(embedding * np.sqrt(affinity.degree)[:, None]),
-        _rotation(rows),
-    ]
+    first = embedding[:, :k]
+    candidates = [_kmeans(first, k, n_init, seed), _pivoted_qr(first * np.sqrt(affinity.degree)[:, None])]
+    for fine in sorted({min(m, embedding.shape[1]) for m in (k + 2, most_eigenvectors(k))} - {k}):
+        # Normalized cuts of unequal parts lie beyond the first k eigenvectors, and k-means alone makes equal parts.
+        # Where parts hardly hang together, nodes of low degree are outliers that would take centres without weights.
+        pieces = np.unique(_kmeans(embedding[:, :fine], fine, 1, seed, affinity.degree), return_inverse=True)[1]
+        candidates.append(agglomerate(affinity, pieces, int(pieces.max()) + 1, k, _kept_by_merging)[pieces])
     candidates = [_fill(affinity, labels, k) for labels in candidates]
     if greedy:
         # The best start is not always the best end: all distinct ones are worth their milliseconds.
@@ -198,25 +211,45 @@ def _pivoted_qr(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.abs(vectors @ (left @ right)).argmax(axis=1)
 
 
-def _rotation(rows: NDArray[np.float64], rounds: int = 30) -> NDArray[np.int64]:
-    """Yu and Shi 2003, section 3: alternate one-hot assignment and the rotation that brings the rows nearest to it."""
-    n, k = rows.shape
-    # Start from rows that are as orthogonal to each other as can be.
-    rotation, overlap = np.empty((k, k)), np.zeros(n)
-    pick = 0
-    for column in range(k):
-        rotation[:, column] = rows[pick]
-        overlap += np.abs(rows @ rows[pick])
-        pick = int(overlap.argmin())
-    labels = np.zeros(n, dtype=np.int64)
-    for _ in range(rounds):
-        previous, labels = labels, (rows @ rotation).argmax(axis=1)
-        if np.array_equal(previous, labels):
-            break
-        one_hot = sp.csr_array((np.ones(n), (np.arange(n), labels)), shape=(n, k))
-        left, _, right = np.linalg.svd(rows.T @ one_hot.toarray())
-        rotation = left @ right
-    return labels
+def agglomerate(
+    affinity: Affinity,
+    labels: NDArray[np.integer[Any]],
+    clusters: int,
+    groups: int,
+    linkage: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.int64]:
+    """Merge clusters, each time the two of the largest linkage, until ``groups`` are left.
+
+    Parameters
+    ----------
+    labels : (N,) in 0..clusters-1
+    linkage : of (M, M) sums of the affinity within and between M clusters -> (M, M), symmetric
+
+    Returns
+    -------
+    (clusters,) which of the groups 0.. each cluster belongs to.
+    """
+    one_hot = sp.csr_array((np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), clusters))
+    between = (one_hot.T @ (affinity.weights.astype(np.float64) @ one_hot)).toarray()
+    group = np.arange(clusters)
+    for _ in range(clusters - groups):
+        close = linkage(between)
+        np.fill_diagonal(close, -np.inf)
+        i, j = np.sort(np.unravel_index(close.argmax(), close.shape))
+        between[i] += between[j]
+        between[:, i] += between[:, j]
+        between = np.delete(np.delete(between, j, axis=0), j, axis=1)
+        group[group == j] = i
+        group[group > j] -= 1
+    return group
+
+
+def _kept_by_merging(between: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What sum_c a_c / v_c, which is K - Ncut, gains by each union; see ``greedy_moves``."""
+    inside, volume = between.diagonal(), np.maximum(between.sum(axis=1), 1e-300)
+    share = inside / volume
+    united = (inside[:, None] + inside + 2 * between) / (volume[:, None] + volume)
+    return united - share[:, None] - share
 
 
 def _fill(affinity: Affinity, labels: NDArray[np.int64], k: int) -> NDArray[np.int64]:

@@ -11,7 +11,13 @@ from pydantic import Field
 from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.errors import CollapseError
 from segspectral.heads.contract import Head
-from segspectral.heads.exact import greedy_moves, membership_of, partition, spectral_embedding
+from segspectral.heads.exact import (
+    greedy_moves,
+    membership_of,
+    most_eigenvectors,
+    partition,
+    spectral_embedding,
+)
 from segspectral.heads.gcn import Encoder, Gcn, walk_matrix
 from segspectral.heads.inductive import (
     BatchSize,
@@ -153,9 +159,9 @@ class NeuNcut(Head):
         k = self.n_clusters
         if self.hidden and len(X) > self.subsample and not sees_graph(self.encoder):
             return self._solve_large(X, affinity, progress)
-        embedding, eigenvalues = spectral_embedding(affinity, k + 1, seed=self.random_state)
-        embedding = embedding[:, :k]
+        embedding, eigenvalues = spectral_embedding(affinity, most_eigenvectors(k), seed=self.random_state)
         spectral = self._spectral_labels(affinity, embedding)
+        embedding, eigenvalues = embedding[:, :k], eigenvalues[: k + 1]
         start = np.log(membership_of(affinity, spectral, k) + FLATTEN)
         outcome, network = Outcome.SOLVED, None
         for warm in (True,) if self.warm_start else (False, True):
@@ -196,7 +202,8 @@ class NeuNcut(Head):
         if self.warm_start:
             some = np.random.default_rng(self.random_state).choice(len(X), self.subsample, replace=False)
             graph = self._knn(X[some])
-            labels = self._spectral_labels(graph, spectral_embedding(graph, k, seed=self.random_state)[0])
+            vectors, _ = spectral_embedding(graph, most_eigenvectors(k), seed=self.random_state)
+            labels = self._spectral_labels(graph, vectors)
             start = some, np.log(membership_of(graph, labels, k) + FLATTEN)
         logits, run, network = self._train(X, affinity, start, progress)
         labels = logits.argmax(axis=1)
@@ -211,7 +218,7 @@ class NeuNcut(Head):
         return Membership(self.readout_.memberships(logits), outcome=outcome), run.losses
 
     def _spectral_labels(self, affinity: Affinity, embedding: NDArray[np.float64]) -> NDArray[np.int64]:
-        labels = partition(affinity, embedding, greedy=self.greedy, seed=self.random_state)
+        labels = partition(affinity, embedding, self.n_clusters, greedy=self.greedy, seed=self.random_state)
         if labels.max() + 1 < self.n_clusters:
             raise CollapseError(
                 f"the graph has only {labels.max() + 1} distinct groups of nodes; ask for at most so many clusters"

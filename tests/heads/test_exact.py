@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from segspectral.affinity import knn_affinity
 from segspectral.errors import GraphError, SettingsError
-from segspectral.heads.exact import Exact, greedy_moves, partition, spectral_embedding
+from segspectral.heads.exact import Exact, agglomerate, greedy_moves, most_eigenvectors, partition, spectral_embedding
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.types import Affinity, Outcome
@@ -86,7 +86,7 @@ def test_the_relaxation_is_a_lower_bound_and_names_do_not_matter() -> None:
 def test_greedy_moves_never_raise_the_cut_and_lower_it_on_digits() -> None:
     d = digits()
     affinity, k = d["affinity"], 10
-    plain = partition(affinity, d["vectors"][:, :k], greedy=False)
+    plain = partition(affinity, d["vectors"], k, greedy=False)
     moved = greedy_moves(affinity, plain, k)
     assert affinity.ncut(moved) <= 0.95 * affinity.ncut(plain)
     rng = np.random.default_rng(0)
@@ -94,6 +94,27 @@ def test_greedy_moves_never_raise_the_cut_and_lower_it_on_digits() -> None:
         labels = rng.integers(0, k, len(affinity))
         assert affinity.ncut(greedy_moves(affinity, labels, k)) <= affinity.ncut(labels)
         assert len(np.unique(greedy_moves(affinity, labels, k))) == k
+
+
+def test_merged_clusters_find_cuts_that_k_means_on_as_many_eigenvectors_does_not() -> None:
+    """Two moons that touch: the cut between them is not in the second eigenvector alone."""
+    X, y = moons(0, n=1000, noise=0.1)
+    affinity = Exact(2).fit(X).affinity_
+    vectors, _ = spectral_embedding(affinity, most_eigenvectors(2))
+    few, many = (partition(affinity, vectors[:, :m], 2, greedy=False) for m in (2, 4))
+    assert affinity.ncut(many) < affinity.ncut(few)
+    assert accuracy(y, many) > accuracy(y, few) + 0.05
+
+
+def test_agglomeration_takes_the_two_of_the_largest_linkage_first() -> None:
+    weights = np.array([[0, 5, 1, 0], [5, 0, 1, 0], [1, 1, 0, 3], [0, 0, 3, 0]], dtype=np.float64)
+    affinity = Affinity(sp.csr_array(weights))
+    alone = np.arange(4)
+    assert agglomerate(affinity, alone, 4, 3, lambda between: between).tolist() == [0, 0, 1, 2]
+    assert agglomerate(affinity, alone, 4, 2, lambda between: between).tolist() == [0, 0, 1, 1]
+    assert agglomerate(affinity, alone, 4, 4, lambda between: between).tolist() == [0, 1, 2, 3]
+    # A cluster without nodes has its group, too.
+    assert len(agglomerate(affinity, alone, 6, 3, lambda between: between)) == 6
 
 
 def test_unequal_blocks_are_found() -> None:
