@@ -13,6 +13,7 @@ from pydantic import Field
 
 from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.contract import Head
+from segspectral.heads.multilevel import smallest_by_levels
 from segspectral.types import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ __all__ = [
 DENSE_BELOW = 200
 """Up to so many nodes a dense eigh is as fast as any, and always right."""
 
+EXACT_BELOW = 5000
+"""Up to so many nodes eigenvectors are exact to machine precision; above, eigenvalues to about a thousandth in a fifth
+of the time: of 17 000 superpixels in .7 s against 4, of 154 000 in 10 s against 61."""
+
 FACTORS_BELOW, FACTORS_DEGREE, SHIFT = 3000, 50, 1e-3
 """Up to so many nodes, of so many neighbours in the mean, Lanczos on the inverse of I - M + SHIFT takes half the time:
 for 1000 superpixels 22 ms against 35, and no more where parts hardly hold together, against 360."""
@@ -47,6 +52,7 @@ class Exact(Head):
     ----------
     greedy : finish with moves of single nodes (``greedy_moves``)
     n_init : starts of the k-means among the discretisations
+    exact_below : nodes up to which the eigenvectors are exact; of larger graphs see ``spectral_embedding``
 
     Differs from the paper
     ----------------------
@@ -65,6 +71,7 @@ class Exact(Head):
         *,
         greedy: bool = True,
         n_init: Annotated[int, Field(ge=1, le=100)] = 10,
+        exact_below: Annotated[int, Field(ge=1)] = EXACT_BELOW,
         n_neighbors: Neighbors = 10,
         bandwidth: Bandwidth = "self_tuning",
         symmetrize: Symmetrization = "max",
@@ -73,6 +80,7 @@ class Exact(Head):
         self.n_clusters = n_clusters
         self.greedy = greedy
         self.n_init = n_init
+        self.exact_below = exact_below
         self.n_neighbors = n_neighbors
         self.bandwidth = bandwidth
         self.symmetrize = symmetrize
@@ -82,19 +90,26 @@ class Exact(Head):
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
     ) -> tuple[Membership, NDArray[np.float64]]:
         k, seed = self.n_clusters, self.random_state
-        embedding, eigenvalues = spectral_embedding(affinity, most_eigenvectors(k), seed=seed)
+        embedding, eigenvalues = spectral_embedding(
+            affinity, most_eigenvectors(k), seed=seed, exact_below=self.exact_below
+        )
         labels = partition(affinity, embedding, k, n_init=self.n_init, greedy=self.greedy, seed=seed)
         outcome = Outcome.SOLVED if labels.max() + 1 == k else Outcome.FEWER
         probabilities = membership_of(affinity, labels, k)
         return Membership(probabilities, embedding[:, :k], eigenvalues[: k + 1], outcome), np.empty(0)
 
 
-def spectral_embedding(affinity: Affinity, k: int, *, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def spectral_embedding(
+    affinity: Affinity, k: int, *, seed: int = 0, exact_below: int = EXACT_BELOW
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The k smallest eigenpairs of the rw-Laplacian I - D^-1 W.
 
     Parameters
     ----------
     k : pairs asked for; at most N are returned
+    exact_below : components of more nodes are solved over levels of merged nodes (``smallest_by_levels``), which gives
+        Ritz pairs: V' D V = I and V' (D - W) V = diag(eigenvalues) still hold, and each value is at least that of its
+        rank, by about a thousandth
 
     Returns
     -------
@@ -112,8 +127,10 @@ def spectral_embedding(affinity: Affinity, k: int, *, seed: int = 0) -> tuple[ND
     vectors, values = [], []
     for c in range(component.max() + 1):
         nodes = np.flatnonzero(component == c)
-        block = affinity.normalized[nodes][:, nodes]
-        value, vector = _smallest(block, min(k, len(nodes)), seed)
+        if len(nodes) > max(exact_below, 8 * k):
+            value, vector = smallest_by_levels(affinity.weights[nodes][:, nodes], k)
+        else:
+            value, vector = _smallest(affinity.normalized[nodes][:, nodes], min(k, len(nodes)), seed)
         placed = np.zeros((len(affinity), len(value)))
         placed[nodes] = vector
         vectors.append(placed)
@@ -134,8 +151,10 @@ def _smallest(normalized: sp.csr_array, k: int, seed: int) -> tuple[NDArray[np.f
     if n <= DENSE_BELOW or k >= n // 2:
         value, vector = _dense(normalized, k)
     else:
-        start = np.random.default_rng(seed).uniform(0.5, 1.5, n)
-        options = {"k": k, "tol": 0, "v0": start, "ncv": min(n - 1, max(2 * k + 1, 32))}  # tol: machine precision
+        random = np.random.default_rng(seed)
+        # A tolerance of 0 is machine precision; random vectors come in where an invariant subspace is exhausted.
+        options = {"k": k, "tol": 0, "v0": random.uniform(0.5, 1.5, n), "ncv": min(n - 1, max(2 * k + 1, 32))}
+        options["rng"] = random
 
         def by_factors() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             shifted = sp.csc_array((1 + SHIFT) * sp.eye_array(n) - normalized)

@@ -9,14 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from segspectral.heads.exact import DENSE_BELOW
+from segspectral.heads.exact import DENSE_BELOW, EXACT_BELOW
 from segspectral.heads.gcn import walk_matrix
 from segspectral.types import Affinity
 
 __all__ = ["averaged", "positions", "regularized_spectrum"]
-
-EXACT_BELOW = 5000
-"""Up to so many nodes eigenvectors are exact; above, eigenvalues to a thousandth, which is a twentieth of the time."""
 
 SPARE = 4
 """Eigenvectors beyond one for each cluster that ``positions`` has."""
@@ -43,9 +40,17 @@ def regularized_spectrum(
     if n <= DENSE_BELOW or k >= n // 2:
         value, vector = np.linalg.eigh(weights.toarray())
     else:
-        start = np.random.default_rng(seed).uniform(0.5, 1.5, n)
-        tolerance = 0.0 if n <= EXACT_BELOW else 1e-3
-        value, vector = sp.linalg.eigsh(weights, k, which="LA", tol=tolerance, v0=start, ncv=min(n - 1, 2 * k + 20))
+        random = np.random.default_rng(seed)
+        tolerance = 0.0 if n <= EXACT_BELOW else 1e-3  # a twentieth of the time
+        value, vector = sp.linalg.eigsh(
+            weights,
+            k,
+            which="LA",
+            tol=tolerance,
+            v0=random.uniform(0.5, 1.5, n),
+            ncv=min(n - 1, 2 * k + 20),
+            rng=random,
+        )
     order = np.argsort(-value, kind="stable")[:k]
     vector = vector[:, order]
     sign = np.sign(vector[np.abs(vector).argmax(axis=0), np.arange(k)])
