@@ -7,7 +7,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-__all__ = ["coarsened", "smallest_by_levels"]
+__all__ = ["coarsened", "improved", "normalized", "ritz", "smallest_by_levels"]
 
 COARSEST = 1000
 """Nodes that a dense eigensolver takes in a fifth of a second."""
@@ -29,7 +29,7 @@ def smallest_by_levels(
     Nodes are merged in pairs until about 1000 are left (``coarsened``), the eigenvectors of that graph are spread over
     the nodes of the next finer one, and there a Chebyshev filter of the matrix and Rayleigh-Ritz bring them closer
     (Zhou, Saad, Tiago and Chelikowsky 2006, algorithm 4.3), once on each level, and on the last one until the sum of
-    the values falls by less than ``tolerance`` of itself. Each value is at least the eigenvalue of its rank.
+    the values falls by less than ``tolerance`` of itself (``improved``). Each is at least the eigenvalue of its rank.
 
     Lanczos builds its space from one vector, and with many eigenvalues near 0 needs thousands of products for it.
 
@@ -45,7 +45,7 @@ def smallest_by_levels(
     """
     block = k + SPARE
     graphs, groups = coarsened(weights.astype(np.float64), fewest=2 * block)
-    matrix, root = _normalized(graphs[-1])
+    matrix, root = normalized(graphs[-1])
     if len(root) <= 2 * COARSEST:
         values, vectors = scipy.linalg.eigh(np.eye(len(root)) - matrix.toarray(), subset_by_index=[0, block - 1])
     else:  # a star, or many: few nodes found a partner, and Lanczos has an easy spectrum
@@ -56,19 +56,40 @@ def smallest_by_levels(
     # ``root`` holds the roots of the degrees: V' D V is the identity for the rw-vectors, which carry over as they are.
     for graph, group in zip(graphs[-2::-1], groups[::-1], strict=True):
         coarse = root
-        matrix, root = _normalized(graph)
+        matrix, root = normalized(graph)
         vectors = vectors[group] * (root / coarse[group])[:, None]
         rounds = ROUNDS if graph is graphs[0] else 1
-        products = matrix.astype(np.float32)
-        last = np.inf
-        for _ in range(rounds):
-            vectors = _filtered(products, vectors.astype(np.float32), 1 - values[-1])
-            values, vectors = _ritz(matrix, vectors.astype(np.float64))
-            total = float(values[:k].sum())
-            if last - total <= tolerance * total:
-                break
-            last = total
+        values, vectors = improved(matrix, vectors, 1 - values[-1], k, rounds=rounds, tolerance=tolerance)
     return np.maximum(values[:k], 0.0), vectors[:, :k]
+
+
+def improved(
+    matrix: sp.csr_array, vectors: NDArray[np.float64], upper: float, k: int, *, rounds: int, tolerance: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Subspace iteration with a Chebyshev filter: Ritz pairs of I - matrix, better than the vectors' own.
+
+    Parameters
+    ----------
+    matrix : (N, N) symmetric, eigenvalues in [-1, 1]
+    vectors : (N, M), linearly independent
+    upper : the filter of the first round damps eigenvalues of ``matrix`` below it
+    rounds : at most so many; the last is that in which the sum of the first k values falls by less than ``tolerance``
+
+    Returns
+    -------
+    values : (M,) rising
+    vectors : (N, M), orthonormal
+    """
+    products = matrix.astype(np.float32)
+    last = np.inf
+    for _ in range(rounds):
+        rough = _filtered(products, vectors.astype(np.float32), upper)
+        values, vectors = ritz(matrix, rough.astype(np.float64))
+        total, upper = float(values[:k].sum()), 1 - float(values[-1])
+        if last - total <= tolerance * total:
+            break
+        last = total
+    return values, vectors
 
 
 def coarsened(
@@ -103,7 +124,7 @@ def coarsened(
 def _matched(weights: sp.csr_array) -> NDArray[np.int64]:
     """(N,) from 0: the pair of each node; one left over joins the node that it is tied to most."""
     n = weights.shape[0]
-    matrix = _normalized(weights)[0]
+    matrix = normalized(weights)[0]
     i, j = np.repeat(np.arange(n), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
     # Edges from the heaviest to the lightest; of equally heavy ones a hash decides, or long rows would wait in turn.
     half = i < j
@@ -131,7 +152,7 @@ def _matched(weights: sp.csr_array) -> NDArray[np.int64]:
     return np.unique(pair, return_inverse=True)[1].astype(np.int64)
 
 
-def _normalized(weights: sp.csr_array) -> tuple[sp.csr_array, NDArray[np.float64]]:
+def normalized(weights: sp.csr_array) -> tuple[sp.csr_array, NDArray[np.float64]]:
     """D^-1/2 W D^-1/2, and the roots of the degrees (N,)."""
     root = np.sqrt(np.asarray(weights.sum(axis=1)).ravel())
     matrix = sp.csr_array(weights, copy=True)
@@ -155,7 +176,7 @@ def _filtered(matrix: sp.csr_array, vectors: NDArray[np.float32], upper: float) 
     return now
 
 
-def _ritz(matrix: sp.csr_array, vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def ritz(matrix: sp.csr_array, vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rayleigh-Ritz of I - matrix in the span of the vectors: values, rising, and orthonormal vectors."""
     basis = np.linalg.qr(vectors)[0]
     within = basis.T @ (matrix @ basis)
