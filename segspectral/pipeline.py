@@ -233,7 +233,7 @@ class Pipeline(Settings):
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
 
     def _auto(self, features: Features, superpixels: Superpixels, eigenvalues: NDArray[np.float64]) -> int:
-        """From 2 to ``max_segments``: the hierarchy's regions that are not small; where no contour closes, the eigengap.
+        """From 2 to ``max_segments``: the hierarchy's regions that are not small; the eigengap if no contour closes.
 
         A single superpixel is a single segment.
         """
