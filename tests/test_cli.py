@@ -249,6 +249,9 @@ class TestInputs:
         result = run("segment", photo, "-o", out, *options, "--head", "exact", "--refine", "none")
         assert result.exit_code == 0
         assert "note: --head and --refine: not used" in result.stderr
+        assert (
+            "note: --segments: not used" in run("segment", photo, "-o", out, *options, "--level", 0.3, "-k", 4).stderr
+        )
         assert run("segment", photo, "-o", out, *options).stderr == ""
 
     def test_an_outcome_with_fewer_segments_is_told(self, photo: Path, out: Path) -> None:
