@@ -75,7 +75,9 @@ def _made(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
     try:
         return kind.model_validate(dict(data))
     except ValidationError as error:
-        raise SettingsError(f"{source}: {explain(error, kind)}") from error
+        # An option has the name of its setting: once is enough.
+        why = explain(error, kind).removeprefix(f"{source.removeprefix('--')}: ")
+        raise SettingsError(f"{source}: {why}") from error
 
 
 def dump(pipeline: Pipeline) -> str:

@@ -52,18 +52,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     try:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
-        with warnings.catch_warnings():
-            # Pillow's own limit on pixels is lower and only warns; ours below is the one that holds. What else it
-            # warns of (odd metadata) is either of no matter or ends in an error that says it.
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(path) as picture:
-                _check_size(picture.width, picture.height, str(path))
-                if (deep := _sixteen_bit_colour(picture, path)) is not None:
-                    return _from_array(deep, path.name)
-                return _from_pillow(picture, path.name)
+        return _decoded(path)
     except PIL.UnidentifiedImageError as error:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            return _read_tiff(path)
         raise ImageError(
             f"{path}: is not an image that can be read (JPEG, PNG, WebP, BMP or TIFF), whatever its name says"
         ) from error
@@ -73,7 +63,9 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         ) from error
     except ImageError as error:
         message = str(error)
-        raise ImageError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+        if message.startswith(str(path)):
+            raise
+        raise ImageError(f"{path}: {message.removeprefix(f'{path.name}: ')}") from error
     except PermissionError as error:
         raise ImageError(f"{path}: may not be read (permission denied)") from error
     except MemoryError as error:
@@ -166,12 +158,38 @@ def _check_size(width: int, height: int, what: str) -> None:
         raise ImageError(f"{what}: is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
 
 
+def _decoded(path: Path) -> Image:
+    import PIL.Image
+
+    with warnings.catch_warnings():
+        # Pillow's own limit on pixels is lower and only warns; ours is the one that holds. What else it warns of (odd
+        # metadata) is either of no matter or ends in an error that says it.
+        warnings.simplefilter("ignore")
+        try:
+            with PIL.Image.open(path) as picture:
+                _check_size(picture.width, picture.height, str(path))
+                if (deep := _sixteen_bit_colour(picture, path)) is not None:
+                    return _from_array(deep, path.name)
+                return _from_pillow(picture, path.name)
+        except PIL.UnidentifiedImageError:
+            if path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+            return _from_array(_tiff_array(path), path.name)
+
+
 def _from_pillow(picture: PIL.Image.Image, name: str) -> Image:
     from PIL import ImageOps
 
+    white_is_zero = picture.mode.startswith("I;16") and getattr(picture, "tag_v2", {}).get(262) == 0
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I;16", "I", "F")):
-        return _from_array(np.asarray(picture), name)
+    if picture.mode.startswith(("I", "F")):
+        array = np.asarray(picture)
+        if white_is_zero:
+            array = 65535 - array
+        if isinstance(level := picture.info.get("transparency"), int):
+            # Of a PNG of 16 bits: the one level of grey that is transparent.
+            array = np.dstack([array, np.where(array == level, 0, 65535).astype(array.dtype)])
+        return _from_array(array, name)
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         return _from_array(np.asarray(picture.convert("RGBA")), name)
     return _from_array(np.asarray(picture.convert("RGB")), name)
@@ -185,6 +203,8 @@ def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path) -> NDArray[Any] | 
         deep = picture.format == "TIFF" and picture.mode in ("RGB", "RGBA") and 16 in picture.tag_v2.get(258, ())  # type: ignore[attr-defined]
     if not deep:
         return None
+    if picture.format == "TIFF" and picture.tag_v2.get(284) == 2:  # type: ignore[attr-defined]
+        return _tiff_array(path)  # channel after channel: Pillow and OpenCV give black pixels
     import cv2
 
     # OpenCV turns TIFFs upright by itself.
@@ -193,15 +213,18 @@ def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path) -> NDArray[Any] | 
     array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] not in (3, 4):
         return None
-    array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+    return _upright(array[..., [2, 1, 0, 3][: array.shape[2]]], orientation)
+
+
+def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """The array (H, W, ...) as the EXIF tag wants it seen: it says on which sides the first row and column are."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
-    # The tag says on which sides the file's first row and column are seen.
     return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
-def _read_tiff(path: Path) -> Image:
-    """TIFFs that Pillow does not know (16 bits per channel in colour, floats) through tifffile."""
+def _tiff_array(path: Path) -> NDArray[Any]:
+    """(H, W) or (H, W, C) of TIFFs that Pillow does not know (floats, 16 bits channel after channel), by tifffile."""
     import logging
 
     import tifffile
@@ -213,6 +236,7 @@ def _read_tiff(path: Path) -> Image:
             height, width = int(page.imagelength), int(page.imagewidth)  # type: ignore[union-attr]
             _check_size(width, height, str(path))
             array = np.asarray(page.asarray())
+            orientation = page.tags.valueof(274, 1)  # type: ignore[union-attr]
     except ImageError:
         raise
     except Exception as error:  # tifffile raises whatever a damaged tag leads to
@@ -221,7 +245,7 @@ def _read_tiff(path: Path) -> Image:
         ) from error
     if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (3, 4):
         array = np.moveaxis(array, 0, -1)
-    return _from_array(array, path.name)
+    return _upright(array, int(orientation))
 
 
 def _from_array(array: NDArray[Any], name: str) -> Image:
@@ -258,7 +282,7 @@ def _to_unit_range(array: NDArray[Any], name: str) -> NDArray[Any]:
         return array.astype(np.float32) / np.float32(255 if array.max() <= 255 else 65535)
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
-            raise ImageError(f"{name}: holds NaN or infinity")
+            raise ImageError(f"{name}: holds NaN or infinity; give such pixels a number, or make them transparent")
         if array.min() < 0 or array.max() > 1:
             raise ImageError(f"{name}: floats lie in [0, 1], these in [{array.min():g}, {array.max():g}]; scale them")
         return array.astype(np.float32)

@@ -61,7 +61,8 @@ class Pipeline(Settings):
     """
 
     segments: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
-        "auto", description="how many segments; auto: chosen per image by its contours, without them by the eigengap"
+        "auto",
+        description="how many segments; auto: chosen per image by its contours, where none closes by the eigengap",
     )
     max_segments: int = Field(16, ge=2, le=1000, description="what auto may choose at most")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
@@ -100,6 +101,12 @@ class Pipeline(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _level_of_something(self) -> Self:
+        if self.level is not None and not self.hierarchy:
+            raise ValueError("level is where the hierarchy is cut: set hierarchy=true with it, or leave it out")
+        return self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pipeline) and self.model_dump() == other.model_dump()
 
@@ -117,7 +124,7 @@ class Pipeline(Settings):
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
         """This pipeline as it can run here, and a note for each strategy that had to be replaced."""
-        if isinstance(self.refine, DenseCrf) and not crf_installed():
+        if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
             note = "pydensecrf is not installed: refined by the guided filter (pip install 'segspectral[crf]')"
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
@@ -216,6 +223,8 @@ class Pipeline(Settings):
                 f"{k} segments are more than the image's {len(superpixels)} superpixels; ask for fewer segments, or "
                 "for more superpixels (superpixels.count)"
             )
+        if len(superpixels) == 1:
+            return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head takes a single node
         head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
         # A map of the features alone would know nothing of the contours that hold the affinity back.
         inputs = averaged(features.nodes, affinity) if head.learns_map else features.nodes
@@ -224,10 +233,16 @@ class Pipeline(Settings):
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
 
     def _auto(self, features: Features, superpixels: Superpixels, eigenvalues: NDArray[np.float64]) -> int:
-        """From 2 to ``max_segments``: the hierarchy's regions that are not small, or by the eigengap."""
+        """From 2 to ``max_segments``: the hierarchy's regions that are not small; the eigengap if no contour closes.
+
+        A single superpixel is a single segment.
+        """
+        by_eigengap = min(eigengap_segments(eigenvalues), len(superpixels))
         if features.boundary is None:
-            return eigengap_segments(eigenvalues)
+            return by_eigengap
         regions = build_hierarchy(superpixels, features).nodes(level=COUNT_LEVEL)
+        if regions.max() == 0:
+            return by_eigengap
         share = np.bincount(regions, superpixels.area) / superpixels.area.sum()
         return int(np.clip((share >= COUNT_SHARE).sum(), 2, min(self.max_segments, len(superpixels))))
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,6 +230,36 @@ class TestInputs:
         images = [json.loads(p.read_text())["image"] for p in out.glob("*.json")]
         assert sorted(images) == sorted(path.name for path in paths)
 
+    def test_without_the_crf_the_output_and_the_summary_say_so(
+        self, photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys.modules["segspectral.pipeline"], "crf_installed", lambda: False)
+        result = run("segment", photo, "-o", out, "-k", 3, *FAST, "--refine", "crf")
+        assert result.exit_code == 0
+        assert "note: pydensecrf is not installed" in result.stderr
+        data = json.loads((out / "cat.json").read_text())
+        assert data["pipeline"]["refine"]["name"] == "guided"
+        assert "pydensecrf is not installed" in data["notes"][0]
+        # What is cut out of the hierarchy is not refined, with or without pydensecrf.
+        result = run("segment", photo, "-o", out, "--hierarchy", "--set", "superpixels.count=80")
+        assert (result.exit_code, result.stderr) == (0, "")
+
+    def test_options_that_the_hierarchy_leaves_unused_are_told(self, photo: Path, out: Path) -> None:
+        options = ("--hierarchy", "--set", "superpixels.count=80", "--set", "features.cnn=null")
+        result = run("segment", photo, "-o", out, *options, "--head", "exact", "--refine", "none")
+        assert result.exit_code == 0
+        assert "note: --head and --refine: not used" in result.stderr
+        assert (
+            "note: --segments: not used" in run("segment", photo, "-o", out, *options, "--level", 0.3, "-k", 4).stderr
+        )
+        assert run("segment", photo, "-o", out, *options).stderr == ""
+
+    def test_an_outcome_with_fewer_segments_is_told(self, photo: Path, out: Path) -> None:
+        result = run("segment", photo, "-o", out, "-k", 30, *FAST, "--head", "modularity")
+        summary = json.loads((out / "cat.json").read_text())
+        assert (summary["outcome"]["name"], summary["segments"] < 30) == ("fewer", True)
+        assert f"note: {summary['outcome']['sentence']}" in result.stdout
+
     def test_auto_chooses_a_number_within_its_bounds(self, photo: Path, out: Path) -> None:
         assert run("segment", photo, "-o", out, "-k", "auto", *FAST, "--set", "max_segments=5").exit_code == 0
         assert 2 <= json.loads((out / "cat.json").read_text())["segments"] <= 5
@@ -298,7 +329,7 @@ class TestBadInput:
         message = one_error(result)
         assert BAD[kind] in message
         assert message.startswith(f"error: {path}: ")
-        assert message.count(str(path)) == 1
+        assert message.count(path.name) == 1
         assert len(message.replace(str(path), "")) < 200
         assert files(out) == []
 
@@ -346,6 +377,7 @@ class TestBadInput:
         result = run("segment", photo, "-o", out, *options)
         assert result.exit_code == 2
         assert says in one_error(result)
+        assert not re.search(r"--(\w+): \1: ", result.stderr)
         assert files(out.parent) == ["cat.png"]
 
     def test_a_backbone_whose_weights_are_out_of_reach_ends_with_2_and_advice(self, photo: Path, out: Path) -> None:
@@ -359,7 +391,15 @@ class TestBadInput:
         result = run("segment", photo, "-o", out.joinpath(*deeper), *FAST)
         assert result.exit_code == 2
         assert "cannot be written" in one_error(result)
+        assert f"{out} is a file" in one_error(result)
+        assert ".segspectral" not in result.stderr
         assert out.read_text() == "a file"
+
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder that refuses everyone")
+    def test_a_folder_in_which_nothing_can_be_made_ends_with_2(self, photo: Path) -> None:
+        result = run("segment", photo, "-o", "/proc/results", *FAST)
+        assert result.exit_code == 2
+        assert one_error(result).startswith("error: /proc/results: cannot be written to (")
 
     def test_a_folder_without_images_ends_with_2(self, tmp_path: Path, out: Path) -> None:
         (tmp_path / "nothing").mkdir()

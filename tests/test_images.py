@@ -134,6 +134,16 @@ class TestFormats:
         expected[:12, :20] = False
         np.testing.assert_array_equal(read_image(tmp_path / "k.png").mask, expected)
 
+    def test_a_transparent_level_of_a_sixteen_bit_grey_png_is_void(self, tmp_path: Path) -> None:
+        deep = np.linspace(0, 65535, H * W).astype(np.uint16).reshape(H, W)
+        deep[:12, :20] = 777
+        header = struct.pack(">IIBBBBB", W, H, 16, 0, 0, 0, 0)
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+        (tmp_path / "k.png").write_bytes(png(header, zlib.compress(rows), (b"tRNS", struct.pack(">H", 777))))
+        image = read_image(tmp_path / "k.png")
+        np.testing.assert_array_equal(image.mask, deep != 777)
+        np.testing.assert_allclose(image.rgb[..., 0][image.mask], deep[image.mask] / 65535, atol=1e-6)
+
     @pytest.mark.parametrize("name", ["c.jpg", "c.tif"])
     def test_printers_inks_become_light(self, tmp_path: Path, name: str) -> None:
         PIL.Image.fromarray(picture()).convert("CMYK").save(tmp_path / name)
@@ -193,6 +203,24 @@ class TestFormats:
         )
         np.testing.assert_array_equal(read_image(tmp_path / "s.tif").uint8, picture())
 
+    def test_sixteen_bit_colour_channel_after_channel_is_read(self, tmp_path: Path) -> None:
+        deep = np.random.default_rng(0).integers(0, 65536, (3, H, W)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "s.tif", deep, photometric="rgb", planarconfig="separate")
+        np.testing.assert_allclose(read_image(tmp_path / "s.tif").rgb, np.moveaxis(deep, 0, -1) / 65535, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    def test_tiffs_in_which_white_is_zero_are_not_read_as_negatives(self, tmp_path: Path, dtype: type) -> None:
+        largest = np.iinfo(dtype).max
+        ramp = np.linspace(0, largest, H * W).astype(dtype).reshape(H, W)
+        tifffile.imwrite(tmp_path / "w.tif", largest - ramp, photometric="miniswhite")
+        np.testing.assert_allclose(read_image(tmp_path / "w.tif").float32[..., 0], ramp / largest, atol=1e-6)
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_the_orientation_of_tiffs_of_floats_is_applied(self, tmp_path: Path, orientation: int) -> None:
+        values = np.array(turned(orientation)).astype(np.float32) / 255
+        tifffile.imwrite(tmp_path / "f.tif", values, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
+        np.testing.assert_allclose(read_image(tmp_path / "f.tif").rgb, picture() / 255, atol=1e-6)
+
     def test_of_a_tiff_of_several_pages_the_first_is_read(self, tmp_path: Path) -> None:
         first, second = PIL.Image.fromarray(picture()), PIL.Image.new("RGB", (11, 13))
         first.save(tmp_path / "m.tif", save_all=True, append_images=[second])
@@ -226,11 +254,12 @@ def png16(array: NDArray[np.uint16], orientation: int = 1) -> bytes:
     height, width, channels = array.shape
     header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
-    return png(header, zlib.compress(rows), exif.tobytes().removeprefix(b"Exif\0\0"))
+    return png(header, zlib.compress(rows), (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
 
 
-def png(header: bytes, data: bytes, exif: bytes = b"") -> bytes:
-    chunks = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else []), (b"IDAT", data), (b"IEND", b"")]
+def png(header: bytes, data: bytes, *more: tuple[bytes, bytes]) -> bytes:
+    """A PNG of these chunks; ``more`` are kinds and contents that stand before the data."""
+    chunks = [(b"IHDR", header), *more, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         for kind, content in chunks
@@ -310,6 +339,14 @@ class TestBadFiles:
         path = tmp_path / "empty.jpg"
         path.touch()
         assert "empty" in complaint(lambda: read_image(path), path)
+
+    @pytest.mark.parametrize(("value", "says"), [(np.nan, "NaN"), (255, "scale them")])
+    def test_floats_that_are_no_image_are_told_with_one_name(self, tmp_path: Path, value: float, says: str) -> None:
+        path = tmp_path / "f.tif"
+        tifffile.imwrite(path, np.full((H, W, 3), value, np.float32), photometric="rgb")
+        message = complaint(lambda: read_image(path), path)
+        assert says in message
+        assert message.count("f.tif") == 1
 
     def test_a_folder_is_called_a_folder(self, tmp_path: Path) -> None:
         assert "folder" in complaint(lambda: read_image(tmp_path), tmp_path)

@@ -18,7 +18,7 @@ from segspectral.errors import ImageError, SettingsError
 from segspectral.heads import HEADS
 from segspectral.images import as_image
 from segspectral.metrics.communities import modularity
-from segspectral.pipeline import STAGES, eigengap_segments, segment
+from segspectral.pipeline import COUNT_LEVEL, STAGES, Pipeline, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
 from segspectral.types import Image, Membership, Segmentation, Superpixels
 
@@ -74,6 +74,20 @@ class TestPlanted:
         result = segment(quadrants[0], **FEW | PLAIN)
         assert result.segments == 4
         assert result.pipeline.segments == 4
+
+    def test_where_no_contour_closes_the_eigengap_decides_and_no_segment_is_nearly_all(self, samples: Path) -> None:
+        with PIL.Image.open(samples / "galaxies.jpg") as stars:
+            result = segment(stars.crop((100, 100, 260, 260)))
+        assert result.hierarchy.segments_at(COUNT_LEVEL) == 1
+        assert result.membership.eigenvalues is not None
+        assert result.segments == eigengap_segments(result.membership.eigenvalues) > 2
+        assert np.bincount(result.labels.ravel()).max() < 0.7 * result.labels.size
+
+    @pytest.mark.parametrize("contours", [None, {}])
+    def test_noise_of_one_superpixel_is_one_segment(self, contours: object) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3)).astype(np.uint8)
+        result = segment(noise, **LIGHT | {"features": {"cnn": None, "contours": contours}})
+        assert (len(result.superpixels), result.segments) == (1, 1)
 
     def test_textures_of_one_mean_colour_are_told_apart(self) -> None:
         row, col = np.indices((96, 128))
@@ -255,6 +269,11 @@ class TestRefusals:
         rgb = np.array(PIL.Image.fromarray(cat).resize(size[::-1]))
         assert segment(rgb, segments=2).segments == 2
         assert segment(rgb).segments >= 2
+
+    def test_a_level_without_the_hierarchy_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="set hierarchy=true"):
+            Pipeline(level=0.3)
+        assert Pipeline(level=0.3, hierarchy=True).level == 0.3
 
     def test_two_colours_are_two_segments(self) -> None:
         rgb = np.zeros((40, 60, 3), np.uint8)

@@ -81,6 +81,11 @@ def make_pipeline(config: Path | None, assignments: list[str] | None, **options:
         pipeline = with_settings(pipeline, {"hierarchy": True, "level": level}, "--level")
     if assignments:
         pipeline = with_settings(pipeline, merge_assignments(assignments), "--set")
+    unused = [f"--{name}" for name in ("head", "refine") if options.get(name) is not None]
+    if pipeline.hierarchy and unused:
+        print(f"note: {' and '.join(unused)}: not used, the hierarchy is cut (--set hierarchy=false)", file=sys.stderr)
+    if pipeline.level is not None and segments not in (None, "auto"):
+        print("note: --segments: not used, the hierarchy is cut at a level", file=sys.stderr)
     return pipeline
 
 

@@ -44,7 +44,7 @@ def fit(
     """
     with sentences(debug):
         from segspectral.config import load_onto, merge_assignments, with_settings
-        from segspectral.export import write_bytes
+        from segspectral.export import check_folder
         from segspectral.fitting import fit_model
         from segspectral.images import find_images
         from segspectral.model import Recipe
@@ -58,8 +58,7 @@ def fit(
             recipe = with_settings(recipe, merge_assignments(set_), "--set")
         paths = find_images(images)[:limit]
         # Before minutes of work: can the result be kept?
-        probe = write_bytes(output.parent / ".segspectral", b"")
-        probe.unlink()
+        check_folder(output.parent)
         failed = 0
         with progress(len(paths)) as report:
 

@@ -100,17 +100,26 @@ def _segment_all(
     import numpy as np
 
     from segspectral import figures
-    from segspectral.export import LabelMap, Writer, exporters_named, parse_names, png, read_place, save, write_bytes
+    from segspectral.export import (
+        LabelMap,
+        Writer,
+        check_folder,
+        exporters_named,
+        parse_names,
+        png,
+        read_place,
+        save,
+        write_bytes,
+    )
     from segspectral.images import find_images, read_image
+    from segspectral.types import Outcome
 
     writer = Writer(exporters_named(formats or []), output)
     named = parse_names(names) if names is not None else {}
     paths = find_images(inputs)
     # Before minutes of work: can it be done, and can it be kept?
-    probe = write_bytes(output / ".segspectral", b"")
-    probe.unlink()
-    pipeline, notes = pipeline.usable()
-    for note in notes:
+    check_folder(output)
+    for note in pipeline.usable()[1]:
         print(f"note: {note}", file=sys.stderr)
     pipeline.prepare()
     stems = _stems(paths)
@@ -126,6 +135,8 @@ def _segment_all(
                 for name, one in results.items():
                     files = save(one, output, name, named, path)
                     lines.append(f"{one.segments} segments, {sum(one.seconds.values()):.2f} s -> {files['overlay']}")
+                    if one.membership.outcome is not Outcome.SOLVED:
+                        lines.append(f"note: {one.membership.outcome.sentence}")
                     lines += writer.add(LabelMap.of(one, path, named, place), name)
                     if figure:
                         lines.append(f"{write_bytes(output / f'{name}_figure.png', png(figures.figure(one)))}")
@@ -145,7 +156,9 @@ def _segment_all(
                     # Ours to mend, or memory that ran out; the other images can do nothing for it.
                     why = " ".join(f"{type(error).__name__} {error}".split())[:200]
                     message = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
-                report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
+                if not message.startswith(str(path)):
+                    message = f"{path}: {message.removeprefix(f'{path.name}: ')}"
+                report.line(f"error: {message}")
     for written in writer.close():
         print(f"all images -> {written}")
     if failed:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segspectral.export.exporters import EXPORTERS, Exporter, Writer, exporters_named
-from segspectral.export.files import link_to, partial_of, write_bytes
+from segspectral.export.files import check_folder, link_to, partial_of, write_bytes
 from segspectral.export.geo import read_place
 from segspectral.export.labelmap import LabelMap, parse_names, read_label_map, stem_of
 from segspectral.export.pictures import boundaries, colour_table, label_png, overlay, png, tinted
@@ -26,6 +26,7 @@ __all__ = [
     "LabelMap",
     "Writer",
     "boundaries",
+    "check_folder",
     "colour_table",
     "exporters_named",
     "label_png",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segspectral.errors import OutputError
 
-__all__ = ["FOLDERS", "cut", "link_to", "partial_of", "write_bytes"]
+__all__ = ["FOLDERS", "check_folder", "cut", "link_to", "partial_of", "write_bytes"]
 
 FOLDERS = ("labelme", "yolo/labels")
 """Folders below that of the results, in which formats have the files of images under the images' own names."""
@@ -28,6 +28,23 @@ def write_bytes(path: Path, data: bytes) -> Path:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
+
+
+def check_folder(folder: Path) -> None:
+    """Whether results can be kept there, asked before minutes of work; the folder is made.
+
+    Raises
+    ------
+    OutputError
+    """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise OutputError(f"{folder}: cannot be written to, because {place} is a file; choose another folder")
+    try:
+        write_bytes(folder / ".segspectral", b"").unlink()
+    except OutputError as error:
+        why = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise OutputError(f"{folder}: cannot be written to ({why}); choose another folder") from error
 
 
 def partial_of(path: Path) -> Path:
