@@ -156,6 +156,19 @@ ROWS: dict[str, dict[str, Method]] = {
         "neuncut, automatic number": partial(cut, segments="auto"),
         "hierarchy, automatic level": partial(cut, hierarchy=True, segments="auto"),
     },
+    "affinity": {
+        "exact, no CRF": partial(cut, head="exact", refine="none"),
+        "exact, no CRF, self-tuning bandwidth": partial(
+            cut, head="exact", refine="none", affinity={"bandwidth": "self_tuning"}
+        ),
+        # Contours need strides 4, 8 and 16: without them in the affinity it is the features alone that differ.
+        **{
+            f"exact, no CRF, no contours in the affinity, strides {', '.join(map(str, strides))}": partial(
+                cut, head="exact", refine="none", affinity={"contour": None}, features={"cnn": {"strides": strides}}
+            )
+            for strides in ([4], [8], [16], [32], [8, 16], [16, 32], [4, 8, 16], [4, 8, 16, 32])
+        },
+    },
     "peers": {
         "scikit-image Felzenszwalb, 5 scales": felzenszwalb,
         "scikit-image quickshift, 4 distances": quickshift,
