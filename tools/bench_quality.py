@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Region and boundary scores on BSDS500: configurations, what each part brings, and peers, on the same images.
 
-    tools/bench_quality.py --data DATA [--split val] [--limit 20] [--rows configs ablation heads peers] [--jobs 2]
+    tools/bench_quality.py --data DATA [--split val] [--limit 20] [--rows configs heads affinity peers] [--jobs 2]
 
 DATA holds bsds500/SPLIT/images/ID.jpg and bsds500/SPLIT/gt/ID.npz; default: $SEGSPECTRAL_DATA, else ../shared/data.
 What has several scales (the hierarchy 26 levels, union-find five scales, the others several numbers of segments) gets
@@ -155,6 +155,22 @@ ROWS: dict[str, dict[str, Method]] = {
         "hierarchy": partial(cut, hierarchy=True),
         "neuncut, automatic number": partial(cut, segments="auto"),
         "hierarchy, automatic level": partial(cut, hierarchy=True, segments="auto"),
+    },
+    "affinity": {
+        "exact, no CRF": partial(cut, head="exact", refine="none"),
+        "exact, no CRF, self-tuning bandwidth": partial(
+            cut, head="exact", refine="none", affinity={"bandwidth": "self_tuning"}
+        ),
+        "exact, no CRF, scale 0.6 and contour 0.05": partial(
+            cut, head="exact", refine="none", affinity={"scale": 0.6, "contour": 0.05}
+        ),
+        # Contours need strides 4, 8 and 16: without them in the affinity it is the features alone that differ.
+        **{
+            f"exact, no CRF, no contours in the affinity, strides {', '.join(map(str, strides))}": partial(
+                cut, head="exact", refine="none", affinity={"contour": None}, features={"cnn": {"strides": strides}}
+            )
+            for strides in ([4], [8], [16], [32], [8, 16], [16, 32], [4, 8, 16], [4, 8, 16, 32])
+        },
     },
     "peers": {
         "scikit-image Felzenszwalb, 5 scales": felzenszwalb,
