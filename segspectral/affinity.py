@@ -41,11 +41,11 @@ class KnnAffinity(Settings):
     bandwidth: Bandwidth = Field(
         "median", description="of the Gaussian: self_tuning (per node), median (of all), or a number"
     )
-    scale: float = Field(0.45, gt=0, description="factor on the bandwidth: small ones let regions be of unequal size")
+    scale: float = Field(0.6, gt=0, description="factor on the bandwidth: small ones let regions be of unequal size")
     symmetrize: Symmetrization = Field("max", description="how W_ij and W_ji become one: mean or max")
     adjacency: bool = Field(True, description="also connect superpixels that touch")
     contour: float | None = Field(
-        0.07, gt=0, description="level of the hierarchy across which affinity falls to 1/e; null: contours do not count"
+        0.05, gt=0, description="level of the hierarchy across which affinity falls to 1/e; null: contours do not count"
     )
 
     def __call__(self, features: Features, superpixels: Superpixels) -> Affinity:

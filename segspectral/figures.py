@@ -5,7 +5,7 @@ Drawn with Pillow and OpenCV on a grid of panels of equal size, each under its t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segspectral.export import boundaries, colour_table, tinted
 from segspectral.heads.exact import spectral_embedding
 from segspectral.resolution import lowered
-from segspectral.types import Segmentation, Superpixels
+from segspectral.types import Features, Image, Segmentation, Superpixels
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -103,10 +103,17 @@ def with_stages_of(earlier: Segmentation, pipeline: Pipeline) -> Pipeline:
 
     Its results should be given ``pipeline`` as theirs: the stages that are known are no settings that can be printed.
     """
-    known = {
+
+    def features(image: Image, superpixels: Superpixels) -> Features:
+        known = earlier.features.boundary
+        # Void pixels may have parted superpixels that touch at the size they were made at.
+        again = known is not None and len(known) != len(superpixels.borders)
+        return pipeline.features(image, superpixels) if again else earlier.features
+
+    known: dict[str, Callable[..., Any]] = {
         # A large image is worked on at a smaller size; the segmentation has the superpixels of its own.
         "superpixels": lambda image: lowered(earlier.superpixels, image.shape),
-        "features": lambda image, superpixels: earlier.features,
+        "features": features,
         "affinity": lambda features, superpixels: earlier.affinity,
     }
     if pipeline.working_pixels != earlier.pipeline.working_pixels:

@@ -181,7 +181,10 @@ class Pipeline(Settings):
             features = stage("features", describe, work, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
             tree = stage("hierarchy", build_hierarchy, superpixels, features) if pipeline.hierarchy else None
-            whole = superpixels if work is image else lifted(superpixels, image.shape)
+            whole, kept = superpixels, features
+            if work is not image:
+                whole = lifted(superpixels, image)
+                kept = features.with_borders(superpixels.borders, whole.borders)
             results = []
             for number in numbers:
                 if tree is not None:
@@ -193,7 +196,7 @@ class Pipeline(Settings):
                 if work is not image:
                     labels = stage("upsampling", joint_upsampling, labels, work, image)
                 resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
-                before = (image, whole, features, affinity)
+                before = (image, whole, kept, affinity)
                 results.append(Segmentation(labels, *before, membership, resolved, notes=notes, seconds=dict(seconds)))
         return results
 

@@ -86,7 +86,8 @@ class DenseCrf(Settings):
         small = reduced(image, self.pixels)
         height, width = small.shape
         scale = float(np.sqrt(height * width / superpixels.labels.size))
-        valid = superpixels.valid if small is image else np.ones(small.shape, np.bool_)
+        valid = np.ones(small.shape, np.bool_) if small.mask is None else small.mask
+        valid = superpixels.valid if small is image else valid
         probabilities = superpixels.spread(membership.probabilities)
         if small is not image:
             probabilities = _of_each(
@@ -117,7 +118,7 @@ class DenseCrf(Settings):
             crf.stepInference(posterior, *scratch)
         posterior = np.asarray(posterior).reshape(k, height, width)
         labels = np.where(valid, posterior.argmax(axis=0), -1).astype(np.int32)
-        return labels if small is image else joint_upsampling(labels, small, image)
+        return labels if small is image else joint_upsampling(labels, small, image, void=-1)
 
 
 REFINERS = {"crf": DenseCrf, "guided": Guided, "none": NoRefinement}

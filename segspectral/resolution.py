@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -27,32 +27,45 @@ COLOUR_WIDTH = 0.1
 def reduced(image: Image, pixels: int) -> Image:
     """The image with at most ``pixels`` pixels, by area averaging; itself if it is small enough.
 
-    Images with void pixels stay as they are: a cell that is partly void would mix with what lies under the mask.
+    A cell is the mean of what is valid in it, and void where nothing is.
     """
     height, width = image.shape
-    if height * width <= pixels or image.mask is not None:
+    if height * width <= pixels:
         return image
     factor = (pixels / (height * width)) ** 0.5
     size = max(1, int(width * factor)), max(1, int(height * factor))
-    return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name)
+    if image.mask is None:
+        return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name)
+    share = cv2.resize(image.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
+    visible = np.where(image.mask[..., None], image.uint8, np.uint8(0)).astype(np.float32)
+    colour = cv2.resize(visible, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-12)
+    mask = _of_cells(np.logical_or, image.mask, size[::-1])
+    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask)
 
 
-def lifted(superpixels: Superpixels, shape: tuple[int, int]) -> Superpixels:
-    """The same superpixels on a finer grid (H, W): each pixel belongs to the cell that it lies in."""
-    rows, cols = (_cells(fine, coarse) for fine, coarse in zip(shape, superpixels.labels.shape, strict=True))
-    return Superpixels(np.ascontiguousarray(superpixels.labels[np.ix_(rows, cols)]))
+def lifted(superpixels: Superpixels, image: Image) -> Superpixels:
+    """The same superpixels on the finer grid of an image: each valid pixel belongs to the cell that it lies in.
+
+    Void pixels between two of them may part what touches on the coarser grid.
+    """
+    rows, cols = (_cells(fine, coarse) for fine, coarse in zip(image.shape, superpixels.labels.shape, strict=True))
+    labels = superpixels.labels[np.ix_(rows, cols)]
+    if image.mask is not None:
+        labels = np.where(image.mask, labels, np.int32(-1))
+    return Superpixels(np.ascontiguousarray(labels))
 
 
 def lowered(superpixels: Superpixels, shape: tuple[int, int]) -> Superpixels:
     """``lifted`` undone: the superpixels of the coarser grid (h, w) that they were lifted from."""
     if superpixels.shape == shape:
         return superpixels
-    rows, cols = (-(-np.arange(coarse) * fine // coarse) for fine, coarse in zip(superpixels.shape, shape, strict=True))
-    return Superpixels(np.ascontiguousarray(superpixels.labels[np.ix_(rows, cols)]))
+    return Superpixels(_of_cells(np.maximum, superpixels.labels, shape))
 
 
-def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image) -> NDArray[np.int32]:
+def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void: int = 0) -> NDArray[np.int32]:
     """(H, W) label map of ``image`` from one of ``small`` (h, w): borders follow the colours of the large image.
+
+    Void pixels, and they alone, get the label ``void``.
 
     Each pixel near a border takes the label of that of the nine cells around it which is nearest in position and
     colour: joint bilateral upsampling (Kopf et al. 2007) with the best vote in place of the mean, as labels ask for.
@@ -77,9 +90,19 @@ def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image) -> N
                 cost = ((colour - small.float32[r, c]) ** 2).sum(axis=1) / COLOUR_WIDTH**2
                 cost += ((at[0] - r) ** 2 + (at[1] - c) ** 2).astype(np.float32)
                 better = cost < best
+                if small.mask is not None:
+                    better &= small.mask[r, c]
                 best[better] = cost[better]
                 out[y[better], x[better]] = labels[r[better], c[better]]
-    return out
+    return out if image.mask is None else np.where(image.mask, out, np.int32(void))
+
+
+def _of_cells(combine: np.ufunc, values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """(h, w) the pixels (H, W) of each cell, combined."""
+    for axis, coarse in enumerate(shape):
+        first = -(-np.arange(coarse) * values.shape[axis] // coarse)
+        values = combine.reduceat(values, first, axis=axis)
+    return values
 
 
 def _cells(fine: int, coarse: int) -> NDArray[np.int64]:

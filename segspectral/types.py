@@ -293,6 +293,13 @@ class Features:
         first, last = self.parts[name]
         return self.nodes[:, first:last]
 
+    def with_borders(self, before: NDArray[np.int32], after: NDArray[np.int32]) -> Features:
+        """The same for superpixels of which only the borders ``after`` (M', 2) of those ``before`` (M, 2) are left."""
+        if self.boundary is None or len(before) == len(after):
+            return self
+        keys, left = (pairs[:, 0].astype(np.int64) * len(self.nodes) + pairs[:, 1] for pairs in (before, after))
+        return replace(self, boundary=self.boundary[np.isin(keys, left)])
+
 
 @dataclass(frozen=True, eq=False)
 class Affinity:

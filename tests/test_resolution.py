@@ -21,19 +21,62 @@ Quadrants = tuple[NDArray[np.uint8], NDArray[np.int64]]
 def test_lifting_keeps_superpixels_and_what_touches_what(shape: tuple[int, int]) -> None:
     image = Image(np.random.default_rng(0).integers(0, 255, (31, 40, 3), dtype=np.uint8))
     small = Slic(count=20)(image)
-    large = lifted(small, shape)
+    large = lifted(small, Image(np.zeros((*shape, 3), np.uint8)))
     assert large.labels.shape == shape
     assert len(large) == len(small)
     np.testing.assert_array_equal(large.borders, small.borders)
     np.testing.assert_array_equal(lowered(large, small.shape).labels, small.labels)
 
 
-def test_an_image_that_is_small_enough_or_has_void_pixels_stays_as_it_is(cat: NDArray[np.uint8]) -> None:
+def test_an_image_that_is_small_enough_stays_as_it_is(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
     assert reduced(image, cat.shape[0] * cat.shape[1]) is image
-    assert reduced(Image(cat, mask=np.ones(cat.shape[:2], bool)), 1000).shape == cat.shape[:2]
     half = reduced(image, cat.shape[0] * cat.shape[1] // 4)
     assert half.shape == (cat.shape[0] // 2, cat.shape[1] // 2)
+
+
+def holed(cat: NDArray[np.uint8]) -> Image:
+    """With single void pixels, a void disc, and under them colours that nothing may see."""
+    rows, cols = np.indices(cat.shape[:2])
+    mask = np.random.default_rng(0).random(cat.shape[:2]) > 0.05
+    mask &= (rows - 60) ** 2 + (cols - 90) ** 2 > 30**2
+    return Image(np.where(mask[..., None], cat, np.uint8([255, 0, 255])), mask=mask)
+
+
+def test_cells_are_means_of_what_is_valid_in_them(cat: NDArray[np.uint8]) -> None:
+    height, width = cat.shape[:2]
+    image = holed(cat)
+    assert image.mask is not None
+    small = reduced(image, height * width // 4)
+    assert small.mask is not None
+    cells = (height // 2, 2, width // 2, 2)
+    count = image.mask.reshape(cells).sum(axis=(1, 3))
+    np.testing.assert_array_equal(small.mask, count > 0)
+    sums = np.where(image.mask[..., None], cat, 0).reshape(*cells, 3).sum(axis=(1, 3))
+    means = sums / np.maximum(count, 1)[..., None]
+    assert np.abs(small.uint8 - means)[small.mask].max() <= 0.51
+    other = Image(np.where(image.mask[..., None], cat, np.uint8(7)), mask=image.mask)
+    np.testing.assert_array_equal(reduced(other, height * width // 4).uint8, small.uint8)
+    opaque = reduced(Image(cat, mask=np.ones((height, width), bool)), height * width // 5)
+    assert np.abs(opaque.uint8.astype(int) - reduced(Image(cat), height * width // 5).uint8).max() <= 1
+
+
+@pytest.mark.parametrize("refine", ["none", "guided", *(["crf"] if crf_installed() else [])])
+@pytest.mark.parametrize("hierarchy", [False, True])
+def test_a_large_image_with_void_pixels(cat: NDArray[np.uint8], refine: str, hierarchy: bool) -> None:
+    image = holed(cat)
+    assert image.mask is not None
+    settings = {"superpixels": {"count": 60}, "features": {"cnn": None}, "refine": refine, "head": "exact"}
+    pipeline = Pipeline(segments=4, hierarchy=hierarchy, working_pixels=3000, **settings)
+    result = pipeline(image)
+    np.testing.assert_array_equal(result.labels > 0, image.mask)
+    np.testing.assert_array_equal(result.superpixels.labels >= 0, image.mask)
+    assert result.segments == 4
+    assert result.features.boundary is not None
+    assert len(result.features.boundary) == len(result.superpixels.borders)
+    np.testing.assert_array_equal(result.hierarchy.labels(segments=3) > 0, image.mask)
+    fewer = with_settings(pipeline, {"segments": 3})
+    np.testing.assert_array_equal(with_stages_of(result, fewer)(image).labels, fewer(image).labels)
 
 
 def test_a_slanted_border_comes_back_to_the_pixel() -> None:
@@ -59,16 +102,18 @@ def test_bands_leave_no_trace(cat: NDArray[np.uint8], monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("hierarchy", [False, True])
-def test_a_large_image_gets_labels_of_its_own_size(quadrants: Quadrants, hierarchy: bool) -> None:
+@pytest.mark.parametrize("void", [0.0, 0.05])
+def test_a_large_image_gets_labels_of_its_own_size(quadrants: Quadrants, hierarchy: bool, void: float) -> None:
     rgb = np.kron(quadrants[0], np.ones((3, 3, 1), np.uint8))
+    mask = np.random.default_rng(0).random(rgb.shape[:2]) >= void
     pipeline = Pipeline(segments=4, hierarchy=hierarchy, working_pixels=96 * 112, features={"cnn": None})
-    result = pipeline(Image(rgb))
+    result = pipeline(Image(np.where(mask[..., None], rgb, np.uint8(99)), mask=mask if void else None))
     assert result.labels.shape == rgb.shape[:2]
     assert result.superpixels.labels.shape == rgb.shape[:2]
     truth = np.kron(quadrants[1], np.ones((3, 3), np.int64))
     counts = np.zeros((5, 5))
-    np.add.at(counts, (truth.ravel(), result.labels.ravel()), 1)
-    assert counts.max(axis=0).sum() > 0.9 * truth.size
+    np.add.at(counts, (truth[mask], result.labels[mask]), 1)
+    assert counts.max(axis=0).sum() > 0.9 * mask.sum()
     assert result.hierarchy.labels(segments=4).shape == rgb.shape[:2]
     assert result.hierarchy.contour_map.shape == rgb.shape[:2]
 
