@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from segspectral.features import Colour, FeatureStack, Position
 from segspectral.heads.exact import spectral_embedding
 from segspectral.heads.gcn import SLOPE, Gcn, walk_matrix
-from segspectral.heads.multilevel import improved, normalized, ritz, smallest_by_levels
+from segspectral.heads.multilevel import SPARE, improved, normalized, ritz, smallest_by_levels
 from segspectral.heads.readout import rayleigh_ritz
 from segspectral.images import as_image
 from segspectral.model import Projection, Recipe
@@ -179,10 +179,10 @@ def dense(network: Gcn, affinity: Affinity, X: NDArray[np.float64], k: int = 8) 
         begin = clock()
         rows = walked(bases(network, affinity, X)[name], walk, 8)
         values, vectors = ritz(matrix, rows * root[:, None])
-        vectors = vectors[:, : k + 8]  # as many as the levels carry
+        vectors = vectors[:, : k + SPARE]  # as many as the levels carry
         line = [f"{clock() - begin:.1f} s {values[:k].sum() / exact:.2f}"]
         for _ in range(6):
-            values, vectors = improved(matrix, vectors, 1 - values[k + 7], k, rounds=1, tolerance=0)
+            values, vectors = improved(matrix, vectors, 1 - values[vectors.shape[1] - 1], k, rounds=1, tolerance=0)
             line.append(f"{clock() - begin:.1f} s {values[:k].sum() / exact:.3f}")
         print(f"| {name}, 8 steps, then rounds of the filter | {' | '.join(line)} |", flush=True)
 

@@ -12,8 +12,9 @@ __all__ = ["coarsened", "improved", "normalized", "ritz", "smallest_by_levels"]
 COARSEST = 1000
 """Nodes that a dense eigensolver takes in a fifth of a second."""
 
-SPARE = 8
-"""Vectors beyond those asked for: the filter parts the wanted ones from what comes after all of them."""
+SPARE = 16
+"""Vectors beyond those asked for: the filter parts the wanted ones from what comes after all of them, and a small part
+that merging has hidden is found among them."""
 
 DEGREE = 32
 """Products with the matrix between two Rayleigh-Ritz steps."""
@@ -29,7 +30,7 @@ def smallest_by_levels(
     Nodes are merged in pairs until about 1000 are left (``coarsened``), the eigenvectors of that graph are spread over
     the nodes of the next finer one, and there a Chebyshev filter of the matrix and Rayleigh-Ritz bring them closer
     (Zhou, Saad, Tiago and Chelikowsky 2006, algorithm 4.3), once on each level, and on the last one until the sum of
-    the values falls by less than ``tolerance`` of itself (``improved``). Each is at least the eigenvalue of its rank.
+    the values hardly falls any more (``improved``). Each is at least the eigenvalue of its rank.
 
     Lanczos builds its space from one vector, and with many eigenvalues near 0 needs thousands of products for it.
 
@@ -73,7 +74,8 @@ def improved(
     matrix : (N, N) symmetric, eigenvalues in [-1, 1]
     vectors : (N, M), linearly independent
     upper : the filter of the first round damps eigenvalues of ``matrix`` below it
-    rounds : at most so many; the last is that in which the sum of the first k values falls by less than ``tolerance``
+    rounds : at most so many; it ends after two in which the sum of the first k values falls by less than ``tolerance``
+        of itself. After one it may still wait for a vector that the start has hardly anything of
 
     Returns
     -------
@@ -81,12 +83,13 @@ def improved(
     vectors : (N, M), orthonormal
     """
     products = matrix.astype(np.float32)
-    last = np.inf
+    last, calm = np.inf, 0
     for _ in range(rounds):
         rough = _filtered(products, vectors.astype(np.float32), upper)
         values, vectors = ritz(matrix, rough.astype(np.float64))
         total, upper = float(values[:k].sum()), 1 - float(values[-1])
-        if last - total <= tolerance * total:
+        calm = calm + 1 if last - total <= tolerance * total else 0
+        if calm == 2:
             break
         last = total
     return values, vectors
@@ -126,6 +129,7 @@ def _matched(weights: sp.csr_array) -> NDArray[np.int64]:
     n = weights.shape[0]
     matrix = normalized(weights)[0]
     i, j = np.repeat(np.arange(n), np.diff(matrix.indptr)), matrix.indices.astype(np.int64)
+    matrix.data[i == j] = 0.0  # what is within a node already
     # Edges from the heaviest to the lightest; of equally heavy ones a hash decides, or long rows would wait in turn.
     half = i < j
     i, j, weight = i[half], j[half], matrix.data[half]
