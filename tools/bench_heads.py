@@ -144,14 +144,14 @@ def _vectors_row(
     }  # fmt: skip
 
 
-def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int) -> None:
+def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int, contours: bool) -> None:
     """Superpixel graphs of the default pipeline; networks see features averaged along the walk, as they do there."""
     from segspectral.images import as_image
     from segspectral.pipeline import Pipeline
 
-    pipeline = Pipeline(superpixels={"count": superpixels})
+    pipeline = Pipeline(superpixels={"count": superpixels}, affinity={} if contours else {"contour": None})
     for path in sorted((root / "bsds500" / "val" / "images").glob("*.jpg"))[:count]:
-        prefix = f"images {superpixels}/{path.stem}"
+        prefix = f"images {superpixels}{'' if contours else ' without contours'}/{path.stem}"
         if all(f"{prefix}/{k}/{row}" in results.rows for k in ks for row in GRAPHS):
             continue
         image = as_image(path)
@@ -197,7 +197,7 @@ def _against_eigenvectors(
 ) -> None:
     """Each head against the eigenvectors and against k-means on them, which is what ``ncut_ratio`` is a ratio to.
 
-    ``greedy_ratio`` is to the head ``Exact``: the best of four discretisations, and greedy moves.
+    ``greedy_ratio`` is to the head ``Exact``.
     """
     keys = {row: f"{key}/{row}" if seed is None else f"{key.rpartition('/')[0]}/{row}/{seed}" for row in GRAPHS}
     if all(name in results.rows for name in keys.values()):
@@ -331,6 +331,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of the vectors; default all")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--superpixels", type=int, default=600, help="asked for in each of the images")
+    parser.add_argument("--no-contours", dest="contours", action="store_false", help="in the affinity of the images")
     parser.add_argument("--clusters", type=int, nargs="+", default=[4, 8, 16], help="of images and graphs")
     parser.add_argument("--quick", action="store_true", help="one seed, 2000 images, 2 photographs: a smoke run")
     parser.add_argument("--peer", action="store_true", help="also the package spectralnet, if it is installed")
@@ -345,7 +346,7 @@ def main() -> None:
             vectors(results, options.data, seeds, options.quick, options.spaces, options.rows)
         if "images" in options.parts:
             count = 2 if options.quick else options.images
-            images(results, options.data, count, tuple(options.clusters), options.superpixels)
+            images(results, options.data, count, tuple(options.clusters), options.superpixels, options.contours)
         if "graphs" in options.parts:
             graphs(results, seeds, tuple(options.clusters))
         if "toys" in options.parts:
