@@ -86,10 +86,10 @@ class DenseCrf(Settings):
         small = reduced(image, self.pixels)
         height, width = small.shape
         scale = float(np.sqrt(height * width / superpixels.labels.size))
-        valid = np.ones(small.shape, np.bool_) if small.mask is None else small.mask
-        valid = superpixels.valid if small is image else valid
+        valid = superpixels.valid
         probabilities = superpixels.spread(membership.probabilities)
         if small is not image:
+            valid = np.ones(small.shape, np.bool_) if small.mask is None else small.mask
             probabilities = _of_each(
                 probabilities, lambda m: cv2.resize(m, (width, height), interpolation=cv2.INTER_AREA)
             )

@@ -29,6 +29,7 @@ from segspectral.features import Colour, FeatureStack, Position
 from segspectral.heads.exact import spectral_embedding
 from segspectral.heads.gcn import SLOPE, Gcn, walk_matrix
 from segspectral.heads.multilevel import SPARE, improved, normalized, ritz, smallest_by_levels
+from segspectral.heads.positions import averaged
 from segspectral.heads.readout import rayleigh_ritz
 from segspectral.images import as_image
 from segspectral.model import Projection, Recipe
@@ -135,19 +136,13 @@ def bases(network: Gcn, affinity: Affinity, X: NDArray[np.float64]) -> dict[str,
     return {"learnt": learnt, "random ReLU": relu, "random": random.normal(size=(len(X), outputs))}
 
 
-def walked(rows: NDArray[np.float64], walk: sp.csr_array, steps: int) -> NDArray[np.float64]:
-    for _ in range(steps):
-        rows = (rows + walk @ rows) / 2
-    return rows
-
-
 def superpixel_graphs(network: Gcn, graphs: list[Affinity], inputs: list[NDArray[np.float64]]) -> None:
     ratios: dict[tuple[str, int], list[list[float]]] = {}
     for affinity, X in zip(graphs, inputs, strict=True):
-        exact, walk = spectral_embedding(affinity, max(CLUSTERS))[1], walk_matrix(affinity.weights)
+        exact = spectral_embedding(affinity, max(CLUSTERS))[1]
         for name, rows in bases(network, affinity, X).items():
             for steps in WALKS:
-                spanned = np.column_stack([walked(rows, walk, steps), np.ones(len(X))])
+                spanned = np.column_stack([averaged(rows, affinity, steps), np.ones(len(X))])
                 found = [rayleigh_ritz(spanned, affinity, k, tolerance=1e-12) for k in CLUSTERS]
                 line = [r[1].sum() / exact[:k].sum() if r else np.nan for r, k in zip(found, CLUSTERS, strict=True)]
                 ratios.setdefault((name, steps), []).append(line)
@@ -174,10 +169,9 @@ def dense(network: Gcn, affinity: Affinity, X: NDArray[np.float64], k: int = 8) 
     values = smallest_by_levels(affinity.weights, k)[0]
     print(f"| levels of merged nodes | {clock() - begin:.1f} s | {values.sum() / exact:.4f} |", flush=True)
     matrix, root = normalized(affinity.weights.astype(np.float64))
-    walk = walk_matrix(affinity.weights)
     for name in ("learnt", "random ReLU", "random"):
         begin = clock()
-        rows = walked(bases(network, affinity, X)[name], walk, 8)
+        rows = averaged(bases(network, affinity, X)[name], affinity, 8)
         values, vectors = ritz(matrix, rows * root[:, None])
         vectors = vectors[:, : k + SPARE]  # as many as the levels carry
         line = [f"{clock() - begin:.1f} s {values[:k].sum() / exact:.2f}"]

@@ -161,8 +161,8 @@ ROWS: dict[str, dict[str, Method]] = {
         "exact, no CRF, self-tuning bandwidth": partial(
             cut, head="exact", refine="none", affinity={"bandwidth": "self_tuning"}
         ),
-        "exact, no CRF, scale 0.6 and contour 0.05": partial(
-            cut, head="exact", refine="none", affinity={"scale": 0.6, "contour": 0.05}
+        "exact, no CRF, scale 0.45 and contour 0.07": partial(
+            cut, head="exact", refine="none", affinity={"scale": 0.45, "contour": 0.07}
         ),
         # Contours need strides 4, 8 and 16: without them in the affinity it is the features alone that differ.
         **{
