@@ -66,6 +66,10 @@ BLOCK = 512
 
 BLOCK_OF_FILE = 256
 
+MANY = 2000
+"""Superpixels above which the affinity's kernel is widened: without it, the largest of 4 to 12 segments had 77 % of the
+superpixels of three rasters of 15 000 to 19 000 in the mean, with it 45 %."""
+
 NO_MODEL = "a model is applied to whole images, not to rasters in tiles; leave one of the two out"
 
 Band = Annotated[int, Field(ge=1)]
@@ -83,7 +87,10 @@ class Tiles(Settings):
         None, description="percentiles of each band that become black and white; default 2 and 98 unless it is 8-bit"
     )
     scale: float = Field(
-        2.2, gt=0, description="factor on affinity.scale: neighbours are nearer among thousands of superpixels"
+        2.2,
+        gt=0,
+        description="factor on affinity.scale: without contours a narrow kernel makes one segment of nearly all. It "
+        f"grows with the cube root of the superpixels above {MANY}, which are ever nearer to their neighbours",
     )
     contour: float | None = Field(
         None,
@@ -161,7 +168,8 @@ def segment_raster(
         # Affinity, hierarchy and head look only at what a whole partition and these nodes have in common.
         superpixels = cast(Superpixels, nodes)
         with stage("affinity"):
-            change = {"scale": tiles.scale * pipeline.affinity.scale, "contour": tiles.contour}
+            wider = tiles.scale * max(1.0, len(nodes) / MANY) ** (1 / 3)
+            change = {"scale": wider * pipeline.affinity.scale, "contour": tiles.contour}
             affinity = pipeline.affinity.model_copy(update=change)(features, superpixels)
         refine = pipeline.refine
         if pipeline.hierarchy:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import adjusted_rand_score
 
 from segspectral.affinity import knn_affinity
@@ -104,6 +105,27 @@ def test_merged_clusters_find_cuts_that_k_means_on_as_many_eigenvectors_does_not
     few, many = (partition(affinity, vectors[:, :m], 2, greedy=False) for m in (2, 4))
     assert affinity.ncut(many) < affinity.ncut(few)
     assert accuracy(y, many) > accuracy(y, few) + 0.05
+
+
+def test_a_little_noise_does_not_make_another_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many cuts cost nearly the same, the one of k-means is not given up for one that is lower by a hair."""
+    rng = np.random.default_rng(1)
+    smooth = [gaussian_filter(rng.normal(size=(80, 80)), width, mode="wrap") for width in (3, 3, 5, 5, 8)]
+    land = np.stack([values.ravel() for values in smooth], axis=1)
+    land /= land.std(axis=0)
+    noisy = [land + np.random.default_rng(seed).normal(0, 0.02, land.shape) for seed in (0, 1)]
+    graphs = [knn_affinity(X, bandwidth="median", scale=2) for X in noisy]
+    vectors = [spectral_embedding(affinity, 16)[0] for affinity in graphs]
+
+    def agreement(k: int) -> float:
+        return adjusted_rand_score(*(partition(A, V, k) for A, V in zip(graphs, vectors, strict=True)))
+
+    assert min(agreement(k) for k in (4, 7, 8)) > 0.9
+    monkeypatch.setattr("segspectral.heads.exact.SEARCHED_BELOW", len(land))
+    assert agreement(4) < 0.88
+    assert min(agreement(7), agreement(8)) > 0.9
+    monkeypatch.setattr("segspectral.heads.exact.WORTHWHILE", 0.0)
+    assert max(agreement(7), agreement(8)) < 0.8
 
 
 def test_agglomeration_takes_the_two_of_the_largest_linkage_first() -> None:
