@@ -250,25 +250,31 @@ def _nodes_of_tiles(raster: Raster, node_map: DiskMap, pipeline: Pipeline, grid:
     area, weight = np.zeros(seeds, np.int64), np.zeros((seeds, 1))
     sums: dict[str, NDArray[np.float64]] = {}
     borders: list[dict[str, NDArray[np.floating | np.integer]]] = []
-    for window in windows(raster.cells, grid.tile, MARGIN_SUPERPIXELS * side):
+    settling = MARGIN_SUPERPIXELS * side
+    for window in windows(raster.cells, grid.tile, STRIDE * math.ceil(max(settling, MARGIN_FEATURES) / STRIDE)):
         rgb, valid = raster.read_cells(window.rows, window.cols)
         if not valid[window.inner].any():
             node_map[window.outer] = np.int32(-1)  # type: ignore[assignment]
             continue
-        local = _grid_slic(rgb, side, pipeline)
-        first_row, first_col = window.rows[0] // side, window.cols[0] // side
-        cols_here = -(-rgb.shape[1] // side)
-        ids = ((first_row + local // cols_here) * across + first_col + local % cols_here).astype(np.int32)
+        near, crop = (
+            tuple(
+                slice(max(span.start - margin, 0), min(span.stop + margin, length))
+                for span, length in zip(window.inner, valid.shape, strict=True)
+            )
+            for margin in (settling, MARGIN_FEATURES)
+        )
+        local = _grid_slic(rgb[near], side, pipeline)
+        first_row, first_col = (
+            (at[0] + part.start) // side for at, part in zip((window.rows, window.cols), near, strict=True)
+        )
+        cols_here = -(-local.shape[1] // side)
+        ids = np.full(valid.shape, -1, np.int32)
+        ids[near] = (first_row + local // cols_here) * across + first_col + local % cols_here
         ids[~valid] = -1
         inner = ids[window.inner]
         node_map[window.outer] = inner
         area += np.bincount(inner[inner >= 0], minlength=seeds)
 
-        # What k-means needed around the tile is more than the features need, and these need memory.
-        crop = tuple(
-            slice(max(s.start - MARGIN_FEATURES, 0), min(s.stop + MARGIN_FEATURES, length))
-            for s, length in zip(window.inner, ids.shape, strict=True)
-        )
         # One row and one column of the next tiles are seen, too, for the borders between them and this one.
         grown = tuple(slice(s.start, s.stop + 1) for s in window.inner)
         inside = np.full(ids.shape, -1, np.int32)

@@ -36,7 +36,7 @@ EXACT_BELOW = 5000
 """Up to so many nodes eigenvectors are exact to machine precision; above, eigenvalues to about a thousandth in a
 fraction of the time: of 17 000 superpixels in 1 s against 4, of 154 000 in 8 s against 54."""
 
-SEARCHED_BELOW = 5000
+SEARCHED_BELOW = 10_000
 """Up to so many nodes the least normalized cut is sought among several discretisations. Among the very many partitions
 of larger graphs quite different ones cost nearly the same, and which is the least is chance: the one of k-means stays
 what it is when the graph changes a little, as rasters do with the size of their tiles."""
@@ -69,7 +69,7 @@ class Exact(Head):
     2. Four discretisations: k-means on the K rw-eigenvectors; pivoted QR (Damle, Minden and Ying 2019); and k-means
        weighted by the degrees (Dhillon, Guan and Kulis 2004) into K + 2 and into 2 K clusters, on as many
        eigenvectors, from which the two whose union has the least Ncut are merged until K are left. The one with the
-       least Ncut is taken, of the latter two only where it is lower by a tenth. Above 5000 nodes k-means alone.
+       least Ncut is taken, of the latter two only where it is lower by a tenth. Above 10000 nodes k-means alone.
     3. Greedy single-node moves from there, until no move of one node lowers the Ncut (``greedy``).
     4. The membership of a node is its share of edge weight into each cluster, sharpened until its argmax is the label.
     """
