@@ -106,7 +106,7 @@ class Recipe(Settings):
 
     segments: int = Field(21, ge=2, le=10_000, description="how many, over all images")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal models")
-    nodes: int = Field(8000, ge=100, description="regions in the graph, equally many of each image")
+    nodes: int = Field(16_000, ge=100, description="regions in the graph at most, of images drawn from the folder")
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack(
@@ -118,7 +118,7 @@ class Recipe(Settings):
     regions: Regions = Regions()
     across: bool = Field(True, description="seek the nearest neighbours of a region in other images than its own")
     affinity: KnnAffinity = KnnAffinity(neighbors=80, bandwidth="self_tuning", scale=1.0)
-    head: AnyHead = Field(default_factory=lambda: NeuNcut(hidden=(256,), greedy=False, steps=200))
+    head: AnyHead = Field(default_factory=lambda: NeuNcut(hidden=(256,), greedy=False, steps=200, subsample=20_000))
     fine: int = Field(3, ge=1, le=100, description="clusters of the head for each segment, at most; they are merged")
     damping: float = Field(
         0.8,

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -163,6 +164,23 @@ def test_the_graph_is_no_larger_than_asked() -> None:
     assert fit_model([image for image, _ in SCENES], recipe).about["nodes"] == 100
 
 
+def test_images_are_whole_and_no_more_are_opened_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four regions each: 25 of 60 images fill a graph of 100."""
+    monkeypatch.setattr("segspectral.fitting.FEWEST_IMAGES", 20)
+    images = [scene(ORDERS[seed % 4], seed)[0] for seed in range(60)]
+    opened: list[int] = []
+
+    def seen(image: Any, error: Exception | None) -> None:
+        opened.append(next(i for i, one in enumerate(images) if one is image))
+
+    fitted = fit_model(images, with_settings(QUICK, {"nodes": 100}), observer=seen)
+    assert (fitted.about["nodes"], fitted.about["images"]) == (100, 25)
+    assert len(opened) == len(set(opened)) == 25
+    # Drawn from the whole folder, not its beginning.
+    assert max(opened) > 40
+    assert agreement(labels_by(Pipeline(model=fitted, refine="none"))) > 0.95
+
+
 def test_photographs_by_the_cnn(cat: NDArray[np.uint8], tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"segments": 3, "superpixels": {"count": 40}})
     fitted = fit_model([cat, cat[:, ::-1], cat[::-1]], recipe)
@@ -259,9 +277,13 @@ def test_merging_finds_planted_groups_of_unequal_size() -> None:
     truth = np.repeat(np.arange(3), sizes)
     X = np.array([[0.0, 0], [30, 0], [0, 30]])[truth] + rng.normal(0, 2, (len(truth), 2))
     fine = np.concatenate([np.arange(size) % 4 + 4 * group for group, size in enumerate(sizes)])
-    group_of = merge_clusters(knn_affinity(X), fine, 12, 3, damping=0.6)
+    sure = np.eye(12)[fine]
+    group_of = merge_clusters(knn_affinity(X), sure, 3, damping=0.6)
     assert group_of.tolist() == np.repeat(np.arange(3), 4).tolist()
-    assert merge_clusters(knn_affinity(X), fine, 12, 12, damping=0.6).tolist() == list(range(12))
+    assert merge_clusters(knn_affinity(X), sure, 12, damping=0.6).tolist() == list(range(12))
+    # Two clusters more that no node is in first: they go where they are second.
+    doubtful = np.concatenate([0.7 * sure, 0.3 * (fine[:, None] // 4 == [2, 0])], axis=1)
+    assert merge_clusters(knn_affinity(X), doubtful, 3, damping=0.6).tolist() == [*group_of, 2, 0]
 
 
 def halves() -> tuple[Superpixels, NDArray[np.bool_], NDArray[np.float64]]:

@@ -110,7 +110,8 @@ def averaged(s: Scene, regions: Regions) -> Scene:
 
 
 def score(recipe: Recipe, fit: list[Scene], held: list[Scene]) -> ClusterCounts:
-    model = fit_described(((s.superpixels, s.parts) for s in fit), len(fit), recipe)
+    order = np.random.default_rng(recipe.seed).permutation(len(fit))
+    model = fit_described(((fit[i].superpixels, fit[i].parts) for i in order), len(fit), recipe)
     total = np.zeros((recipe.segments, held[0].pixels.shape[1]), dtype=np.int64)
     for s in held:
         np.add.at(total, model.membership(model.described(s.parts, s.superpixels)).labels, s.pixels)

@@ -59,11 +59,12 @@ def fit(
         paths = find_images(images)[:limit]
         # Before minutes of work: can the result be kept?
         check_folder(output.parent)
-        failed = 0
+        failed = opened = 0
         with progress(len(paths)) as report:
 
             def seen(path: Path, error: SegspectralError | None) -> None:
-                nonlocal failed
+                nonlocal failed, opened
+                opened += 1
                 report.say(path.name)
                 if error is None:
                     report.advance()
@@ -79,6 +80,8 @@ def fit(
         model.save(output)
         about: dict[str, Any] = dict(model.about)
         print(f"{model.segments} segments from {about['nodes']} regions of {about['images']} images -> {output}")
+        if left := len(paths) - opened:
+            print(f"{left} more images did not fit into the graph: --set nodes={2 * recipe.nodes} takes more of them")
         if failed:
             print(f"{failed} of {len(paths)} images were left out", file=sys.stderr)
         raise typer.Exit(SOME_FAILED if failed else OK)
