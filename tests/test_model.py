@@ -427,3 +427,13 @@ def test_faults_of_a_command_are_one_sentence(folder: Path, file: Path, tmp_path
         assert result.exit_code == 2, result.output
         assert sentence in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+def test_fit_says_how_many_images_did_not_fit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segspectral.fitting.FEWEST_IMAGES", 1)
+    settings = (*SETTINGS[:3], "head=kmeans", "nodes=100", "regions.level=0")
+    options = [word for setting in settings for word in ("--set", setting)]
+    result = run("fit", folder, "-o", tmp_path / "m", "-k", 3, *options)
+    assert result.exit_code == 0, result.output
+    assert "100 regions of 2 images" in result.stdout
+    assert "2 more images did not fit into the graph: --set nodes=200 takes more of them" in result.stdout
