@@ -3,11 +3,11 @@
 >>> import numpy as np
 >>> from segspectral.graphs import Graph, undirected
 >>> from segspectral.types import Affinity
->>> ends = np.array([(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3), (0, 3)])
->>> weights, counts = undirected(ends, np.ones(7), 6)
->>> graph = Graph(tuple("abcdef"), Affinity(weights), counts)
+>>> ends = np.array([(0, 1), (1, 2), (2, 0), (3, 0), (3, 1), (3, 2), (4, 5), (5, 6), (6, 4), (0, 4)])
+>>> weights, counts = undirected(ends, np.ones(10), 7)
+>>> graph = Graph(tuple("abcdefg"), Affinity(weights), counts)
 >>> find_communities(graph, 2, head="exact").labels
-array([1, 1, 1, 2, 2, 2])
+array([1, 1, 1, 1, 2, 2, 2])
 """
 
 from __future__ import annotations
