@@ -59,12 +59,11 @@ def fit(
         paths = find_images(images)[:limit]
         # Before minutes of work: can the result be kept?
         check_folder(output.parent)
-        failed = opened = 0
+        failed = 0
         with progress(len(paths)) as report:
 
             def seen(path: Path, error: SegspectralError | None) -> None:
-                nonlocal failed, opened
-                opened += 1
+                nonlocal failed
                 report.say(path.name)
                 if error is None:
                     report.advance()
@@ -80,7 +79,7 @@ def fit(
         model.save(output)
         about: dict[str, Any] = dict(model.about)
         print(f"{model.segments} segments from {about['nodes']} regions of {about['images']} images -> {output}")
-        if left := len(paths) - opened:
+        if left := len(paths) - about["images"] - failed:
             print(f"{left} more images did not fit into the graph: --set nodes={2 * recipe.nodes} takes more of them")
         if failed:
             print(f"{failed} of {len(paths)} images were left out", file=sys.stderr)
