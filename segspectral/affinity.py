@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import GraphError, SettingsError
-from segspectral.hierarchy import build_hierarchy
+from segspectral.hierarchy import RegionGraph
 from segspectral.settings import Settings
-from segspectral.types import Affinity, Features, Superpixels
+from segspectral.types import Affinity, Features
 
 __all__ = ["Bandwidth", "KnnAffinity", "Neighbors", "knn_affinity"]
 
@@ -48,20 +48,20 @@ class KnnAffinity(Settings):
         0.05, gt=0, description="level of the hierarchy across which affinity falls to 1/e; null: contours do not count"
     )
 
-    def __call__(self, features: Features, superpixels: Superpixels) -> Affinity:
+    def __call__(self, features: Features, graph: RegionGraph) -> Affinity:
         affinity = knn_affinity(
             features.nodes,
             neighbors=self.neighbors,
             bandwidth=self.bandwidth,
             scale=self.scale,
             symmetrize=self.symmetrize,
-            edges=superpixels.borders if self.adjacency else None,
+            edges=graph.borders if self.adjacency else None,
         )
-        if self.contour is None or features.boundary is None:
+        if self.contour is None or graph.boundary is None:
             return affinity
         weights = sp.triu(affinity.weights).tocoo()
         pairs = np.stack(weights.coords, axis=1)
-        level = build_hierarchy(superpixels, features).levels_between(pairs)
+        level = graph.hierarchy.levels_between(pairs)
         half = sp.csr_array(
             (np.maximum(weights.data * np.exp(-level / self.contour), FAINTEST), weights.coords), shape=weights.shape
         )

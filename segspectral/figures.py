@@ -5,22 +5,15 @@ Drawn with Pillow and OpenCV on a grid of panels of equal size, each under its t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.export import boundaries, colour_table, tinted
 from segspectral.heads.exact import spectral_embedding
-from segspectral.resolution import lowered
-from segspectral.types import Features, Image, Segmentation, Superpixels
-
-if TYPE_CHECKING:
-    from segspectral.pipeline import Pipeline
-
-    pass
+from segspectral.types import Segmentation, Superpixels
 
 __all__ = [
     "VECTORS",
@@ -29,8 +22,6 @@ __all__ = [
     "eigenvector_pictures",
     "entropy",
     "figure",
-    "with_segments",
-    "with_stages_of",
 ]
 
 Picture = NDArray[np.uint8]
@@ -83,47 +74,6 @@ def contact_sheet(results: Sequence[Segmentation]) -> Picture:
     panels = [(first.image.name, _shrunk(first.image.uint8, height, width))]
     panels += [(f"{r.segments} segments, Ncut {r.ncut:.3f}", _tinted(r, r.labels, height, width)) for r in results]
     return _grid(panels, min(COLUMNS, len(panels)))
-
-
-def with_segments(first: Segmentation, segments: int) -> Segmentation:
-    """The same image with another number of segments; superpixels, features and affinity are not computed again.
-
-    Raises
-    ------
-    SettingsError, CollapseError
-    """
-    wanted = first.pipeline.model_copy(update={"segments": segments})
-    result = with_stages_of(first, wanted)(first.image)
-    pipeline = first.pipeline.model_copy(update={"segments": result.pipeline.segments})
-    return replace(result, pipeline=pipeline, notes=first.notes)
-
-
-def with_stages_of(earlier: Segmentation, pipeline: Pipeline) -> Pipeline:
-    """The pipeline, for the same image, with the values of ``earlier`` for its first stages of equal settings.
-
-    Its results should be given ``pipeline`` as theirs: the stages that are known are no settings that can be printed.
-    """
-
-    def features(image: Image, superpixels: Superpixels) -> Features:
-        known = earlier.features.boundary
-        # Void pixels may have parted superpixels that touch at the size they were made at.
-        again = known is not None and len(known) != len(superpixels.borders)
-        return pipeline.features(image, superpixels) if again else earlier.features
-
-    known: dict[str, Callable[..., Any]] = {
-        # A large image is worked on at a smaller size; the segmentation has the superpixels of its own.
-        "superpixels": lambda image: lowered(earlier.superpixels, image.shape),
-        "features": features,
-        "affinity": lambda features, superpixels: earlier.affinity,
-    }
-    if pipeline.working_pixels != earlier.pipeline.working_pixels:
-        return pipeline
-    update = {}
-    for stage, value in known.items():
-        if getattr(pipeline, stage) != getattr(earlier.pipeline, stage):
-            break
-        update[stage] = value
-    return pipeline.model_copy(update=update)
 
 
 def before_refinement(segmentation: Segmentation) -> NDArray[np.int32]:

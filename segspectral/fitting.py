@@ -16,9 +16,9 @@ from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import agglomerate
 from segspectral.images import as_image
-from segspectral.model import Model, Parts, Projection, Recipe, unit
-from segspectral.resolution import reduced
-from segspectral.types import Affinity, Superpixels
+from segspectral.model import Block, Model, Parts, Projection, Recipe, unit
+from segspectral.resolution import downsampled
+from segspectral.types import Affinity
 
 if TYPE_CHECKING:
     from segspectral.heads.training import Progress
@@ -69,13 +69,12 @@ def fit_model(
     order = np.random.default_rng(recipe.seed).permutation(len(sources))
     backbone = recipe.features.cnn.load().fingerprint if recipe.features.cnn is not None else ""
 
-    def described() -> Iterator[tuple[Superpixels, Parts]]:
+    def described() -> Iterator[Parts]:
         for i in order:
             made, failure = None, None
             try:
-                image = reduced(as_image(sources[i]), recipe.working_pixels)
-                superpixels = recipe.superpixels(image)
-                made = superpixels, recipe.parts(image, superpixels)
+                image = downsampled(as_image(sources[i]), recipe.working_pixels)
+                made = recipe.parts(image, recipe.superpixels(image))
             except ImageError as error:
                 failure = error
             if observer is not None:
@@ -87,18 +86,18 @@ def fit_model(
 
 
 def fit_described(
-    described: Iterable[tuple[Superpixels, Parts]],
+    described: Iterable[Parts],
     images: int,
     recipe: Recipe,
     *,
     backbone: str = "",
     progress: Progress | None = None,
 ) -> Model:
-    """``fit_model`` of about ``images`` images whose superpixels and parts are there already, drawn in this order."""
+    """``fit_model`` of about ``images`` images whose parts are there already, drawn in this order."""
     with threadpool_limits(1, user_api="blas"):
         sample = _Sample(recipe, images)
-        for superpixels, parts in described:
-            sample.add(superpixels, parts)
+        for parts in described:
+            sample.add(parts)
             if sample.nodes == recipe.nodes:
                 break
         if sample.images == 0:
@@ -135,7 +134,7 @@ class _Sample:
     def __init__(self, recipe: Recipe, images: int) -> None:
         self.recipe = recipe
         self.quota = max(1, recipe.nodes // min(images, FEWEST_IMAGES))
-        self.widths: dict[str, int] = {}
+        self.widths: dict[Block, int] = {}
         self.images = self.nodes = 0
         self._rng = np.random.default_rng(recipe.seed)
         self._rows: list[NDArray[np.float32]] = []
@@ -143,16 +142,17 @@ class _Sample:
         self._area: list[NDArray[np.float64]] = []
         self._of_image: list[NDArray[np.int64]] = []
 
-    def add(self, superpixels: Superpixels, parts: Parts) -> None:
-        rows, region = self.recipe.regions(superpixels, parts.boundary, parts.rows)
-        n = len(rows)
-        area = np.bincount(region, superpixels.area, n) / superpixels.area.sum()
+    def add(self, parts: Parts) -> None:
+        rows, region = self.recipe.regions(parts.graph, parts.rows)
+        graph = parts.graph.merged(region)
+        n = len(graph)
+        area = graph.area / graph.area.sum()
         chosen = np.sort(self._rng.choice(n, min(self.quota, n, self.recipe.nodes - self.nodes), replace=False))
         place = np.full(n, -1)
         place[chosen] = np.arange(len(chosen)) + self.nodes
-        edges = np.sort(place[region[superpixels.borders]], axis=1)
-        edges = np.unique(edges[(edges[:, 0] >= 0) & (edges[:, 0] != edges[:, 1])], axis=0)
-        self.widths = {name: part.shape[1] for name, part in parts.nodes.items()}
+        edges = place[graph.borders]
+        edges = edges[(edges >= 0).all(axis=1)]
+        self.widths = {block: part.shape[1] for block, part in parts.nodes.items()}
         self._rows.append(rows[chosen])
         self._edges.append(edges)
         self._area.append(area[chosen])

@@ -1,9 +1,13 @@
-"""One nested family of segmentations: superpixels merged one by one, cut anywhere at no further cost."""
+"""Regions that touch, and the tree that merges them one by one: cut anywhere, at no further cost.
+
+``RegionGraph`` stands between superpixels and everything that merges or cuts. ``RegionGraph.hierarchy`` is the only
+tree of an image: the cut of a run, the affinity, the automatic number of segments and the contour map all read it.
+"""
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,70 +15,117 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
-from segspectral.types import Features, Superpixels
 
-__all__ = ["SWEEP_LEVELS", "Hierarchy", "build_hierarchy"]
+__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy"]
 
 SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
 """Levels at which evaluations cut a hierarchy, from nearly all superpixels to a few regions."""
 
 
 @dataclass(frozen=True, eq=False)
-class Hierarchy:
-    """An ultrametric contour map (Arbelaez 2006) over superpixels.
+class RegionGraph:
+    """The region adjacency graph: N regions, M borders between those that touch.
 
     Parameters
     ----------
-    superpixels : the N leaves
-    merges : (N - 1, 2) superpixels whose regions were merged, in order
-    heights : (N - 1,) in [0, 1], rising: the level at which each merge happens
+    area : (N,) of each region, in pixels or in any other unit
+    borders : (M, 2) pairs i < j of regions that touch, in lexicographic order
+    border_length : (M,) length of each border, in pairs of touching pixels
+    boundary : (M,) float64 in [0, 1], the probability that an object ends at each border; None if it is not known
     """
 
-    superpixels: Superpixels
-    merges: NDArray[np.int64]
-    heights: NDArray[np.float64]
+    area: NDArray[np.integer | np.floating]
+    borders: NDArray[np.int32]
+    border_length: NDArray[np.float64]
+    boundary: NDArray[np.float64] | None = None
 
-    def labels(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
-        """(H, W) label map 1..K in order of falling area, 0 on void: K segments, or all merges up to a level done.
+    def __len__(self) -> int:
+        return len(self.area)
+
+    def with_boundary(self, boundary: NDArray[np.float64]) -> RegionGraph:
+        """The same graph with the boundary probability (M,) of each border."""
+        return replace(self, boundary=boundary)
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        """The tree that merges the regions over their weakest borders; it is built once.
 
         Raises
         ------
         SettingsError
-            Not exactly one of the two, or more segments than superpixels, or a level outside [0, 1].
+            The boundary probabilities are not known.
         """
-        return self.superpixels.spread(self.nodes(segments, level) + np.int32(1), void=0)
+        return build_hierarchy(self)
 
-    def nodes(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
-        """(N,) segment of each superpixel, from 0 in order of falling area."""
-        n = len(self.superpixels)
+    def merged(self, region: NDArray[np.integer]) -> RegionGraph:
+        """The graph of larger regions, where ``region`` (N,) says which one each region belongs to, from 0 on.
+
+        Areas and lengths add up; a boundary probability is the mean along the border.
+        """
+        ends = np.sort(region[self.borders], axis=1)
+        outer = ends[:, 0] != ends[:, 1]
+        borders, index = np.unique(ends[outer], axis=0, return_inverse=True)
+        length = np.bincount(index.ravel(), self.border_length[outer], len(borders)).astype(np.float64)
+        boundary = None
+        if self.boundary is not None:
+            boundary = np.bincount(index.ravel(), (self.border_length * self.boundary)[outer], len(borders)) / length
+        return RegionGraph(np.bincount(region, self.area), borders.astype(np.int32).reshape(-1, 2), length, boundary)
+
+
+@dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """A binary tree of regions (Arbelaez 2006): the leaves are those of a region graph, the root is everything.
+
+    Parameters
+    ----------
+    graph : of the N leaves
+    merges : (N - 1, 2) leaves whose regions are merged, in order
+    altitudes : (N - 1,) in [0, 1], rising: the level of the tree at which each merge happens
+    """
+
+    graph: RegionGraph
+    merges: NDArray[np.int64]
+    altitudes: NDArray[np.float64]
+
+    def regions(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
+        """(N,) segment of each leaf, from 0 in order of falling area: K segments, or the horizontal cut at a level.
+
+        Raises
+        ------
+        SettingsError
+            Not exactly one of the two is given, there are fewer leaves than segments, or the level is outside [0, 1].
+        """
+        n = len(self.graph)
         if (segments is None) == (level is None):
             raise SettingsError("a cut of the hierarchy takes either segments=K or level=T")
-        if segments is not None and not 1 <= segments <= n:
+        if level is not None:
+            segments = self.segments_at(level)
+        if segments is None or not 1 <= segments <= n:
             raise SettingsError(f"the hierarchy has 1 to {n} segments, not {segments}")
-        if level is not None and not 0 <= level <= 1:
-            raise SettingsError(f"a level of the hierarchy lies in [0, 1], not {level}")
-        done = n - segments if segments is not None else int(np.searchsorted(self.heights, level or 0.0, side="right"))
+        done = n - segments
         i, j = self.merges[:done].T
         region = sp.csgraph.connected_components(sp.csr_array((np.ones(done), (i, j)), shape=(n, n)), False)[1]
-        area = np.bincount(region, self.superpixels.area)
+        area = np.bincount(region, self.graph.area)
         rank = np.empty(len(area), dtype=np.int32)
         rank[np.argsort(-area, kind="stable")] = np.arange(len(area))
         return rank[region]
 
     def segments_at(self, level: float) -> int:
-        """How many segments the cut at a level has."""
-        return len(self.superpixels) - int(np.searchsorted(self.heights, level or 0.0, side="right"))
+        """How many segments the horizontal cut at a level in [0, 1] has. Raises SettingsError for another level."""
+        if not 0 <= level <= 1:
+            raise SettingsError(f"a level of the hierarchy lies in [0, 1], not {level}")
+        return len(self.graph) - int(np.searchsorted(self.altitudes, level, side="right"))
 
     @cached_property
-    def border_heights(self) -> NDArray[np.float64]:
-        """(M,) level at which the two sides of each border of the superpixels become one region."""
-        return self.levels_between(self.superpixels.borders)
+    def border_levels(self) -> NDArray[np.float64]:
+        """(M,) level at which the two sides of each border become one region."""
+        return self.levels_between(self.graph.borders)
 
     def levels_between(self, pairs: NDArray[np.integer]) -> NDArray[np.float64]:
-        """(P,) level at which the two superpixels of each pair (P, 2) become one region: their ultrametric distance."""
-        # The merges are the edges of a tree whose heights rise: the level of a pair is the highest on the path between
-        # its ends, found at the moment in which the two first share a region.
-        n = len(self.superpixels)
+        """(P,) level at which the two leaves of each pair (P, 2) become one region: their ultrametric distance."""
+        # The merges are the edges of a tree whose altitudes rise. The level of a pair is the highest altitude on the
+        # path between its ends; it is found at the moment in which the two first share a region.
+        n = len(self.graph)
         open_pairs: list[set[int]] = [set() for _ in range(n)]
         for pair, (i, j) in enumerate(pairs.tolist()):
             open_pairs[i].add(pair)
@@ -88,61 +139,45 @@ class Hierarchy:
             return x
 
         level = np.zeros(len(pairs))
-        for (i, j), height in zip(self.merges.tolist(), self.heights.tolist(), strict=True):
+        for (i, j), altitude in zip(self.merges.tolist(), self.altitudes.tolist(), strict=True):
             a, b = find(i), find(j)
             if len(open_pairs[a]) < len(open_pairs[b]):
                 a, b = b, a
             root[b] = a
             joined = open_pairs[a] & open_pairs[b]
-            level[list(joined)] = height
+            level[list(joined)] = altitude
             open_pairs[a] ^= open_pairs[b]
             open_pairs[b] = set()
         return level
 
-    @cached_property
-    def contour_map(self) -> NDArray[np.float32]:
-        """(H, W) the ultrametric contour map: at each pixel the highest border to its right or lower neighbour."""
-        labels, n = self.superpixels.labels, len(self.superpixels)
-        borders = self.superpixels.borders.astype(np.int64)
-        keys = borders[:, 0] * n + borders[:, 1]
-        out = np.zeros(labels.shape, dtype=np.float32)
-        here = (slice(None, -1), slice(None)), (slice(None), slice(None, -1))
-        there = (slice(1, None), slice(None)), (slice(None), slice(1, None))
-        for at, to in zip(here, there, strict=True):
-            a, b = labels[at].astype(np.int64), labels[to].astype(np.int64)
-            cut = (a != b) & (a >= 0) & (b >= 0)
-            key = np.minimum(a, b)[cut] * n + np.maximum(a, b)[cut]
-            values = np.zeros(a.shape, dtype=np.float32)
-            values[cut] = self.border_heights[np.searchsorted(keys, key)]
-            out[at] = np.maximum(out[at], values)
-        return out
 
-
-def build_hierarchy(superpixels: Superpixels, features: Features, damping: float = 0.1) -> Hierarchy:
+def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
     """Merge the two regions with the weakest border, again and again, until one is left.
 
-    The strength of a border between regions is the mean of its superpixels' boundary probabilities, weighted by length
-    (average linkage), times (the smaller region's share of the area) ^ damping: small regions are swallowed first.
+    The strength of a border between regions is the mean boundary probability along it (average linkage), times
+    (the smaller region's share of the area) ^ damping, so that small regions are merged first.
 
     Parameters
     ----------
-    features : with ``boundary`` (M,), the probability of a boundary at each border of the superpixels
+    graph : with boundary probabilities
     damping : 0 ignores size
 
     Raises
     ------
     SettingsError
-        The features know no boundaries.
+        The boundary probabilities are not known.
     """
-    if features.boundary is None:
-        raise SettingsError("a hierarchy needs contours: leave features.contours at its default, not null")
-    n = len(superpixels)
+    if graph.boundary is None:
+        raise SettingsError(
+            "a hierarchy needs boundary probabilities: leave features.contours at its default, not null"
+        )
+    n = len(graph)
     near: list[dict[int, tuple[float, float]]] = [{} for _ in range(n)]
     for (i, j), length, p in zip(
-        superpixels.borders.tolist(), superpixels.border_length.tolist(), features.boundary.tolist(), strict=True
+        graph.borders.tolist(), graph.border_length.tolist(), graph.boundary.tolist(), strict=True
     ):
         near[i][j] = near[j][i] = (length, length * p)
-    area = superpixels.area.astype(np.float64)
+    area = graph.area.astype(np.float64)
     share = (area / area.sum()).tolist()
     version = [0] * n
 
@@ -152,13 +187,13 @@ def build_hierarchy(superpixels: Superpixels, features: Features, damping: float
 
     queue = [(strength(i, j), i, j, 0, 0) for i in range(n) for j in near[i] if i < j]
     heapq.heapify(queue)
-    merges, heights = [], []
+    merges, altitudes = [], []
     while queue:
-        height, i, j, version_i, version_j = heapq.heappop(queue)
+        altitude, i, j, version_i, version_j = heapq.heappop(queue)
         if version[i] != version_i or version[j] != version_j:
             continue  # one of the two has changed since
         merges.append((i, j))
-        heights.append(height)
+        altitudes.append(altitude)
         if len(near[i]) < len(near[j]):
             i, j = j, i
         version[i] += 1
@@ -173,10 +208,10 @@ def build_hierarchy(superpixels: Superpixels, features: Features, damping: float
         for k in near[i]:
             a, b = (i, k) if i < k else (k, i)
             heapq.heappush(queue, (strength(i, k), a, b, version[a], version[b]))
-    # Parts that void pixels separate never touch: they are joined last.
+    # Parts that void pixels separate never touch; they are joined last.
     rest = [i for i in range(n) if version[i] >= 0]
     merges += [(rest[0], other) for other in rest[1:]]
-    heights += [1.0] * (len(rest) - 1)
+    altitudes += [1.0] * (len(rest) - 1)
     # A merge may make the next one cheaper; an ultrametric rises.
-    rising = np.maximum.accumulate(np.array(heights)) if heights else np.empty(0)
-    return Hierarchy(superpixels, np.array(merges, dtype=np.int64).reshape(-1, 2), np.minimum(rising, 1.0))
+    rising = np.maximum.accumulate(np.array(altitudes)) if altitudes else np.empty(0)
+    return Hierarchy(graph, np.array(merges, dtype=np.int64).reshape(-1, 2), np.minimum(rising, 1.0))

@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema
 
 from segspectral.affinity import KnnAffinity
-from segspectral.contours import Activations
 from segspectral.errors import BackboneError, SettingsError
-from segspectral.features import Cnn, FeatureStack, principal_axes
+from segspectral.features import Cnn, FeatureStack
+from segspectral.features.cnn import principal_axes
 from segspectral.heads.contract import Head
 from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.settings import AnyHead
 from segspectral.heads.storage import pack, read_tensors, unpack, write_tensors
-from segspectral.hierarchy import build_hierarchy
+from segspectral.hierarchy import RegionGraph
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
@@ -49,13 +49,20 @@ GRAPH_STATE = ("X_fit_", "labels_", "membership_", "eigenvalues_", "n_features_i
 """What a head needs to place unseen points: a network of features, or the nodes it was fitted on; or all, for both."""
 
 
+class Block(NamedTuple):
+    """Which columns of the rows these are: the extractor's name and the stride of its map in pixels."""
+
+    extractor: str
+    stride: int
+
+
 class Parts(NamedTuple):
     """What the extractors give of one image, before anything is scaled."""
 
-    nodes: Mapping[str, NDArray[np.float32]]
-    """Name -> (N, D); of a CNN one for each stride."""
-    boundary: NDArray[np.float64] | None = None
-    """(M,) probability of an object's boundary at each border of the superpixels."""
+    nodes: Mapping[Block, NDArray[np.float32]]
+    """(N, D) of each extractor; of a CNN one for each stride."""
+    graph: RegionGraph
+    """Of the N superpixels, with boundary probabilities if ``features.contours`` is set."""
 
     @property
     def rows(self) -> NDArray[np.float32]:
@@ -76,22 +83,21 @@ class Regions(Settings):
     )
 
     def __call__(
-        self, superpixels: Superpixels, boundary: NDArray[np.float64] | None, values: NDArray[np.float32]
+        self, graph: RegionGraph, values: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """(R, D) means of values (N, D), and the region of each superpixel (N,).
 
-        ``boundary`` (M,) is the probability of an object's boundary at each border; without it superpixels are regions.
+        Without boundary probabilities each superpixel is a region.
         """
-        if boundary is None or self.level == 0:
-            return values, np.arange(len(superpixels), dtype=np.int32)
-        tree = build_hierarchy(superpixels, Features(values, boundary=boundary))
-        region = tree.nodes(level=self.level)
-        rows = _means(region, superpixels.area, values)
+        if graph.boundary is None or self.level == 0:
+            return values, np.arange(len(graph), dtype=np.int32)
+        region = graph.hierarchy.regions(level=self.level)
+        rows = _means(region, graph.area, values)
         if self.context > self.level:
-            wider = tree.nodes(level=self.context)
+            wider = graph.hierarchy.regions(level=self.context)
             around = np.empty(len(rows), dtype=np.int32)
             around[region] = wider
-            rows = (rows + _means(wider, superpixels.area, values)[around]) / np.float32(2)
+            rows = (rows + _means(wider, graph.area, values)[around]) / np.float32(2)
         return rows, region
 
 
@@ -133,16 +139,14 @@ class Recipe(Settings):
     __hash__ = None  # type: ignore[assignment]
 
     def parts(self, image: Image, superpixels: Superpixels) -> Parts:
-        """What the extractors give before anything is scaled; a CNN one part per stride."""
-        nodes: dict[str, NDArray[np.float32]] = {}
-        deep, contours = Activations({}), self.features.contours
-        for name, extractor in self.features.extractors().items():
-            if isinstance(extractor, Cnn):
-                deep = extractor.pooled(image, superpixels, edges=contours is not None and contours.edges)
-                nodes |= {f"{name} stride {stride}": values for stride, values in deep.nodes.items()}
-            else:
-                nodes[name] = extractor(image, superpixels)
-        return Parts(nodes, None if contours is None else contours(image, superpixels, deep))
+        """What the extractors give before anything is scaled; a CNN gives one part per stride."""
+        measured = self.features.measure(image, superpixels)
+        nodes = {
+            Block(name, stride): values
+            for name, extractor in self.features.extractors().items()
+            for stride, values in extractor.by_stride(measured[name], image.shape).items()
+        }
+        return Parts(nodes, self.features.with_boundary(measured, superpixels.region_graph))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +167,7 @@ class Projection:
         cls,
         rows: NDArray[np.float32],
         area: NDArray[np.float64],
-        widths: Mapping[str, int],
+        widths: Mapping[Block, int],
         features: FeatureStack,
         coarseness: float = 0.0,
     ) -> Projection:
@@ -174,19 +178,19 @@ class Projection:
         share = area / area.sum()
         shift = share @ rows.astype(np.float64)
         scale = np.sqrt(share @ (rows - shift) ** 2)
-        coarsest = max((_stride(name) for name in widths), default=1)
+        coarsest = max(block.stride for block in widths)
         blocks, first = [], 0
         cnn: list[int] = []
-        for name, width in widths.items():
+        for (name, stride), width in widths.items():
             columns = np.arange(first, first := first + width)
             total = max(float(np.sqrt((scale[columns] ** 2).sum())), 1e-12)
-            extractor = features.extractors()[name.partition(" ")[0]]
-            if isinstance(extractor, Cnn):
-                scale[columns] = (_stride(name) / coarsest) ** coarseness / total
+            extractor = features.extractors()[name]
+            if extractor is features.cnn:
+                scale[columns] = (stride / coarsest) ** coarseness / total
                 cnn += columns.tolist()
             else:
                 block = np.zeros((len(shift), width))
-                block[columns, np.arange(width)] = extractor.weight / total  # type: ignore[attr-defined]
+                block[columns, np.arange(width)] = extractor.weight / total
                 blocks.append(block)
         if cnn and features.cnn is not None:
             centred = np.sqrt(share)[:, None] * (rows[:, cnn] - shift[cnn]) * scale[cnn]
@@ -198,12 +202,6 @@ class Projection:
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray((rows - self.shift) @ self.axes, dtype=np.float32)
-
-
-def _stride(part: str) -> int:
-    """That the name of a part ends with; 1 without."""
-    last = part.rpartition(" ")[2]
-    return int(last) if last.isdigit() else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,8 +233,8 @@ class Model:
     def segments(self) -> int:
         return self.recipe.segments
 
-    def features(self, image: Image, superpixels: Superpixels) -> Features:
-        """The superpixels as the head knows them: rows of unit length, equal within a region; and the contours.
+    def features(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
+        """The superpixels as the head knows them, rows of unit length that are equal within a region; and their graph.
 
         Raises
         ------
@@ -249,13 +247,14 @@ class Model:
                 f"{self.file or 'the model'}: was fitted with other weights of '{cnn.backbone}' than the ones here "
                 f"({cnn.load().source}); use the same ones, or fit again"
             )
-        return self.described(self.recipe.parts(image, superpixels), superpixels)
+        parts = self.recipe.parts(image, superpixels)
+        return self.described(parts), parts.graph
 
-    def described(self, parts: Parts, superpixels: Superpixels) -> Features:
+    def described(self, parts: Parts) -> Features:
         """``features`` of parts that are there already."""
         # Map and means are both linear; after the map there are fewer columns to average.
-        rows, region = self.recipe.regions(superpixels, parts.boundary, self.projection(parts.rows))
-        return Features(unit(rows)[region], boundary=parts.boundary)
+        rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
+        return Features(unit(rows)[region])
 
     def membership(self, features: Features) -> Membership:
         """(N, K) memberships in the segments, in the model's order."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import segspectral
-from segspectral.backbones import hub_reachable
 from segspectral.errors import OutputError, SettingsError
 from segspectral.export.files import write_bytes
+from segspectral.features.backbones import hub_reachable
 
 if TYPE_CHECKING:
     from segspectral.heads.contract import Head

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import segspectral
-from segspectral.backbones import Backbone
 from segspectral.errors import BackboneError, SettingsError
+from segspectral.features.backbones import Backbone
 from segspectral.heads.contract import Head
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap

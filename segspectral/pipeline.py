@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -20,14 +20,14 @@ from segspectral.heads.contract import Head
 from segspectral.heads.exact import membership_of, spectral_embedding
 from segspectral.heads.positions import averaged
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
-from segspectral.hierarchy import Hierarchy, build_hierarchy
+from segspectral.hierarchy import RegionGraph
 from segspectral.images import as_image
 from segspectral.model import AnyModel, model_from
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
-from segspectral.resolution import WORKING_PIXELS, WorkingPixels, joint_upsampling, lifted, reduced
+from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
-from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
+from segspectral.types import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
 
@@ -41,6 +41,9 @@ COUNT_LEVEL, COUNT_SHARE = 0.28, 0.01
 
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock seconds."""
+
+DESCRIBED_BY = (("working_pixels", "superpixels"), ("features", "model"), ("affinity",))
+"""The settings that each stage of ``Pipeline.describe`` depends on beside those of the stages before it."""
 
 OF_THE_MODEL = ("segments", "working_pixels", "superpixels", "features", "head")
 """Settings that a model brings along, because it means nothing without them."""
@@ -140,78 +143,118 @@ class Pipeline(Settings):
             self.features.cnn.load()
 
     def __call__(self, image: Image, observer: Observer | None = None) -> Segmentation:
-        """Segment one image.
+        """Segment one image: describe it, then solve it.
 
         Raises
         ------
         ImageError
             All valid pixels have one colour.
         SettingsError
-            More segments are asked for than there are superpixels.
+            There are fewer superpixels than segments asked for.
         BackboneError, CollapseError
         """
-        return self.sweep(image, [self.segments], observer)[0]
+        return self.solve(self.describe(image, observer), observer=observer)
 
-    def sweep(
-        self, image: Image, numbers: Sequence[int | Literal["auto"]], observer: Observer | None = None
-    ) -> list[Segmentation]:
-        """Segment one image into several numbers of segments; what comes before the head is done once.
+    def describe(self, image: Image, observer: Observer | None = None, *, known: Scene | None = None) -> Scene:
+        """All that comes before the number of segments: superpixels, features, region graph and affinity.
+
+        Parameters
+        ----------
+        known : an earlier scene of the same image; its stages are taken over where their settings are equal
 
         Raises
         ------
-        As a call.
+        ImageError, BackboneError
+            As a call.
         """
         _check_not_flat(image)
         pipeline, notes = self.usable()
-        seconds: dict[str, float] = {}
-
-        def stage(name: str, strategy: Callable[..., Any], *inputs: Any) -> Any:
-            begin = time.perf_counter()
-            result = strategy(*inputs)
-            seconds[name] = time.perf_counter() - begin
-            if observer is not None:
-                observer(name, seconds[name])
-            return result
-
+        clock = _Clock(observer)
+        shared = 0 if known is None else _stages_shared(pipeline, known.pipeline)
         # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
         with threadpool_limits(1, user_api="blas"):
-            work = reduced(image, pipeline.working_pixels)
-            superpixels = stage("superpixels", pipeline.superpixels, work)
-            describe = pipeline.features if pipeline.model is None else pipeline.model.features
-            features = stage("features", describe, work, superpixels)
-            affinity = stage("affinity", pipeline.affinity, features, superpixels)
-            tree = stage("hierarchy", build_hierarchy, superpixels, features) if pipeline.hierarchy else None
-            whole, kept = superpixels, features
-            if work is not image:
-                whole = lifted(superpixels, image)
-                kept = features.with_borders(superpixels.borders, whole.borders)
-            results = []
-            for number in numbers:
-                if tree is not None:
-                    membership = pipeline._cut(tree, number, affinity)
-                    labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
-                else:
-                    membership = stage("head", pipeline._membership, number, features, affinity, superpixels)
-                    labels = stage("refine", pipeline._label_map, work, superpixels, membership)
-                if work is not image:
-                    labels = stage("upsampling", joint_upsampling, labels, work, image)
-                resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
-                before = (image, whole, kept, affinity)
-                results.append(Segmentation(labels, *before, membership, resolved, notes=notes, seconds=dict(seconds)))
-        return results
+            if known is None or shared < 1:
+                work = downsampled(image, pipeline.working_pixels)
+                superpixels = clock("superpixels", pipeline.superpixels, work)
+            else:
+                image, work, superpixels = known.image, known.work, known.work_superpixels
+            if known is None or shared < 2:
+                extract = pipeline.features if pipeline.model is None else pipeline.model.features
+                features, graph = clock("features", extract, work, superpixels)
+            else:
+                features, graph = known.features, known.graph
+            if known is None or shared < 3:
+                affinity = clock("affinity", pipeline.affinity, features, graph)
+            else:
+                affinity = known.affinity
+        return Scene(image, work, superpixels, features, graph, affinity, pipeline, notes, clock.seconds)
 
-    def _cut(self, tree: Hierarchy, number: int | Literal["auto"], affinity: Affinity) -> Membership:
-        """A cut of the hierarchy as a membership; cuts are nested, so nothing refines them."""
-        if self.level is not None or number == "auto":
-            nodes = tree.nodes(level=AUTO_LEVEL if self.level is None else self.level)
-        else:
-            nodes = tree.nodes(segments=number)
-        return Membership(membership_of(affinity, nodes.astype(np.int64), int(nodes.max()) + 1))
+    def solve(
+        self, scene: Scene, segments: int | Literal["auto"] | None = None, observer: Observer | None = None
+    ) -> Segmentation:
+        """Segment an image that has been described; this may be done many times.
 
-    def _membership(
-        self, number: int | Literal["auto"], features: Features, affinity: Affinity, superpixels: Superpixels
+        Parameters
+        ----------
+        scene : by ``describe`` of this pipeline, or of one that differs in the head, the refiner, the hierarchy or the
+            number of segments only
+        segments : how many; None takes those of the pipeline
+
+        Raises
+        ------
+        SettingsError
+            The scene was described with other settings, or there are fewer superpixels than segments asked for.
+        CollapseError
+        """
+        pipeline, _ = self.usable()
+        if (shared := _stages_shared(pipeline, scene.pipeline)) < len(DESCRIBED_BY):
+            raise SettingsError(
+                f"the scene was described with other settings of {' or '.join(DESCRIBED_BY[shared])}: "
+                "describe the image again"
+            )
+        clock = _Clock(observer, scene.seconds)
+        with threadpool_limits(1, user_api="blas"):
+            superpixels = scene.work_superpixels
+            name = "hierarchy" if pipeline.hierarchy else "head"
+            membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, segments)
+            if pipeline.hierarchy:  # Cuts are nested, so nothing refines them.
+                labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
+            else:
+                labels = clock("refine", pipeline._label_map, scene.work, superpixels, membership)
+            if scene.work is not scene.image:
+                labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
+        resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
+        return Segmentation(labels, scene, membership, resolved, scene.notes, clock.seconds)
+
+    def partition(
+        self,
+        features: Features,
+        graph: RegionGraph,
+        affinity: Affinity,
+        segments: int | Literal["auto"] | None = None,
     ) -> Membership:
-        """The head's membership, its clusters in order of falling area; or the model's, in its own order."""
+        """The membership of superpixels, of an image or of a raster in tiles.
+
+        By a cut of the hierarchy, by the model, whose segments have their own order, or by the head, whose clusters
+        come in order of falling area.
+
+        Parameters
+        ----------
+        features, graph, affinity : of the same N superpixels
+        segments : how many; None takes those of the pipeline
+
+        Raises
+        ------
+        SettingsError, CollapseError
+            As ``solve``.
+        """
+        number = self.segments if segments is None else segments
+        if self.hierarchy:
+            if self.level is not None or number == "auto":
+                region = graph.hierarchy.regions(level=AUTO_LEVEL if self.level is None else self.level)
+            else:
+                region = graph.hierarchy.regions(segments=number)
+            return Membership(membership_of(affinity, region.astype(np.int64), int(region.max()) + 1))
         if self.model is not None:
             if number not in ("auto", self.model.segments):
                 raise SettingsError(
@@ -220,34 +263,34 @@ class Pipeline(Settings):
             return self.model.membership(features)
         # The whole curve is kept, also when the number is given: it is what a user looks at to choose another.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
-        k = self._auto(features, superpixels, eigenvalues) if number == "auto" else number
-        if k > len(superpixels):
+        k = self._automatic_number(graph, eigenvalues) if number == "auto" else number
+        if k > len(graph):
             raise SettingsError(
-                f"{k} segments are more than the image's {len(superpixels)} superpixels; ask for fewer segments, or "
+                f"{k} segments are more than the image's {len(graph)} superpixels; ask for fewer segments, or "
                 "for more superpixels (superpixels.count)"
             )
-        if len(superpixels) == 1:
+        if len(graph) == 1:
             return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head takes a single node
         head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
-        # A map of the features alone would know nothing of the contours that hold the affinity back.
+        # A map of the features alone would know nothing of the boundaries that the affinity knows.
         inputs = averaged(features.nodes, affinity) if head.learns_map else features.nodes
         membership = head.fit(inputs, affinity=affinity).membership_
-        area = np.bincount(membership.labels, superpixels.area, k)
+        area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
 
-    def _auto(self, features: Features, superpixels: Superpixels, eigenvalues: NDArray[np.float64]) -> int:
-        """From 2 to ``max_segments``: the hierarchy's regions that are not small; the eigengap if no contour closes.
+    def _automatic_number(self, graph: RegionGraph, eigenvalues: NDArray[np.float64]) -> int:
+        """From 2 to ``max_segments``: how many regions of the hierarchy are not small.
 
-        A single superpixel is a single segment.
+        The eigengap decides where no contour closes. A single superpixel is a single segment.
         """
-        by_eigengap = min(eigengap_segments(eigenvalues), len(superpixels))
-        if features.boundary is None:
+        by_eigengap = min(eigengap_segments(eigenvalues), len(graph))
+        if graph.boundary is None:
             return by_eigengap
-        regions = build_hierarchy(superpixels, features).nodes(level=COUNT_LEVEL)
+        regions = graph.hierarchy.regions(level=COUNT_LEVEL)
         if regions.max() == 0:
             return by_eigengap
-        share = np.bincount(regions, superpixels.area) / superpixels.area.sum()
-        return int(np.clip((share >= COUNT_SHARE).sum(), 2, min(self.max_segments, len(superpixels))))
+        share = np.bincount(regions, graph.area) / graph.area.sum()
+        return int(np.clip((share >= COUNT_SHARE).sum(), 2, min(self.max_segments, len(graph))))
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         """Segments 1..K, 0 on void: the refiner's labels, in which no segment that the head found is lost."""
@@ -261,6 +304,29 @@ class Pipeline(Settings):
         for lost in np.setdiff1d(found, labels):
             labels = np.where(found == lost, lost, labels)
         return labels + np.int32(1)
+
+
+class _Clock:
+    """Runs stages, and notes how long each took."""
+
+    def __init__(self, observer: Observer | None, seconds: Mapping[str, float] | None = None) -> None:
+        self.observer, self.seconds = observer, dict(seconds or {})
+
+    def __call__(self, name: str, stage: Callable[..., Any], *inputs: Any) -> Any:
+        begin = time.perf_counter()
+        result = stage(*inputs)
+        self.seconds[name] = time.perf_counter() - begin
+        if self.observer is not None:
+            self.observer(name, self.seconds[name])
+        return result
+
+
+def _stages_shared(ours: Pipeline, theirs: Pipeline) -> int:
+    """How many stages of ``DESCRIBED_BY``, from the first on, have equal settings in two pipelines."""
+    for number, names in enumerate(DESCRIBED_BY):
+        if any(_plain(getattr(ours, name)) != _plain(getattr(theirs, name)) for name in names):
+            return number
+    return len(DESCRIBED_BY)
 
 
 def segment(source: Any, segments: int | Literal["auto"] | None = None, **settings: Any) -> Segmentation:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import SettingsError
-from segspectral.resolution import joint_upsampling, reduced
+from segspectral.resolution import downsampled, joint_upsampling
 from segspectral.settings import Settings
 from segspectral.types import Image, Membership, Superpixels
 
@@ -83,7 +83,7 @@ class DenseCrf(Settings):
         k = membership.probabilities.shape[1]
         if k == 1:
             return np.where(superpixels.valid, 0, -1).astype(np.int32)
-        small = reduced(image, self.pixels)
+        small = downsampled(image, self.pixels)
         height, width = small.shape
         scale = float(np.sqrt(height * width / superpixels.labels.size))
         valid = superpixels.valid

@@ -1,4 +1,4 @@
-"""Large images are worked on at a smaller size; label maps come back to the pixels of the original."""
+"""Large images are segmented at a smaller size; the label maps return to the pixels of the original."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.types import Image, Superpixels
+from segspectral.types import Image
 
-__all__ = ["WORKING_PIXELS", "WorkingPixels", "joint_upsampling", "lifted", "lowered", "reduced"]
+__all__ = ["WORKING_PIXELS", "WorkingPixels", "downsampled", "joint_upsampling"]
 
 WORKING_PIXELS = 500_000
 
@@ -24,7 +24,7 @@ COLOUR_WIDTH = 0.1
 """Distance in RGB, of range 0..1, that weighs as much as one cell of the small image."""
 
 
-def reduced(image: Image, pixels: int) -> Image:
+def downsampled(image: Image, pixels: int) -> Image:
     """The image with at most ``pixels`` pixels, by area averaging; itself if it is small enough.
 
     A cell is the mean of what is valid in it, and void where nothing is.
@@ -41,25 +41,6 @@ def reduced(image: Image, pixels: int) -> Image:
     colour = cv2.resize(visible, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-12)
     mask = _of_cells(np.logical_or, image.mask, size[::-1])
     return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask)
-
-
-def lifted(superpixels: Superpixels, image: Image) -> Superpixels:
-    """The same superpixels on the finer grid of an image: each valid pixel belongs to the cell that it lies in.
-
-    Void pixels between two of them may part what touches on the coarser grid.
-    """
-    rows, cols = (_cells(fine, coarse) for fine, coarse in zip(image.shape, superpixels.labels.shape, strict=True))
-    labels = superpixels.labels[np.ix_(rows, cols)]
-    if image.mask is not None:
-        labels = np.where(image.mask, labels, np.int32(-1))
-    return Superpixels(np.ascontiguousarray(labels))
-
-
-def lowered(superpixels: Superpixels, shape: tuple[int, int]) -> Superpixels:
-    """``lifted`` undone: the superpixels of the coarser grid (h, w) that they were lifted from."""
-    if superpixels.shape == shape:
-        return superpixels
-    return Superpixels(_of_cells(np.maximum, superpixels.labels, shape))
 
 
 def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void: int = 0) -> NDArray[np.int32]:

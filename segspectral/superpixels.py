@@ -36,7 +36,7 @@ class Slic(Settings):
             # Void pixels take the mean of the valid ones, so that what they held is not blurred into these.
             mask = image.mask.copy()  # scikit-image insists on a writable one
             colours = rgb[mask]
-            rgb = np.where(mask[..., None], rgb, colours.mean(axis=0))
+            rgb = image.filled(rgb)
         if np.ptp(colours, axis=0).max() == 0:
             # One colour: SLIC's rescaling divides by zero. Any partition is as good; a grid it is.
             side = max(1, round((height * width / self.count) ** 0.5))

@@ -2,7 +2,7 @@
 
 ::
 
-    Image -> Superpixels -> Features -> Affinity -> Membership -> Segmentation
+    Image -> Superpixels -> Features, RegionGraph -> Affinity     (together: a Scene)     -> Membership -> Segmentation
 
 Every value is frozen. numpy stands between the stages; torch stays inside them.
 
@@ -17,7 +17,7 @@ embedding       the K eigenvectors of the rw-Laplacian with the smallest eigenva
 eigengap        lambda_{k+1} - lambda_k; a large one says that k groups are natural
 membership      P (N, K), rows sum to one: how much each node belongs to each cluster
 head            what turns features and affinity into a membership (``segspectral.heads``)
-backbone        the pretrained CNN or ViT that features come from (``segspectral.backbones``)
+backbone        the pretrained CNN or ViT that features come from (``segspectral.features.backbones``)
 refiner         what turns memberships of superpixels into a label map of pixels (``segspectral.refine``)
 cluster         a column of a membership;  segment: a region of one image;  class: a name shared over images
 label map       (H, W) integers; segments are 1..K
@@ -40,9 +40,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import GraphError, ImageError
+from segspectral.hierarchy import Hierarchy, RegionGraph
 
 if TYPE_CHECKING:
-    from segspectral.hierarchy import Hierarchy
     from segspectral.pipeline import Pipeline
 
 __all__ = [
@@ -51,9 +51,11 @@ __all__ = [
     "FeatureExtractor",
     "Features",
     "Image",
+    "ImageHierarchy",
     "Membership",
     "Outcome",
     "Refiner",
+    "Scene",
     "Segmentation",
     "SuperpixelMethod",
     "Superpixels",
@@ -109,6 +111,13 @@ class Image:
         if self.rgb.dtype == np.uint8:
             return self.rgb.astype(np.float32) / np.float32(255)
         return self.rgb.astype(np.float32, copy=False)
+
+    def filled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``values`` (H, W, ...) with the mean of the valid pixels on void ones, so that these have no influence."""
+        if self.mask is None:
+            return values
+        mask = self.mask.reshape(self.mask.shape + (1,) * (values.ndim - 2))
+        return np.where(mask, values, values[self.mask].mean(axis=0))
 
     @cached_property
     def uint8(self) -> NDArray[np.uint8]:
@@ -187,6 +196,11 @@ class Superpixels:
         """(M,) length of each border, in pairs of touching pixels."""
         return self._adjacency.data.copy()
 
+    @cached_property
+    def region_graph(self) -> RegionGraph:
+        """The region adjacency graph of the superpixels, without boundary probabilities."""
+        return RegionGraph(self.area, self.borders, self.border_length)
+
     def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
         """Mean of ``values`` (H, W, D) along each border: (M, D). Of two touching pixels the larger value counts."""
         n = len(self)
@@ -258,6 +272,17 @@ class Superpixels:
         )
         return sp.csr_array(sp.diags_array(1 / self.area) @ (self._indicator @ bilinear))
 
+    def upsampled(self, image: Image) -> Superpixels:
+        """The superpixels on the pixels of a larger image: each valid pixel belongs to the pixel here that it lies in.
+
+        Void pixels between two of them may separate what touches here.
+        """
+        rows, cols = (np.arange(fine) * coarse // fine for fine, coarse in zip(image.shape, self.shape, strict=True))
+        labels = self.labels[np.ix_(rows, cols)]
+        if image.mask is not None:
+            labels = np.where(image.mask, labels, np.int32(-1))
+        return Superpixels(np.ascontiguousarray(labels))
+
     def spread(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
         """Give each pixel the value (N, ...) of its superpixel: (H, W, ...); void pixels get ``void``."""
         pixels = np.asarray(values)[self.labels]
@@ -274,13 +299,10 @@ class Features:
     ----------
     nodes : (N, D) float32
     parts : what made them, in order: name -> the columns ``(first, after the last)``
-    boundary : (M,) float64 in [0, 1], or None
-        Probability that an object ends at each border of the superpixels, in the order of ``Superpixels.borders``.
     """
 
     nodes: NDArray[np.float32]
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    boundary: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.nodes.ndim != 2 or self.nodes.dtype != np.float32 or self.nodes.shape[1] == 0:
@@ -292,13 +314,6 @@ class Features:
         """The (N, D') columns that the extractor ``name`` made."""
         first, last = self.parts[name]
         return self.nodes[:, first:last]
-
-    def with_borders(self, before: NDArray[np.int32], after: NDArray[np.int32]) -> Features:
-        """The same for superpixels of which only the borders ``after`` (M', 2) of those ``before`` (M, 2) are left."""
-        if self.boundary is None or len(before) == len(after):
-            return self
-        keys, left = (pairs[:, 0].astype(np.int64) * len(self.nodes) + pairs[:, 1] for pairs in (before, after))
-        return replace(self, boundary=self.boundary[np.isin(keys, left)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -450,40 +465,133 @@ class Membership:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The label map of one image, with everything it was made from.
+class Scene:
+    """An image, described once so that it can be segmented often: all that comes before the number of segments.
 
     Parameters
     ----------
-    labels : (H, W) int32
-        Segments 1..K in order of falling area before refinement; 0 on void pixels.
-    pipeline : what was run, ``segments`` as a number
-    notes : sentences for the user: strategies that had to be replaced
+    image : the image as it was given
+    work : the image at its working size; ``image`` itself if that is small enough
+    work_superpixels : of ``work``
+    features : of the N superpixels
+    graph : region graph of the N superpixels, with boundary probabilities if the pipeline computes them
+    affinity : of the N superpixels
+    pipeline : what described it
+    notes : sentences for the user
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
     """
 
-    labels: NDArray[np.int32]
     image: Image
-    superpixels: Superpixels
+    work: Image
+    work_superpixels: Superpixels
     features: Features
+    graph: RegionGraph
     affinity: Affinity
-    membership: Membership
     pipeline: Pipeline
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
-    def hierarchy(self) -> Hierarchy:
+    def superpixels(self) -> Superpixels:
+        """The superpixels on the pixels of ``image``."""
+        return self.work_superpixels if self.work is self.image else self.work_superpixels.upsampled(self.image)
+
+    @cached_property
+    def hierarchy(self) -> ImageHierarchy:
         """All numbers of segments at once, by merging superpixels over their weakest borders.
 
         Raises
         ------
         SettingsError
-            The pipeline computes no contours (``features.contours`` is null).
+            The pipeline computes no boundary probabilities (``features.contours`` is null).
         """
-        from segspectral.hierarchy import build_hierarchy
+        tree = self.graph.hierarchy
+        return ImageHierarchy(tree.graph, tree.merges, tree.altitudes, self.superpixels)
 
-        return build_hierarchy(self.superpixels, self.features)
+
+@dataclass(frozen=True, eq=False)
+class ImageHierarchy(Hierarchy):
+    """The hierarchy of an image, whose cuts are label maps.
+
+    Parameters
+    ----------
+    superpixels : the leaves, on the pixels of the image
+    """
+
+    superpixels: Superpixels
+
+    def labels(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
+        """(H, W) label map 1..K in order of falling area, 0 on void: K segments, or the horizontal cut at a level.
+
+        Raises
+        ------
+        SettingsError
+            As ``regions``.
+        """
+        return self.superpixels.spread(self.regions(segments, level) + np.int32(1), void=0)
+
+    @cached_property
+    def contour_map(self) -> NDArray[np.float32]:
+        """(H, W) the ultrametric contour map: at each pixel the highest level to its right or lower neighbour."""
+        labels, n = self.superpixels.labels, len(self.superpixels)
+        borders = self.graph.borders.astype(np.int64)
+        keys = borders[:, 0] * n + borders[:, 1]
+        out = np.zeros(labels.shape, dtype=np.float32)
+        here = (slice(None, -1), slice(None)), (slice(None), slice(None, -1))
+        there = (slice(1, None), slice(None)), (slice(None), slice(1, None))
+        for at, to in zip(here, there, strict=True):
+            a, b = labels[at].astype(np.int64), labels[to].astype(np.int64)
+            apart = (a != b) & (a >= 0) & (b >= 0)
+            key = np.minimum(a, b)[apart] * n + np.maximum(a, b)[apart]
+            values = np.zeros(a.shape, dtype=np.float32)
+            values[apart] = self.border_levels[np.searchsorted(keys, key)]
+            out[at] = np.maximum(out[at], values)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The label map of one image, and what it was made from.
+
+    Parameters
+    ----------
+    labels : (H, W) int32
+        Segments 1..K in order of falling area before refinement; 0 on void pixels.
+    scene : the image and its description
+    membership : of the superpixels
+    pipeline : what was run, ``segments`` as a number
+    notes : sentences for the user, such as strategies that had to be replaced
+    seconds : stage -> wall-clock seconds, in the order in which the stages ran
+    """
+
+    labels: NDArray[np.int32]
+    scene: Scene
+    membership: Membership
+    pipeline: Pipeline
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Image:
+        return self.scene.image
+
+    @property
+    def superpixels(self) -> Superpixels:
+        """The superpixels on the pixels of the image."""
+        return self.scene.superpixels
+
+    @property
+    def features(self) -> Features:
+        return self.scene.features
+
+    @property
+    def affinity(self) -> Affinity:
+        return self.scene.affinity
+
+    @property
+    def hierarchy(self) -> ImageHierarchy:
+        """All numbers of segments at once; see ``Scene.hierarchy``."""
+        return self.scene.hierarchy
 
     @property
     def segments(self) -> int:
@@ -517,13 +625,13 @@ class FeatureExtractor(Protocol):
 
 
 class AffinityBuilder(Protocol):
-    """Features, Superpixels -> Affinity.
+    """Features, RegionGraph -> Affinity.
 
     Laws: what ``Affinity`` asks for; connected; renumbering the superpixels renumbers the graph, where no two
     neighbours are equally near; the same input gives the same bytes; the input is not changed.
     """
 
-    def __call__(self, features: Features, superpixels: Superpixels) -> Affinity: ...
+    def __call__(self, features: Features, graph: RegionGraph) -> Affinity: ...
 
 
 class Refiner(Protocol):

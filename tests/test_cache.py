@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segspectral.backbones import Backbone
-from segspectral.cache import FeatureCache, prune
 from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import OutputError
 from segspectral.features import Cnn
+from segspectral.features.backbones import Backbone
+from segspectral.features.cache import FeatureCache, prune
 from segspectral.images import as_image
 from segspectral.pipeline import Pipeline
 from segspectral.superpixels import Slic
@@ -81,7 +81,7 @@ def test_prune_removes_what_was_not_used_for_longest(tmp_path: Path):
 
 
 def test_it_stays_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("segspectral.cache.PRUNE_EVERY", 1)
+    monkeypatch.setattr("segspectral.features.cache.PRUNE_EVERY", 1)
     cache = FeatureCache(folder=str(tmp_path), max_gb=500e-9)
     for i in range(20):
         ask(cache, Counted(), str(i))

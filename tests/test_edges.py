@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.backbones import load_backbone
-from segspectral.contours import Activations, Contours, edges_along
-from segspectral.edges import CHANNELS, edge_probability, trained
 from segspectral.features import Cnn
+from segspectral.features.backbones import load_backbone
+from segspectral.features.cnn import EDGES
+from segspectral.features.contours import Contours
+from segspectral.features.edges import CHANNELS, edge_probability, edges_along, trained
+from segspectral.features.parts import Means
 from segspectral.superpixels import Slic
 from segspectral.types import Image
 
@@ -44,14 +46,15 @@ def test_a_mirrored_photograph_has_mirrored_edges(cat: NDArray[np.uint8]) -> Non
 def test_edges_reach_the_contours_and_only_those_of_the_default_backbone(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
     superpixels = Slic(count=60)(image)
-    deep = Cnn().pooled(image, superpixels, edges=True)
-    assert deep.edges is not None
-    assert deep.edges.shape == (len(superpixels.borders), 2)
-    assert Cnn().pooled(image, superpixels).edges is None
-    with_edges = Contours()(image, superpixels, deep)
-    without = Contours()(image, superpixels, Activations(deep.nodes))
+    cnn, contours = Cnn().measure(image, superpixels, edges=True), Contours()
+    learned = cnn.borders[EDGES]
+    assert learned.shape == (len(superpixels.borders), 2)
+    assert EDGES not in Cnn().measure(image, superpixels).borders
+    graph, measured = superpixels.region_graph, contours.measure(image, superpixels)
+    with_edges = contours.probability(graph, measured, cnn)
+    without = contours.probability(graph, measured, Means(cnn.nodes))
     assert np.abs(with_edges - without).max() > 0.05
     # A border is likelier where an edge runs along it, all else equal.
-    certain = deep.edges.copy()
-    certain[:] = edges_along(superpixels, np.full(image.shape, 0.9, np.float32))
-    assert (Contours()(image, superpixels, Activations(deep.nodes, certain)) >= with_edges - 1e-9).mean() > 0.9
+    certain = edges_along(superpixels, np.full(image.shape, 0.9, np.float32))
+    likelier = contours.probability(graph, measured, Means(cnn.nodes, {EDGES: certain}))
+    assert (likelier >= with_edges - 1e-9).mean() > 0.9

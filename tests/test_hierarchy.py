@@ -6,17 +6,18 @@ import itertools
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from segspectral.cli import app
-from segspectral.contours import Activations, Contours, border_graph, fitted
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
+from segspectral.features.contours import Contours, border_graph, fitted
 from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.pipeline import Pipeline
 from segspectral.superpixels import Slic
-from segspectral.types import Features, Image, Superpixels
+from segspectral.types import Image, ImageHierarchy, Superpixels
 
 
 def quadrants() -> Image:
@@ -28,10 +29,15 @@ def quadrants() -> Image:
 
 
 @pytest.fixture(scope="module")
-def tree() -> Hierarchy:
+def tree() -> ImageHierarchy:
     image = quadrants()
     superpixels = Slic(count=60)(image)
-    return build_hierarchy(superpixels, FeatureStack(cnn=None)(image, superpixels))
+    _, graph = FeatureStack(cnn=None)(image, superpixels)
+    return on_pixels(graph.hierarchy, superpixels)
+
+
+def on_pixels(tree: Hierarchy, superpixels: Superpixels) -> ImageHierarchy:
+    return ImageHierarchy(tree.graph, tree.merges, tree.altitudes, superpixels)
 
 
 def grid_tree(boundary: dict[tuple[int, int], float], **options: float) -> Hierarchy:
@@ -39,48 +45,48 @@ def grid_tree(boundary: dict[tuple[int, int], float], **options: float) -> Hiera
     labels = np.kron(np.array([[0, 1], [2, 3]], np.int32), np.ones((4, 4), np.int32))
     superpixels = Superpixels(labels)
     values = np.array([boundary[i, j] for i, j in superpixels.borders.tolist()])
-    return build_hierarchy(superpixels, Features(np.ones((4, 1), np.float32), boundary=values), **options)
+    return build_hierarchy(superpixels.region_graph.with_boundary(values), **options)
 
 
-def test_every_number_of_segments_comes_out_and_cuts_are_nested(tree: Hierarchy) -> None:
+def test_every_number_of_segments_comes_out_and_cuts_are_nested(tree: ImageHierarchy) -> None:
     cuts = [tree.labels(segments=k) for k in range(1, 21)]
     assert [len(np.unique(cut)) for cut in cuts] == list(range(1, 21))
     for coarse, fine in itertools.pairwise(cuts):
         assert all(len(np.unique(coarse[fine == segment])) == 1 for segment in np.unique(fine))
 
 
-def test_heights_rise_within_zero_and_one(tree: Hierarchy) -> None:
-    assert len(tree.heights) == len(tree.superpixels) - 1
-    assert (np.diff(tree.heights) >= 0).all()
-    assert 0 <= tree.heights[0] <= tree.heights[-1] <= 1
+def test_heights_rise_within_zero_and_one(tree: ImageHierarchy) -> None:
+    assert len(tree.altitudes) == len(tree.superpixels) - 1
+    assert (np.diff(tree.altitudes) >= 0).all()
+    assert 0 <= tree.altitudes[0] <= tree.altitudes[-1] <= 1
 
 
-def test_segments_are_numbered_by_falling_area(tree: Hierarchy) -> None:
+def test_segments_are_numbered_by_falling_area(tree: ImageHierarchy) -> None:
     area = np.bincount(tree.labels(segments=7).ravel())[1:]
     assert (np.diff(area) <= 0).all()
 
 
-def test_a_cut_by_level_is_what_the_contour_map_says(tree: Hierarchy) -> None:
+def test_a_cut_by_level_is_what_the_contour_map_says(tree: ImageHierarchy) -> None:
     """Two superpixels are together at a level exactly if a chain of borders no higher than it joins them."""
-    level = float(tree.heights[-6])
-    together = tree.nodes(level=level)
+    level = float(tree.altitudes[-6])
+    together = tree.regions(level=level)
     i, j = tree.superpixels.borders.T
-    low = tree.border_heights <= level
+    low = tree.border_levels <= level
     assert (together[i[low]] == together[j[low]]).all()
     assert (together[i[~low]] != together[j[~low]]).all()
     assert tree.segments_at(level) == len(np.unique(together))
 
 
-def test_the_contour_map_is_zero_inside_superpixels_and_holds_the_heights_between(tree: Hierarchy) -> None:
+def test_the_contour_map_is_zero_inside_superpixels_and_holds_the_heights_between(tree: ImageHierarchy) -> None:
     labels, contours = tree.superpixels.labels, tree.contour_map
     inside = np.ones(labels.shape, bool)
     inside[:-1] &= labels[:-1] == labels[1:]
     inside[:, :-1] &= labels[:, :-1] == labels[:, 1:]
     assert not contours[inside].any()
-    assert contours.max() == pytest.approx(tree.heights[-1], rel=1e-6)
+    assert contours.max() == pytest.approx(tree.altitudes[-1], rel=1e-6)
 
 
-def test_planted_quadrants_are_the_last_four(tree: Hierarchy) -> None:
+def test_planted_quadrants_are_the_last_four(tree: ImageHierarchy) -> None:
     labels = tree.labels(segments=4)
     corners = {int(labels[r, c]) for r in (8, 56) for c in (8, 88)}
     assert corners == {1, 2, 3, 4}
@@ -90,17 +96,16 @@ def test_planted_quadrants_are_the_last_four(tree: Hierarchy) -> None:
 def test_average_linkage_by_hand() -> None:
     """0-1 merge at 0.1; then 01-2 (0.2) and 01-3 (0.6) and 2-3 (0.3): 2 joins at 0.2, 3 at the mean of 0.6 and 0.3."""
     tree = grid_tree({(0, 1): 0.1, (0, 2): 0.2, (1, 3): 0.6, (2, 3): 0.3}, damping=0.0)
-    np.testing.assert_allclose(tree.heights, [0.1, 0.2, 0.45])
-    assert tree.nodes(segments=2)[3] != tree.nodes(segments=2)[0]
+    np.testing.assert_allclose(tree.altitudes, [0.1, 0.2, 0.45])
+    assert tree.regions(segments=2)[3] != tree.regions(segments=2)[0]
 
 
 def test_parts_that_void_separates_are_joined_last() -> None:
     labels = np.full((8, 12), -1, np.int32)
     labels[:, :2], labels[:, 2:4], labels[:, 8:10], labels[:, 10:] = 0, 1, 2, 3
     superpixels = Superpixels(labels)
-    features = Features(np.ones((4, 1), np.float32), boundary=np.array([0.9, 0.9]))
-    tree = build_hierarchy(superpixels, features)
-    assert tree.heights[-1] == 1.0
+    tree = on_pixels(build_hierarchy(superpixels.region_graph.with_boundary(np.array([0.9, 0.9]))), superpixels)
+    assert tree.altitudes[-1] == 1.0
     halves = tree.labels(segments=2)
     assert (halves[:, 4:8] == 0).all()
     assert halves[0, 0] == halves[0, 3] != halves[0, 9] == halves[0, 11]
@@ -122,10 +127,16 @@ def test_without_contours_there_is_no_hierarchy() -> None:
         _ = result.hierarchy
 
 
+def boundaries(image: Image, superpixels: Superpixels) -> NDArray[np.float64]:
+    """(M,) boundary probabilities by colour and texture alone."""
+    contours = Contours()
+    return contours.probability(superpixels.region_graph, contours.measure(image, superpixels))
+
+
 def test_contours_are_high_between_the_quadrants_and_low_within() -> None:
     image = quadrants()
     superpixels = Slic(count=60)(image)
-    boundary = Contours()(image, superpixels, Activations({}))
+    boundary = boundaries(image, superpixels)
     side = superpixels.pool(np.kron([[0.0, 1.0], [2.0, 3.0]], np.ones((32, 48)))).round()
     i, j = superpixels.borders.T
     across = side[i] != side[j]
@@ -140,11 +151,11 @@ def test_contours_do_not_depend_on_how_superpixels_are_numbered() -> None:
     before = dict(
         zip(
             map(frozenset, order[superpixels.borders].tolist()),
-            Contours()(image, superpixels, Activations({})),
+            boundaries(image, superpixels),
             strict=True,
         )
     )
-    after = dict(zip(map(frozenset, other.borders.tolist()), Contours()(image, other, Activations({})), strict=True))
+    after = dict(zip(map(frozenset, other.borders.tolist()), boundaries(image, other), strict=True))
     assert before.keys() == after.keys()
     assert all(after[border] == pytest.approx(before[border], abs=1e-5) for border in before)
 
@@ -153,10 +164,10 @@ def test_both_variants_of_the_weights_are_there() -> None:
     assert all(fitted(variant)[1].weights for variant in ("cnn", "plain"))
 
 
-def test_the_border_graph_falls_with_the_probability(tree: Hierarchy) -> None:
-    superpixels = tree.superpixels
-    low = border_graph(superpixels, np.full(len(superpixels.borders), 0.1), 1.0)
-    high = border_graph(superpixels, np.full(len(superpixels.borders), 0.9), 1.0)
+def test_the_border_graph_falls_with_the_probability(tree: ImageHierarchy) -> None:
+    borders = len(tree.graph.borders)
+    low = border_graph(tree.graph, np.full(borders, 0.1), 1.0)
+    high = border_graph(tree.graph, np.full(borders, 0.9), 1.0)
     assert abs(low - low.T).max() == 0
     assert (low.toarray() >= high.toarray()).all()
 
@@ -175,3 +186,41 @@ def test_the_command_line_writes_nested_cuts_and_the_contour_map(tmp_path) -> No
     level = [*call[:4], "--level", "0.24", *fast]
     assert CliRunner().invoke(app, level).exit_code == 0
     assert np.asarray(PillowImage.open(tmp_path / "out" / "q_labels.png")).max() >= 2
+
+
+def test_merged_regions_are_those_of_merged_superpixels() -> None:
+    """Areas, borders and lengths are those of the coarser partition; probabilities are means along the borders."""
+    rng = np.random.default_rng(3)
+    superpixels = Slic(count=60)(quadrants())
+    boundary = rng.uniform(size=len(superpixels.borders))
+    graph = superpixels.region_graph.with_boundary(boundary)
+    region = graph.hierarchy.regions(segments=9)
+    merged, coarse = graph.merged(region), Superpixels(superpixels.spread(region, void=-1))
+    np.testing.assert_array_equal(merged.area, coarse.area)
+    np.testing.assert_array_equal(merged.borders, coarse.borders)
+    np.testing.assert_array_equal(merged.border_length, coarse.border_length)
+    for (a, b), length, p in zip(merged.borders.tolist(), merged.border_length, merged.boundary, strict=True):
+        here = [{int(region[i]), int(region[j])} == {a, b} for i, j in superpixels.borders]
+        assert superpixels.border_length[here].sum() == length
+        assert p == pytest.approx(np.average(boundary[here], weights=superpixels.border_length[here]))
+
+
+@pytest.mark.parametrize("working_pixels", [1500, 3000, 500_000])
+@pytest.mark.parametrize("void", [0.0, 0.05])
+def test_there_is_one_tree(working_pixels: int, void: float) -> None:
+    """The cut of a run, the hierarchy of its result and a cut of the described scene are the same partition."""
+    image = quadrants()
+    mask = np.random.default_rng(0).random(image.shape) >= void if void else None
+    image = Image(image.rgb, mask=mask)
+    pipeline = Pipeline(
+        hierarchy=True, working_pixels=working_pixels, superpixels={"count": 50}, features={"cnn": None}
+    )
+    scene = pipeline.describe(image)
+    for k in (2, 3, 5, 8, 13, 21, 34):
+        run = pipeline.model_copy(update={"segments": k})(image)
+        cut = scene.hierarchy.regions(segments=k)
+        np.testing.assert_array_equal(run.membership.labels, cut)
+        np.testing.assert_array_equal(run.hierarchy.regions(segments=k), cut)
+        np.testing.assert_array_equal(run.hierarchy.labels(segments=k), scene.superpixels.spread(cut + 1))
+    head = pipeline.model_copy(update={"hierarchy": False, "segments": 3, "refine": Pipeline(refine="none").refine})
+    np.testing.assert_array_equal(head(image).hierarchy.altitudes, scene.hierarchy.altitudes)

@@ -23,8 +23,9 @@ from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import BackboneError, ImageError, SettingsError
 from segspectral.features import Cnn
 from segspectral.fitting import fit_model, merge_clusters, weighted
+from segspectral.hierarchy import RegionGraph
 from segspectral.images import as_image
-from segspectral.model import Model, Projection, Recipe, Regions
+from segspectral.model import Block, Model, Projection, Recipe, Regions
 from segspectral.pipeline import Pipeline
 from segspectral.types import Superpixels
 
@@ -258,7 +259,7 @@ def test_settings_that_do_not_are_not(file: Path) -> None:
     pipeline = with_settings(Pipeline(), {"model": str(file), "refine": "guided", "seed": 3})
     assert (pipeline.segments, pipeline.superpixels.count) == (4, 60)
     with pytest.raises(SettingsError, match="the model has 4 segments and cannot make 7"):
-        pipeline.sweep(as_image(SCENES[0][0]), [7])
+        pipeline.solve(pipeline.describe(as_image(SCENES[0][0])), 7)
 
 
 def test_more_segments_than_superpixels_are_refused() -> None:
@@ -286,43 +287,43 @@ def test_merging_finds_planted_groups_of_unequal_size() -> None:
     assert merge_clusters(knn_affinity(X), doubtful, 3, damping=0.6).tolist() == [*group_of, 2, 0]
 
 
-def halves() -> tuple[Superpixels, NDArray[np.bool_], NDArray[np.float64]]:
-    """4 x 4 square superpixels, which of them are on the right, and boundaries between the two sides alone."""
+def halves() -> tuple[RegionGraph, NDArray[np.bool_]]:
+    """The graph of 4 x 4 square superpixels with a boundary between the two sides alone, and which are on the right."""
     superpixels = Superpixels((np.arange(8)[:, None] // 2 * 4 + np.arange(8)[None] // 2).astype(np.int32))
     right = superpixels.centre[:, 1] > 3.5
     i, j = superpixels.borders.T
-    return superpixels, right, np.where(right[i] != right[j], 0.9, 0.01)
+    return superpixels.region_graph.with_boundary(np.where(right[i] != right[j], 0.9, 0.01)), right
 
 
 def test_regions_end_at_contours_and_are_described_by_their_means() -> None:
-    superpixels, right, boundary = halves()
+    graph, right = halves()
     values = (10 * right[:, None] + np.random.default_rng(0).normal(0, 1, (16, 3))).astype(np.float32)
-    rows, region = Regions(level=0.1, context=0)(superpixels, boundary, values)
+    rows, region = Regions(level=0.1, context=0)(graph, values)
     assert len(rows) == 2
     assert (np.unique(region[right]).size, np.unique(region[~right]).size) == (1, 1)
     for side in (right, ~right):
         assert np.allclose(rows[region[side][0]], values[side].mean(axis=0), atol=1e-5)
     # The whole image is the larger region of both.
-    around, _ = Regions(level=0.1, context=1)(superpixels, boundary, values)
+    around, _ = Regions(level=0.1, context=1)(graph, values)
     assert np.allclose(around, (rows + values.mean(axis=0)) / 2, atol=1e-5)
 
 
 def test_regions_count_by_area_and_are_linear_in_the_features() -> None:
-    superpixels = Superpixels(np.array([[0, 0, 0, 1]], dtype=np.int32))
+    pair = Superpixels(np.array([[0, 0, 0, 1]], dtype=np.int32)).region_graph.with_boundary(np.array([0.01]))
     values = np.array([[0.0], [4.0]], np.float32)
-    rows, _ = Regions(level=0.5)(superpixels, np.array([0.01]), values)
+    rows, _ = Regions(level=0.5)(pair, values)
     assert rows.tolist() == [[1.0]]
-    superpixels, _, boundary = halves()
+    graph, _ = halves()
     values, axes = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32), np.ones((3, 2), np.float32)
-    one, other = (Regions()(superpixels, boundary, v)[0] for v in (values @ axes, values))
+    one, other = (Regions()(graph, v)[0] for v in (values @ axes, values))
     assert np.allclose(one, other @ axes, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1])
 def test_without_regions_or_contours_superpixels_are_nodes(level: float) -> None:
-    superpixels, _, boundary = halves()
+    graph, _ = halves()
     values = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
-    rows, region = Regions(level=level)(superpixels, None if level else boundary, values)
+    rows, region = Regions(level=level)(replace(graph, boundary=None) if level else graph, values)
     assert rows is values
     assert region.tolist() == list(range(16))
 
@@ -330,7 +331,7 @@ def test_without_regions_or_contours_superpixels_are_nodes(level: float) -> None
 def test_large_regions_and_coarse_maps_weigh_more() -> None:
     rows = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
     features = Recipe().features.model_copy(update={"cnn": Cnn(channels=4)})
-    widths = {"cnn stride 16": 2, "cnn stride 32": 2}
+    widths = {Block("cnn", 16): 2, Block("cnn", 32): 2}
 
     def spread(coarseness: float) -> tuple[float, float]:
         known = Projection.learn(rows, np.ones(200), widths, features, coarseness)

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from segspectral.backbones import load_backbone
 from segspectral.cli import app
 from segspectral.errors import BackboneError, SettingsError
+from segspectral.features.backbones import load_backbone
 from segspectral.heads.deepkmeans import DeepKMeans
 from segspectral.heads.exact import Exact
 from segspectral.heads.neuncut import NeuNcut

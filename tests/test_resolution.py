@@ -7,10 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from segspectral.config import with_settings
-from segspectral.figures import with_stages_of
 from segspectral.pipeline import Pipeline
 from segspectral.refine import DenseCrf, crf_installed
-from segspectral.resolution import joint_upsampling, lifted, lowered, reduced
+from segspectral.resolution import downsampled, joint_upsampling
 from segspectral.superpixels import Slic
 from segspectral.types import Image
 
@@ -18,20 +17,19 @@ Quadrants = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @pytest.mark.parametrize("shape", [(96, 112), (97, 113), (31, 200)])
-def test_lifting_keeps_superpixels_and_what_touches_what(shape: tuple[int, int]) -> None:
+def test_upsampled_superpixels_are_the_same_ones_and_have_the_same_borders(shape: tuple[int, int]) -> None:
     image = Image(np.random.default_rng(0).integers(0, 255, (31, 40, 3), dtype=np.uint8))
     small = Slic(count=20)(image)
-    large = lifted(small, Image(np.zeros((*shape, 3), np.uint8)))
+    large = small.upsampled(Image(np.zeros((*shape, 3), np.uint8)))
     assert large.labels.shape == shape
     assert len(large) == len(small)
     np.testing.assert_array_equal(large.borders, small.borders)
-    np.testing.assert_array_equal(lowered(large, small.shape).labels, small.labels)
 
 
 def test_an_image_that_is_small_enough_stays_as_it_is(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
-    assert reduced(image, cat.shape[0] * cat.shape[1]) is image
-    half = reduced(image, cat.shape[0] * cat.shape[1] // 4)
+    assert downsampled(image, cat.shape[0] * cat.shape[1]) is image
+    half = downsampled(image, cat.shape[0] * cat.shape[1] // 4)
     assert half.shape == (cat.shape[0] // 2, cat.shape[1] // 2)
 
 
@@ -47,7 +45,7 @@ def test_cells_are_means_of_what_is_valid_in_them(cat: NDArray[np.uint8]) -> Non
     height, width = cat.shape[:2]
     image = holed(cat)
     assert image.mask is not None
-    small = reduced(image, height * width // 4)
+    small = downsampled(image, height * width // 4)
     assert small.mask is not None
     cells = (height // 2, 2, width // 2, 2)
     count = image.mask.reshape(cells).sum(axis=(1, 3))
@@ -56,9 +54,9 @@ def test_cells_are_means_of_what_is_valid_in_them(cat: NDArray[np.uint8]) -> Non
     means = sums / np.maximum(count, 1)[..., None]
     assert np.abs(small.uint8 - means)[small.mask].max() <= 0.51
     other = Image(np.where(image.mask[..., None], cat, np.uint8(7)), mask=image.mask)
-    np.testing.assert_array_equal(reduced(other, height * width // 4).uint8, small.uint8)
-    opaque = reduced(Image(cat, mask=np.ones((height, width), bool)), height * width // 5)
-    assert np.abs(opaque.uint8.astype(int) - reduced(Image(cat), height * width // 5).uint8).max() <= 1
+    np.testing.assert_array_equal(downsampled(other, height * width // 4).uint8, small.uint8)
+    opaque = downsampled(Image(cat, mask=np.ones((height, width), bool)), height * width // 5)
+    assert np.abs(opaque.uint8.astype(int) - downsampled(Image(cat), height * width // 5).uint8).max() <= 1
 
 
 @pytest.mark.parametrize("refine", ["none", "guided", *(["crf"] if crf_installed() else [])])
@@ -72,18 +70,16 @@ def test_a_large_image_with_void_pixels(cat: NDArray[np.uint8], refine: str, hie
     np.testing.assert_array_equal(result.labels > 0, image.mask)
     np.testing.assert_array_equal(result.superpixels.labels >= 0, image.mask)
     assert result.segments == 4
-    assert result.features.boundary is not None
-    assert len(result.features.boundary) == len(result.superpixels.borders)
     np.testing.assert_array_equal(result.hierarchy.labels(segments=3) > 0, image.mask)
     fewer = with_settings(pipeline, {"segments": 3})
-    np.testing.assert_array_equal(with_stages_of(result, fewer)(image).labels, fewer(image).labels)
+    np.testing.assert_array_equal(fewer.solve(result.scene).labels, fewer(image).labels)
 
 
 def test_a_slanted_border_comes_back_to_the_pixel() -> None:
     rows, cols = np.indices((240, 320))
     truth = (cols > 100 + rows // 3).astype(np.int32) + 1
     image = Image(np.where(truth[..., None] == 1, np.uint8(40), np.uint8([200, 120, 90])).astype(np.uint8))
-    small = reduced(image, 240 * 320 // 16)
+    small = downsampled(image, 240 * 320 // 16)
     cells = truth[2::4, 2::4]
     joint = joint_upsampling(np.ascontiguousarray(cells), small, image)
     blocky = np.kron(cells, np.ones((4, 4), np.int32))
@@ -93,7 +89,7 @@ def test_a_slanted_border_comes_back_to_the_pixel() -> None:
 
 def test_bands_leave_no_trace(cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image(cat)
-    small = reduced(image, 1200)
+    small = downsampled(image, 1200)
     labels = np.random.default_rng(0).integers(1, 5, small.shape).astype(np.int32)
     whole = joint_upsampling(labels, small, image)
     split = np.array_split
@@ -131,9 +127,9 @@ def test_a_crf_on_a_coarser_grid_says_nearly_the_same(cat: NDArray[np.uint8]) ->
 
 
 @pytest.mark.parametrize("change", [{"segments": 3}, {"segments": 4, "hierarchy": True}, {"working_pixels": 60 * 70}])
-def test_the_stages_of_a_large_image_are_used_again(quadrants: Quadrants, change: dict[str, int]) -> None:
+def test_a_known_scene_gives_what_a_new_one_gives(quadrants: Quadrants, change: dict[str, int]) -> None:
     image = Image(np.kron(quadrants[0], np.ones((3, 3, 1), np.uint8))[:-1, :-2])
     pipeline = Pipeline(segments=4, working_pixels=96 * 112, features={"cnn": None}, refine="guided", head="exact")
     other = with_settings(pipeline, change)
-    again = with_stages_of(pipeline(image), other)(image)
-    np.testing.assert_array_equal(again.labels, other(image).labels)
+    again = other.describe(image, known=pipeline.describe(image))
+    np.testing.assert_array_equal(other.solve(again).labels, other(image).labels)

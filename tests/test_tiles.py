@@ -13,8 +13,9 @@ from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.images import read_image
 from segspectral.pipeline import Pipeline
-from segspectral.rasters import DiskMap, Raster
-from segspectral.tiles import Grid, Tiles, _nodes_of_tiles, segment_raster
+from segspectral.rasters.nodes import Grid, describe_raster
+from segspectral.rasters.raster import DiskMap, Raster
+from segspectral.rasters.segment import Tiles, segment_raster
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
 
@@ -76,7 +77,7 @@ def test_the_size_of_the_tiles_leaves_no_trace(landscape, pipeline: Pipeline, tm
         # Contours part what the road parts, which the truth does not.
         assert adjusted_rand_score(truth.ravel(), maps[size].ravel()) > (0.7 if contour else 0.95)
     assert adjusted_rand_score(maps[4096].ravel(), maps[150].ravel()) >= 0.95
-    tile, side = Grid.of(truth.shape, 1000, Tiles(tile=150)).tile, 16
+    tile, side = Grid.of(truth.shape, 1000, 150, 20_000).tile, 16
     assert not has_seams(maps[150], tile, side)
 
 
@@ -192,7 +193,7 @@ def test_a_large_raster_is_worked_on_at_a_smaller_size(landscape, pipeline: Pipe
     void = np.hypot(rows - 300, cols - 100) < 50.3
     picture[void] = 0
     pipeline = with_settings(pipeline, {"features": {"contours": None}})
-    assert Grid.of(truth.shape, 1000, Tiles(max_nodes=200)).factor == 2
+    assert Grid.of(truth.shape, 1000, 1024, 200).factor == 2
     source, maps = write(tmp_path / "s.tif", picture, nodata=0), {}
     for size in (128, 1024):
         result = segment_raster(source, tmp_path / "l.tif", pipeline, Tiles(tile=size, max_nodes=200))
@@ -221,14 +222,15 @@ def test_nodes_do_not_know_of_the_tiles(tmp_path: Path):
     found = []
     for size in (160, 1024):
         with Raster.open(source) as raster, DiskMap.beside(tmp_path / "l.tif", raster.shape) as node_map:
-            grid = Grid.of(raster.shape, 600, Tiles(tile=size))
-            nodes, features = _nodes_of_tiles(raster, node_map, pipeline, grid)
-        assert features.boundary is not None
-        i, j = nodes.borders.T
-        cnn = features.part("cnn")
+            grid = Grid.of(raster.shape, 600, size, 20_000)
+            nodes = describe_raster(raster, node_map, pipeline, grid)
+        graph = nodes.graph
+        assert graph.boundary is not None
+        i, j = graph.borders.T
+        cnn = nodes.features.part("cnn")
         apart = np.linalg.norm(cnn[i] - cnn[j], axis=1)
-        values = zip(features.boundary, nodes.border_length, apart, strict=True)
-        found.append(dict(zip(map(tuple, nodes.borders.tolist()), values, strict=True)))
+        values = zip(graph.boundary, graph.border_length, apart, strict=True)
+        found.append(dict(zip(map(tuple, graph.borders.tolist()), values, strict=True)))
     tiled, whole = found
     common = np.array([(*tiled[pair], *whole[pair]) for pair in tiled if pair in whole])
     assert len(common) > 0.95 * max(len(tiled), len(whole))

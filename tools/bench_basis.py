@@ -32,7 +32,7 @@ from segspectral.heads.multilevel import SPARE, improved, normalized, ritz, smal
 from segspectral.heads.positions import averaged
 from segspectral.heads.readout import rayleigh_ritz
 from segspectral.images import as_image
-from segspectral.model import Projection, Recipe
+from segspectral.model import Block, Projection, Recipe
 from segspectral.pipeline import Pipeline
 from segspectral.types import Affinity, Image
 
@@ -51,11 +51,11 @@ class Graph(NamedTuple):
     area: NDArray[np.float64]
 
 
-def graph(image: Image, pipeline: Pipeline) -> tuple[Graph, dict[str, int]]:
+def graph(image: Image, pipeline: Pipeline) -> tuple[Graph, dict[Block, int]]:
     superpixels = pipeline.superpixels(image)
     parts = RECIPE.parts(image, superpixels)
-    affinity = pipeline.affinity(pipeline.features(image, superpixels), superpixels)
-    widths = {name: part.shape[1] for name, part in parts.nodes.items()}
+    affinity = pipeline.affinity(*pipeline.features(image, superpixels))
+    widths = {block: part.shape[1] for block, part in parts.nodes.items()}
     return Graph(affinity, parts.rows, superpixels.area / superpixels.area.sum()), widths
 
 

@@ -182,7 +182,7 @@ def raster(arguments: argparse.Namespace, work: Path) -> bool:
     import rasterio
     from sklearn.metrics import adjusted_rand_score
 
-    from segspectral.tiles import BLOCK, Grid, Tiles
+    from segspectral.rasters.segment import BLOCK, Grid, Tiles
 
     source = mosaic(arguments, work / "mosaic.tif")
     ok, maps = True, {}

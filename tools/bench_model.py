@@ -18,7 +18,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from segspectral.datasets import Dataset, Sample, open_dataset
 from segspectral.fitting import fit_described
 from segspectral.images import read_image
 from segspectral.metrics.semantic import ClusterCounts
-from segspectral.model import Model, Parts, Recipe, Regions
+from segspectral.model import Block, Model, Parts, Recipe, Regions
 from segspectral.pipeline import Pipeline
 from segspectral.types import Superpixels
 
@@ -68,9 +68,8 @@ TRIALS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Scene:
-    """One image: superpixels, what the extractors say of them, and pixels by superpixel and class (N, C)."""
+    """One image: what the extractors say of its superpixels, and pixels by superpixel and class (N, C)."""
 
-    superpixels: Superpixels
     parts: Parts
     pixels: NDArray[np.int64]
 
@@ -89,32 +88,34 @@ def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scen
         pixels = np.bincount(code, minlength=len(superpixels) * len(dataset.classes)).reshape(len(superpixels), -1)
         partial = path.with_suffix(".part.npz")
         parts = everything.parts(image, superpixels)
-        nodes = {name: part.astype(np.float16) for name, part in parts.nodes.items()}
-        np.savez(partial, labels=superpixels.labels, pixels=pixels, boundary=parts.boundary, **nodes)  # type: ignore[arg-type]
+        nodes = {f"{block.extractor}_{block.stride}": part.astype(np.float16) for block, part in parts.nodes.items()}
+        np.savez(partial, labels=superpixels.labels, pixels=pixels, boundary=parts.graph.boundary, **nodes)  # type: ignore[arg-type]
         partial.replace(path)
     assert recipe.features.cnn is not None
-    names = [f"cnn stride {stride}" for stride in recipe.features.cnn.strides]
+    strides = recipe.features.cnn.strides
     with np.load(path) as file:
-        parts = Parts({name: file[name].astype(np.float32) for name in names}, file["boundary"])
-        return Scene(Superpixels(file["labels"]), parts, file["pixels"])
+        nodes = {Block("cnn", stride): file[f"cnn_{stride}"].astype(np.float32) for stride in strides}
+        graph = Superpixels(file["labels"]).region_graph.with_boundary(file["boundary"])
+        return Scene(Parts(nodes, graph), file["pixels"])
 
 
 def averaged(s: Scene, regions: Regions) -> Scene:
     """Its regions as superpixels: a model without regions on these is the model with them on the others."""
-    rows, region = regions(s.superpixels, s.parts.boundary, s.parts.rows)
+    rows, region = regions(s.parts.graph, s.parts.rows)
     ends = np.cumsum([part.shape[1] for part in s.parts.nodes.values()])
-    parts = Parts(dict(zip(s.parts.nodes, np.split(rows, ends[:-1], axis=1), strict=True)))
+    graph = replace(s.parts.graph.merged(region), boundary=None)
+    parts = Parts(dict(zip(s.parts.nodes, np.split(rows, ends[:-1], axis=1), strict=True)), graph)
     pixels = np.zeros((len(rows), s.pixels.shape[1]), dtype=np.int64)
     np.add.at(pixels, region, s.pixels)
-    return Scene(Superpixels(s.superpixels.spread(region, void=-1)), parts, pixels)
+    return Scene(parts, pixels)
 
 
 def score(recipe: Recipe, fit: list[Scene], held: list[Scene]) -> ClusterCounts:
     order = np.random.default_rng(recipe.seed).permutation(len(fit))
-    model = fit_described(((fit[i].superpixels, fit[i].parts) for i in order), len(fit), recipe)
+    model = fit_described((fit[i].parts for i in order), len(fit), recipe)
     total = np.zeros((recipe.segments, held[0].pixels.shape[1]), dtype=np.int64)
     for s in held:
-        np.add.at(total, model.membership(model.described(s.parts, s.superpixels)).labels, s.pixels)
+        np.add.at(total, model.membership(model.described(s.parts)).labels, s.pixels)
     return ClusterCounts(total, len(held))
 
 
@@ -127,15 +128,15 @@ def speed(file: Path, samples: tuple[Sample, ...]) -> None:
         for sample in samples:
             image = read_image(sample.image)
             superpixels = solve.superpixels(image)
-            features = solve.features(image, superpixels)
-            affinity = solve.affinity(features, superpixels)
+            features, graph = solve.features(image, superpixels)
+            affinity = solve.affinity(features, graph)
             parts = model.recipe.parts(image, superpixels)
-            known = model.described(parts, superpixels)
+            known = model.described(parts)
             head = clone(solve.head).set_params(n_clusters=model.segments, random_state=0)
             stages: tuple[Callable[[], object], ...] = (
-                partial(solve.affinity, features, superpixels),
+                partial(solve.affinity, features, graph),
                 partial(head.fit, features.nodes, affinity=affinity),
-                partial(model.described, parts, superpixels),
+                partial(model.described, parts),
                 partial(model.membership, known),
             )
             rows.append([min(_seconds(stage) for _ in range(3)) for stage in stages])

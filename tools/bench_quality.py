@@ -46,7 +46,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 def levels(pipeline: Pipeline, image: Image, k: int) -> Maps:
     """One solve, cut at all levels."""
-    tree = pipeline.model_copy(update={"hierarchy": True, "segments": k})(image).hierarchy
+    tree = pipeline.describe(image).hierarchy
     return [tree.labels(level=level) for level in SWEEP_LEVELS]
 
 
@@ -77,8 +77,8 @@ def best_merges(count: int, image: Image, k: int, *, people: NDArray[np.integer]
 def graph(image: Image) -> tuple[Pipeline, Superpixels, Any, Any]:
     pipeline = Pipeline()
     superpixels = pipeline.superpixels(image)
-    features = pipeline.features(image, superpixels)
-    return pipeline, superpixels, features, pipeline.affinity(features, superpixels)
+    features, regions = pipeline.features(image, superpixels)
+    return pipeline, superpixels, features, pipeline.affinity(features, regions)
 
 
 def kmeans_on_features(image: Image, k: int) -> Maps:

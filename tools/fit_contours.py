@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit what knows of contours on BSDS500 train: writes segspectral/edges.safetensors and segspectral/contours.json.
+"""Fit what knows of contours on BSDS500 train: writes the weights in segspectral/features/weights.
 
     tools/fit_contours.py --data DATA [--limit 200] [--counts 600 1000]
 
@@ -27,10 +27,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from segspectral.backbones import FeatureMap, load_backbone
-from segspectral.contours import Contours, Cues, Logistic, described, edge_cues, edges_along, measure
-from segspectral.edges import CHANNELS, EdgeDecoder, edge_probability
 from segspectral.features import Cnn
+from segspectral.features.backbones import FeatureMap, load_backbone
+from segspectral.features.contours import Contours, Cues, Logistic, described, edge_cues
+from segspectral.features.edges import CHANNELS, EdgeDecoder, edge_probability, edges_along
 from segspectral.images import read_image
 from segspectral.superpixels import Slic
 from segspectral.types import Image, Superpixels
@@ -141,7 +141,8 @@ def fit_passes(
     first = fit(local, targets, lengths)
     before = Logistic(first["bias"], first["weights"])
     both = [
-        cues | contours.diffused_cues(s, n, before(cues)) for s, n, cues in zip(superpixels, nodes, local, strict=True)
+        cues | contours.diffused_cues(s.region_graph, n, before(cues))
+        for s, n, cues in zip(superpixels, nodes, local, strict=True)
     ]
     second = fit(both, targets, lengths)
     after = Logistic(second["bias"], second["weights"])
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--counts", type=int, nargs="+", default=[600, 1000])
     parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral/features/weights")
     arguments = parser.parse_args()
     examples = list(read(arguments.data / "bsds500" / "train", arguments.limit))
     # Decoder 0 has not seen the even images, decoder 1 not the odd ones.
@@ -180,15 +181,15 @@ def main() -> None:
     for index, (image, maps, people) in enumerate(examples):
         made = Slic(count=arguments.counts[index // 2 % len(arguments.counts)])(image)
         superpixels.append(made)
-        deep.append(pool.pooled(image, made).nodes)
+        deep.append(pool.measure(image, made).nodes)
         edges.append(edge_cues(edges_along(made, edge_probability(image.float32, maps, folds[index % 2]))))
-        measured.append(measure(image, made))
+        measured.append(contours.measure(image, made))
         targets.append(share_of_people(made, people))
     fitted = {}
     for variant in ("edges", "cnn", "plain"):
         nodes = [described(m, {} if variant == "plain" else maps) for m, maps in zip(measured, deep, strict=True)]
         local = [
-            contours.local_cues(s, n, m) | (edge if variant == "edges" else {})
+            contours.local_cues(s.region_graph, n, m) | (edge if variant == "edges" else {})
             for s, n, m, edge in zip(superpixels, nodes, measured, edges, strict=True)
         ]
         fitted[variant], (first, second) = fit_passes(superpixels, nodes, local, targets)

@@ -21,7 +21,7 @@ from segspectral.errors import BatchError, OutputError, SegspectralError, Settin
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
-    from segspectral.tiles import Tiles
+    from segspectral.rasters.segment import Tiles
 
 __all__ = ["Segmenter", "Work", "settings_hash"]
 
@@ -98,7 +98,7 @@ class Segmenter:
                 "--format: TIFFs in tiles become GeoTIFFs, which `segspectral convert` turns into other formats"
             )
         if pipeline.model is not None and tiles is not None:
-            from segspectral.tiles import NO_MODEL
+            from segspectral.rasters.segment import NO_MODEL
 
             raise SettingsError(f"--tile: {NO_MODEL}")
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
@@ -177,7 +177,7 @@ class Segmenter:
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
         from segspectral.export import png, versions, write_bytes
-        from segspectral.tiles import overlay_of_raster, segment_raster
+        from segspectral.rasters.segment import overlay_of_raster, segment_raster
 
         place = Path(self.out, job.name)
         labels = place.with_name(f"{place.name}_labels.tif")

@@ -38,7 +38,7 @@ from segspectral.errors import SettingsError
 
 if TYPE_CHECKING:
     from segspectral.batch import Engine, Job, Record, Tally, Work
-    from segspectral.tiles import Tiles
+    from segspectral.rasters.segment import Tiles
 
 LINE_SECONDS = 30.0
 JSON_SECONDS = 1.0
@@ -236,8 +236,8 @@ def _tiles(tile: int | None, bands: str | None, stretch: str | None) -> Tiles | 
         return None
     from pydantic import ValidationError
 
+    from segspectral.rasters.segment import Tiles
     from segspectral.settings import explain
-    from segspectral.tiles import Tiles
 
     for option, text, parts, example in (("--bands", bands, 3, "4,3,2"), ("--stretch", stretch, 2, "2,98")):
         if text is not None and len(text.split(",")) != parts:

@@ -31,7 +31,7 @@ def cache_prune(
 ) -> None:
     """Remove the least recently used features until the folder is small enough."""
     with sentences(debug):
-        from segspectral.cache import DEFAULT_FOLDER, prune
+        from segspectral.features.cache import DEFAULT_FOLDER, prune
 
         folder = folder or Path(DEFAULT_FOLDER)
         if not folder.expanduser().is_dir():

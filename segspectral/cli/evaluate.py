@@ -156,13 +156,14 @@ class _Segmenter:
 
         image = read_image(path)
         if self.by_level:
-            tree = self.pipeline(image).hierarchy
+            tree = self.pipeline.describe(image).hierarchy
             maps = [tree.labels(level=level) for level in SWEEP_LEVELS]
             return Prediction(np.stack(maps), tree.superpixels.labels)
         if not self.numbers:
             result = self.pipeline(image)
             return Prediction(result.labels, result.superpixels.labels)
-        results = self.pipeline.sweep(image, self.numbers)
+        scene = self.pipeline.describe(image)
+        results = [self.pipeline.solve(scene, number) for number in self.numbers]
         return Prediction(np.stack([result.labels for result in results]), results[0].superpixels.labels)
 
 

@@ -43,8 +43,8 @@ def _checks() -> Iterator[tuple[str, str]]:
     import os
     import shutil
 
-    from segspectral.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone
     from segspectral.export import versions
+    from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone
     from segspectral.refine import crf_installed
 
     for package, version in versions().items():

@@ -105,8 +105,8 @@ def export_onnx(
         if (model is None) == (size is None):
             raise SettingsError("give either a fitted head, MODEL, or the size of the images, --features HxW")
         from segspectral import models, onnx_export
-        from segspectral.backbones import load_backbone
         from segspectral.export import write_bytes
+        from segspectral.features.backbones import load_backbone
 
         onnx_export.check_installed()
         if model is not None:

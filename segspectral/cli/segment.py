@@ -128,8 +128,11 @@ def _segment_all(
         for path, stem in zip(paths, stems, strict=True):
             try:
                 report.begin(path)
-                result = pipeline(read_image(path), report.stage)
-                results = {f"{stem}_k{k}": figures.with_segments(result, k) for k in counts} or {stem: result}
+                scene = pipeline.describe(read_image(path), report.stage)
+                results = {
+                    f"{stem}_k{k}" if counts else stem: pipeline.solve(scene, k, report.stage)
+                    for k in counts or (None,)
+                }
                 place = read_place(path) if writer.wants_place else None
                 lines = []
                 for name, one in results.items():
@@ -141,7 +144,7 @@ def _segment_all(
                     if figure:
                         lines.append(f"{write_bytes(output / f'{name}_figure.png', png(figures.figure(one)))}")
                 if pipeline.hierarchy:
-                    contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
+                    contours = png(np.round(scene.hierarchy.contour_map * 65535).astype(np.uint16))
                     lines.append(f"{write_bytes(output / f'{stem}_ucm.png', contours)}")
                 if counts:
                     sheet = png(figures.contact_sheet(list(results.values())))

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segspectral.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
-from segspectral.cache import FeatureCache
 from segspectral.config import with_settings
 from segspectral.errors import SettingsError
+from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
+from segspectral.features.cache import FeatureCache
 from segspectral.pipeline import Pipeline
 
 __all__ = ["backbones", "command_line", "pipeline_from_client"]

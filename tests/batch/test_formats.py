@@ -28,7 +28,7 @@ from segspectral.config import with_settings
 from segspectral.errors import SettingsError
 from segspectral.export import EXPORTERS
 from segspectral.pipeline import Pipeline
-from segspectral.tiles import Tiles
+from segspectral.rasters.segment import Tiles
 from tests.batch.conftest import FAST_OPTIONS
 
 Put = Callable[..., Path]

@@ -32,8 +32,8 @@ from segspectral.batch import (
 from segspectral.config import with_settings
 from segspectral.errors import BackboneError, OutputError
 from segspectral.pipeline import Pipeline
+from segspectral.rasters.segment import Tiles
 from segspectral.report import build
-from segspectral.tiles import Tiles
 from tests.batch.conftest import ENGINES
 from tests.batch.sabotage import Sabotaged
 

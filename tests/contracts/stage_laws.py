@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segspectral.hierarchy import RegionGraph
 from segspectral.types import Affinity, Features, Image, Membership, Superpixels
 
 Stage = Callable[..., Any]
@@ -27,6 +28,8 @@ Stage = Callable[..., Any]
 def arrays(value: Any) -> list[NDArray[Any]]:
     """The arrays that a value of the pipeline was made of, and what it has derived from them so far."""
     found = []
+    if isinstance(value, tuple):
+        return [array for part in value for array in arrays(part)]
     for part in vars(value).values():
         if isinstance(part, np.ndarray):
             found.append(part)
@@ -115,7 +118,8 @@ SUPERPIXEL_LAWS = (superpixels_are_connected, void_and_only_void_is_minus_one, v
 
 
 def rows(result: Any) -> NDArray[Any]:
-    return result.nodes if isinstance(result, Features) else result
+    features = result[0] if isinstance(result, tuple) else result
+    return features.nodes if isinstance(features, Features) else features
 
 
 def close(a: NDArray[Any], b: NDArray[Any]) -> bool:
@@ -146,26 +150,30 @@ def void_does_not_move_features(extractor: Stage, image: Image, superpixels: Sup
 FEATURE_LAWS = (one_finite_row_per_superpixel, renumbering_permutes_rows, void_does_not_move_features)
 
 
-# Features, Superpixels -> Affinity -----------------------------------------------------------------------------------
+# Features, RegionGraph -> Affinity -----------------------------------------------------------------------------------
 
 
 def the_graph_has_a_node_per_superpixel_and_is_connected(
-    builder: Stage, features: Features, superpixels: Superpixels
+    builder: Stage, features: Features, graph: RegionGraph
 ) -> None:
-    affinity = builder(features, superpixels)
+    affinity = builder(features, graph)
     assert isinstance(affinity, Affinity)
-    assert len(affinity) == len(superpixels)
+    assert len(affinity) == len(graph)
     assert affinity.components.max() == 0, "the graph falls apart"
-    assert affinity.weights.nnz < len(superpixels) ** 2 - len(superpixels) or len(superpixels) < 30, "dense"
+    assert affinity.weights.nnz < len(graph) ** 2 - len(graph) or len(graph) < 30, "dense"
 
 
-def renumbering_renumbers_the_graph(builder: Stage, features: Features, superpixels: Superpixels) -> None:
+def renumbering_renumbers_the_graph(builder: Stage, features: Features, graph: RegionGraph) -> None:
     if len(np.unique(features.nodes, axis=0)) < len(features.nodes):
         return  # which of two equal neighbours is nearer is anyone's choice
-    other, new = renumbered(superpixels)
+    new = np.random.default_rng(5).permutation(len(graph))
     nodes = np.empty_like(features.nodes)
     nodes[new] = features.nodes
-    before = builder(features, superpixels).weights.toarray()
+    ends = np.sort(new[graph.borders], axis=1).astype(np.int32)
+    order = np.lexsort(ends.T[::-1])
+    boundary = None if graph.boundary is None else graph.boundary[order]
+    other = RegionGraph(graph.area[np.argsort(new)], ends[order], graph.border_length[order], boundary)
+    before = builder(features, graph).weights.toarray()
     after = builder(Features(nodes, features.parts), other).weights.toarray()
     assert close(before, after[np.ix_(new, new)]), "the weights depend on the numbers of the superpixels"
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segspectral.affinity import KnnAffinity
 from segspectral.features import FeatureStack
+from segspectral.hierarchy import RegionGraph
 from segspectral.refine import REFINERS, Guided, crf_installed
 from segspectral.superpixels import Slic
 from segspectral.types import Affinity, Features, Image, Membership, Superpixels
@@ -126,7 +127,8 @@ def test_affinities_keep_the_law(law: Callable[..., None], builder: Any, kind: s
     law(builder, *graph_inputs(kind))
 
 
-def graph_inputs(kind: str) -> tuple[Features, Superpixels]:
+def graph_inputs(kind: str) -> tuple[Features, RegionGraph]:
+    """Features with boundary probabilities between them."""
     superpixels = blocks(8, 8, side=8) if kind == "one node" else blocks(40, 60, side=6)
     n, rng = len(superpixels), np.random.default_rng(0)
     nodes = rng.normal(size=(n, 5)) + 3 * (np.arange(n) % 3)[:, None]
@@ -136,7 +138,8 @@ def graph_inputs(kind: str) -> tuple[Features, Superpixels]:
         nodes = nodes[np.arange(n) // 4]
     if kind == "constant":
         nodes[:] = 2.5
-    return Features(nodes.astype(np.float32)), superpixels
+    graph = superpixels.region_graph
+    return Features(nodes.astype(np.float32)), graph.with_boundary(rng.uniform(size=len(graph.borders)))
 
 
 @pytest.mark.parametrize("law", [*laws.EVERY_STAGE, *laws.REFINER_LAWS], ids=lambda law: law.__name__)
@@ -155,15 +158,15 @@ def test_every_stage_takes_arrays_that_may_not_be_written(cat: NDArray[np.uint8]
     mask[:20, :30] = False
     image = Image(cat.copy(), mask=mask)
     superpixels = blocks(*image.shape, side=9, mask=mask)
-    features = FeatureStack()(image, superpixels)
+    features, graph = FeatureStack()(image, superpixels)
     membership = some_membership(superpixels, 3)
-    read_only(image, superpixels, features, membership)
+    read_only(image, superpixels, features, graph, membership)
     for method in METHODS.values():
         method(image)
     for extractor in EXTRACTORS.values():
         extractor(image, superpixels)
     for builder in BUILDERS.values():
-        builder(features, superpixels)
+        builder(features, graph)
     for name, refiner in REFINERS.items():
         if name != "crf" or crf_installed():
             refiner()(image, superpixels, membership)
@@ -276,30 +279,30 @@ def test_defective_features_are_rejected(extractor: Any, law: Callable[..., None
         law(extractor, image, blocks(*image.shape, side=9, mask=image.mask))
 
 
-def knn(features: Features, superpixels: Superpixels) -> Affinity:
-    return KnnAffinity(neighbors=6)(features, superpixels)
+def knn(features: Features, graph: RegionGraph) -> Affinity:
+    return KnnAffinity(neighbors=6)(features, graph)
 
 
-def knn_left_in_pieces(features: Features, superpixels: Superpixels) -> Affinity:
+def knn_left_in_pieces(features: Features, graph: RegionGraph) -> Affinity:
     from sklearn.neighbors import kneighbors_graph
 
-    graph = sp.csr_array(kneighbors_graph(features.nodes, 3))
-    return Affinity(graph.maximum(graph.T))
+    nearest = sp.csr_array(kneighbors_graph(features.nodes, 3))
+    return Affinity(nearest.maximum(nearest.T))
 
 
-def knn_with_a_chain(features: Features, superpixels: Superpixels) -> Affinity:
-    n = len(superpixels)
+def knn_with_a_chain(features: Features, graph: RegionGraph) -> Affinity:
+    n = len(graph)
     chain = sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[1, -1])
-    return Affinity(sp.csr_array(knn(features, superpixels).weights + chain))
+    return Affinity(sp.csr_array(knn(features, graph).weights + chain))
 
 
-def knn_that_centres(features: Features, superpixels: Superpixels) -> Affinity:
+def knn_that_centres(features: Features, graph: RegionGraph) -> Affinity:
     features.nodes[:] -= features.nodes.mean(axis=0)
-    return knn(features, superpixels)
+    return knn(features, graph)
 
 
-def knn_with_noise(features: Features, superpixels: Superpixels) -> Affinity:
-    return Affinity(knn(features, superpixels).weights * (1 + np.random.uniform()))  # noqa: NPY002
+def knn_with_noise(features: Features, graph: RegionGraph) -> Affinity:
+    return Affinity(knn(features, graph).weights * (1 + np.random.uniform()))  # noqa: NPY002
 
 
 @pytest.mark.parametrize(
@@ -307,13 +310,13 @@ def knn_with_noise(features: Features, superpixels: Superpixels) -> Affinity:
     [
         (knn_left_in_pieces, laws.the_graph_has_a_node_per_superpixel_and_is_connected),
         (
-            lambda f, s: Affinity(knn(f, s).weights[1:, 1:]),
+            lambda f, g: Affinity(knn(f, g).weights[1:, 1:]),
             laws.the_graph_has_a_node_per_superpixel_and_is_connected,
         ),
         (knn_with_a_chain, laws.renumbering_renumbers_the_graph),
         (knn_that_centres, laws.inputs_are_not_changed),
         (knn_with_noise, laws.same_input_same_bytes),
-        (lambda f, s: drawn(knn(f, s)), laws.global_random_state_is_left_alone),
+        (lambda f, g: drawn(knn(f, g)), laws.global_random_state_is_left_alone),
     ],
 )
 def test_defective_affinities_are_rejected(builder: Any, law: Callable[..., None]) -> None:

@@ -21,7 +21,6 @@ from segspectral.figures import (
     eigenvector_pictures,
     entropy,
     figure,
-    with_segments,
 )
 from segspectral.images import as_image
 
@@ -33,13 +32,6 @@ def result(quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> Segmentati
     image = np.dstack([quadrants[0], np.full(quadrants[0].shape[:2], 255, np.uint8)])
     image[:9, :9, 3] = 0  # a corner of void
     return with_settings(Pipeline(segments=4), QUICK)(as_image(image, "quadrants.png"))
-
-
-def test_with_segments_is_what_the_pipeline_gives(result: Segmentation) -> None:
-    again, afresh = with_segments(result, 3), with_settings(Pipeline(segments=3), QUICK)(result.image)
-    assert (again.labels == afresh.labels).all()
-    assert again.pipeline == afresh.pipeline
-    assert again.superpixels is result.superpixels
 
 
 def test_before_refinement_keeps_void_and_numbers(result: Segmentation) -> None:
@@ -116,7 +108,7 @@ def test_a_contact_sheet_from_the_command_line(samples: Path, tmp_path: Path) ->
 
 
 def test_the_sheet_begins_with_the_photograph(result: Segmentation) -> None:
-    sheet = contact_sheet([result, with_segments(result, 2)])
+    sheet = contact_sheet([result, result.pipeline.solve(result.scene, 2)])
     assert sheet.shape[1] == 3 * (PANEL + 12) + 12
     middle = sheet[12 + 26 + 40, 12 + 60]
     assert np.abs(middle.astype(int) - result.image.rgb[12, 18]).max() < 40

@@ -18,12 +18,17 @@ import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segspectral.backbones import FeatureMap
+from segspectral.features.backbones import FeatureMap
+from segspectral.types import Superpixels
 
-__all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "trained"]
+__all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "edges_along", "trained"]
 
 CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
 """Stride -> channels of the maps of EfficientNet-Lite0, the backbone that the decoder was trained on."""
+
+
+CLIP = 1e-3
+"""Probabilities are clipped by this much before their log odds are taken, which then lie between -7 and 7."""
 
 
 class EdgeDecoder(nn.Module):
@@ -73,7 +78,7 @@ def trained() -> EdgeDecoder:
     """The decoder with the weights of the package."""
     from safetensors.torch import load
 
-    weights = load(files("segspectral").joinpath("edges.safetensors").read_bytes())
+    weights = load(files("segspectral").joinpath("features/weights/edges.safetensors").read_bytes())
     decoder = EdgeDecoder(weights["raw.weight"].shape[0], weights["c1.weight"].shape[0])
     decoder.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return decoder.eval()
@@ -95,3 +100,9 @@ def edge_probability(
         half = torch.sigmoid(decoder(*decoder.tensors(rgb, maps)))[0, 0].numpy()
     full = cv2.resize(half, (2 * half.shape[1], 2 * half.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(full[:height, :width])
+
+
+def edges_along(superpixels: Superpixels, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(M, 2) means along each border: the probability of an edge (H, W), and its log odds."""
+    p = np.clip(probability, CLIP, 1 - CLIP)
+    return superpixels.along_borders(np.stack([probability, np.log(p / (1 - p))], axis=-1)).astype(np.float32)

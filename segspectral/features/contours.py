@@ -7,7 +7,7 @@ what belongs together. The second pass sees the differences that are left after 
 low-pass filtered by the graph's Laplacian, as the spectral part of gPb is (Arbelaez et al. 2011, section 3.2), by a few
 sparse products instead of an eigen-decomposition.
 
-The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``; gPb's were, too.
+The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``, as gPb's were.
 """
 
 from __future__ import annotations
@@ -16,28 +16,21 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
+import cv2
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
+from segspectral.features.cnn import EDGES, principal_components
+from segspectral.features.parts import Means, Texture, lab_of
+from segspectral.hierarchy import RegionGraph
 from segspectral.settings import Settings
 from segspectral.types import Image, Superpixels
 
-__all__ = [
-    "Activations",
-    "Contours",
-    "Cues",
-    "Logistic",
-    "Measured",
-    "border_graph",
-    "described",
-    "edge_cues",
-    "edges_along",
-    "measure",
-]
+__all__ = ["Contours", "Cues", "Logistic", "border_graph", "described", "edge_cues"]
 
 Cues = dict[str, NDArray[np.float64]]
 """Name -> (M,) non-negative, one value per border."""
@@ -46,25 +39,8 @@ STRIDES = (4, 8, 16)
 SIGMAS = (1, 2, 4)
 HISTOGRAMS = ("hist_l", "hist_a", "hist_b")
 BINS = 25
+GRADIENTS = "gradients"
 LAB_RANGE = ((0, 100), (-60, 60), (-60, 60))
-
-
-class Activations(NamedTuple):
-    """What a network says of superpixels and of the borders between them."""
-
-    nodes: dict[int, NDArray[np.float32]]
-    """Stride -> (N, C) mean activations."""
-    edges: NDArray[np.float32] | None = None
-    """(M, 2) mean along each border of the probability of an edge and of its log odds; None: not known."""
-
-
-class Measured(NamedTuple):
-    """What the pixels say, as means: those of parts of an image, by area and length, are those of the whole."""
-
-    nodes: dict[str, NDArray[np.float64]]
-    """Name -> (N, D) means over superpixels: CIELAB and its square, texture, histograms of L*, a* and b*."""
-    borders: NDArray[np.float64]
-    """(M, 6) mean gradient magnitude along each border, of lightness and of chroma, at three scales."""
 
 
 class Logistic:
@@ -81,7 +57,7 @@ class Logistic:
 @cache
 def fitted(variant: str) -> tuple[Logistic, Logistic]:
     """The two passes: ``edges``, ``cnn`` or ``plain``."""
-    data = json.loads(files("segspectral").joinpath("contours.json").read_text())[variant]
+    data = json.loads(files("segspectral").joinpath("features/weights/contours.json").read_text())[variant]
     first, second = (Logistic(pass_["bias"], pass_["weights"]) for pass_ in (data["first"], data["second"]))
     return first, second
 
@@ -93,42 +69,57 @@ class Contours(Settings):
     steps: tuple[int, int] = Field((4, 32), description="of the random walk, few and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely contours hold the walk back")
 
-    def __call__(self, image: Image, superpixels: Superpixels, deep: Activations) -> NDArray[np.float64]:
-        """What ``deep`` lacks is left out; without strides 4, 8 and 16 colour and texture decide."""
-        if len(superpixels.borders) == 0:
+    def measure(self, image: Image, superpixels: Superpixels) -> Means:
+        """All that the cues need to know of the pixels.
+
+        ``nodes`` holds CIELAB and its square, texture, and histograms of L*, a* and b*; ``borders`` holds the gradient
+        magnitudes (M, 6) of lightness and of chroma at three scales.
+        """
+        lab = lab_of(image)
+        nodes: dict[str, NDArray[Any]] = {"lab": superpixels.pool(lab), "square": superpixels.pool(lab**2)}
+        nodes |= Texture().measure(image, superpixels).nodes
+        for channel, name in enumerate(HISTOGRAMS):
+            nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
+        gradients = superpixels.along_borders(_gradients(image.filled(lab)))
+        return Means({name: values.astype(np.float64) for name, values in nodes.items()}, {GRADIENTS: gradients})
+
+    def probability(self, graph: RegionGraph, measured: Means, cnn: Means | None = None) -> NDArray[np.float64]:
+        """(M,) probability of an object boundary at each border of the graph.
+
+        Parameters
+        ----------
+        measured : by ``measure``
+        cnn : activations and learned edges. What is missing is left out; without strides 4, 8 and 16 colour and texture
+            decide alone
+        """
+        if len(graph.borders) == 0:
             return np.empty(0)
-        return self.probability(superpixels, measure(image, superpixels), deep)
-
-    def probability(self, superpixels: Superpixels, measured: Measured, deep: Activations) -> NDArray[np.float64]:
-        """As a call, from what was measured before; of the superpixels only their borders are looked at."""
-        if any(stride not in deep.nodes for stride in STRIDES):
-            variant, deep = "plain", Activations({})
+        if cnn is None or any(stride not in cnn.nodes for stride in STRIDES):
+            variant, cnn = "plain", Means({})
         else:
-            variant = "cnn" if deep.edges is None else "edges"
+            variant = "edges" if EDGES in cnn.borders else "cnn"
         first, second = fitted(variant)
-        nodes = described(measured, deep.nodes)
-        cues = self.local_cues(superpixels, nodes, measured)
-        if deep.edges is not None:
-            cues |= edge_cues(deep.edges)
-        return second(cues | self.diffused_cues(superpixels, nodes, first(cues)))
+        nodes = described(measured, cnn.nodes)
+        cues = self.local_cues(graph, nodes, measured)
+        if variant == "edges":
+            cues |= edge_cues(cnn.borders[EDGES])
+        return second(cues | self.diffused_cues(graph, nodes, first(cues)))
 
-    def local_cues(
-        self, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]], measured: Measured
-    ) -> Cues:
+    def local_cues(self, graph: RegionGraph, nodes: Mapping[str, NDArray[np.float64]], measured: Means) -> Cues:
         """What two superpixels alone say of their border."""
-        i, j = superpixels.borders.T
+        i, j = graph.borders.T
         cues = _differences(nodes, i, j)
         cues["lightness"] = np.abs(nodes["colour"][i, 0] - nodes["colour"][j, 0])
         cues["chroma"] = np.linalg.norm((nodes["colour"][i] - nodes["colour"][j])[:, 1:], axis=1)
         names = [f"gradient_{what}{sigma}" for sigma in SIGMAS for what in ("l", "c")]
-        return cues | dict(zip(names, measured.borders.T, strict=True))
+        return cues | dict(zip(names, measured.borders[GRADIENTS].T, strict=True))
 
     def diffused_cues(
-        self, superpixels: Superpixels, nodes: Mapping[str, NDArray[np.float64]], boundary: NDArray[np.float64]
+        self, graph: RegionGraph, nodes: Mapping[str, NDArray[np.float64]], boundary: NDArray[np.float64]
     ) -> Cues:
         """Differences of the features after few and after many steps of the walk that ``boundary`` (M,) holds back."""
-        i, j = superpixels.borders.T
-        weights = border_graph(superpixels, boundary, self.sharpness)
+        i, j = graph.borders.T
+        weights = border_graph(graph, boundary, self.sharpness)
         step = sp.diags_array(0.5 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights
         widths = np.cumsum([0, *(values.shape[1] for values in nodes.values())])
         state = np.concatenate(list(nodes.values()), axis=1)
@@ -144,49 +135,27 @@ class Contours(Settings):
 
 
 def edge_cues(edges: NDArray[np.floating]) -> Cues:
-    """The two columns of ``Activations.edges`` as cues."""
+    """The two columns of the learned edges (M, 2) as cues; ``edges.CLIP`` says why log odds plus 7 are not negative."""
     return {"edge": edges[:, 0].astype(np.float64), "edge_odds": np.maximum(edges[:, 1] + 7, 0).astype(np.float64)}
 
 
-def edges_along(superpixels: Superpixels, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(M, 2) ``Activations.edges`` from a probability per pixel (H, W)."""
-    p = np.clip(probability, 1e-3, 1 - 1e-3)
-    return superpixels.along_borders(np.stack([probability, np.log(p / (1 - p))], axis=-1)).astype(np.float32)
-
-
-def border_graph(superpixels: Superpixels, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:
+def border_graph(graph: RegionGraph, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:
     """(N, N) weights of superpixels that touch: odds against a boundary to a power, times the root of the length."""
-    i, j = superpixels.borders.T
+    i, j = graph.borders.T
     p = np.clip(boundary, 1e-3, 1 - 1e-3)
-    length = superpixels.border_length / superpixels.border_length.mean()
+    length = graph.border_length / graph.border_length.mean()
     weights = ((1 - p) / p) ** sharpness * np.sqrt(length)
-    half = sp.csr_array((weights, (i, j)), shape=(len(superpixels), len(superpixels)))
+    half = sp.csr_array((weights, (i, j)), shape=(len(graph), len(graph)))
     return sp.csr_array(half + half.T)
 
 
-def measure(image: Image, superpixels: Superpixels) -> Measured:
-    """All that ``Contours`` wants to know of the pixels, but for what a network says."""
-    import cv2
-
-    from segspectral.features import Texture  # which imports this module
-
-    lab = cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB)
-    nodes = {"lab": superpixels.pool(lab), "lab_squared": superpixels.pool(lab**2)}
-    nodes["texture"] = Texture()(image, superpixels)
-    for channel, name in enumerate(HISTOGRAMS):
-        nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
-    gradients = superpixels.along_borders(_gradients(lab, image.mask))
-    return Measured({name: values.astype(np.float64) for name, values in nodes.items()}, gradients.astype(np.float64))
-
-
-def described(measured: Measured, maps: Mapping[int, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
-    """Name -> (N, D): mean CIELAB, its spread, texture, histograms of its channels, principal activations by stride."""
-    from segspectral.features import principal_components
-
+def described(measured: Means, maps: Mapping[int, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
+    """Name -> (N, D): mean and deviation of CIELAB, texture, histograms of its channels, principal activations."""
     mean = measured.nodes["lab"]
-    spread = np.sqrt(np.maximum(measured.nodes["lab_squared"] - mean**2, 0))
-    nodes = {"colour": mean, "spread": spread}
-    nodes |= {name: measured.nodes[name] for name in ("texture", *HISTOGRAMS)}
+    spread = np.sqrt(np.maximum(measured.nodes["square"] - mean**2, 0))
+    texture = np.sqrt(measured.nodes["responses"].astype(np.float32)).astype(np.float64)
+    nodes = {"colour": mean, "spread": spread, "texture": texture}
+    nodes |= {name: measured.nodes[name] for name in HISTOGRAMS}
     for stride, values in maps.items():
         if stride in STRIDES:
             scale = np.sqrt(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean())
@@ -217,12 +186,8 @@ def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high
     return gaussian_filter1d(counts / superpixels.area[:, None], 1.0, axis=1, mode="constant")
 
 
-def _gradients(lab: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+def _gradients(lab: NDArray[Any]) -> NDArray[np.float32]:
     """(H, W, 6) gradient magnitude of lightness and of chroma at three scales."""
-    import cv2
-
-    if mask is not None:
-        lab = np.where(mask[..., None], lab, lab[mask].mean(axis=0))
     magnitudes = []
     for sigma in SIGMAS:
         smooth = cv2.GaussianBlur(lab, (0, 0), sigma)

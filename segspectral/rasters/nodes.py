@@ -1,0 +1,235 @@
+"""The superpixels of a raster that is read in tiles, described as those of a whole image would be.
+
+The seeds of the superpixels stand on one grid over the whole raster, whatever the tiles are. Each tile is read with a
+margin, in which its superpixels settle as they would in the whole image. A superpixel that the border of a tile cuts is
+one node; its pixels, features and boundary probabilities come from both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.features.parts import Means
+from segspectral.features.stack import Measured
+from segspectral.hierarchy import RegionGraph
+from segspectral.rasters.raster import DiskMap, Raster, Window, windows
+from segspectral.types import Features, Image, Superpixels
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+
+__all__ = ["Grid", "Nodes", "compacted", "describe_raster"]
+
+SIDE_OF_PIXELS = 500
+"""``superpixels.count`` is meant for a photograph of about 500 x 500 pixels; larger rasters get more, in proportion."""
+
+MARGIN_SUPERPIXELS = 4
+"""Sides of superpixels. With 2, 4 and 8, about 5, 1 and 0.05 % of the pixels are in another superpixel than without
+tiles: ten rounds of k-means carry little over such a distance."""
+
+MARGIN_FEATURES = 128
+"""Cells: the zeros that a network sees beyond its image fade over such a distance. A multiple of STRIDE."""
+
+STRIDE = 32
+"""Tiles begin at multiples of it: the cells of a CNN then lie alike in all tiles."""
+
+LEAST_TILE = 256
+"""Cells: much smaller tiles are mostly margin. What it takes to read them is bounded in other ways."""
+
+
+class Grid(NamedTuple):
+    """How a raster is worked on: in cells of ``factor`` x ``factor`` pixels."""
+
+    factor: int
+    side: int
+    """Cells between two seeds."""
+    tile: int
+    """Side of a tile in cells: tiles begin at seeds, and where those of a CNN do."""
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], count: int, tile: int, max_nodes: int) -> Grid:
+        """For a raster of this shape and tiles of this side in pixels, where photographs get ``count`` superpixels."""
+        least = SIDE_OF_PIXELS / count**0.5
+        due = (shape[0] * shape[1] / max_nodes) ** 0.5
+        factor = max(1, round(due / least))
+        side = max(4, 4 * math.ceil(max(least, due / factor) / 4 - 1 / 8))
+        step = math.lcm(side, STRIDE)
+        cells = max(tile // factor, min(tile, LEAST_TILE))
+        return cls(factor, side, max(1, cells // step) * step)
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """The N superpixels of a raster.
+
+    Parameters
+    ----------
+    number : (seeds,) int32, the superpixel that grew from each seed of the grid; -1 where the seed has no valid cell
+    features : of the superpixels
+    graph : their region graph
+    """
+
+    number: NDArray[np.int32]
+    features: Features
+    graph: RegionGraph
+
+    def __len__(self) -> int:
+        return len(self.graph)
+
+
+def describe_raster(raster: Raster, seed_map: DiskMap, pipeline: Pipeline, grid: Grid) -> Nodes:
+    """Superpixels, features and region graph of a raster; ``seed_map`` gets the seed of each cell, -1 on void."""
+    height, width = raster.cells
+    across = -(-width // grid.side)
+    sums = _Sums(-(-height // grid.side) * across)
+    stack = pipeline.features
+    margin = STRIDE * math.ceil(max(MARGIN_SUPERPIXELS * grid.side, MARGIN_FEATURES) / STRIDE)
+    for window in windows(raster.cells, grid.tile, margin):
+        rgb, valid = raster.read_cells(window.rows, window.cols)
+        if not valid[window.inner].any():
+            seed_map[window.outer] = np.int32(-1)  # type: ignore[assignment]
+            continue
+        seeds = _seeds_of_cells(rgb, valid, window, pipeline, grid, across)
+        seed_map[window.outer] = seeds[window.inner]
+        sums.count(seeds[window.inner])
+        # One row and one column of the next tiles are seen, too, for the borders between them and this one.
+        grown = tuple(slice(s.start, s.stop + 1) for s in window.inner)
+        inside = np.full(seeds.shape, -1, np.int32)
+        inside[grown] = seeds[grown]
+        crop = _with_margin(window.inner, MARGIN_FEATURES, valid.shape)
+        here, compact = compacted(inside[crop])
+        superpixels = Superpixels(compact)
+        # Void cells have the mean colour of the raster already; one of this window would tell of the tiles.
+        view = Image(rgb[crop], raster.path.name)
+        corner = (window.rows[0] + crop[0].start, window.cols[0] + crop[1].start)
+        sums.add(here, superpixels, stack.measure(view, superpixels, corner))
+    number, graph, measured = sums.total()
+    features, graph = stack.finish(measured, graph, raster.cells)
+    return Nodes(number, features, graph)
+
+
+class _Sums:
+    """Adds up what is measured in tiles: areas and means of superpixels, lengths of borders and means along them."""
+
+    def __init__(self, seeds: int) -> None:
+        self.seeds = seeds
+        self._area = np.zeros(seeds, np.int64)
+        self._weight = np.zeros((seeds, 1))
+        self._nodes: dict[tuple[str, Any], NDArray[np.float64]] = {}
+        self._keys: list[NDArray[np.int64]] = []
+        self._lengths: list[NDArray[np.float64]] = []
+        self._along: dict[tuple[str, Any], list[NDArray[np.floating]]] = {}
+
+    def count(self, seeds: NDArray[np.int32]) -> None:
+        """Count the cells of a tile without its margin."""
+        self._area += np.bincount(seeds[seeds >= 0], minlength=self.seeds)
+
+    def add(self, here: NDArray[np.int32], superpixels: Superpixels, measured: Measured) -> None:
+        """Add the means over the superpixels of a tile, which grew from the seeds ``here`` (n,)."""
+        i, j = here[superpixels.borders].astype(np.int64).T
+        self._keys.append(i * self.seeds + j)
+        self._lengths.append(superpixels.border_length)
+        self._weight[here] += superpixels.area[:, None]
+        for name, means in measured.items():
+            for key, values in means.nodes.items():
+                total = self._nodes.setdefault((name, key), np.zeros((self.seeds, values.shape[1])))
+                total[here] += superpixels.area[:, None] * values
+            for key, values in means.borders.items():
+                self._along.setdefault((name, key), []).append(values)
+
+    def total(self) -> tuple[NDArray[np.int32], RegionGraph, Measured]:
+        """The number of each seed's superpixel (seeds,), the region graph, and the means over the whole raster."""
+        used = np.flatnonzero(self._area)
+        number = np.full(self.seeds, -1, np.int32)
+        number[used] = np.arange(len(used))
+        pairs = number[np.stack(np.divmod(np.concatenate(self._keys), self.seeds), axis=1)]
+        # A margin may know a seed that lost all its cells in the tile that it stands in.
+        known = (pairs >= 0).all(axis=1)
+        borders, index = np.unique(pairs[known], axis=0, return_inverse=True)
+        lengths = np.concatenate(self._lengths)[known]
+        length = np.bincount(index, lengths, len(borders)).astype(np.float64)
+        measured = {name: Means({}, {}) for name, _ in self._nodes}
+        for (name, key), total in self._nodes.items():
+            measured[name].nodes[key] = total[used] / self._weight[used]  # type: ignore[index]
+        for (name, key), parts in self._along.items():
+            values = np.concatenate(parts)[known]
+            sums = [np.bincount(index, lengths * column, len(borders)) for column in values.T]
+            measured[name].borders[key] = np.stack(sums, axis=-1) / length[:, None]  # type: ignore[index]
+        return number, RegionGraph(self._area[used], borders, length), measured
+
+
+def _seeds_of_cells(
+    rgb: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    window: Window,
+    pipeline: Pipeline,
+    grid: Grid,
+    across: int,
+) -> NDArray[np.int32]:
+    """(h, w) the seed that each cell of a window belongs to, by rows of ``across`` seeds; -1 on void."""
+    near = _with_margin(window.inner, MARGIN_SUPERPIXELS * grid.side, valid.shape)
+    local = _grid_slic(rgb[near], grid.side, pipeline)
+    first_row, first_col = (
+        (at[0] + part.start) // grid.side for at, part in zip((window.rows, window.cols), near, strict=True)
+    )
+    across_here = -(-local.shape[1] // grid.side)
+    seeds = np.full(valid.shape, -1, np.int32)
+    seeds[near] = (first_row + local // across_here) * across + first_col + local % across_here
+    seeds[~valid] = -1
+    return seeds
+
+
+def _with_margin(inner: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The part of a window, cut off at its ends, that lies within a margin around ``inner``."""
+    rows, cols = (
+        slice(max(span.start - margin, 0), min(span.stop + margin, length))
+        for span, length in zip(inner, shape, strict=True)
+    )
+    return rows, cols
+
+
+def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArray[np.int64]:
+    """SLIC whose seeds stand in the middles of a grid's cells: (h, w), the number of the seed by rows.
+
+    Stray pixels that are not connected to the rest of their superpixel go to the nearest one that they touch.
+    """
+    from scipy.ndimage import distance_transform_edt
+    from skimage.measure import label
+    from skimage.segmentation import slic
+
+    height, width = rgb.shape[:2]
+    down, across = -(-height // side), -(-width // side)
+    # One row of cells more, with a black and a white pixel: scikit-image rescales by the range of what it is given,
+    # which must not differ between tiles. With whole cells its grid of seeds is ours.
+    padded = np.pad(rgb, ((0, (down + 1) * side - height), (0, across * side - width), (0, 0)), mode="edge")
+    padded[-1, 0], padded[-1, -1] = 0, 1
+    method = pipeline.superpixels
+    labels = slic(
+        padded,
+        n_segments=(down + 1) * across,
+        compactness=method.compactness,
+        max_num_iter=method.iterations,
+        sigma=method.sigma,
+        start_label=0,
+        enforce_connectivity=False,
+        channel_axis=-1,
+    )
+    labels = np.minimum(labels[:height, :width], down * across - 1)
+    pieces = label(labels, connectivity=1, background=-1)
+    stray = np.bincount(pieces.ravel())[pieces] < side * side / 8
+    if stray.any() and not stray.all():
+        nearest = distance_transform_edt(stray, return_distances=False, return_indices=True)
+        labels = labels[tuple(nearest)]
+    return labels.astype(np.int64)
+
+
+def compacted(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The ids that occur (n,), and the map with their ranks in their place; -1 stays."""
+    here, rank = np.unique(ids, return_inverse=True)
+    first = int(here[0] < 0)
+    return here[first:], (rank.reshape(ids.shape) - first).astype(np.int32)

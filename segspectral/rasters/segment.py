@@ -1,0 +1,270 @@
+"""Images larger than memory: a raster file -> a label raster, read and written in tiles, solved as one graph.
+
+No region ends at the border of a tile, by construction:
+
+1. A raster is worked on at a size at which ``max_nodes`` superpixels are as large as those of photographs, and its
+   labels come back to its own pixels, as the pipeline does with large images.
+2. The seeds of the superpixels stand on one grid over the whole raster, whatever the tiles are. Each tile is read with
+   a margin in which its superpixels settle as they would in the whole; a superpixel that a border cuts is one node,
+   whose pixels, features and contours come from both sides.
+3. All nodes make one graph, and one head solves it, or one hierarchy.
+4. Refinement goes over tiles of its own, with a margin too, on the label map that is common to all.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from segspectral.errors import OutputError, SettingsError
+from segspectral.export.files import partial_of
+from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
+from segspectral.rasters.raster import DiskMap, Raster, Window, windows
+from segspectral.refine import NoRefinement
+from segspectral.resolution import joint_upsampling
+from segspectral.settings import Settings
+from segspectral.types import Image, Membership, Superpixels
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import AnyRefiner, Observer, Pipeline
+
+__all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
+
+MARGIN_REFINE = 96
+"""Cells: twice the width of the CRF's kernel on position, six of the guided filter's windows."""
+
+BLOCK = 512
+"""Side of what is refined at once, in cells: refiners take 1 kB for each."""
+
+BLOCK_OF_FILE = 256
+
+MANY = 2000
+"""Superpixels above which the affinity's kernel is widened: without it, the largest of 4 to 12 segments had 77 % of the
+superpixels of three rasters of 15 000 to 19 000 in the mean, with it 45 %."""
+
+NO_MODEL = "a model is applied to whole images, not to rasters in tiles; leave one of the two out"
+
+Band = Annotated[int, Field(ge=1)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
+
+
+class Tiles(Settings):
+    """How a raster is read."""
+
+    tile: int = Field(1024, ge=64, le=16384, description="side of a tile in pixels; costs memory, not quality")
+    bands: tuple[Band, Band, Band] | None = Field(
+        None, description="which are red, green and blue, counted from 1; default 1, 2, 3, or 1 alone as grey"
+    )
+    stretch: tuple[Percentage, Percentage] | None = Field(
+        None, description="percentiles of each band that become black and white; default 2 and 98 unless it is 8-bit"
+    )
+    scale: float = Field(
+        2.2,
+        gt=0,
+        description="factor on affinity.scale: without contours a narrow kernel makes one segment of nearly all. It "
+        f"grows with the cube root of the superpixels above {MANY}, which are ever nearer to their neighbours",
+    )
+    contour: float | None = Field(
+        None,
+        gt=0,
+        description="affinity.contour for rasters: among hundreds of regions that are as cheap to cut off, chance "
+        "would decide; kinds of land recur. The hierarchy looks at contours all the same",
+    )
+    max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
+
+    @field_validator("stretch")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the first percentile, which becomes black, is below the second, which becomes white")
+        return value
+
+
+@dataclass(frozen=True)
+class RasterResult:
+    """What was made of a raster; the label map is in the file ``labels``."""
+
+    labels: Path
+    shape: tuple[int, int]
+    nodes: int
+    segments: int
+    ncut: float
+    seconds: dict[str, float]
+    membership: Membership
+    notes: tuple[str, ...] = ()
+
+
+def segment_raster(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    pipeline: Pipeline,
+    tiles: Tiles = Tiles(),
+    observer: Observer | None = None,
+) -> RasterResult:
+    """Segment a GeoTIFF, or any raster that GDAL reads, without holding it in memory.
+
+    Parameters
+    ----------
+    target : GeoTIFF of segments 1..K with the source's CRS and transform; 0 where the source has no data, which its
+        nodata value says
+
+    Raises
+    ------
+    ImageError
+        The raster cannot be read, has no valid pixel, or only one colour.
+    SettingsError
+        A band does not exist, more segments than superpixels, a model, rasterio is not installed.
+    OutputError, BackboneError, CollapseError
+    """
+    if pipeline.model is not None:
+        raise SettingsError(NO_MODEL)
+    target = Path(target)
+    pipeline, notes = pipeline.usable()
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        seconds[name] = time.perf_counter() - begin
+        if observer is not None:
+            observer(name, seconds[name])
+
+    with ExitStack() as stack:
+        raster = stack.enter_context(Raster.open(Path(source), tiles.bands, tiles.stretch))
+        grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles.tile, tiles.max_nodes)
+        raster.factor = grid.factor
+        seed_map = stack.enter_context(DiskMap.beside(target, raster.cells))
+        with stage("tiles"):
+            nodes = describe_raster(raster, seed_map, pipeline, grid)
+        with stage("affinity"):
+            wider = tiles.scale * max(1.0, len(nodes) / MANY) ** (1 / 3)
+            change = {"scale": wider * pipeline.affinity.scale, "contour": tiles.contour}
+            affinity = pipeline.affinity.model_copy(update=change)(nodes.features, nodes.graph)
+        with stage("hierarchy" if pipeline.hierarchy else "head"):
+            membership = pipeline.partition(nodes.features, nodes.graph, affinity)
+        refine = NoRefinement() if pipeline.hierarchy else pipeline.refine  # cuts of the hierarchy are nested
+        with stage("refine"):
+            segments = _write_labels(raster, seed_map, nodes, membership, refine, target)
+    ncut = affinity.ncut(membership.labels)
+    return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes)
+
+
+def overlay_of_raster(
+    source: str | os.PathLike[str], labels: str | os.PathLike[str], tiles: Tiles = Tiles(), longest: int = 1600
+) -> NDArray[np.uint8]:
+    """(h, w, 3) a raster tinted by the segments of ``labels``, at most ``longest`` pixels on its longer side.
+
+    Raises
+    ------
+    ImageError, SettingsError
+        As ``segment_raster``.
+    """
+    import rasterio
+
+    from segspectral.export.pictures import tinted
+
+    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, rasterio.open(labels) as file:
+        rgb = raster.thumbnail(longest)
+        return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
+
+
+def _write_labels(
+    raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, target: Path
+) -> int:
+    """Refine tile by tile into the label raster; returns how many segments it has."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    from segspectral.export import colour_table
+
+    k = membership.probabilities.shape[1]
+    used: set[int] = set()
+    partial = partial_of(target)
+    profile = {
+        "driver": "GTiff",
+        "height": raster.shape[0],
+        "width": raster.shape[1],
+        "count": 1,
+        "dtype": np.min_scalar_type(k).name,
+        "nodata": 0,
+        "crs": raster.dataset.crs,
+        "transform": raster.dataset.transform,
+        "compress": "deflate",
+        "tiled": True,
+        "blockxsize": BLOCK_OF_FILE,
+        "blockysize": BLOCK_OF_FILE,
+        "BIGTIFF": "IF_SAFER",
+    }
+    # Bounds the pixels of a block, too.
+    block = max(64, BLOCK >> max(0, math.ceil(math.log2(raster.factor / 4))))
+    try:
+        try:
+            with rasterio.open(partial, "w", **profile) as out:
+                if k <= 255:
+                    out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
+                for window in windows(raster.cells, block, MARGIN_REFINE):
+                    labels = _refined(raster, seed_map, nodes, membership, refine, window)
+                    used.update(np.unique(labels).tolist())
+                    out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RasterioError) as error:
+        raise OutputError(f"{target}: cannot be written ({error})") from error
+    return len(used - {0})
+
+
+def _refined(
+    raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, window: Window
+) -> NDArray[np.int32]:
+    """Segments 1..K of a tile's pixels, 0 on void."""
+    ids = seed_map[slice(*window.rows), slice(*window.cols)]
+    if (ids[window.inner] < 0).all():
+        rows, cols = raster.pixels(*window.core)
+        return np.zeros((rows[1] - rows[0], cols[1] - cols[0]), np.int32)
+    here, compact = compacted(ids)
+    rgb, valid = raster.read_cells(window.rows, window.cols)
+    image = Image(rgb, raster.path.name, None if valid.all() else valid)
+    local = replace(membership, probabilities=membership.probabilities[nodes.number[here]], embedding=None)
+    labels = refine(image, Superpixels(compact), local)
+    return labels[window.inner] + np.int32(1) if raster.factor == 1 else _at_pixels(raster, window, rgb, labels)
+
+
+def _at_pixels(
+    raster: Raster, window: Window, rgb: NDArray[np.float32], labels: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Segments 1..K of a tile's pixels, from labels 0..K-1 of its cells and those around it, -1 on void."""
+    from scipy.ndimage import distance_transform_edt
+
+    f = raster.factor
+    # Borders may move by a cell, so one more is looked at on each side.
+    around = tuple(
+        (max(core[0] - 1, whole[0]), min(core[1] + 1, whole[1]))
+        for core, whole in zip(window.core, (window.rows, window.cols), strict=True)
+    )
+    cells = tuple(
+        slice(a - whole[0], b - whole[0]) for (a, b), whole in zip(around, (window.rows, window.cols), strict=True)
+    )
+    near = labels[cells]
+    if (near < 0).any():
+        # What is void is cut out again below, pixel by pixel.
+        near = near[tuple(distance_transform_edt(near < 0, return_distances=False, return_indices=True))]
+    (top, bottom), (left, right) = raster.pixels(*around)
+    pixels, valid = raster.read((top, bottom), (left, right))
+    more = near.shape[0] * f - pixels.shape[0], near.shape[1] * f - pixels.shape[1]
+    whole = np.pad(pixels, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+    fine = joint_upsampling(near, Image(np.ascontiguousarray(rgb[cells])), Image(whole))
+    fine = np.where(valid, fine[: valid.shape[0], : valid.shape[1]] + np.int32(1), np.int32(0))
+    rows, cols = raster.pixels(*window.core)
+    return fine[rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left]
