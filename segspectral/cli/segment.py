@@ -129,10 +129,8 @@ def _segment_all(
             try:
                 report.begin(path)
                 scene = pipeline.describe(read_image(path), report.stage)
-                results = {
-                    f"{stem}_k{k}" if counts else stem: pipeline.solve(scene, k, report.stage)
-                    for k in counts or (None,)
-                }
+                wanted: dict[str, int | None] = {f"{stem}_k{k}": k for k in counts} or {stem: None}
+                results = {name: pipeline.solve(scene, k, report.stage) for name, k in wanted.items()}
                 place = read_place(path) if writer.wants_place else None
                 lines = []
                 for name, one in results.items():
