@@ -17,9 +17,7 @@ def safe_path() -> list[str]:
     trusted = {os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir))}
     if program is not None:
         trusted.add(os.path.dirname(os.path.realpath(program)))
-    return [
-        entry for entry in sys.path if (folder := os.path.realpath(entry or os.curdir)) != here or folder in trusted
-    ]
+    return sys.path[:] if here in trusted else [p for p in sys.path if os.path.realpath(p or os.curdir) != here]
 
 
 def is_inside(folder: "str | os.PathLike[str]", path: "str | os.PathLike[str]") -> bool:

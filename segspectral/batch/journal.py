@@ -140,11 +140,7 @@ class RunStart:
     pipeline: dict[str, Any]
 
 
-LINES: dict[bool, TypeAdapter[Record] | TypeAdapter[RunStart]] = {
-    True: TypeAdapter(Record),
-    False: TypeAdapter(RunStart),
-}
-"""Whether a line names an image -> what it is."""
+ABOUT_IMAGES, ABOUT_RUNS = TypeAdapter(Record), TypeAdapter(RunStart)
 
 
 @dataclass
@@ -215,9 +211,7 @@ class Journal:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | only_files, 0o666)
         except OSError as error:
             if self.path.is_symlink():
-                raise OutputError(
-                    f"{self.path}: is a link, and no journal is written through one; remove it"
-                ) from error
+                raise OutputError(f"{self.path}: is a link, through which no journal is written; remove it") from error
             raise OutputError(f"{self.path.parent}: cannot be written to ({error.strerror})") from error
         if fcntl is not None:
             try:
@@ -328,7 +322,7 @@ def _decode(line: bytes) -> Record | RunStart | None:
     try:
         data = json.loads(line)
         # A later version may say more; what it says more is passed over.
-        return LINES["image" in data].validate_python(data)
+        return (ABOUT_IMAGES if "image" in data else ABOUT_RUNS).validate_python(data)
     except (ValueError, TypeError, RecursionError):  # pydantic's errors are ValueErrors
         return None
 

@@ -106,9 +106,8 @@ class Segmenter:
         pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
-        return cls(
-            pipeline, os.path.abspath(out), settings_hash(pipeline, tiles, names), tiles, own, names, notes=notes
-        )
+        settings = settings_hash(pipeline, tiles, names)
+        return cls(pipeline, os.path.abspath(out), settings, tiles, own, names, notes=notes)
 
     def prepare(self) -> None:
         from segspectral.export import exporters_named

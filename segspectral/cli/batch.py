@@ -340,9 +340,7 @@ def _summary(tally: Tally, output: Path, retry_failed: bool) -> None:
         ends = ", ".join(f"{count} {status.value}" for status, count in sorted(tally.before.items()))
         print(f"skipped, as they ended in earlier runs: {ends}", file=sys.stderr)
     if tally.unreadable:
-        print(
-            f"{counted(tally.unreadable, 'line')} of the journals cannot be read and were passed over", file=sys.stderr
-        )
+        print(f"lines of the journals that cannot be read and were passed over: {tally.unreadable}", file=sys.stderr)
     if tally.redone:
         print(f"done again, under other settings, in more formats, or as other files: {tally.redone}", file=sys.stderr)
     if tally.left:

@@ -115,10 +115,11 @@ def build(
         raise OutputError(f"{out}: there is no such folder")
     if not is_inside(out, out / FOLDER / "thumbnail"):
         raise OutputError(
-            f"{out / FOLDER}: is a link that leads elsewhere, and thumbnails are not written there; remove it"
+            f"{out / FOLDER}: is a link out of the folder, through which no thumbnails are written; remove it"
         )
     history = read_history(out)
-    overlays, links = [], []
+    overlays: list[Path] = []
+    links: list[Path] = []
     for path in sorted(out.rglob("*_overlay.png")):
         if path.is_file():
             (overlays if is_inside(out, path.resolve()) else links).append(path)
