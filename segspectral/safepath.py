@@ -20,8 +20,10 @@ def safe_path() -> list[str]:
     return sys.path[:] if here in trusted else [p for p in sys.path if os.path.realpath(p or os.curdir) != here]
 
 
-def is_inside(folder: "str | os.PathLike[str]", path: "str | os.PathLike[str]") -> bool:
+def is_inside(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
     """Whether a file lies in a folder or below it, after following all links to folders on the way (not the file's)."""
-    root = os.path.realpath(folder)
-    place = os.path.realpath(os.path.dirname(path))
-    return os.path.commonpath([root, place]) == root
+    try:
+        root, place = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
+        return os.path.commonpath([root, place]) == root
+    except ValueError:  # no file can have such a name, or it is on another drive
+        return False

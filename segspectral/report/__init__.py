@@ -43,15 +43,9 @@ NAMED = 5
 
 
 def _relative(name: str) -> str:
-    if name.startswith("/") or PurePosixPath(name).is_absolute() or "\0" in name:
+    if name.startswith("/") or "\0" in name:
         raise ValueError("is not a relative path")
     os.fsencode(name)
-    return name
-
-
-def _bare(name: str) -> str:
-    if "/" in _relative(name):
-        raise ValueError("is not the name of a file")
     return name
 
 
@@ -70,7 +64,7 @@ class Summary(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    image: Annotated[str, AfterValidator(_bare)] = ""
+    image: str = ""
     source: Annotated[str, AfterValidator(_relative)] = ""
     segments: Count | None = None
     superpixels: Count | None = None
@@ -207,18 +201,21 @@ class _Gallery:
         candidates = []
         if self.images is not None and summary.image:
             # In the same tree of folders as the results, or all in one.
-            below = overlay.relative_to(self.out).parent
-            candidates += [self.images / below / summary.image, self.images / summary.image]
+            places = (self.images / overlay.relative_to(self.out).parent, self.images)
+            candidates += [place / summary.image for place in places if is_inside(self.images, place / summary.image)]
         if summary.source:
             candidates.append(overlay.parent / summary.source)
         path = next((path for path in candidates if _is_file(path)), None)
         if path is None or path.suffix.lower() in SHOWN_BY_BROWSERS:
             return path
-        known = [folder for folder in (self.out, self.images) if folder is not None]
-        if any(is_inside(folder, path.resolve()) for folder in known) or (
-            record is not None
-            and path.name == PurePosixPath(record.image).name
-            and fingerprint_of(os.fspath(path)) == (record.size, record.mtime_ns)
+        if (
+            is_inside(self.out, path.resolve())
+            or (self.images is not None and is_inside(self.images, path))
+            or (
+                record is not None
+                and path.name == PurePosixPath(record.image).name
+                and fingerprint_of(os.fspath(path)) == (record.size, record.mtime_ns)
+            )
         ):
             return _jpeg(self.out, path, 1600)
         self.foreign.append(overlay)
