@@ -17,6 +17,7 @@ from segspectral.batch.engines import Engine, Processes
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.batch.journal import History, Journal, Record, RunStart, Status
 from segspectral.batch.work import Work
+from segspectral.errors import OutputError
 from segspectral.export.files import FOLDERS, cut
 from segspectral.safepath import is_inside
 
@@ -95,13 +96,14 @@ def run(
     Raises
     ------
     OutputError
-        The output cannot be written to (any more); what the journal calls done stays done.
+        The output cannot be written to (any more), or a link leads out of it; what the journal calls done stays done.
     BatchError
         Another run writes there, workers cannot be started, the cluster is lost.
     KeyboardInterrupt
         At the second signal.
     """
     jobs = list(jobs)
+    _check_places(out, jobs)
     mine = [job for job in jobs if job in shard]
     tally = tally or Tally(0)
     with Journal(out, shard) as journal:
@@ -130,6 +132,14 @@ def run(
         finally:
             _sweep(out, jobs, pending)
     return tally
+
+
+def _check_places(out: Path, jobs: Iterable[Job]) -> None:
+    """A folder of results from somebody else may hold links. Raises OutputError if results would go elsewhere."""
+    for below in {Path(job.name).parent for job in jobs}:
+        for place in (out / below, *(out / folder / below for folder in FOLDERS)):
+            if not is_inside(out, place / "result"):
+                raise OutputError(f"{place}: a link leads out of {out}, and no results are written there; remove it")
 
 
 def _pending(

@@ -198,6 +198,21 @@ def test_no_journal_is_written_through_a_link(done: Path, tmp_path: Path):
     assert victim.read_text() == "a line that no newline ends"
 
 
+@pytest.mark.parametrize("link", ["x", "labelme", "yolo"])
+def test_no_results_are_written_through_a_link(done: Path, tmp_path: Path, link: str):
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    out.mkdir()
+    (out / link).symlink_to(outside)
+    shutil.copytree(done / "in", tmp_path / "in" / "x")
+    code, said = command(
+        *("batch", tmp_path / "in", "-r", "-o", out, "-j", 0, *FAST_OPTIONS, "--format", "labelme,yolo")
+    )
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"a link leads out of {out}" in said
+    assert not list(outside.iterdir())
+
+
 def test_outdated_results_are_removed_and_nothing_else(done: Path, tmp_path: Path):
     out, outside = shutil.copytree(done / "out", tmp_path / "out"), tmp_path / "outside"
     outside.mkdir()
