@@ -12,7 +12,10 @@ __all__ = ["is_inside", "safe_path"]
 
 def safe_path() -> list[str]:
     """``sys.path`` without the current folder, unless this package or the program that runs lies in it."""
-    here = os.path.realpath(os.curdir)
+    try:
+        here = os.path.realpath(os.curdir)
+    except FileNotFoundError:  # somebody has removed it, and whoever makes it again may fill it
+        return [p for p in sys.path if os.path.isabs(p)]
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     trusted = {os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir))}
     if program is not None:

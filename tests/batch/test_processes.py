@@ -138,3 +138,11 @@ def test_the_current_folder_is_on_no_path_unless_the_package_lies_there(
     assert safe_path() == [str(ROOT), "/elsewhere"]
     monkeypatch.chdir(ROOT)
     assert safe_path() == ["", str(tmp_path), str(tmp_path / "link"), ".", str(ROOT), "/elsewhere"]
+
+
+def test_a_current_folder_that_is_gone_is_on_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "path", ["", "lib", str(ROOT)])
+    assert safe_path() == [str(ROOT)]
