@@ -33,9 +33,9 @@ from segspectral.cli.common import (
     SetOption,
     counted,
     make_pipeline,
-    printable,
     sentences,
 )
+from segspectral.cli.common import printable as _printable
 from segspectral.cli.convert import FormatOption, NamesOption
 from segspectral.errors import SettingsError
 
@@ -148,7 +148,7 @@ def batch(
         complaints: list[str] = []
         found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output, complain=complaints.append)
         for complaint in complaints:
-            print(printable(f"error: {complaint}"), file=sys.stderr)
+            print(_printable(f"error: {complaint}"), file=sys.stderr)
         tally = Tally(sum(job in part for job in found))
         with _Progress(tally, progress, work.notes) as shown:
             run(
@@ -218,7 +218,7 @@ def status(
         if failures and bad:
             print()
             for record in bad:
-                print(printable(f"{record.status.value}: {record.image}: {record.reason}"))
+                print(_printable(f"{record.status.value}: {record.image}: {record.reason}"))
 
 
 def _engine(jobs: int | None, dask: str | None, timeout: float | None, default: float | None) -> Engine:
@@ -292,7 +292,7 @@ class _Progress:
         self.notes += not self.told.issuperset(record.notes)
         if not record.status.bad:
             return
-        text = printable(f"{record.status.value}: {record.image}: {record.reason}")
+        text = _printable(f"{record.status.value}: {record.image}: {record.reason}")
         if self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False)
         elif self.kind is not ProgressKind.JSON:
@@ -360,7 +360,7 @@ def _write_together(output: Path, formats: list[str], jobs: list[Job], work: Wor
     if not all_ended(read_history(output), jobs, work):
         print(f"{', '.join(late)}: written by the run after which no image is left", file=sys.stderr)
         return
-    for path in write_together(output, late, lambda text: print(printable(f"error: {text}"), file=sys.stderr)):
+    for path in write_together(output, late, lambda text: print(_printable(f"error: {text}"), file=sys.stderr)):
         print(f"all images -> {path}", file=sys.stderr)
 
 
