@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+from uuid import uuid4
 
 from segspectral.batch.jobs import Job
 from segspectral.batch.journal import Record, Status
@@ -95,8 +96,9 @@ class DaskCluster:
 
     Each Dask worker hands the images to a process of its own: an image that crashes or hangs costs that process and
     not the Dask worker, and what remains for Dask to mend is a lost node. Start the workers by
-    ``dask worker ADDRESS --nthreads 1 --death-timeout 60``; without the last they wait for a vanished scheduler for
-    ever. Dask's ports take commands from whoever reaches them: keep them on a private network, or use its TLS.
+    ``PYTHONSAFEPATH=1 dask worker ADDRESS --nthreads 1 --death-timeout 60``. Without ``--death-timeout`` they wait
+    for ever for a scheduler that has gone; without PYTHONSAFEPATH, Dask imports modules from the current folder.
+    Dask's ports take commands from whoever reaches them: keep them on a private network, or use its TLS.
 
     Parameters
     ----------
@@ -128,7 +130,8 @@ class DaskCluster:
         with ExitStack() as stack:
             client = self._connect(stack)
             threads = max(1, usable_cores() // self.local) if self.local else 1
-            do = _OnDaskWorker(pickle.dumps(work), threads, self.timeout)
+            do = _OnDaskWorker(uuid4().hex, pickle.dumps(work), threads, self.timeout)
+            stack.callback(do.close)
             # Twice as many as there are hands: the next image is there when one is done.
             slots = sum(client.nthreads().values())
             executor = client.get_executor(pure=False)
@@ -148,12 +151,13 @@ class DaskCluster:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is one sentence of ours
         stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": "10s"}))
         if self.local:
+            # Dask's workers are threads of this process, as the work is done by processes of ours.
             cluster = LocalCluster(
                 n_workers=self.local,
                 threads_per_worker=1,
-                host="127.0.0.1",
+                processes=False,
+                host="tcp://127.0.0.1",
                 dashboard_address="127.0.0.1:0",
-                death_timeout=60,
             )
             stack.enter_context(cluster)
             return stack.enter_context(Client(cluster))
@@ -174,19 +178,32 @@ class DaskCluster:
 
 
 class _OnDaskWorker:
-    """What Dask calls: hands the job to the process that belongs to this thread of this Dask worker."""
+    """Dask calls this: it hands the job to the process that belongs to this thread of this Dask worker."""
 
     _own = threading.local()
+    _started: ClassVar[dict[str, list[Worker]]] = {}
+    _ended: ClassVar[set[str]] = set()
 
-    def __init__(self, work: bytes, threads: int, timeout: float | None) -> None:
-        self.arguments = work, threads, timeout
+    def __init__(self, run: str, work: bytes, threads: int, timeout: float | None) -> None:
+        self.run, self.arguments = run, (work, threads, timeout)
 
     def __call__(self, job: Job) -> Record:
-        if getattr(self._own, "arguments", None) != self.arguments:
-            if hasattr(self._own, "worker"):
-                self._own.worker.close()
-            self._own.arguments, self._own.worker = self.arguments, Worker(*self.arguments)
-        return self._own.worker(job)
+        own = self._own
+        if getattr(own, "run", None) != self.run:
+            if hasattr(own, "run"):
+                own.worker.close()
+                self._started.pop(own.run, None)
+            own.run, own.worker = self.run, Worker(*self.arguments)
+            self._started.setdefault(self.run, []).append(own.worker)
+            if self.run in self._ended:
+                own.worker.close()
+        return own.worker(job)
+
+    def close(self) -> None:
+        """End the run's processes that Dask workers of this very process have started, and let none start."""
+        self._ended.add(self.run)
+        for worker in self._started.pop(self.run, ()):
+            worker.close()
 
 
 def usable_cores() -> int:

@@ -3,18 +3,25 @@
 A line about an image is written after its results stand under their names. So whatever kills the run, at any moment:
 what the journal calls done is done, and anything else is done again. Each shard has a journal of its own; readers
 merge them, and the latest line about an image holds.
+
+A journal may also come from somebody else, and its lines decide which files are removed. So a line is read only if all
+of its fields are of their types and ranges and its names stay below the output folder; any other counts as unreadable.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Self
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.errors import BatchError, OutputError
@@ -44,6 +51,31 @@ class Status(StrEnum):
         return self in (Status.FAILED, Status.CRASHED, Status.TIMED_OUT)
 
 
+def _below(name: str) -> str:
+    """A path that stays below the folder that it is seen from. Raises ValueError."""
+    path = PurePath(name)
+    if path.anchor or not path.name or ".." in path.parts or "\0" in name:
+        raise ValueError("leaves its folder")
+    os.fsencode(name)
+    return name
+
+
+def _output(name: str) -> str:
+    """As above, and no journal. Raises ValueError."""
+    if "/" not in name and PurePath(name).match(JOURNALS):
+        raise ValueError("is a journal")
+    return _below(name)
+
+
+JOURNALS = "journal*.jsonl"
+
+Name = Annotated[str, AfterValidator(_below)]
+Output = Annotated[str, AfterValidator(_output)]
+Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=1e11, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True)
 class Record:
     """A line about an image.
@@ -62,25 +94,28 @@ class Record:
     notes : sentences about the results, such as how many pixels a format loses
     traceback : of an error that nobody foresaw
     worker : host and process
-    time : seconds since 1970 when the line was written
+    turn : one more than that of the line about the image that its run found. Between journals, the line of the greater
+        turn is the later one, whatever the clocks of their machines say
+    time : seconds since 1970 when the line was written; between journals, it tells which of equal turns is later
     """
 
-    image: str
-    status: Status
+    image: Name
+    status: Annotated[Status, BeforeValidator(Status)]
     reason: str = ""
-    size: int = -1
-    mtime_ns: int = -1
+    size: Whole = -1
+    mtime_ns: Whole = -1
     settings: str = ""
     version: str = ""
-    seconds: float = 0.0
-    segments: int = 0
-    stages: dict[str, float] = field(default_factory=dict)
-    outputs: dict[str, int] = field(default_factory=dict)
+    seconds: Seconds = 0.0
+    segments: Count = 0
+    stages: dict[str, Seconds] = field(default_factory=dict)
+    outputs: dict[Output, Count] = field(default_factory=dict)
     formats: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     traceback: str = ""
     worker: str = ""
-    time: float = 0.0
+    turn: Count = 0
+    time: Seconds = 0.0
 
     def describes(self, job: Job, settings: str, version: str) -> bool:
         """Whether it is about this very file, under these settings and this version."""
@@ -98,11 +133,14 @@ class Record:
 class RunStart:
     """The line that begins a run: when, how many images its shard has, and how many of these were settled before."""
 
-    started: float
-    images: int
-    before: int
+    started: Seconds
+    images: Count
+    before: Count
     settings: str
     pipeline: dict[str, Any]
+
+
+ABOUT_IMAGES, ABOUT_RUNS = TypeAdapter(Record), TypeAdapter(RunStart)
 
 
 @dataclass
@@ -119,8 +157,8 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Images per second."""
-        return self.settled / max(self.latest - self.start.started, 1e-3) if self.settled else 0.0
+        """Images per second; 0 where it is not known, because no image is settled or the clock was set back."""
+        return self.settled / (self.latest - self.start.started) if self.latest > self.start.started else 0.0
 
 
 @dataclass
@@ -143,9 +181,10 @@ class History:
     @property
     def shards_not_begun(self) -> int:
         """Parts of the batch that no run has touched, as far as the names of the journals tell."""
-        counts = {int(count) for _, of, count in (shard.partition("of") for shard in self.runs) if of}
+        shards = [re.fullmatch(r"\d+of(\d+)", shard, re.ASCII) for shard in self.runs]
+        counts = {int(shard[1]) for shard in shards if shard is not None}
         # A batch that was divided anew, or finished as a whole, has the numbers of several divisions.
-        return counts.pop() - len(self.runs) if len(counts) == 1 and "" not in self.runs else 0
+        return max(counts.pop() - len(self.runs), 0) if len(counts) == 1 and None not in shards else 0
 
 
 class Journal:
@@ -162,12 +201,17 @@ class Journal:
     def __init__(self, out: str | os.PathLike[str], shard: Shard = WHOLE) -> None:
         self.path = Path(out) / _file_name(shard)
         self._file = -1
+        self._turns: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            # A link would lead somebody else's journal to a file of the user's. A pipe would be waited for.
+            only_files = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | only_files, 0o666)
         except OSError as error:
+            if self.path.is_symlink():
+                raise OutputError(f"{self.path}: is a link, through which no journal is written; remove it") from error
             raise OutputError(f"{self.path.parent}: cannot be written to ({error.strerror})") from error
         if fcntl is not None:
             try:
@@ -180,11 +224,21 @@ class Journal:
                 ) from error
             except OSError:
                 pass  # some network disks know no locks
-        self._drop_torn_line()
+        try:
+            self._drop_torn_line()
+        except OutputError:
+            os.close(self._file)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
+
+    def history(self) -> History:
+        """What all journals of the folder say; the lines that are written from now on are later than that."""
+        history = read_history(self.path.parent)
+        self._turns = {name: record.turn for name, record in history.latest.items()}
+        return history
 
     def append(self, line: Record | RunStart) -> None:
         """Write one line; it has left this process when this returns. Raises OutputError; then nothing was written."""
@@ -192,7 +246,7 @@ class Journal:
 
     def extend(self, lines: Iterable[Record | RunStart]) -> None:
         """Write lines, all or none."""
-        data = b"".join(_encode(line) for line in lines)
+        data = b"".join(map(self._encode, lines))
         size = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, data)
@@ -202,18 +256,34 @@ class Journal:
             os.ftruncate(self._file, size)
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
 
+    def _encode(self, line: Record | RunStart) -> bytes:
+        data = asdict(line)
+        if isinstance(line, Record):
+            data = {key: value for key, value in data.items() if value not in ("", {}, [])} | {
+                "turn": self._turns.get(line.image, 0) + 1,
+                "time": round(time.time(), 3),
+            }
+        # ASCII: names that are not UTF-8 survive as escaped surrogates.
+        return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
+
     def _drop_torn_line(self) -> None:
-        data = self.path.read_bytes()
+        data = _contents(self.path)
         os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
 
 def read_history(out: str | os.PathLike[str]) -> History:
-    """Merge the journals of an output folder; an empty History if there are none."""
+    """Merge the journals of an output folder; an empty History if there are none.
+
+    Raises
+    ------
+    OutputError
+        A journal cannot be read, or is no file.
+    """
     history = History()
-    for path in sorted(Path(out).glob("journal*.jsonl")):
+    for path in sorted(Path(out).glob(JOURNALS)):
         shard = path.name.removeprefix("journal").removesuffix(".jsonl").strip(".")
         latest: dict[str, Record] = {}
-        *lines, _torn = path.read_bytes().split(b"\n")
+        *lines, _torn = _contents(path).split(b"\n")
         for line in lines:
             entry = _decode(line)
             if entry is None:
@@ -226,39 +296,34 @@ def read_history(out: str | os.PathLike[str]) -> History:
                     history.runs[shard].settled += 1
                     history.runs[shard].latest = entry.time
         for image, entry in latest.items():
-            # In one journal the order of lines says what is later, between journals only the clock does.
-            if image not in history.latest or history.latest[image].time <= entry.time:
+            # In one journal the order of lines says what is later.
+            known = history.latest.get(image)
+            if known is None or (known.turn, known.time) <= (entry.turn, entry.time):
                 history.latest[image] = entry
         if _locked(path):
             history.running.add(shard)
     return history
 
 
+def _contents(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise OutputError(f"{path}: is no file and cannot be a journal; move it away")
+        return path.read_bytes()
+    except OSError as error:
+        raise OutputError(f"{path}: the journal cannot be read ({error.strerror})") from error
+
+
 def _file_name(shard: Shard) -> str:
     return "journal.jsonl" if shard == WHOLE else f"journal.{shard}.jsonl"
-
-
-def _encode(line: Record | RunStart) -> bytes:
-    data = asdict(line)
-    if isinstance(line, Record):
-        data = {key: value for key, value in data.items() if value not in ("", {}, [])} | {
-            "time": round(time.time(), 3)
-        }
-    # ASCII: names that are not UTF-8 survive as escaped surrogates.
-    return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def _decode(line: bytes) -> Record | RunStart | None:
     try:
         data = json.loads(line)
-        kind = Record if "image" in data else RunStart
-        known = {f.name for f in fields(kind)}
         # A later version may say more; what it says more is passed over.
-        entry = kind(**{key: value for key, value in data.items() if key in known})
-        if isinstance(entry, Record):
-            object.__setattr__(entry, "status", Status(entry.status))
-        return entry
-    except (ValueError, TypeError, AttributeError):
+        return (ABOUT_IMAGES if "image" in data else ABOUT_RUNS).validate_python(data)
+    except (ValueError, TypeError, RecursionError):  # pydantic's errors are ValueErrors
         return None
 
 

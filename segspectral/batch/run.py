@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -15,9 +15,11 @@ from typing import Any
 
 from segspectral.batch.engines import Engine, Processes
 from segspectral.batch.jobs import WHOLE, Job, Shard
-from segspectral.batch.journal import History, Journal, Record, RunStart, Status, read_history
+from segspectral.batch.journal import History, Journal, Record, RunStart, Status
 from segspectral.batch.work import Work
+from segspectral.errors import OutputError
 from segspectral.export.files import FOLDERS, cut
+from segspectral.safepath import is_inside
 
 __all__ = ["Tally", "run"]
 
@@ -34,6 +36,7 @@ class Tally:
     before : ended in earlier runs, by status, and not done again
     now : ended in this run, by status
     redone : done before, but under other settings, another version, as another file, or in fewer formats
+    unreadable : lines of the journals that are none; what they said is not known
     began : ``time.monotonic`` when the first image was begun
     interrupted : the run was asked to end early
     """
@@ -42,6 +45,7 @@ class Tally:
     before: Counter[Status] = field(default_factory=Counter)
     now: Counter[Status] = field(default_factory=Counter)
     redone: int = 0
+    unreadable: int = 0
     began: float = field(default_factory=time.monotonic)
     interrupted: bool = False
 
@@ -92,24 +96,25 @@ def run(
     Raises
     ------
     OutputError
-        The output cannot be written to (any more); what the journal calls done stays done.
+        The output cannot be written to (any more), or a link leads out of it; what the journal calls done stays done.
     BatchError
         Another run writes there, workers cannot be started, the cluster is lost.
     KeyboardInterrupt
         At the second signal.
     """
     jobs = list(jobs)
+    _check_places(out, jobs)
     mine = [job for job in jobs if job in shard]
     tally = tally or Tally(0)
     with Journal(out, shard) as journal:
-        history = read_history(out)
-        before = dict(history.latest)
+        history = journal.history()
+        outdated = _Outdated(out, history)
         if fresh:
             again = [Record(job.name, Status.RESET) for job in mine if job.name in history.latest]
             journal.extend(again)
             history.latest.clear()
         pending = list(_pending(mine, history, work, out, retry_failed, tally))
-        tally.total, tally.began = len(mine), time.monotonic()
+        tally.total, tally.unreadable, tally.began = len(mine), history.unreadable, time.monotonic()
         journal.append(
             RunStart(round(time.time(), 3), tally.total, tally.total - len(pending), work.settings, pipeline or {})
         )
@@ -120,13 +125,21 @@ def run(
                 closing(_work_through(pending, history, work, engine, journal, stopped)) as records,
             ):
                 for record in records:
-                    _remove_outdated(out, before.get(record.image), record)
+                    outdated.remove(record)
                     journal.append(record)
                     tally.now[record.status] += 1
                     observe(record)
         finally:
             _sweep(out, jobs, pending)
     return tally
+
+
+def _check_places(out: Path, jobs: Iterable[Job]) -> None:
+    """A folder of results from somebody else may hold links. Raises OutputError if results would go elsewhere."""
+    for below in {Path(job.name).parent for job in jobs}:
+        for place in (out / below, *(out / folder / below for folder in FOLDERS)):
+            if not is_inside(out, place / "result"):
+                raise OutputError(f"{place}: a link leads out of {out}, and no results are written there; remove it")
 
 
 def _pending(
@@ -199,11 +212,30 @@ def _interruptible(tally: Tally) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _remove_outdated(out: Path, before: Record | None, now: Record) -> None:
-    """Remove results of an image that were made under other settings and not made again."""
-    if before is not None and now.status is Status.DONE:
-        for name in before.outputs.keys() - now.outputs.keys():
-            (out / name).unlink(missing_ok=True)
+class _Outdated:
+    """Results of images that were made under other settings and not made again.
+
+    A journal may come from somebody else, so nothing is removed that lies outside the output folder (through a link
+    to another folder, say), or that another image has for its result.
+    """
+
+    def __init__(self, out: Path, history: History) -> None:
+        self.out = out
+        self.outputs = {name: record.outputs.keys() for name, record in history.latest.items()}
+        self.owners = Counter(name for outputs in self.outputs.values() for name in outputs)
+
+    def remove(self, now: Record) -> None:
+        """Remove what the image had and has no more."""
+        if now.status is not Status.DONE:
+            return
+        before = self.outputs.get(now.image, {}.keys())
+        self.outputs[now.image] = now.outputs.keys()
+        self.owners.update(now.outputs.keys())
+        self.owners.subtract(before)
+        for name in before - now.outputs.keys():
+            if self.owners[name] <= 0 and is_inside(self.out, self.out / name):
+                with suppress(OSError):  # a folder of that name, say, is nothing that a batch has written
+                    (self.out / name).unlink(missing_ok=True)
 
 
 def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
@@ -219,5 +251,5 @@ def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
                 # .a.jpg_labels.png.1234.partial belongs to the job a.jpg, or to a.jpg_labels.png if there is one.
                 place = (below / partial.name[1:]).as_posix()
                 owner = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in every), None)
-                if owner in own:
+                if owner in own and is_inside(out, partial):
                     partial.unlink(missing_ok=True)

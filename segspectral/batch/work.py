@@ -69,6 +69,8 @@ class Segmenter:
     formats: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     version: str = segspectral.__version__
+    notes: tuple[str, ...] = ()
+    """What is said of every image: which strategies of the pipeline had to be replaced."""
 
     @classmethod
     def of(
@@ -101,9 +103,11 @@ class Segmenter:
             from segspectral.rasters.segment import NO_MODEL
 
             raise SettingsError(f"--tile: {NO_MODEL}")
+        pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
-        return cls(pipeline, os.path.abspath(out), settings_hash(pipeline, tiles, names), tiles, own, names)
+        settings = settings_hash(pipeline, tiles, names)
+        return cls(pipeline, os.path.abspath(out), settings, tiles, own, names, notes=notes)
 
     def prepare(self) -> None:
         from segspectral.export import exporters_named
@@ -166,6 +170,7 @@ class Segmenter:
         image = read_image(source)
         _check_unchanged(job, before)
         result = self.pipeline(image)
+        result = replace(result, notes=(*self.notes, *result.notes))
         files = [*save(replace(result, seconds={}), place.parent, place.name, self.names, source).values()]
         if self.pipeline.hierarchy:
             contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
@@ -173,7 +178,7 @@ class Segmenter:
         writer = Writer(exporters_named(self.formats), Path(self.out))
         where = read_place(source) if writer.wants_place else None
         more, notes = writer.write(LabelMap.of(result, source, self.names, where), job.name)
-        return _Made(result.segments, dict(result.seconds), [*files, *more], notes)
+        return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
         from segspectral.export import png, versions, write_bytes
@@ -183,7 +188,7 @@ class Segmenter:
         labels = place.with_name(f"{place.name}_labels.tif")
         result = segment_raster(job.path, labels, self.pipeline, tiles)
         _check_unchanged(job, before)
-        eigenvalues = result.membership.eigenvalues
+        eigenvalues, notes = result.membership.eigenvalues, [*self.notes, *result.notes]
         summary = {
             "image": place.name,
             "height": result.shape[0],
@@ -191,6 +196,7 @@ class Segmenter:
             "segments": result.segments,
             "superpixels": result.nodes,
             "ncut": result.ncut,
+            "notes": notes,
             "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
             "tiles": tiles.model_dump(mode="json"),
             "pipeline": self.pipeline.model_dump(mode="json"),
@@ -200,7 +206,7 @@ class Segmenter:
         about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
         overlay = png(overlay_of_raster(job.path, labels, tiles))
         shown = write_bytes(place.with_name(f"{place.name}_overlay.png"), overlay)
-        return _Made(result.segments, result.seconds, [labels, about, shown], list(result.notes))
+        return _Made(result.segments, result.seconds, [labels, about, shown], notes)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,9 +31,11 @@ from segspectral.cli.common import (
     SeedOption,
     SegmentsOption,
     SetOption,
+    counted,
     make_pipeline,
     sentences,
 )
+from segspectral.cli.common import printable as _printable
 from segspectral.cli.convert import FormatOption, NamesOption
 from segspectral.errors import SettingsError
 
@@ -137,25 +140,24 @@ def batch(
         engine = _engine(jobs, dask, timeout, default=TIMEOUT if tiles is None else None)  # a raster may take hours
         options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=segments, hierarchy=hierarchy, level=level, **options)
-        pipeline, notes = pipeline.usable()
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
         formats = format_ or []
         work = Segmenter.of(pipeline, output, tiles, formats, names=parse_names(names) if names is not None else {})
+        for note in work.notes:
+            print(f"note: {note}", file=sys.stderr)
         extensions = EXTENSIONS if ext is None else ext.split(",")
         complaints: list[str] = []
         found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output, complain=complaints.append)
         for complaint in complaints:
             print(_printable(f"error: {complaint}"), file=sys.stderr)
         tally = Tally(sum(job in part for job in found))
-        with _Progress(tally, progress) as shown:
+        with _Progress(tally, progress, work.notes) as shown:
             run(
                 found,
                 work,
                 engine,
                 output,
                 part,
-                pipeline=pipeline.model_dump(mode="json"),
+                pipeline=work.pipeline.model_dump(mode="json"),
                 retry_failed=retry_failed,
                 fresh=fresh,
                 tally=tally,
@@ -163,7 +165,7 @@ def batch(
             )
         _summary(tally, output, retry_failed)
         if shown.notes:
-            print(f"{shown.notes} images with notes about their formats, in the journal", file=sys.stderr)
+            print(f"{counted(shown.notes, 'image')} with notes, in the journal", file=sys.stderr)
         _write_together(output, formats, found, work)
         code = _exit_code(tally)
         raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
@@ -180,7 +182,7 @@ def status(
         from segspectral.batch import read_history
 
         history = read_history(output)
-        if not history.runs:
+        if not (history.runs or history.latest or history.unreadable):
             raise SettingsError(f"{output}: no batch has written there (it has no journal.jsonl)")
         counts = Counter(record.status for record in history.latest.values())
         bad = sorted((r for r in history.latest.values() if r.status.bad), key=lambda r: (r.status, r.image))
@@ -192,6 +194,7 @@ def status(
                 "counts": {name.value: count for name, count in counts.items()},
                 "left": left,
                 "shards_not_begun": history.shards_not_begun,
+                "unreadable_lines": history.unreadable,
                 "images_per_second": round(rate, 3),
                 "failures": [{"image": r.image, "status": r.status, "reason": r.reason} for r in bad],
             }
@@ -207,6 +210,8 @@ def status(
         print(f"{'left':10} {left}")
         if history.shards_not_begun:
             print(f"{'not begun':10} {history.shards_not_begun} of the shards, whose images are not counted yet")
+        if history.unreadable:
+            print(f"{'unreadable':10} {counted(history.unreadable, 'line')} of the journals, passed over")
         if rate:
             more = f", {_duration(left / rate)} left" if left and history.running else ""
             print(f"{'rate':10} {rate:.2f} images/s{more}")
@@ -252,8 +257,8 @@ def _tiles(tile: int | None, bands: str | None, stretch: str | None) -> Tiles | 
 class _Progress:
     """Shows a Tally that another thread counts in."""
 
-    def __init__(self, tally: Tally, kind: ProgressKind) -> None:
-        self.tally, self.kind = tally, kind
+    def __init__(self, tally: Tally, kind: ProgressKind, told: Collection[str] = ()) -> None:
+        self.tally, self.kind, self.told = tally, kind, set(told)
         self.console = Console(stderr=True)
         self.live = kind is ProgressKind.AUTO and self.console.is_terminal
         self._over = threading.Event()
@@ -284,7 +289,7 @@ class _Progress:
 
     def record(self, record: Record) -> None:
         """Failures are told as they come."""
-        self.notes += bool(record.notes)
+        self.notes += not self.told.issuperset(record.notes)
         if not record.status.bad:
             return
         text = _printable(f"{record.status.value}: {record.image}: {record.reason}")
@@ -334,6 +339,8 @@ def _summary(tally: Tally, output: Path, retry_failed: bool) -> None:
     if tally.before:
         ends = ", ".join(f"{count} {status.value}" for status, count in sorted(tally.before.items()))
         print(f"skipped, as they ended in earlier runs: {ends}", file=sys.stderr)
+    if tally.unreadable:
+        print(f"lines of the journals that cannot be read and were passed over: {tally.unreadable}", file=sys.stderr)
     if tally.redone:
         print(f"done again, under other settings, in more formats, or as other files: {tally.redone}", file=sys.stderr)
     if tally.left:
@@ -372,10 +379,3 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
-
-
-def _printable(text: str) -> str:
-    """File names may hold what the terminal's encoding, or anybody's terminal, does not like."""
-    encoding = sys.stderr.encoding or "utf-8"
-    text = text.encode(encoding, "backslashreplace").decode(encoding)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -89,6 +89,21 @@ def make_pipeline(config: Path | None, assignments: list[str] | None, **options:
     return pipeline
 
 
+def counted(number: int, what: str) -> str:
+    """
+    >>> counted(1, "image"), counted(2, "image")
+    ('1 image', '2 images')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """File names may hold what the terminal's encoding, or anybody's terminal, does not like."""
+    encoding = sys.stderr.encoding or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def sample_images() -> Path:
     """The folder of the sample images: in the installed package, or in the source tree."""
     package = Path(__file__).parents[1]

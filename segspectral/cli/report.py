@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from segspectral.cli.common import DebugOption, sentences
+from segspectral.cli.common import DebugOption, counted, printable, sentences
 
 
 def report(
@@ -21,5 +22,5 @@ def report(
     with sentences(debug):
         from segspectral.report import build
 
-        path, count, failed = build(folder, images)
-        print(f"{count} images{f', {failed} failed' if failed else ''} -> {path}")
+        path, count, failed = build(folder, images, lambda text: print(f"note: {printable(text)}", file=sys.stderr))
+        print(f"{counted(count, 'image')}{f', {failed} failed' if failed else ''} -> {path}")

@@ -2,6 +2,9 @@
 
 What it shows is in the page itself; the pictures lie beside it: the overlays, thumbnails of them in ``report/``, and
 the photographs where the results say they are.
+
+The results may come from somebody else. A summary that is not as segspectral writes it is named and passed over. A
+photograph is copied only if it is known to be an input of these results: a summary may name any file of the machine.
 """
 
 from __future__ import annotations
@@ -9,17 +12,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 from urllib.parse import quote
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from segspectral.batch.jobs import fingerprint_of
+from segspectral.batch.journal import Record, read_history
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.export import write_bytes
 from segspectral.report.page import page
+from segspectral.safepath import is_inside
 
 __all__ = ["build"]
 
@@ -28,17 +37,63 @@ THUMBNAIL = 240
 
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FOLDER = "report"
-ENDS_BADLY = ("failed", "crashed", "timed out")
 THREADS = min(4, os.cpu_count() or 1)
+NAMED = 5
+"""So many files of a kind are named in a sentence about them."""
 
 
-def build(out: str | os.PathLike[str], images: str | os.PathLike[str] | None = None) -> tuple[Path, int, int]:
+def _relative(name: str) -> str:
+    if name.startswith("/") or "\0" in name:
+        raise ValueError("is not a relative path")
+    os.fsencode(name)
+    return name
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Outcome(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    sentence: str = ""
+
+
+class Summary(BaseModel):
+    """What the gallery knows from ``STEM.json``; numbers that are not finite are None."""
+
+    model_config = ConfigDict(strict=True)
+
+    image: str = ""
+    source: Annotated[str, AfterValidator(_relative)] = ""
+    segments: Count | None = None
+    superpixels: Count | None = None
+    width: Count | None = None
+    height: Count | None = None
+    ncut: Number | None = None
+    outcome: Outcome = Outcome()
+    notes: list[str] = []
+    seconds: dict[str, Number | None] = {}
+    pipeline: dict[str, Any] = {}
+
+    @property
+    def settings(self) -> str:
+        """The pipeline without the number of segments, as JSON."""
+        return json.dumps(self.pipeline | {"segments": "as shown"}, indent=1, sort_keys=True, allow_nan=False)
+
+
+def build(
+    out: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    complain: Callable[[str], None] = lambda sentence: None,
+) -> tuple[Path, int, int]:
     """Write ``index.html`` into a folder of results.
 
     Parameters
     ----------
     out : folder in which images were segmented, also in folders below it
     images : where the photographs are, if the results do not say it or these have moved
+    complain : given a sentence about what is not as segspectral writes it, and so is not in the gallery
 
     Returns
     -------
@@ -52,64 +107,119 @@ def build(out: str | os.PathLike[str], images: str | os.PathLike[str] | None = N
     out = Path(out)
     if not out.is_dir():
         raise OutputError(f"{out}: there is no such folder")
-    journal = _journal(out)
-    overlays = sorted(p for p in out.rglob("*_overlay.png") if FOLDER not in p.relative_to(out).parts[:1])
-    failures = [entry for entry in journal.values() if entry.get("status") in ENDS_BADLY]
+    if not is_inside(out, out / FOLDER / "thumbnail"):
+        raise OutputError(
+            f"{out / FOLDER}: is a link out of the folder, through which no thumbnails are written; remove it"
+        )
+    history = read_history(out)
+    overlays: list[Path] = []
+    links: list[Path] = []
+    for path in sorted(out.rglob("*_overlay.png")):
+        if path.is_file():
+            (overlays if is_inside(out, path.resolve()) else links).append(path)
+    failures = [record for record in history.latest.values() if record.status.bad]
     if not overlays and not failures:
         raise OutputError(f"{out}: holds no results; make some with: segspectral segment IMAGE... -o {out}")
-    stages = {str(name): entry for entry in journal.values() for name in entry.get("outputs", ())}
+    records = {name: record for record in history.latest.values() for name in record.outputs}
+    gallery = _Gallery(out, None if images is None else Path(images), records)
     with ThreadPoolExecutor(THREADS) as pool:
-        rows = list(pool.map(lambda overlay: _row(out, overlay, images, stages), overlays))
+        rows = list(pool.map(gallery.row, overlays))
+    if history.unreadable:
+        complain(f"lines of the journals that cannot be read and were passed over: {history.unreadable}")
+    for what, paths in (
+        ("pictures that are links out of the folder and are not shown", links),
+        ("summaries that are not as segspectral writes them, whose images are shown without facts", gallery.odd),
+        ("images whose photograph is not copied, as it may be none of the inputs; --images FOLDER", gallery.foreign),
+    ):
+        if paths:
+            names = sorted(path.relative_to(out).as_posix() for path in paths)
+            more = ", ..." if len(names) > NAMED else ""
+            complain(f"{what}: {len(names)} ({', '.join(names[:NAMED])}{more})")
     settings = Counter(row.pop("settings") for row in rows)
     html = page(
         title=out.resolve().name,
         rows=rows,
-        failures=sorted((str(f["image"]), f["status"], str(f.get("reason", ""))) for f in failures),
+        failures=sorted((record.image, record.status.value, record.reason) for record in failures),
         settings=settings.most_common(),
     )
-    return write_bytes(out / "index.html", html.encode()), len(rows), len(failures)
+    # A name that is not UTF-8 is shown with escapes.
+    return write_bytes(out / "index.html", html.encode("utf-8", "backslashreplace")), len(rows), len(failures)
 
 
-def _row(
-    out: Path, overlay: Path, images: str | os.PathLike[str] | None, journal: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What the page knows of one image; addresses are relative to the page and quoted."""
-    stem = overlay.name.removesuffix("_overlay.png")
-    summary = _json(overlay.with_name(f"{stem}.json"))
-    entry = journal.get(overlay.relative_to(out).as_posix(), {})
-    seconds = summary.get("seconds") or entry.get("stages") or {}
-    name = overlay.relative_to(out).with_name(stem).as_posix()
-    photograph = _photograph(out, overlay.parent, summary, images)
-    files = ("_labels.png", "_labels.tif", "_segments.csv", ".json", "_figure.png")
-    row = {
-        "name": name,
-        "image": str(summary.get("image", "")),
-        "segments": summary.get("segments"),
-        "superpixels": summary.get("superpixels"),
-        "width": summary.get("width"),
-        "height": summary.get("height"),
-        "ncut": summary.get("ncut"),
-        "seconds": {str(stage): float(value) for stage, value in seconds.items()},
-        "notes": [str(summary.get("outcome", {}).get("sentence", "")), *map(str, summary.get("notes", ()))],
-        "overlay": _address(out, overlay),
-        "thumbnail": _address(out, _thumbnail(out, overlay)),
-        "photograph": None if photograph is None else _address(out, _browsable(out, photograph)),
-        "files": {end: _address(out, p) for end in files if (p := overlay.with_name(stem + end)).exists()},
-        "settings": json.dumps(summary.get("pipeline", {}) | {"segments": "as shown"}, indent=1, sort_keys=True),
-    }
-    return row
+class _Gallery:
+    """What the page shows of each image; addresses are relative to the page and quoted.
 
+    Attributes
+    ----------
+    odd : summaries that are not as segspectral writes them
+    foreign : summaries of photographs that would have to be copied and are not known to be inputs
+    """
 
-def _thumbnail(out: Path, overlay: Path) -> Path:
-    """A small JPEG of the overlay, made again only if the overlay is newer."""
-    return _jpeg(out, overlay, THUMBNAIL)
+    def __init__(self, out: Path, images: Path | None, records: Mapping[str, Record]) -> None:
+        self.out, self.images, self.records = out, images, records
+        self.odd: list[Path] = []
+        self.foreign: list[Path] = []
 
+    def row(self, overlay: Path) -> dict[str, Any]:
+        stem = overlay.name.removesuffix("_overlay.png")
+        below = overlay.relative_to(self.out).parent
+        summary, settings = self._summary(overlay.parent / f"{stem}.json")
+        record = self.records.get(overlay.relative_to(self.out).as_posix())
+        seconds = {stage: value for stage, value in summary.seconds.items() if value is not None}
+        photograph = self._photograph(overlay, summary, record)
+        files = ("_labels.png", "_labels.tif", "_segments.csv", ".json", "_figure.png")
+        return {
+            "name": (below / stem).as_posix(),
+            "image": summary.image,
+            "segments": summary.segments,
+            "superpixels": summary.superpixels,
+            "width": summary.width,
+            "height": summary.height,
+            "ncut": summary.ncut,
+            "seconds": seconds or (record.stages if record is not None else {}),
+            "notes": [summary.outcome.sentence, *summary.notes],
+            "overlay": _address(self.out, overlay),
+            "thumbnail": _address(self.out, _jpeg(self.out, overlay, THUMBNAIL)),
+            "photograph": None if photograph is None else _address(self.out, photograph),
+            "files": {end: _address(self.out, p) for end in files if (p := overlay.parent / f"{stem}{end}").exists()},
+            "settings": settings,
+        }
 
-def _browsable(out: Path, photograph: Path) -> Path:
-    """The photograph, or a JPEG of it if browsers do not show its format or it cannot be read here."""
-    if photograph.suffix.lower() in SHOWN_BY_BROWSERS:
-        return photograph
-    return _jpeg(out, photograph, 1600)
+    def _summary(self, path: Path) -> tuple[Summary, str]:
+        """The summary and its settings; an empty one if there is none, or if it is odd."""
+        try:
+            if path.is_file():
+                text = path.read_text(encoding="utf-8")
+                summary = Summary.model_validate(json.loads(text, parse_constant=_nothing, parse_float=_finite))
+                return summary, summary.settings
+        except (OSError, ValueError, RecursionError):
+            self.odd.append(path)
+        return Summary(), Summary().settings
+
+    def _photograph(self, overlay: Path, summary: Summary, record: Record | None) -> Path | None:
+        """The photograph if it is still there; a JPEG of it if browsers do not show its format."""
+        candidates = []
+        if self.images is not None and summary.image:
+            # In the same tree of folders as the results, or all in one.
+            places = (self.images / overlay.relative_to(self.out).parent, self.images)
+            candidates += [place / summary.image for place in places if is_inside(self.images, place / summary.image)]
+        if summary.source:
+            candidates.append(overlay.parent / summary.source)
+        path = next((path for path in candidates if _is_file(path)), None)
+        if path is None or path.suffix.lower() in SHOWN_BY_BROWSERS:
+            return path
+        if (
+            is_inside(self.out, path.resolve())
+            or (self.images is not None and is_inside(self.images, path))
+            or (
+                record is not None
+                and path.name == PurePosixPath(record.image).name
+                and fingerprint_of(os.fspath(path)) == (record.size, record.mtime_ns)
+            )
+        ):
+            return _jpeg(self.out, path, 1600)
+        self.foreign.append(overlay)
+        return None
 
 
 def _jpeg(out: Path, picture: Path, longest: int) -> Path:
@@ -137,47 +247,20 @@ def _jpeg(out: Path, picture: Path, longest: int) -> Path:
     return write_bytes(target, buffer.getvalue())
 
 
-def _photograph(
-    out: Path, folder: Path, summary: Mapping[str, Any], images: str | os.PathLike[str] | None
-) -> Path | None:
-    """Where the photograph is, if it is still there."""
-    candidates = []
-    if images is not None and summary.get("image"):
-        # In the same tree of folders as the results, or all in one.
-        candidates += [Path(images) / below / str(summary["image"]) for below in (folder.relative_to(out), "")]
-    if summary.get("source"):
-        candidates.append(folder / str(summary["source"]))
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def _address(out: Path, path: Path) -> str:
     return quote(Path(os.path.relpath(path, out)).as_posix(), errors="surrogateescape")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _is_file(path: Path) -> bool:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+        return path.is_file()
+    except OSError:  # a name that is too long, say
+        return False
 
 
-def _journal(out: Path) -> dict[str, dict[str, Any]]:
-    """Image -> the last that the journals of a batch say about it; empty if there are none."""
-    latest: dict[str, dict[str, Any]] = {}
-    for path in sorted(out.glob("journal*.jsonl")):
-        for entry in _entries(path):
-            known = latest.get(entry["image"])
-            if known is None or known.get("time", 0) <= entry.get("time", 0):
-                latest[entry["image"]] = entry
-    return latest
+def _nothing(constant: str) -> None:
+    """NaN and Infinity, which JSON does not have and browsers refuse."""
 
 
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_bytes().splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # cut off where the run was killed
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("image"), str):
-            yield entry
+def _finite(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None

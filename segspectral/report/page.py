@@ -38,7 +38,7 @@ def page(
         lstrip_blocks=True,
     )
     # Inside <script> only "<" is special, and JSON has another spelling of it.
-    data = json.dumps(rows, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(rows, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return environment.from_string(_text("page.html.j2")).render(
         title=title,
         count=len(rows),

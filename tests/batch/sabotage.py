@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,17 @@ from segspectral.batch import Job, Record, Segmenter, Status
 from segspectral.batch.worker import CAPPED, PASSIVE
 from segspectral.errors import OutputError
 
+SLEEP = "1234.5"
+"""Seconds, by which the tests find what was left over."""
+
 
 @dataclass(frozen=True)
 class Sabotaged:
-    """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow or full."""
+    """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow, full or family.
+
+    ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
+    fork, and then ends as X says.
+    """
 
     inner: Segmenter
 
@@ -37,6 +45,12 @@ class Sabotaged:
     def __call__(self, job: Job) -> Record:
         kind = job.name.partition("_")[0]
         marker = Path(self.inner.out, f".{kind}")
+        if kind == "family":
+            subprocess.Popen(["sh", "-c", f"sleep {SLEEP} & sleep {SLEEP}"], close_fds=False)
+            if os.fork() == 0:
+                os.execvp("sleep", ["sleep", SLEEP])
+            kind = job.name.split("_")[1]
+            Path(self.inner.out, ".family").touch()
         if kind == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         elif kind == "hang":

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from segspectral.batch import (
     Engine,
@@ -29,12 +30,13 @@ from segspectral.batch import (
     read_history,
     run,
 )
+from segspectral.cli import app
 from segspectral.config import with_settings
 from segspectral.errors import BackboneError, OutputError
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.segment import Tiles
 from segspectral.report import build
-from tests.batch.conftest import ENGINES
+from tests.batch.conftest import ENGINES, FAST_OPTIONS
 from tests.batch.sabotage import Sabotaged
 
 Put = Callable[..., Path]
@@ -309,6 +311,23 @@ def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Se
     assert set(record.stages) == {"superpixels", "features", "affinity", "head", "refine"}
     assert record.seconds >= sum(record.stages.values())
     assert json.loads((out / "a.png.json").read_text())["seconds"] == {}
+
+
+def test_a_replaced_refiner_is_said_once_and_noted_with_each_image(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
+    options = [*FAST_OPTIONS, "--set", "refine=crf", "-j", "0"]
+    options.remove("--refine")
+    options.remove("none")
+    said = CliRunner().invoke(app, ["batch", str(put("a.png", "b.png")), "-o", str(tmp_path / "out"), *options]).output
+    assert said.count("pydensecrf is not installed") == 1
+    assert "with notes" not in said, "what is said of all images is not counted again"
+    for name, record in read_history(tmp_path / "out").latest.items():
+        summary = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert record.notes == summary["notes"]
+        assert [note.partition(":")[0] for note in record.notes] == ["pydensecrf is not installed"]
+        assert summary["pipeline"]["refine"]["name"] == "guided"
 
 
 def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):

@@ -88,10 +88,80 @@ def test_photographs_that_have_moved(out: Path, tmp_path: Path) -> None:
 
 def test_a_format_that_browsers_do_not_show_gets_a_copy(out: Path, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (120, 90)).save(tmp_path / "scan.tif")
-    result(out, "scan", 2, Path("../scan.tif"))
-    row = next(row for row in rows_of(build(out)[0]) if row["name"] == "scan")
-    assert row["photograph"].startswith("report/")
-    assert PIL.Image.open(out / row["photograph"]).size == (120, 90)
+    result(out, "scan", 2, Path("../scan.tif"), image="scan.tif")
+
+    def photograph(images: Path | None = None) -> tuple[Any, list[str]]:
+        said: list[str] = []
+        rows = rows_of(build(out, images, said.append)[0])
+        return next(row for row in rows if row["name"] == "scan")["photograph"], said
+
+    def journal(**more: Any) -> None:
+        stat = (tmp_path / "scan.tif").stat()
+        line = {"image": "scan.tif", "status": "done", "outputs": {"scan_overlay.png": 1}, "size": stat.st_size}
+        (out / "journal.jsonl").write_text(json.dumps(line | {"mtime_ns": stat.st_mtime_ns} | more) + "\n")
+
+    # Whoever writes a summary may name any file of the machine.
+    refused = ["images whose photograph is not copied, as it may be none of the inputs; --images FOLDER: 1 "]
+    assert photograph() == (None, [refused[0] + "(scan_overlay.png)"])
+    journal(mtime_ns=5)
+    assert photograph() == (None, [refused[0] + "(scan_overlay.png)"])
+    journal(image="other.tif")
+    assert photograph()[0] is None
+    assert not list((out / "report").glob("*-1600.jpg"))
+    # The folder of the photographs is the user's word, and only the batch itself knows its inputs to the nanosecond.
+    journal()
+    copy, said = photograph()
+    assert (copy.startswith("report/"), said) == (True, [])
+    assert PIL.Image.open(out / copy).size == (120, 90)
+    (out / "journal.jsonl").unlink()
+    assert photograph(tmp_path) == (copy, [])
+    (out / "scan.tif").write_bytes((tmp_path / "scan.tif").read_bytes())
+    result(out, "scan", 2, Path("scan.tif"), image="scan.tif")
+    assert photograph()[0].startswith("report/"), "what lies in the folder itself is copied"
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", "../secret.tif", "../../../../../../../../etc/passwd", "inside.tif"])
+def test_nothing_that_a_summary_names_outside_is_copied(out: Path, tmp_path: Path, source: str) -> None:
+    PIL.Image.new("RGB", (120, 90), (1, 2, 3)).save(tmp_path / "secret.tif")
+    (out / "inside.tif").symlink_to(tmp_path / "secret.tif")
+    result(out, "scan", 2, Path(source))
+    html = build(out)[0].read_text()
+    assert next(row for row in rows_of(out / "index.html") if row["name"] == "scan")["photograph"] is None
+    assert len(list((out / "report").iterdir())) == 3, "three thumbnails"
+    assert "secret" not in html
+    assert "passwd" not in html
+
+
+def test_pictures_that_are_links_out_of_the_folder_are_told(out: Path, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (120, 90)).save(tmp_path / "secret.png")
+    (out / "x_overlay.png").symlink_to(tmp_path / "secret.png")
+    (out / "y_overlay.png").symlink_to("photo #1_overlay.png")
+    (out / "z_overlay.png").mkdir()
+    said: list[str] = []
+    assert build(out, complain=said.append)[1] == 3
+    assert said == ["pictures that are links out of the folder and are not shown: 1 (x_overlay.png)"]
+
+
+def test_no_thumbnails_are_written_through_a_link(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (out / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="is a link out of the folder"):
+        build(out)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_images_in_a_folder_called_report_are_shown(out: Path) -> None:
+    result(out / "report", "a", 2)
+    result(out / "report" / "report", "b", 2)
+    for _ in range(2):
+        path, count, _ = build(out)
+        assert count == 4
+        assert {"report/a", "report/report/b"} < {row["name"] for row in rows_of(path)}
+
+
+def test_a_file_without_a_stem_is_shown(out: Path) -> None:
+    (out / "deep" / "b_overlay.png").rename(out / "deep" / "_overlay.png")
+    assert build(out)[1] == 2
 
 
 def test_thumbnails_are_made_again_only_if_the_overlay_changed(out: Path) -> None:
@@ -118,7 +188,8 @@ def test_failures_and_stages_come_from_journals(out: Path) -> None:
     ]
     result(out / "deep", "b", 3, seconds={})
     (out / "journal.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"image": "torn')
-    (out / "journal.2of2.jsonl").write_text(json.dumps({"image": "z.jpg", "status": "timed out", "reason": "600 s"}))
+    timed_out = json.dumps({"image": "z.jpg", "status": "timed out", "reason": "600 s"})
+    (out / "journal.2of2.jsonl").write_text(timed_out + "\n")
     path, count, failed = build(out)
     assert (count, failed) == (2, 2)
     html = path.read_text()
@@ -134,6 +205,100 @@ def test_names_in_summaries_do_not_leave_the_data(out: Path) -> None:
     path, *_ = build(out)
     assert EVIL not in path.read_text()
     assert rows_of(path)[1]["image"] == EVIL
+
+
+NAN, INFINITE = float("nan"), float("inf")
+ODD: dict[str, list[Any]] = {
+    "image": [3, None, True, [], {}],
+    "source": [3, None, [], {}, "/etc/passwd", "a\0b", "\ud800"],
+    "segments": ["3", 2.5, -1, [], {}, True, 10**30],
+    "superpixels": ["3", [1]],
+    "width": ["wide", -1, {}],
+    "height": [[], 1.5],
+    "ncut": ["low", [], {}, True],
+    "outcome": ["solved", 3, None, [], {"sentence": 3}, {"sentence": None}],
+    "notes": ["note", 3, None, {"a": 1}, [1], [None], [[]]],
+    "seconds": [3, None, "x", [1], {"head": "x"}, {"head": []}, {"head": True}],
+    "pipeline": [3, None, "x", []],
+}
+RAW = {
+    "half": b'{"image": "a.jpg',
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"3",
+    "a string": b'"x"',
+    "nothing": b"",
+    "not UTF-8": b'{"image": "\xff"}',
+    "deep": b"[" * 100_000,
+    "a deep pipeline": b'{"pipeline": ' + b'{"a": ' * 10_000 + b"1" + b"}" * 10_001,
+    "a number of 5000 digits": b'{"segments": ' + b"9" * 5000 + b"}",
+}
+
+
+def odd() -> list[Any]:
+    made = [
+        pytest.param(json.dumps({"pipeline": {}} | {name: value}).encode(), id=f"{name} {ascii(value)[:30]}")
+        for name, values in ODD.items()
+        for value in values
+    ]
+    return made + [pytest.param(data, id=name) for name, data in RAW.items()]
+
+
+@pytest.mark.parametrize("data", odd())
+def test_an_odd_summary_is_named_and_the_others_keep_their_page(out: Path, data: bytes) -> None:
+    (out / "deep" / "b.json").write_bytes(data)
+    said: list[str] = []
+    path, count, _ = build(out, complain=said.append)
+    assert said == [
+        "summaries that are not as segspectral writes them, whose images are shown without facts: 1 (deep/b.json)"
+    ]
+    assert count == 2
+    assert [(row["name"], row["segments"]) for row in rows_of(path)] == [("deep/b", None), ("photo #1", 5)]
+
+
+@pytest.mark.parametrize(
+    "image", ["/etc/passwd", "../secret.png", "deep/../../secret.png", "a\0b", "a\0/b", "\ud800/b", "x" * 300]
+)
+def test_names_of_images_lead_nowhere_outside(out: Path, tmp_path: Path, image: str) -> None:
+    PIL.Image.new("RGB", (120, 90)).save(tmp_path / "secret.png")
+    (tmp_path / "photos").mkdir()
+    result(out / "deep", "b", 3, image=image)
+    assert rows_of(build(out, tmp_path / "photos")[0])[0]["photograph"] is None
+
+
+def test_numbers_that_are_not_finite_do_not_reach_the_page(out: Path) -> None:
+    result(out / "deep", "b", 3, ncut=NAN, seconds={"head": INFINITE, "features": 1.0}, pipeline={"x": -INFINITE})
+    text = (out / "deep" / "b.json").read_text()
+    (out / "deep" / "b.json").write_text(text.replace('"width": 120', '"width": 1e400'))
+    said: list[str] = []
+    path, *_ = build(out, complain=said.append)
+    row = rows_of(path)[0]
+    assert (row["ncut"], row["width"], row["seconds"]) == (None, None, {"features": 1.0})
+    assert said == []
+    html = path.read_text()
+    assert not any(word in html.split('id="data">')[1].split("</script>")[0] for word in ("NaN", "Infinity"))
+
+
+def test_names_that_are_not_utf_8_are_shown_with_escapes(out: Path) -> None:
+    import os
+
+    result(out, "odd", 2)
+    for end in ("_overlay.png", ".json"):
+        os.rename(out / f"odd{end}", os.fsencode(out) + b"/odd\xff" + end.encode())
+    line = {"image": "bad\udcff.jpg", "status": "failed", "reason": "broken"}
+    (out / "journal.jsonl").write_text(json.dumps(line) + "\n")
+    path, count, failed = build(out)
+    assert (count, failed) == (3, 1)
+    assert "bad\\udcff.jpg" in path.read_text()
+    assert "odd%FF_overlay.png" in path.read_text()
+
+
+def test_the_command_says_what_it_left_out(out: Path) -> None:
+    (out / "deep" / "b.json").write_bytes(b"[]")
+    ended = CliRunner().invoke(app, ["report", str(out)])
+    assert ended.exit_code == 0
+    assert "note: summaries that are not as segspectral writes them" in ended.output
+    assert "2 images -> " in ended.output
 
 
 def test_damaged_results_leave_the_others_their_page(out: Path) -> None:
