@@ -150,7 +150,7 @@ def test_bsds_official_and_compact(tmp_path: Path, make) -> None:  # type: ignor
 
 def test_folder_takes_names_or_counts_ids(tmp_path: Path) -> None:
     folder(tmp_path)
-    assert open_dataset("folder", tmp_path).classes == ("0", "1", "2")
+    assert open_dataset("folder", tmp_path).classes == ("0", "2"), "classes are the ids that occur"
     (tmp_path / "classes.txt").write_text("sky\nsea\nsand\n")
     assert open_dataset("folder", tmp_path).classes == ("sky", "sea", "sand")
     np.save(tmp_path / "masks" / "z.npy", np.ones(SHAPE, np.uint16))
