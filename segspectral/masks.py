@@ -59,11 +59,15 @@ class Mask:
 
 @dataclass
 class Survey:
-    """The values of a set of masks: pixels of every value, by how the files store them."""
+    """The values of a set of masks: pixels of every value, by how the files store them.
+
+    ``areas`` counts the blocks of 2 x 2 pixels of one value: few where a value is found at soft edges alone.
+    """
 
     plain: Counter[int] = field(default_factory=Counter)
     booleans: Counter[int] = field(default_factory=Counter)
     indices: Counter[int] = field(default_factory=Counter)
+    areas: Counter[int] = field(default_factory=Counter)
     first: dict[int, Path | str] = field(default_factory=dict)
     colours: dict[int, tuple[Colour, Path | str]] = field(default_factory=dict)
     clash: str = ""
@@ -75,6 +79,15 @@ class Survey:
         numbers = mask.values.astype(np.uint8) if mask.values.dtype == bool else mask.values
         values, pixels = np.unique(numbers, return_counts=True)
         counts = dict(zip(values.tolist(), pixels.tolist(), strict=True))
+        if len(counts) > 2:
+            corner = numbers[..., 1:, 1:]
+            same = (
+                (corner == numbers[..., :-1, :-1])
+                & (corner == numbers[..., 1:, :-1])
+                & (corner == numbers[..., :-1, 1:])
+            )
+            blocks, number = np.unique(corner[same], return_counts=True)
+            self.areas.update(dict(zip(blocks.tolist(), number.tolist(), strict=True)))
         for value in counts:
             self.first.setdefault(value, where)
         self.most = max(self.most, (len(counts), where), key=lambda pair: pair[0])
@@ -216,12 +229,13 @@ def translated(values: Values, table: dict[int, int], default: int) -> NDArray[n
 
 
 def _check_classes(survey: Survey, pixels: Counter[int], folder: Path) -> None:
-    """Refuse grey pictures: many values in one mask, or two values with noise (lossy files, soft edges)."""
+    """Refuse grey pictures: many values in one mask, or black and white with values between that form no areas."""
     count, where = survey.most
     low, high = min(pixels), max(pixels)
-    ends = sum(n for v, n in pixels.items() if v <= low + 16 or v >= high - 16)
-    noisy = len(pixels) > 3 and low < 6 and high > 249 and high <= 255 and ends >= 0.8 * pixels.total()
-    if count > MOST_IN_ONE or noisy:
+    between = [v for v in pixels if 16 < v < high]
+    areas = sum(survey.areas[v] for v in between) / max(1, sum(pixels[v] for v in between))
+    noise = any(v > 239 for v in between) or (between and areas < 0.25)  # JPEG's grey beside white, soft edges
+    if count > MOST_IN_ONE or (low < 6 and 249 < high <= 255 and noise):
         raise DatasetError(
             f"{where}: holds {count} values and all masks together {_listed(sorted(pixels))}: this is a grey picture "
             "or a mask with soft edges (scaled or saved with loss), not a map of classes; save masks without loss and "
