@@ -184,6 +184,9 @@ def open_dataset(
     twice = _twice(s.id for s in dataset.samples)
     if twice:
         raise DatasetError(f"{place}: several images have the id {_few(twice)}, rename them")
+    strange = [s.id for s in dataset.samples if not s.id.isprintable()]
+    if strange:
+        raise DatasetError(f"{place}: the name {strange[0]!a} cannot be printed, rename the image")
     known = {s.id for s in dataset.samples}
     dataset = replace(dataset, known=frozenset(known))
     if ids is not None:

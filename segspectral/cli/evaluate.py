@@ -131,6 +131,7 @@ def evaluate(
             raise SettingsError("--seeds and --scales change nothing of a model: fit one for each, and evaluate these")
         claim(
             output,
+            data,
             {
                 "dataset": data.name,
                 "root": root.resolve(),

@@ -28,7 +28,7 @@ def images_of(dataset: Dataset) -> str:
     return f"{len(dataset)} ({digest.hexdigest()[:8]})"
 
 
-def claim(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Make a folder that of an evaluation with these settings (in JSON's types), or refuse.
 
     A folder with the results, or the finished images, of an evaluation with equal settings is kept as it is; with
@@ -37,8 +37,15 @@ def claim(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) ->
     Raises
     ------
     OutputError
-        If results of other or unknown settings are there, or the folder cannot be written to.
+        If results of other or unknown settings are there, finished images would lie among those of the data set, or the
+        folder cannot be written to.
     """
+    images = (out / IMAGES).resolve()
+    for folder in {file.parent for sample in dataset.samples for file in (sample.image, sample.truth_file)}:
+        if images == folder.resolve() or images in folder.resolve().parents:
+            raise OutputError(
+                f"{out}: its folder {IMAGES} is that of the data set; choose another folder for the results"
+            )
     new = dict(_flat(json.loads(json.dumps(settings, default=str))))
     record = out / NAME
     try:

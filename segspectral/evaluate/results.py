@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import statistics
@@ -130,15 +128,12 @@ class Results:
             If the folder cannot be written to.
         """
         from segspectral.evaluate.report import render
+        from segspectral.export.tables import csv_bytes
 
         out = Path(out_dir)
-        table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            "scores.csv": table.getvalue(),
+            "scores.csv": csv_bytes(self.rows).decode(),
             "report.html": render(self),
         }
         written = {}

@@ -343,6 +343,15 @@ class _Folder:
             raise DatasetError(f"{path}: cannot be read as label maps ({error})") from error
 
 
+def _numbered_by_itself(path: Path) -> bool:
+    """Whether the summary beside a label map of segspectral says that no model was shared by the images."""
+    try:
+        summary = json.loads(path.with_name(f"{path.stem.removesuffix('_labels')}.json").read_text(encoding="utf-8"))
+        return path.stem.endswith("_labels") and summary["pipeline"]["model"] is None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def _names(id: str, suffix: str) -> tuple[str, ...]:
     """Names (without .png) that the prediction of an image may have."""
     return tuple(dict.fromkeys((id, f"{id}_labels", f"{id}{suffix}", f"{id}{suffix}_labels")))
@@ -370,6 +379,11 @@ class _Reading:
         """Look at all predictions of a folder."""
         self._as_they_come = False
         for path, mask in predictions.items() if self._shared else ():
+            if _numbered_by_itself(path):
+                raise DatasetError(
+                    f"{path}: was segmented without a model, so its numbers mean nothing in other images: score it "
+                    "with --protocol P3 or P4, or segment with --model of `segspectral fit`"
+                )
             self._add(path, mask)
 
     @property

@@ -15,6 +15,7 @@ from segspectral.cli import app
 from segspectral.datasets import Dataset, open_dataset
 from segspectral.errors import DatasetError
 from segspectral.evaluate import evaluate
+from segspectral.evaluate.scoring import Protocol
 
 SHAPE = (10, 12)
 IDS = ("a", "b", "day 1/a")
@@ -223,3 +224,38 @@ def test_void_is_a_number_or_none(root: Path, tmp_path: Path, void: str) -> None
     refused = run("folder", root, "-o", tmp_path / "out", "--void", void)
     assert refused.exit_code == 2
     assert f"--void {void}: give a number" in refused.stderr
+
+
+@pytest.mark.parametrize("protocol", ["direct", "P1", "P2"])
+def test_segments_that_are_numbered_image_by_image_have_no_shared_names(
+    dataset: Dataset, tmp_path: Path, protocol: Protocol
+) -> None:
+    folder = tmp_path / "results"
+    for k, i in enumerate(IDS):
+        save(folder / f"{i}_labels.png", labels_of(k) + np.uint8(1))
+        (folder / f"{i}.json").write_text(json.dumps({"image": i, "pipeline": {"model": None}}))
+    with pytest.raises(DatasetError, match=r"a_labels\.png: .* --protocol P3"):
+        evaluate(dataset, folder, protocol=protocol, measures=["semantic"])
+    assert evaluate(dataset, folder, protocol="P3", bootstrap=0).data["semantic"]["miou"] == 1.0
+    for i in IDS:
+        (folder / f"{i}.json").write_text(json.dumps({"image": i, "pipeline": {"model": {"file": "m"}}}))
+    evaluate(dataset, folder, protocol=protocol, measures=["semantic"], bootstrap=0)
+
+
+def test_results_do_not_lie_among_the_photographs(root: Path, predictions: Path) -> None:
+    refused = run("folder", root, "-o", root, "--predictions", predictions)
+    assert refused.exit_code == 2
+    assert "choose another folder for the results" in refused.stderr
+    assert sorted(p.name for p in root.iterdir()) == ["images", "masks"]
+
+
+def test_names_that_cannot_be_printed_are_refused(root: Path) -> None:
+    for name in ("line\nbreak", "\udcff"):
+        image, mask = root / "images" / f"{name}.jpg", root / "masks" / f"{name}.png"
+        image.write_bytes((root / "images" / "a.jpg").read_bytes())
+        mask.write_bytes((root / "masks" / "a.png").read_bytes())
+        with pytest.raises(DatasetError, match="cannot be printed") as caught:
+            open_dataset("folder", root)
+        assert str(caught.value).isprintable()
+        image.unlink()
+        mask.unlink()
