@@ -427,13 +427,9 @@ def _check_orientations(dataset: Dataset) -> None:
         If it does not: the photograph is turned by 180 degrees or mirrored, or square, or the truth is not turned.
     """
     for sample in dataset.samples:
-        orientation = _orientation(sample.image)
-        if orientation == 1 or _orientation(sample.truth_file) == orientation:
+        orientation, stored = _orientation(sample.image)
+        if orientation == 1 or _orientation(sample.truth_file)[0] == orientation:
             continue
-        import PIL.Image
-
-        with PIL.Image.open(sample.image) as image:
-            stored = image.height, image.width
         upright = stored[::-1] if orientation > 4 else stored
         size = sample.truth().size
         if size == upright != stored:
@@ -449,16 +445,16 @@ def _check_orientations(dataset: Dataset) -> None:
         )
 
 
-def _orientation(path: Path) -> int:
-    """The EXIF orientation of a picture, 1 (upright) where there is none or the file is no picture."""
+def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of a picture and its size (H, W) as stored; 1 (upright) if the file is no picture."""
     import PIL.Image
 
     try:
         with PIL.Image.open(path, formats=("JPEG", "PNG", "TIFF", "WEBP")) as image:
             orientation = image.getexif().get(0x0112, 1)
+            return (orientation if orientation in range(1, 9) else 1), (image.height, image.width)
     except (OSError, ValueError, SyntaxError):
-        return 1  # what is wrong with it is said where it is read
-    return orientation if orientation in range(1, 9) else 1
+        return 1, (0, 0)  # what is wrong with it is said where it is read
 
 
 class _Store:
@@ -518,7 +514,7 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
     panels = []
     try:
         with Image.open(sample.image) as image:
-            upright = ImageOps.exif_transpose(image) if _orientation(sample.image) > 1 else image
+            upright = ImageOps.exif_transpose(image) if _orientation(sample.image)[0] > 1 else image
             panels.append(np.asarray(upright.convert("RGB").resize((width, height))))
     except (OSError, ValueError):
         panels.append(np.full((height, width, 3), 255, np.uint8))
