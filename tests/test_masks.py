@@ -288,9 +288,11 @@ def test_turned_photographs_need_truths_that_tell(tmp_path: Path) -> None:
         if orientation == 1 or (orientation > 4 and turned):
             evaluate(dataset, predict, bootstrap=0)
             continue
-        words = "as well" if orientation > 4 else "does not tell" if not turned else "turn|tell"
-        with pytest.raises(DatasetError, match=rf"0\.png: .*orientation {orientation} .*{words}"):
+        words = "does not tell" if orientation < 5 and not turned else "turn the mask as well"
+        with pytest.raises(DatasetError, match=rf"0\.png: its EXIF orientation .*{words}"):
             evaluate(dataset, predict, bootstrap=0)
+        np.save(root / "0.npy", predict(Path()))
+        assert "must both be turned, or neither: 0" in evaluate(dataset, root, bootstrap=0).data["notes"][-1]
         if not turned:  # a mask with the same tag is turned with its photograph
             Image.fromarray(labels).save(root / "masks" / "0.png", exif=exif)
             same = open_dataset("folder", root)

@@ -190,8 +190,15 @@ def evaluate(
     reading = _Reading(dataset, protocol)
     if isinstance(predict, _Folder):
         reading.survey(predict)
+        turned = [sample.id for sample, _ in _turned(dataset)]
+        if turned:
+            predict.notes += (
+                f"{len(turned)} images are turned by their EXIF orientation and their masks may not be, so predictions "
+                f"and masks must both be turned, or neither: {_few(turned)}",
+            )
     else:
-        _check_orientations(dataset)
+        for sample, why in _turned(dataset):
+            raise DatasetError(f"{sample.image}: its EXIF orientation turns or mirrors it, and {why}")
     made = json.dumps(settings or {}, sort_keys=True, default=str)
     store = _Store(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
@@ -418,13 +425,11 @@ class _Reading:
                 )
 
 
-def _check_orientations(dataset: Dataset) -> None:
-    """Photographs are turned as their EXIF orientation says; whether truths without one are must show in their size.
+def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
+    """Images that EXIF turns or mirrors while it is not known whether their truths are turned as well, and why.
 
-    Raises
-    ------
-    DatasetError
-        If it does not: the photograph is turned by 180 degrees or mirrored, or square, or the truth is not turned.
+    The size of a truth tells it, if the photograph is not square and is turned by 90 degrees, or an equal tag of the
+    truth itself.
     """
     for sample in dataset.samples:
         orientation, stored = _orientation(sample.image)
@@ -432,17 +437,14 @@ def _check_orientations(dataset: Dataset) -> None:
             continue
         upright = stored[::-1] if orientation > 4 else stored
         size = sample.truth().size
-        if size == upright != stored:
-            continue
-        raise DatasetError(
-            f"{sample.image}: its EXIF orientation {orientation} turns or mirrors it, and "
-            + (
-                f"{sample.truth_file} has the size of the picture as it is stored: turn the mask as well"
-                if size != upright
-                else f"the size of {sample.truth_file} does not tell whether it belongs to the turned picture: save "
-                "the image upright, without the tag, as the mask is"
+        if size != upright:
+            yield sample, f"{sample.truth_file} does not have the size of the turned picture: turn the mask as well"
+        elif upright == stored:
+            yield (
+                sample,
+                f"the size of {sample.truth_file} does not tell whether it belongs to the turned picture: save the "
+                "image upright, without the tag, as the mask is",
             )
-        )
 
 
 def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
