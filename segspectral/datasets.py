@@ -3,7 +3,7 @@
 A data set is a list of samples in a fixed order; a sample knows its id, its image file and how to load its
 truth. Truths arrive in one form: class ids 0..C-1 and one void label for semantic sets, A label maps for sets
 with several annotators. Whatever is not as the layout says is a ``DatasetError`` in one sentence that names
-the file; nothing is skipped in silence.
+the file; what is left out on purpose is counted and named in ``Dataset.notes``.
 
 ``DATASETS`` lists them all; a new one is one function and one line there.
 """
@@ -11,17 +11,32 @@ the file; nothing is skipped in silence.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
+from segspectral.masks import Mask, Survey, Void, meaning_of
 
-__all__ = ["DATASETS", "Dataset", "Layout", "Sample", "Truth", "open_dataset", "read_label_map"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Layout",
+    "Sample",
+    "Truth",
+    "files_below",
+    "open_dataset",
+    "read_label_map",
+    "read_mask",
+    "without_suffix",
+]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -75,7 +90,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in order; ``classes`` is empty where truths are regions, ``void`` is the label not scored."""
+    """Samples in order; ``classes`` is empty where truths are regions, ``void`` is the label not scored.
+
+    ``ids`` are the numbers that predictions have for the classes, where these are not 0, 1, 2, ...; ``notes`` are
+    sentences about what was decided and what was left out; ``known`` are the ids of the whole split, before it was
+    narrowed.
+    """
 
     name: str
     split: str
@@ -83,6 +103,14 @@ class Dataset:
     samples: tuple[Sample, ...]
     classes: tuple[str, ...] = ()
     void: int | None = None
+    ids: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes, background and object, whichever numbers a mask has for them."""
+        return self.void is None and self.ids in ((0, 1), (0, 255), (0, 65535))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -102,17 +130,18 @@ class Layout:
 
     name: str
     title: str
-    open: Callable[[Path, str], Dataset] = field(repr=False)
+    open: Callable[..., Dataset] = field(repr=False)
 
 
 def open_dataset(
     name: str,
     root: str | Path,
     *,
-    split: str = "val",
+    split: str | None = None,
     limit: int | None = None,
-    ids: Iterable[str] | Path | None = None,
+    ids: Iterable[str] | str | Path | None = None,
     with_class: str | None = None,
+    void: Void | None = None,
 ) -> Dataset:
     """Open a data set of ``DATASETS`` and narrow it.
 
@@ -122,19 +151,23 @@ def open_dataset(
         A name of ``DATASETS``.
     root : path
         The folder of the data set; a few levels around the official one are understood.
-    split : str
-        The part; for ``folder`` a subfolder, ignored when there is none.
+    split : str, optional
+        The part, by default "val"; for ``folder`` a subfolder, by default "val" if there is one, else everything.
     limit : int, optional
         Only the first ``limit`` samples.
     ids : list of str, or a file with one id a line, optional
         Only these samples, in the data set's order.
     with_class : str, optional
         Only images whose truth holds this class.
+    void : int or "none", optional
+        For ``folder``: the value of mask pixels that are not scored, or that there is none. It must be given where
+        masks hold 255 (65535, or a negative number) beside other classes; the other data sets declare theirs.
 
     Raises
     ------
     DatasetError
-        If the root is not of this layout, a file is missing, an id or class is unknown, or nothing is left.
+        If the root is not of this layout, a file is missing, two files have one name, it is not known what is void, an
+        id or class is unknown, or nothing is left.
     """
     layout = next((layout for layout in DATASETS if layout.name == name), None)
     if layout is None:
@@ -142,58 +175,114 @@ def open_dataset(
     place = Path(root)
     if not place.is_dir():
         raise DatasetError(f"{place}: no such folder, expected the root of {layout.title}")
-    dataset = layout.open(place, split)
+    if name == "folder":
+        dataset = _folder(place, split, void)
+    elif void is None:
+        dataset = layout.open(place, split or "val")
+    else:
+        raise DatasetError(f"{name} declares itself what is void: leave out void (--void), which is for folder")
+    twice = _twice(s.id for s in dataset.samples)
+    if twice:
+        raise DatasetError(f"{place}: several images have the id {_few(twice)}, rename them")
+    strange = [s.id for s in dataset.samples if not s.id.isprintable()]
+    if strange:
+        raise DatasetError(f"{place}: the name {strange[0]!a} cannot be printed, rename the image")
+    known = {s.id for s in dataset.samples}
+    dataset = replace(dataset, known=frozenset(known))
     if ids is not None:
-        if isinstance(ids, Path):
-            try:
-                ids = ids.read_text().split()
-            except OSError as error:
-                raise DatasetError(f"{ids}: the list of ids cannot be read ({error.strerror})") from error
-        wanted = set(ids)
-        unknown = sorted(wanted - {s.id for s in dataset.samples})
+        named, notes = _read_ids(Path(ids), known.__contains__) if isinstance(ids, str | Path) else (list(ids), ())
+        unknown = sorted(set(named) - known)
         if unknown:
-            raise DatasetError(f"{place}: the {split} split of {name} has no image {_few(unknown)}")
-        dataset = replace(dataset, samples=tuple(s for s in dataset.samples if s.id in wanted))
+            raise DatasetError(f"{place}: the {split or 'val'} split of {name} has no image {_few(unknown)}")
+        wanted = set(named)
+        if len(wanted) < len(named):
+            notes += (_listed_twice("ids", named),)
+        samples = tuple(s for s in dataset.samples if s.id in wanted)
+        dataset = replace(dataset, samples=samples, notes=dataset.notes + notes)
     if with_class is not None:
         if with_class not in dataset.classes:
-            known = ", ".join(dataset.classes) or "none, its truths are regions"
-            raise DatasetError(f"{name} has no class {with_class!r}: known are {known}")
+            names = ", ".join(dataset.classes) or "none, its truths are regions"
+            raise DatasetError(f"{name} has no class {with_class!r}: known are {names}")
         label = dataset.classes.index(with_class)
         dataset = replace(dataset, samples=tuple(s for s in dataset.samples if (s.truth().labels == label).any()))
     if limit is not None:
         dataset = replace(dataset, samples=dataset.samples[: max(limit, 0)])
     if not dataset.samples:
-        raise DatasetError(f"{place}: no image is left in the {split} split of {name} with these restrictions")
+        raise DatasetError(f"{place}: no image is left in the {split or 'val'} split of {name} with these restrictions")
     return dataset
 
 
 def read_label_map(path: Path) -> NDArray[np.integer]:
-    """A label map (H, W) of integers from an indexed or grey PNG or TIFF, or from .npy.
+    """A label map (H, W) of integers from an indexed or grey PNG or TIFF, or from .npy; True is 1.
 
     Raises
     ------
     DatasetError
         If the file cannot be read or is no label map.
     """
-    from PIL import Image
+    values = read_mask(path, rgb=False).values
+    return values.astype(np.uint8) if values.dtype == bool else np.asarray(values)
 
+
+def read_mask(path: Path, *, rgb: bool = True) -> Mask:
+    """The values of a mask file as they are stored, with the palette of an indexed picture.
+
+    A picture in colours whose pixels are all grey is read as grey if ``rgb``. The EXIF orientation is applied, as it is
+    to photographs.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, holds no integers, several pages or colours, or was compressed with loss.
+    """
+    from PIL import Image, ImageOps
+
+    palette = None
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             array = np.load(path, allow_pickle=False)
         else:
             with Image.open(path) as image:
-                if image.mode not in ("P", "L", "I", "I;16", "1"):
+                if image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "webp"):
+                    raise _lossy(path, "JPEG")
+                if image.format == "WEBP" and b"VP8 " in path.read_bytes()[:64]:
+                    raise _lossy(path, "WebP with loss")
+                if (pages := getattr(image, "n_frames", 1)) > 1:
+                    raise DatasetError(f"{path}: holds {pages} pages, expected one mask in a file")
+                known = ("1", "L", "P", "I", "F") + (("LA", "PA", "RGB", "RGBA") if rgb else ())
+                if image.mode not in known and not image.mode.startswith("I;16"):
                     raise DatasetError(f"{path}: is a {image.mode} image, expected an indexed or grey image of labels")
-                array = np.asarray(image)
+                if image.mode in ("P", "PA"):
+                    palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+                array = np.asarray(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise DatasetError(f"{path}: cannot be read as a label map ({_first_line(error)})") from error
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    if array.ndim != 2 or array.dtype.kind not in "iu" or array.size == 0:
-        raise DatasetError(f"{path}: holds {array.dtype} {array.shape}, expected integers (height, width)")
-    return array
+    if array.dtype == np.uint8 and array.ndim == 3:
+        array = _grey(path, array)
+    if array.ndim != 2 or array.dtype.kind not in "iub" or array.size == 0:
+        raise DatasetError(
+            f"{path}: holds {array.dtype} {array.shape}, expected integers (height, width), an id for each pixel"
+        )
+    return Mask(array, palette)
+
+
+def _grey(path: Path, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) of a picture (H, W, 2 to 4) whose pixels are all grey and opaque."""
+    colours, opacity = (array[..., :-1], array[..., -1]) if array.shape[2] in (2, 4) else (array, None)
+    if opacity is not None and (opacity != 255).any():
+        raise DatasetError(f"{path}: has transparent pixels, save the mask without an alpha channel")
+    if (colours != colours[..., :1]).any():
+        raise DatasetError(
+            f"{path}: is an RGB image, and which colour is which class is not known: save the id of each pixel's "
+            "class, 0, 1, 2, ..., as an indexed or grey PNG"
+        )
+    return colours[..., 0]
+
+
+def _lossy(path: Path, how: str) -> DatasetError:
+    return DatasetError(f"{path}: is stored as {how}, which changes the values of a mask: save it as PNG")
 
 
 # --- the layouts ---
@@ -206,11 +295,13 @@ def _voc(root: Path, split: str) -> Dataset:
     if not listing.is_file():
         raise DatasetError(f"{listing}: no such split list, found {_few(sorted(p.stem for p in lists.glob('*.txt')))}")
     read = _class_reader(np.arange(256), len(VOC_CLASSES), 255)
+    photos, masks = base / "JPEGImages", base / "SegmentationClass"
+    images, truths = _by_name(files_below(photos), IMAGE_SUFFIXES), _by_name(files_below(masks), (".png",))
+    ids, notes = _read_ids(listing, images.__contains__)
     samples = [
-        Sample(i, base / "JPEGImages" / f"{i}.jpg", base / "SegmentationClass" / f"{i}.png", read)
-        for i in listing.read_text().split()
+        Sample(i, photos / _only(photos, images, i, ".jpg"), masks / _only(masks, truths, i, ".png"), read) for i in ids
     ]
-    return Dataset("voc", split, base, _existing(samples, listing), VOC_CLASSES, 255)
+    return Dataset("voc", split, base, _existing(samples, listing), VOC_CLASSES, 255, notes=notes)
 
 
 def _cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
@@ -223,78 +314,121 @@ def _cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
             table[label] = len(names)
             names.append(name.rstrip("*"))
     read = _class_reader(table, len(names), 255)
-    photos = base / "leftImg8bit"
-    samples = []
-    for image in sorted((photos / split).glob("*/*_leftImg8bit.png")):
-        i = image.name.removesuffix("_leftImg8bit.png")
-        truth = base / "gtFine" / split / image.parent.name / f"{i}_gtFine_labelIds.png"
-        samples.append(Sample(i, image, truth, read))
-    if not samples:
+    photos, masks = base / "leftImg8bit", base / "gtFine" / split
+    tail, truth_tail = "_leftimg8bit.png", "_gtfine_labelids.png"
+    files = files_below(photos / split)
+    images = [file for file in files if file.lower().endswith(tail)]
+    if not images:
         splits = _few(sorted(p.name for p in photos.iterdir() if p.is_dir()))
         raise DatasetError(f"{photos / split}: no image CITY/*_leftImg8bit.png, splits found: {splits}")
+    truths = {file[: -len(truth_tail)]: file for file in files_below(masks) if file.lower().endswith(truth_tail)}
+    samples = [
+        Sample(
+            PurePosixPath(file).name[: -len(tail)],
+            photos / split / file,
+            masks / truths.get(file[: -len(tail)], f"{file[: -len(tail)]}_gtFine_labelIds.png"),
+            read,
+        )
+        for file in images
+    ]
+    lonely = sorted(set(truths) - {file[: -len(tail)] for file in images})
+    notes = _left_out(photos / split, sorted(set(files) - set(images)), "is no *_leftImg8bit.png")
+    notes += _left_out(masks, [truths[name] for name in lonely], "has no image")
     name = "cityscapes" if classes == 27 else f"cityscapes{classes}"
-    return Dataset(name, split, base, _existing(samples), tuple(names), 255)
+    return Dataset(name, split, base, _existing(samples), tuple(names), 255, notes=notes)
 
 
 def _camvid(root: Path, split: str) -> Dataset:
     base = _find(root, ("", "CamVid", "camvid"), (split, f"{split}annot"), "CamVid (SegNet's release)")
     read = _class_reader(np.arange(256), len(CAMVID_CLASSES), len(CAMVID_CLASSES))
-    images = _images(base / split)
-    samples = [Sample(i, image, base / f"{split}annot" / f"{i}.png", read) for i, image in images.items()]
-    return Dataset("camvid", split, base, _existing(samples), CAMVID_CLASSES, len(CAMVID_CLASSES))
+    pairs, notes = _pairs(base / split, base / f"{split}annot", (".png",))
+    samples = tuple(Sample(i, image, truth, read) for i, image, truth in pairs)
+    return Dataset("camvid", split, base, samples, CAMVID_CLASSES, len(CAMVID_CLASSES), notes=notes)
 
 
 def _bsds(root: Path, split: str) -> Dataset:
-    for inner in ("", "data", "BSDS500/data", "BSR/BSDS500/data"):
-        base = root / inner
-        if (base / "images" / split).is_dir() and (base / "groundTruth" / split).is_dir():
-            folder, truths, suffix, read = (
-                base / "images" / split,
-                base / "groundTruth" / split,
-                ".mat",
-                _read_mat,
-            )
-            break
-        if (base / split / "images").is_dir() and (base / split / "gt").is_dir():
-            folder, truths, suffix, read = base / split / "images", base / split / "gt", ".npz", _read_npz
-            break
-    else:
+    places = [
+        (base / a, base / b)
+        for base in (root / inner for inner in ("", "data", "BSDS500/data", "BSR/BSDS500/data"))
+        for a, b in ((f"images/{split}", f"groundTruth/{split}"), (f"{split}/images", f"{split}/gt"))
+        if (base / a).is_dir() and (base / b).is_dir()
+    ]
+    if not places:
         raise DatasetError(
             f"{root}: is no BSDS500 root with a {split} split: expected images/{split} and "
             f"groundTruth/{split} (.mat), or {split}/images and {split}/gt (.npz), found {_contents(root)}"
         )
-    samples = [Sample(i, image, truths / f"{i}{suffix}", read) for i, image in _images(folder).items()]
-    return Dataset("bsds", split, root, _existing(samples))
+    if len(places) > 1:
+        raise DatasetError(
+            f"{root}: holds the {split} split twice, in {places[0][0]} and {places[1][0]}: name one of them"
+        )
+    pairs, notes = _pairs(*places[0], (".mat", ".npz"))
+    samples = tuple(
+        Sample(i, image, truth, _read_npz if truth.suffix.lower() == ".npz" else _read_mat) for i, image, truth in pairs
+    )
+    return Dataset("bsds", split, root, samples, notes=notes)
 
 
-def _folder(root: Path, split: str) -> Dataset:
-    base = root / split if (root / split).is_dir() else root
-    pairs = [
-        (base / a, base / b)
-        for a in ("images", "img", "imgs", "img_dir")
-        for b in ("masks", "labels", "truths", "gt", "annotations", "ann_dir")
-        if (base / a).is_dir() and (base / b).is_dir()
-    ]
-    if not pairs:
-        raise DatasetError(f"{base}: expected the folders images and masks, found {_contents(base)}")
-    images, masks = _images(pairs[0][0]), _images(pairs[0][1], (*IMAGE_SUFFIXES, ".npy"))
-    lonely = sorted(set(images) - set(masks))
-    if lonely:
-        raise DatasetError(f"{pairs[0][1]}: no mask of the same name for {_few(lonely)}")
-    void = 255
-    names = base / "classes.txt"
-    if names.is_file():
-        classes = tuple(line.strip() for line in names.read_text().splitlines() if line.strip())
+def _folder(root: Path, split: str | None = None, void: Void | None = None) -> Dataset:
+    photo_names = ("images", "img", "imgs", "img_dir")
+    mask_names = ("masks", "labels", "truths", "gt", "annotations", "ann_dir")
+    suffixes = (*IMAGE_SUFFIXES, ".npy")
+
+    def places(base: Path, names: tuple[str, ...], inner: str, kinds: tuple[str, ...]) -> list[Path]:
+        found = [base / name / inner for name in names if (base / name / inner).is_dir()]
+        return [p for p in found if len(found) == 1 or any(f.lower().endswith(kinds) for f in files_below(p))]
+
+    # the split is a folder around images and masks, or one inside of each
+    wanted = split or "val"
+    for base, inner in ((root / wanted, ""), (root, wanted), (root, "")):
+        photos, masks = places(base, photo_names, inner, IMAGE_SUFFIXES), places(base, mask_names, inner, suffixes)
+        if photos and masks:
+            break
     else:
-        # without a list of names, the classes are the ids up to the largest that occurs
-        largest = 0
-        for i in images:
-            labels = read_label_map(masks[i])
-            largest = max(largest, int(np.max(labels, initial=0, where=labels != void)))
-        classes = tuple(str(k) for k in range(largest + 1))
-    read = _class_reader(None, len(classes), void)
-    samples = tuple(Sample(i, image, masks[i], read) for i, image in images.items())
-    return Dataset("folder", split if base != root else "", base, samples, classes, void)
+        raise DatasetError(f"{base}: expected the folders images and masks, found {_contents(base)}")
+    whole = base == root and not inner
+    if whole and split not in (None, "val", ""):
+        raise DatasetError(
+            f"{root}: has no split {split}, found {_contents(root)}: leave out --split to score all images"
+        )
+    for several in (photos, masks):
+        if len(several) > 1:
+            raise DatasetError(
+                f"{base}: {several[0].relative_to(base)} and {several[1].relative_to(base)} both hold pictures, keep "
+                "the one that is meant"
+            )
+    pairs, notes = _pairs(photos[0], masks[0], suffixes)
+    names = base / "classes.txt"
+    if not names.is_file() and inner:
+        names = root / "classes.txt"
+    classes = tuple(line for line in _lines(names) if line) if names.is_file() else ()
+    if names.is_file() and (not classes or _twice(classes)):
+        raise DatasetError(f"{names}: expected the name of each class once, found {_few(_twice(classes))}")
+    survey = Survey()
+    for _, _, path in pairs:
+        mask = read_mask(path)
+        survey.add(path, mask)
+        if isinstance(void, int) and (mask.values == void).all():
+            raise DatasetError(f"{path}: holds only void pixels, there is nothing to score")
+    meaning = meaning_of(survey, classes, void, masks[0])
+
+    def read(path: Path) -> Truth:
+        labels = meaning.labels(read_mask(path))
+        if (labels == -2).any():
+            raise DatasetError(f"{path}: holds an id that it did not hold before, it was changed while it was scored")
+        return Truth(labels[None])
+
+    samples = tuple(Sample(i, image, truth, read) for i, image, truth in pairs)
+    return Dataset(
+        "folder",
+        "" if whole else wanted,
+        base,
+        samples,
+        meaning.classes,
+        meaning.void,
+        meaning.ids,
+        (meaning.said, *notes),
+    )
 
 
 DATASETS: tuple[Layout, ...] = (
@@ -311,15 +445,14 @@ DATASETS: tuple[Layout, ...] = (
 # --- reading ---
 
 
-def _class_reader(table: NDArray[np.integer] | None, classes: int, void: int) -> Callable[[Path], Truth]:
+def _class_reader(table: NDArray[np.integer], classes: int, void: int) -> Callable[[Path], Truth]:
     """Reader of class maps: ids through ``table`` (-1: unknown), then classes 0.. or void and no other."""
 
     def read(path: Path) -> Truth:
         raw = read_label_map(path)
-        labels = raw if table is None else table[np.clip(raw, 0, 255)]
+        labels = table[np.clip(raw, 0, 255)]
         bad = (labels != void) & ((labels < 0) | (labels >= classes))
-        if table is not None:
-            bad |= (raw < 0) | (raw > 255)
+        bad |= (raw < 0) | (raw > 255)
         if bad.any():
             raise DatasetError(f"{path}: holds the unknown label id {raw[bad][0]}, it does not belong to this data set")
         if (labels == void).all():
@@ -371,6 +504,8 @@ def _regions(path: Path, segmentations: NDArray[np.integer], boundaries: NDArray
             f"{path}: segmentations {segmentations.shape} and boundaries {boundaries.shape} "
             "are not of one shape (A, H, W)"
         )
+    if segmentations.dtype.kind not in "iub":
+        raise DatasetError(f"{path}: segmentations are {segmentations.dtype}, expected integers")
     return Truth(segmentations.astype(np.int32), boundaries)
 
 
@@ -388,11 +523,140 @@ def _find(root: Path, inner: tuple[str, ...], parts: tuple[str, ...], title: str
     )
 
 
-def _images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
-    found = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and not p.name.startswith(".")}
-    if not found:
-        raise DatasetError(f"{folder}: holds no image, found {_contents(folder)}")
+SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files in a folder and below it as relative paths with slashes, in order, hidden and system files left out."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if _visible(name)]
+        found += [(Path(place) / name).relative_to(folder).as_posix() for name in files if _visible(name)]
+    return sorted(found)
+
+
+def without_suffix(name: str) -> str:
+    """``sub/a.b`` of ``sub/a.b.png``."""
+    return name[: len(name) - len(PurePosixPath(name).suffix)]
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in SYSTEM_FILES
+
+
+def _by_name(files: list[str], suffixes: tuple[str, ...]) -> dict[str, list[str]]:
+    """Files of these suffixes, in small or capital letters, by their path without suffix."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        if file.lower().endswith(suffixes):
+            found.setdefault(without_suffix(file), []).append(file)
     return found
+
+
+def _only(folder: Path, found: dict[str, list[str]], name: str, suffix: str) -> str:
+    """The one file of a name; if there is none, its official name, which the caller will miss."""
+    files = found.get(name, [f"{name}{suffix}"])
+    if len(files) > 1:
+        raise DatasetError(f"{folder}: {files[0]} and {files[1]} have one name, keep the one that is meant")
+    return files[0]
+
+
+def _pairs(
+    photos: Path, truths: Path, suffixes: tuple[str, ...]
+) -> tuple[list[tuple[str, Path, Path]], tuple[str, ...]]:
+    """(id, image, truth) of two folders and the folders below them, and notes about files that were left out.
+
+    The truth of ``sub/a.jpg`` is ``sub/a.png`` (or .npy, ...), or ``sub/a.jpg.png``, which tells it from that of
+    ``sub/a.tif``. The id is ``sub/a``, or ``sub/a.jpg`` where two images would have one id.
+    """
+    photo_files, truth_files = files_below(photos), files_below(truths)
+    images, masks = _by_name(photo_files, IMAGE_SUFFIXES), _by_name(truth_files, suffixes)
+    if not images:
+        raise DatasetError(f"{photos}: holds no image, found {_contents(photos)}")
+    pairs, lonely, used = [], [], set()
+    for name, files in images.items():
+        for file in files:
+            found = masks.get(file, []) + (masks.get(name, []) if len(files) == 1 else [])
+            if not found and len(files) > 1:
+                raise DatasetError(
+                    f"{photos}: {files[0]} and {files[1]} have one name, so that it is not known whose the mask "
+                    f"{name} is: rename one of them, or put the suffix into the names of the masks: {files[0]}.png"
+                )
+            if len(found) > 1:
+                raise DatasetError(
+                    f"{truths}: {found[0]} and {found[1]} both belong to {file}, keep the one that is meant"
+                )
+            if found:
+                used.add(found[0])
+                pairs.append((name if len(files) == 1 else file, photos / file, truths / found[0]))
+            else:
+                lonely.append(file)
+    if lonely:
+        names = _few([without_suffix(file) for file in lonely])
+        raise DatasetError(
+            f"{truths}: no mask of the same name for {names} ({len(lonely)} of {len(pairs) + len(lonely)})"
+        )
+    taken = {file for files in images.values() for file in files}
+    notes = _left_out(photos, [file for file in photo_files if file not in taken], "is no image that is read")
+    return pairs, notes + _left_out(truths, [file for file in truth_files if file not in used], "belongs to no image")
+
+
+def _left_out(folder: Path, files: list[str], why: str) -> tuple[str, ...]:
+    if not files:
+        return ()
+    count = f"{len(files)} files are" if len(files) > 1 else "1 file is"
+    return (f"{folder}: {count} left out, each {why}: {_few(files)}",)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file without blanks around them; UTF-8 with or without a mark, or UTF-16 with one."""
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except OSError as error:
+        raise DatasetError(f"{path}: the list cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is no text in UTF-8, save the list as such") from error
+    return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+
+
+FLAGGED = re.compile(r"(.*\S)\s+(-1|0|1)")
+
+
+def _read_ids(listing: Path, exists: Callable[[str], bool]) -> tuple[list[str], tuple[str, ...]]:
+    """The ids of a list, one a line, each once, and notes about lines that were left out.
+
+    Lists of a class of PASCAL VOC, in which every id is followed by 1 (the image holds the class), 0 (difficult) or -1,
+    stand for the images with 1 and 0.
+    """
+    lines = [line for line in _lines(listing) if line]
+    notes: tuple[str, ...] = ()
+    flags = [FLAGGED.fullmatch(line) for line in lines]
+    if lines and all(flags) and not any(exists(line) for line in lines):
+        pairs = [(flag[1], flag[2]) for flag in flags if flag]
+        lines = [name for name, flag in pairs if flag != "-1"]
+        if len(lines) < len(pairs):
+            notes += (f"{listing}: {len(pairs) - len(lines)} of {len(pairs)} images have the flag -1 and are left out",)
+    for line in lines:
+        if "\0" in line or "\\" in line or ".." in line.split("/") or PurePosixPath(line).is_absolute():
+            raise DatasetError(f"{listing}: {line!r} is no id, ids are names inside of the folder of images")
+    if _twice(lines):
+        notes += (_listed_twice(listing, lines),)
+    return list(dict.fromkeys(lines)), notes
+
+
+def _listed_twice(where: Path | str, names: list[str]) -> str:
+    return f"{where}: listed more than once and scored once: {_few(_twice(names))}"
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def _existing(samples: list[Sample], listing: Path | None = None) -> tuple[Sample, ...]:

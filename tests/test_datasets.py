@@ -150,7 +150,7 @@ def test_bsds_official_and_compact(tmp_path: Path, make) -> None:  # type: ignor
 
 def test_folder_takes_names_or_counts_ids(tmp_path: Path) -> None:
     folder(tmp_path)
-    assert open_dataset("folder", tmp_path).classes == ("0", "1", "2")
+    assert open_dataset("folder", tmp_path).classes == ("0", "2"), "classes are the ids that occur"
     (tmp_path / "classes.txt").write_text("sky\nsea\nsand\n")
     assert open_dataset("folder", tmp_path).classes == ("sky", "sea", "sand")
     np.save(tmp_path / "masks" / "z.npy", np.ones(SHAPE, np.uint16))
@@ -263,3 +263,174 @@ def test_label_maps_must_be_flat_integers(tmp_path: Path) -> None:
     for name, words in (("f.npy", "float64"), ("o.npy", "cannot be read"), ("absent.png", "no such file")):
         with pytest.raises(DatasetError, match=words):
             read_label_map(tmp_path / name)
+
+
+# --- nothing is left out in silence ---
+
+
+def appledouble(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\0\5\26\7 no picture")
+
+
+def test_folders_below_are_walked_and_masks_looked_up_in_the_same_place(tmp_path: Path) -> None:
+    folder(tmp_path)
+    photo(tmp_path / "images" / "day 1" / "x.JPG")
+    save(tmp_path / "masks" / "day 1" / "x.PNG", np.ones(SHAPE))
+    for name in ("images/._x.jpg", "images/day 1/.DS_Store", "masks/Thumbs.db", "images/__MACOSX/x.jpg"):
+        appledouble(tmp_path / name)
+    dataset = open_dataset("folder", tmp_path)
+    assert [s.id for s in dataset.samples] == ["day 1/x", "x", "y"]
+    assert dataset.samples[0].truth().labels.max() == 1
+    assert len(dataset.notes) == 1, "hidden files and files of the system are no data"
+
+
+def test_files_that_are_not_scored_are_counted_and_named(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "images" / "readme.gif").write_bytes(b"GIF89a")
+    for k in range(2):
+        save(tmp_path / "masks" / f"alone{k}.png", np.zeros(SHAPE))
+    _, images, masks = open_dataset("folder", tmp_path).notes
+    assert "images: 1 file is left out" in images
+    assert "readme.gif" in images
+    assert "masks: 2 files are left out, each belongs to no image: alone0.png, alone1.png" in masks
+
+
+def test_images_of_one_name_need_masks_that_tell_them_apart(tmp_path: Path) -> None:
+    folder(tmp_path)
+    photo(tmp_path / "images" / "x.png")
+    with pytest.raises(DatasetError, match=r"x\.jpg and x\.png have one name"):
+        open_dataset("folder", tmp_path)
+    save(tmp_path / "masks" / "x.jpg.png", np.full(SHAPE, 1))
+    with pytest.raises(DatasetError, match=r"x\.jpg and x\.png have one name"):
+        open_dataset("folder", tmp_path)
+    (tmp_path / "masks" / "x.png").rename(tmp_path / "masks" / "x.png.png")
+    dataset = open_dataset("folder", tmp_path)
+    assert {s.id: int(s.truth().labels.max()) for s in dataset.samples} == {"x.jpg": 1, "x.png": 2, "y": 0}
+    np.save(tmp_path / "masks" / "y.npy", np.zeros(SHAPE, int))
+    with pytest.raises(DatasetError, match=r"y\.npy and y\.png both belong to y\.jpg"):
+        open_dataset("folder", tmp_path)
+
+
+def test_two_folders_of_masks_are_told(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "x.txt").write_text("0 0.5 0.5 1 1\n")  # YOLO's boxes are no masks
+    assert len(open_dataset("folder", tmp_path)) == 2
+    save(tmp_path / "labels" / "x.png", np.zeros(SHAPE))
+    with pytest.raises(DatasetError, match="masks and labels both hold pictures"):
+        open_dataset("folder", tmp_path)
+
+
+def test_splits_of_folders(tmp_path: Path) -> None:
+    folder(tmp_path / "outer" / "val")
+    assert open_dataset("folder", tmp_path / "outer").split == "val"
+    inner = tmp_path / "inner"
+    for part, ids in (("train", "ab"), ("val", "c")):
+        for k, i in enumerate(ids + "z"):
+            photo(inner / "images" / part / f"{i}.jpg")
+            save(inner / "masks" / part / f"{i}.png", np.full(SHAPE, k))
+    assert [s.id for s in open_dataset("folder", inner).samples] == ["c", "z"]
+    assert [s.id for s in open_dataset("folder", inner, split="train").samples] == ["a", "b", "z"]
+    for root in (inner, tmp_path / "outer"):
+        with pytest.raises(DatasetError, match="test"):
+            open_dataset("folder", root, split="test")
+    folder(tmp_path / "plain")
+    with pytest.raises(DatasetError, match="has no split test"):
+        open_dataset("folder", tmp_path / "plain", split="test")
+
+
+def test_lists_hold_one_id_a_line(tmp_path: Path) -> None:
+    ids = ("my cat", "a", "photo 1", "photo 0")
+    voc(tmp_path, ids)
+    listing = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "val.txt"
+    asked = tmp_path / "ids.txt"
+    text = "\r\n".join(("my cat  ", "", "photo 1", "\tphoto 0", ""))
+    for data in (text.encode(), text.encode("utf-8-sig"), text.encode("utf-16"), text.replace("\r\n", "\r").encode()):
+        asked.write_bytes(data)
+        assert {s.id for s in open_dataset("voc", tmp_path, ids=asked).samples} == {"my cat", "photo 1", "photo 0"}
+        assert len(open_dataset("voc", tmp_path, ids=str(asked))) == 3
+        old = listing.read_bytes()
+        listing.write_bytes(data)
+        assert [s.id for s in open_dataset("voc", tmp_path).samples] == ["my cat", "photo 1", "photo 0"]
+        listing.write_bytes(old)
+    asked.write_text("a\nmy cat\na\n")
+    dataset = open_dataset("voc", tmp_path, ids=asked)
+    assert [s.id for s in dataset.samples] == ["my cat", "a"]
+    assert dataset.notes == (f"{asked}: listed more than once and scored once: a",)
+    assert len(open_dataset("voc", tmp_path, ids=["a", "a"]).notes) == 1
+    asked.write_bytes(b"caf\xe9\n")
+    with pytest.raises(DatasetError, match=r"ids\.txt: is no text in UTF-8"):
+        open_dataset("voc", tmp_path, ids=asked)
+
+
+def test_lists_of_a_class_stand_for_its_images(tmp_path: Path) -> None:
+    voc(tmp_path, ("2007_1", "2007_2", "2007_3"))
+    lists = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+    (lists / "dog_val.txt").write_text("2007_1 -1\n2007_2  1\n2007_3  0\n")
+    dataset = open_dataset("voc", tmp_path, split="dog_val")
+    assert [s.id for s in dataset.samples] == ["2007_2", "2007_3"]
+    assert dataset.notes == (f"{lists / 'dog_val.txt'}: 1 of 3 images have the flag -1 and are left out",)
+
+
+@pytest.mark.parametrize("id", ["../a", "/etc/passwd", "b/../../a", "c\\..\\a", "a\0b"])
+def test_ids_stay_inside_of_the_data_set(tmp_path: Path, id: str) -> None:
+    voc(tmp_path)
+    listing = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "val.txt"
+    listing.write_text(f"a\n{id}\n")
+    with pytest.raises(DatasetError, match=r"val\.txt: .* is no id"):
+        open_dataset("voc", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "camvid", "bsds"])
+def test_hidden_files_and_capital_suffixes_in_the_other_layouts(tmp_path: Path, name: str) -> None:
+    make = {"cityscapes": cityscapes, "camvid": camvid, "bsds": bsds_mat}[name]
+    [sample] = open_dataset(name, make(tmp_path)).samples
+    appledouble(sample.image.with_name(f"._{sample.image.name}"))
+    appledouble(sample.truth_file.with_name(f"._{sample.truth_file.name}"))
+    sample.image.rename(sample.image.with_suffix(sample.image.suffix.upper()))
+    sample.truth_file.rename(sample.truth_file.with_suffix(sample.truth_file.suffix.upper()))
+    (sample.image.parent / "notes.txt").write_text("")
+    other = sample.truth_file.with_name(
+        sample.truth_file.name.replace("f1", "f9").replace("12", "99").replace("_1_", "_9_")
+    )
+    other.write_bytes(b"")
+    dataset = open_dataset(name, tmp_path)
+    assert [s.id for s in dataset.samples] == [sample.id]
+    assert np.array_equal(dataset.samples[0].truth().labels, open_dataset(name, tmp_path).samples[0].truth().labels)
+    assert len(dataset.notes) == 2
+    assert "notes.txt" in dataset.notes[0]
+    assert other.name in dataset.notes[1]
+
+
+def test_two_truths_of_one_image_are_an_error(tmp_path: Path) -> None:
+    bsds_mat(tmp_path)
+    np.savez(tmp_path / "groundTruth" / "val" / "12.npz", segs=regions()[0])
+    with pytest.raises(DatasetError, match=r"12\.mat and 12\.npz both belong to 12\.jpg"):
+        open_dataset("bsds", tmp_path)
+    (tmp_path / "groundTruth" / "val" / "12.npz").unlink()
+    bsds_npz(tmp_path)
+    with pytest.raises(DatasetError, match="holds the val split twice"):
+        open_dataset("bsds", tmp_path)
+
+
+def test_one_id_in_two_cities_is_an_error(tmp_path: Path) -> None:
+    cityscapes(tmp_path)
+    photo(tmp_path / "leftImg8bit" / "val" / "ulm" / "bonn_0_1_leftImg8bit.png")
+    save(tmp_path / "gtFine" / "val" / "ulm" / "bonn_0_1_gtFine_labelIds.png", np.full(SHAPE, 7))
+    with pytest.raises(DatasetError, match="several images have the id bonn_0_1"):
+        open_dataset("cityscapes", tmp_path)
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "images" / "again").symlink_to(tmp_path / "images", target_is_directory=True)
+    assert len(open_dataset("folder", tmp_path)) == 2
+
+
+def test_segmentations_of_fractions_are_no_regions(tmp_path: Path) -> None:
+    sample = open_dataset("bsds", bsds_npz(tmp_path)).samples[0]
+    segs, edges = regions()
+    np.savez(sample.truth_file, segs=segs + 0.5, bdrys=np.packbits(edges, axis=-1))
+    with pytest.raises(DatasetError, match=r"12\.npz: .*expected integers"):
+        sample.truth()

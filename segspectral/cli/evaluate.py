@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,12 +36,25 @@ def evaluate(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where the data set lies.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="Score these: DIR/ID.png, .npy or .npz, instead of segmenting.")
+        Path | None,
+        typer.Option(
+            "--predictions", help="Score these: DIR/ID.png, .npy, .npz or ID_labels.png, instead of segmenting."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Part of the data set.")] = "val",
+    split: Annotated[
+        str | None, typer.Option("--split", help="Part of the data set; default: val, or all of a folder without it.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
     ids: Annotated[Path | None, typer.Option("--ids", help="A file with one image id a line.")] = None,
     class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None,
+    void: Annotated[
+        str | None,
+        typer.Option(
+            "--void",
+            metavar="VALUE|none",
+            help="For folder: the value of mask pixels that are not scored, such as 255, or that there is none.",
+        ),
+    ] = None,
     measures: Annotated[
         str | None,
         typer.Option("--measures", help="Some of semantic,contour,region,boundary; default: what fits."),
@@ -71,16 +84,19 @@ def evaluate(
     config: ConfigOption = None,
     set_: SetOption = None,
     seed: SeedOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the results that OUT holds.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Score segmentations on a data set: OUT gets results.json, scores.csv and report.html.
 
-    A run that was stopped goes on where it was when it is started again with the same OUT.
+    A run that was stopped goes on where it was when it is started again with the same OUT and settings. Results of
+    other settings are replaced with --overwrite alone.
     """
     with sentences(debug):
         from segspectral.datasets import open_dataset
         from segspectral.evaluate import evaluate as score
         from segspectral.evaluate import seed_spread
+        from segspectral.evaluate.folder import IMAGES, claim, images_of
 
         options = {
             "segments": segments,
@@ -94,7 +110,15 @@ def evaluate(
             raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
         if scales is None and predictions is None and dataset == "bsds" and segments is None and model is None:
             scales = LEVELS
-        data = open_dataset(dataset, root, split=split, limit=limit, ids=ids, with_class=class_)
+        data = open_dataset(
+            dataset,
+            root,
+            split=split,
+            limit=limit,
+            ids=ids,
+            with_class=class_,
+            void=None if void is None else _void(void),
+        )
         pipeline = make_pipeline(config, set_, **options)
         shared = pipeline.model is not None
         protocol = protocol or ("P1" if shared else "P3")
@@ -105,6 +129,27 @@ def evaluate(
             )
         if shared and (seeds > 1 or scales):
             raise SettingsError("--seeds and --scales change nothing of a model: fit one for each, and evaluate these")
+        claim(
+            output,
+            data,
+            {
+                "dataset": data.name,
+                "root": root.resolve(),
+                "split": data.split,
+                "void": void,
+                "images": images_of(data),
+                "predictions": predictions and predictions.resolve(),
+                "measures": measures,
+                "protocol": protocol,
+                "matching": matching,
+                "scales": scales,
+                "seeds": seeds,
+                "settings": {} if predictions else pipeline.model_dump(mode="json"),
+            },
+            overwrite=overwrite,
+        )
+        for note in data.notes:
+            print(note)
         if predictions is None:
             pipeline.prepare()
         runs = []
@@ -127,7 +172,7 @@ def evaluate(
                         settings=settings,
                         command="segspectral " + " ".join(sys.argv[1:]),
                         seed=pipeline_of_run.seed,
-                        resume=output / "images",
+                        resume=output / IMAGES / str(number) if seeds > 1 else output / IMAGES,
                         on_image=on_image,
                     )
                 )
@@ -135,7 +180,7 @@ def evaluate(
         if seeds > 1:
             results.data["seeds"] = seed_spread(runs)
         written = results.write(output)
-        _print(results)
+        _print(results, said=len(data.notes))
         print(f"-> {written['report.html']}")
 
 
@@ -167,6 +212,16 @@ class _Segmenter:
         return Prediction(np.stack([result.labels for result in results]), results[0].superpixels.labels)
 
 
+def _void(text: str) -> int | Literal["none"]:
+    """``none``, or a number."""
+    if text == "none":
+        return "none"
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError(f"--void {text}: give a number such as 255, or the word none") from None
+
+
 def _numbers(text: str | None) -> list[int]:
     """``2,4,8`` or ``2-12`` as numbers; none for None and for levels."""
     if text is None or text == LEVELS:
@@ -180,12 +235,15 @@ def _numbers(text: str | None) -> list[int]:
     return numbers
 
 
-def _print(results: Results) -> None:
+def _print(results: Results, said: int) -> None:
+    """The table, the protocols, and the notes after those that were ``said`` at the beginning."""
     from rich.console import Console
     from rich.table import Table
 
     data = results.data
-    table = Table(title=f"{data['dataset']['name']} {data['dataset']['split']}, {data['images']} images")
+    table = Table(
+        title=f"{' '.join(filter(None, (data['dataset']['name'], data['dataset']['split'])))}, {data['images']} images"
+    )
     for column in ("group", "score", "value", "95 % interval"):
         table.add_column(column)
     for group, name, value, interval in results.table():
@@ -196,7 +254,9 @@ def _print(results: Results) -> None:
     console.print(table)
     for measure in ("semantic", "contour", "region", "boundary"):
         if measure in data["protocol"]:
-            console.print(f"{measure}: {data['protocol'][measure]}", highlight=False)
+            console.print(f"{measure}: {data['protocol'][measure]}", highlight=False, markup=False)
+    for note in data["notes"][said:]:
+        print(f"note: {note}")
     for group, scores in data.get("seeds", {}).items():
         for name, spread in scores.items():
             print(f"{group} {name} over {len(spread['values'])} seeds: {spread['mean']:.4f} +- {spread['sd']:.4f}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import statistics
@@ -67,8 +65,9 @@ class Results:
         command: str = "",
         seed: int = 0,
         bootstrap: int = 1000,
+        notes: Sequence[str] = (),
     ) -> Results:
-        """Results of scored images, in whatever parts and order they were scored.
+        """Results of scored images, in whatever parts and order they were scored; ``notes`` join the data set's.
 
         Raises
         ------
@@ -90,6 +89,7 @@ class Results:
                 "classes": list(dataset.classes),
             },
             "images": len(ordered),
+            "notes": [*dataset.notes, *notes],
             "protocol": _protocol(plan, dataset),
             "settings": dict(settings or {}),
             "command": command,
@@ -114,6 +114,8 @@ class Results:
             precision, recall = total(groups["boundary"]).curve()
             curve = (precision.tolist(), recall.tolist())
         confusion = total(groups["semantic"]).pixels if "semantic" in groups else None
+        if confusion is not None:
+            data["notes"] += _said_of(confusion, dataset)
         rows = [_row(s, {name: counts[k] for name, counts in groups.items()}) for k, s in enumerate(ordered)]
         return cls(_json(data), rows, {s.id: s.picture for s in ordered}, curve, confusion)
 
@@ -126,15 +128,12 @@ class Results:
             If the folder cannot be written to.
         """
         from segspectral.evaluate.report import render
+        from segspectral.export.tables import csv_bytes
 
         out = Path(out_dir)
-        table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            "scores.csv": table.getvalue(),
+            "scores.csv": csv_bytes(self.rows).decode(),
             "report.html": render(self),
         }
         written = {}
@@ -161,7 +160,7 @@ class Results:
             scores = self.data.get(group, {})
             lines += [(group, name, value, None) for name, value in scores.items() if isinstance(value, float)]
         for name in CONTOUR_KINDS:
-            if name in self.data:
+            if name in self.data and self.data[name]["value"] is not None:
                 lines.append(("contour", name, self.data[name]["value"], None))
         return lines
 
@@ -253,11 +252,29 @@ def _every_protocol(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[
 
 _PROTOCOLS = {
     "direct": "ids are class ids",
-    "P1": "one Hungarian matching for the data set",
-    "P2": "majority class per cluster over the data set, looked up in the labels that are scored",
+    "P1": "one Hungarian matching for the data set, ids taken as the same in all images",
+    "P2": "majority class per cluster over the data set, ids taken as the same in all images, looked up in the labels "
+    "that are scored",
     "P3": "one Hungarian matching per image, looked up in the labels that are scored",
     "P4": "majority class per segment of an image: an upper bound by the labels that are scored",
 }
+
+
+def _said_of(confusion: np.ndarray, dataset: Dataset) -> list[str]:
+    """What the scores hide: classes that do not occur, and pixels whose prediction is no class."""
+    said = []
+    absent = [name for name, n in zip(dataset.classes, confusion.sum(axis=0), strict=True) if n == 0]
+    if absent:
+        names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        said.append(
+            f"{len(absent)} of {len(dataset.classes)} classes occur in no truth; they count 0 in miou and are left out "
+            f"of miou_present: {names}"
+        )
+    if confusion[-1].any():
+        said.append(
+            f"{confusion[-1].sum() / confusion.sum():.1%} of the pixels are predicted as no class and are misses"
+        )
+    return said
 
 
 def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:

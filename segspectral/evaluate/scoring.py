@@ -15,9 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segspectral.datasets import Dataset, Sample, Truth, read_label_map
+from segspectral import __version__
+from segspectral.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.results import Results
+from segspectral.masks import FULL, Mask, Survey, translated
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -150,8 +152,9 @@ def evaluate(
         From ``segspectral.datasets.open_dataset``.
     predictor : path or callable
         A folder with ``ID.png``, ``ID.npy`` or ``ID.npz`` for every id (label maps (H, W); .npz may hold
-        ``segs`` (S, H, W)), or a function from an image's path to a label map, a stack (S, H, W), or a
-        ``Prediction``. Label maps have the truth's own size.
+        ``segs`` (S, H, W)), or with the ``ID_labels.png`` of segspectral; or a function from an image's path to a
+        label map, a stack (S, H, W), or a ``Prediction``. Label maps have the truth's own size. Under "direct" they
+        hold the numbers that the masks have for the classes; binary predictions go with binary masks in any encoding.
     measures : sequence of str, optional
         Some of "semantic", "contour", "region", "boundary"; by default the first two where the data set has classes
         (the first alone for P1 and P2, whose names are known at the end), else the other two.
@@ -172,8 +175,8 @@ def evaluate(
     Raises
     ------
     DatasetError
-        If a prediction is missing, unreadable, of another size or another number of scales, or a truth is
-        bad.
+        If a prediction is missing, unreadable, of another size or another number of scales, a truth is bad, or the
+        orientation of an image does not tell whether its truth is turned as well.
     SettingsError
         If measures, protocol and data set do not go together.
     """
@@ -184,14 +187,27 @@ def evaluate(
     if {"semantic", "contour"} & set(plan.measures) and not dataset.classes:
         raise SettingsError(f"{dataset.name} has no classes, semantic scores cannot be computed: take region, boundary")
     predict = predictor if callable(predictor) else _Folder(Path(predictor), dataset)
-    made = "" if isinstance(predict, _Folder) else json.dumps(settings or {}, sort_keys=True, default=str)
+    reading = _Reading(dataset, protocol)
+    if isinstance(predict, _Folder):
+        reading.survey(predict)
+        turned = [sample.id for sample, _ in _turned(dataset)]
+        if turned:
+            predict.notes += (
+                f"{len(turned)} images are turned by their EXIF orientation and their masks may not be, so predictions "
+                f"and masks must both be turned, or neither: {_few(turned)}",
+            )
+    else:
+        for sample, why in _turned(dataset):
+            raise DatasetError(f"{sample.image}: its EXIF orientation turns or mirrors it, and {why}")
+    made = json.dumps(settings or {}, sort_keys=True, default=str)
     store = _Store(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
     for sample in dataset.samples:
-        stamp = _stamp(sample, plan, predict.file(sample.id) if isinstance(predict, _Folder) else made)
+        files = (sample.truth_file, predict.file(sample.id) if isinstance(predict, _Folder) else sample.image)
+        stamp = _stamp((sample.id, plan, dataset.classes, dataset.void, dataset.ids, reading.decided, made), files)
         score = store.find(sample.id, stamp) if store else None
         if score is None:
-            score = _score(dataset, sample, predict, plan, stamp)
+            score = _score(dataset, sample, predict, plan, reading, stamp)
             if store:
                 store.add(score)
         if scores and len(score.segments) != len(scores[0].segments):
@@ -203,19 +219,26 @@ def evaluate(
         scores.append(score)
         if on_image:
             on_image(score, len(scores), len(dataset))
-    return Results.of(dataset, plan, scores, settings=settings or {}, command=command, seed=seed, bootstrap=bootstrap)
+    notes = predict.notes if isinstance(predict, _Folder) else ()
+    return Results.of(
+        dataset, plan, scores, settings=settings or {}, command=command, seed=seed, bootstrap=bootstrap, notes=notes
+    )
 
 
-def _score(dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan: Plan, stamp: str) -> ImageScore:
+def _score(
+    dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan: Plan, reading: _Reading, stamp: str
+) -> ImageScore:
     truth = sample.truth()
     start = time.perf_counter()
     made = predict.load(sample.id) if isinstance(predict, _Folder) else predict(sample.image)
     seconds = time.perf_counter() - start
-    prediction = made if isinstance(made, Prediction) else Prediction(np.asarray(made))
-    labels = prediction.labels[None] if prediction.labels.ndim == 2 else prediction.labels
     where = predict.file(sample.id) if isinstance(predict, _Folder) else sample.id
-    if labels.ndim != 3 or labels.dtype.kind not in "iu" or len(labels) == 0:
-        raise DatasetError(f"{where}: holds {labels.dtype} {prediction.labels.shape}, expected integer label maps")
+    superpixels = made.superpixels if isinstance(made, Prediction) else None
+    mask = made if isinstance(made, Mask) else Mask(made.labels if isinstance(made, Prediction) else np.asarray(made))
+    if mask.values.ndim not in (2, 3) or mask.values.dtype.kind not in "iub" or mask.values.size == 0:
+        raise DatasetError(f"{where}: holds {mask.values.dtype} {mask.values.shape}, expected integer label maps")
+    labels = reading.labels(where, mask)
+    labels = labels[None] if labels.ndim == 2 else labels
     if labels.shape[1:] != truth.size:
         raise DatasetError(
             f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth {truth.size[0]} "
@@ -224,7 +247,7 @@ def _score(dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan:
     if {"semantic", "contour"} & set(plan.measures) and len(labels) > 1:
         raise DatasetError(f"{where}: has {len(labels)} scales but semantic scores need one label map")
     try:
-        counts = dict(_counts(dataset, truth, labels, prediction.superpixels, plan))
+        counts = dict(_counts(dataset, truth, labels, superpixels, plan))
     except ValueError as error:
         raise DatasetError(f"{where}: {error}") from error
     segments = tuple(len(np.unique(one)) for one in labels)
@@ -262,50 +285,178 @@ def _counts(
 
 
 class _Folder:
-    """Predictions of others: ``ID.png``, ``ID.npy`` or ``ID.npz`` in one folder, all there or an error."""
+    """Predictions of others in one folder and those below it, all there or an error.
+
+    The prediction of ID is ``ID.png``, ``ID.npy`` or ``ID.npz``, or what segspectral writes: ``ID_labels.png``, also
+    with the suffix of the image, ``ID.jpg_labels.png``. ``notes`` name the files that belong to no image.
+    """
 
     SUFFIXES = (".png", ".npy", ".npz")
+    PICTURES = ("_overlay", "_figure", "_ucm")
+    """What stands beside the label maps of segspectral and is none."""
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         if not folder.is_dir():
             raise DatasetError(f"{folder}: no such folder of predictions")
+        named: dict[str, list[str]] = {}
+        for file in files_below(folder):
+            if file.lower().endswith(self.SUFFIXES):
+                named.setdefault(without_suffix(file), []).append(file)
         self._files: dict[str, Path] = {}
         missing = []
         for sample in dataset.samples:
-            found = [p for s in self.SUFFIXES if (p := folder / f"{sample.id}{s}").is_file()]
+            found = [file for name in _names(sample.id, sample.image.suffix) for file in named.get(name, [])]
             if len(found) > 1:
-                raise DatasetError(f"{found[0]}: {found[1].name} lies beside it, keep the one to be scored")
+                raise DatasetError(f"{folder / found[0]}: {found[1]} lies beside it, keep the one to be scored")
             if found:
-                self._files[sample.id] = found[0]
+                self._files[sample.id] = folder / found[0]
             else:
                 missing.append(sample.id)
         if missing:
-            names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-            raise DatasetError(f"{folder}: no prediction for {names}, expected ID.png, ID.npy or ID.npz")
+            raise DatasetError(f"{folder}: no prediction for {_few(missing)}, expected ID.png, ID.npy or ID.npz")
+        suffixes = {s.image.suffix for s in dataset.samples}
+        ids = dataset.known or {s.id for s in dataset.samples}
+        known = {name for i in ids for suffix in suffixes for name in _names(i, suffix)}
+        known |= {name + picture for name in known for picture in self.PICTURES}
+        strangers = [file for name, files in named.items() if name not in known for file in files]
+        self.notes: tuple[str, ...] = ()
+        if strangers:
+            self.notes = (f"{folder}: {len(strangers)} of the predictions belong to no image: {_few(strangers)}",)
 
     def file(self, id: str) -> Path:
         return self._files[id]
 
-    def load(self, id: str) -> NDArray[np.integer]:
-        path = self._files[id]
-        if path.suffix == ".npz":
-            import zipfile
+    def items(self) -> Iterator[tuple[Path, Mask]]:
+        for id, path in self._files.items():
+            yield path, self.load(id)
 
-            try:
-                with np.load(path, allow_pickle=False) as parts:
-                    names = parts.files
-                    name = "segs" if "segs" in names else names[0] if len(names) == 1 else ""
-                    if not name:
-                        raise DatasetError(f"{path}: holds {', '.join(names) or 'nothing'}, expected `segs`")
-                    return parts[name]
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                raise DatasetError(f"{path}: cannot be read as label maps ({error})") from error
-        if path.suffix == ".npy":
-            try:
-                return np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise DatasetError(f"{path}: cannot be read as label maps ({error})") from error
-        return read_label_map(path)
+    def load(self, id: str) -> Mask:
+        path = self._files[id]
+        if path.suffix.lower() == ".png":
+            return read_mask(path)
+        import zipfile
+
+        try:
+            stored = np.load(path, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                return Mask(stored)
+            with stored as parts:
+                names = parts.files
+                name = "segs" if "segs" in names else names[0] if len(names) == 1 else ""
+                if not name:
+                    raise DatasetError(f"{path}: holds {', '.join(names) or 'nothing'}, expected `segs`")
+                return Mask(parts[name])
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise DatasetError(f"{path}: cannot be read as label maps ({error})") from error
+
+
+def _numbered_by_itself(path: Path) -> bool:
+    """Whether the summary beside a label map of segspectral says that no model was shared by the images."""
+    try:
+        summary = json.loads(path.with_name(f"{path.stem.removesuffix('_labels')}.json").read_text(encoding="utf-8"))
+        return path.stem.endswith("_labels") and summary["pipeline"]["model"] is None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _names(id: str, suffix: str) -> tuple[str, ...]:
+    """Names (without .png) that the prediction of an image may have."""
+    return tuple(dict.fromkeys((id, f"{id}_labels", f"{id}{suffix}", f"{id}{suffix}_labels")))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+class _Reading:
+    """What the numbers in predictions mean, where they mean the same in all images ("direct", P1 and P2).
+
+    ``object`` is the number of the object, if the predictions are binary masks (see ``segspectral.masks``). Those of a
+    folder are looked at together, before the first one is scored; those of a function as they come.
+    """
+
+    def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
+        self._dataset, self._direct = dataset, protocol == "direct"
+        self._shared = bool(dataset.classes) and protocol in ("direct", "P1", "P2")
+        self._as_they_come = self._direct and dataset.binary
+        self._survey = Survey()
+        self.object: int | None = None
+
+    def survey(self, predictions: _Folder) -> None:
+        """Look at all predictions of a folder."""
+        self._as_they_come = False
+        for path, mask in predictions.items() if self._shared else ():
+            if _numbered_by_itself(path):
+                raise DatasetError(
+                    f"{path}: was segmented without a model, so its numbers mean nothing in other images: score it "
+                    "with --protocol P3 or P4, or segment with --model of `segspectral fit`"
+                )
+            self._add(path, mask)
+
+    @property
+    def decided(self) -> tuple[int | None, bool]:
+        """What holds for all images, for their stamps."""
+        return (None, False) if self._as_they_come else (self.object, self._survey.black_and_white)
+
+    def labels(self, where: Path | str, mask: Mask) -> NDArray[np.integer]:
+        """(H, W) or (S, H, W): class indices under "direct" (C, and more, for what is no class), else segment ids."""
+        if self._as_they_come:
+            self._add(where, mask)
+        if self.object is not None and (self._dataset.binary or not self._direct):
+            return mask.object(self._survey.black_and_white).astype(np.int64)
+        if mask.values.dtype.kind == "u" and mask.values.max() > np.iinfo(np.int64).max:
+            raise DatasetError(f"{where}: holds the id {mask.values.max()}, ids go up to 2^63 - 1")
+        if self._direct and self._dataset.ids:
+            table = {value: k for k, value in enumerate(self._dataset.ids)}
+            return translated(mask.values, table, len(self._dataset.classes))
+        return mask.values.astype(np.int64)
+
+    def _add(self, where: Path | str, mask: Mask) -> None:
+        if mask.values.dtype.kind not in "iub" or mask.values.size == 0:
+            return  # said where it is scored
+        self._survey.add(where, mask)
+        self.object = self._survey.object()
+        if self.object is None:
+            values = set(self._survey.values())
+            if self._dataset.binary and self._direct and values <= {0, 1, *FULL}:
+                raise DatasetError(
+                    f"{where}: the predictions hold {' and '.join(str(v) for v in sorted(values))}, and which of them "
+                    "is the object is not known: save all predictions with the same two values"
+                )
+
+
+def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
+    """Images that EXIF turns or mirrors while it is not known whether their truths are turned as well, and why.
+
+    The size of a truth tells it, if the photograph is not square and is turned by 90 degrees, or an equal tag of the
+    truth itself.
+    """
+    for sample in dataset.samples:
+        orientation, stored = _orientation(sample.image)
+        if orientation == 1 or _orientation(sample.truth_file)[0] == orientation:
+            continue
+        upright = stored[::-1] if orientation > 4 else stored
+        size = sample.truth().size
+        if size != upright:
+            yield sample, f"{sample.truth_file} does not have the size of the turned picture: turn the mask as well"
+        elif upright == stored:
+            yield (
+                sample,
+                f"the size of {sample.truth_file} does not tell whether it belongs to the turned picture: save the "
+                "image upright, without the tag, as the mask is",
+            )
+
+
+def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of a picture and its size (H, W) as stored; 1 (upright) if the file is no picture."""
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path, formats=("JPEG", "PNG", "TIFF", "WEBP")) as image:
+            orientation = image.getexif().get(0x0112, 1)
+            return (orientation if orientation in range(1, 9) else 1), (image.height, image.width)
+    except (OSError, ValueError, SyntaxError):
+        return 1, (0, 0)  # what is wrong with it is said where it is read
 
 
 class _Store:
@@ -340,10 +491,11 @@ class _Store:
             raise OutputError(f"{self._folder}: cannot be written to ({error.strerror})") from error
 
 
-def _stamp(sample: Sample, plan: Plan, made: Path | str) -> str:
-    digest = hashlib.sha256(repr((sample.id, plan, TRIMAP_WIDTH)).encode())
-    digest.update(sample.truth_file.read_bytes())
-    digest.update(made.read_bytes() if isinstance(made, Path) else made.encode())
+def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:
+    """A hash of all that the counts of an image come from: the settings and the contents of the files."""
+    digest = hashlib.sha256(repr((settings, TRIMAP_WIDTH, __version__)).encode())
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
@@ -355,7 +507,7 @@ def _plain(value: Any) -> Any:
 
 def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset: Dataset, width: int = 200) -> bytes:
     """A small JPEG: image (blank if unreadable), truth and prediction side by side; void is white."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     H, W = truth.size
     height = max(1, round(width * H / W))
@@ -364,7 +516,8 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
     panels = []
     try:
         with Image.open(sample.image) as image:
-            panels.append(np.asarray(image.convert("RGB").resize((width, height))))
+            upright = ImageOps.exif_transpose(image) if _orientation(sample.image)[0] > 1 else image
+            panels.append(np.asarray(upright.convert("RGB").resize((width, height))))
     except (OSError, ValueError):
         panels.append(np.full((height, width, 3), 255, np.uint8))
     shown = ((truth.labels[0], dataset.void), (labels[len(labels) // 2], None))

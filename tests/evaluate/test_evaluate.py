@@ -40,7 +40,7 @@ def semantic(tmp_path: Path) -> Dataset:
             (root / folder).mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((*SHAPE, 3), 40 * k, np.uint8)).save(root / "images" / f"i{k}.png")
         Image.fromarray(truth_of(k)).save(root / "masks" / f"i{k}.png")
-    return open_dataset("folder", root)
+    return open_dataset("folder", root, void=255)
 
 
 @pytest.fixture

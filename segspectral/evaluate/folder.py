@@ -1,0 +1,115 @@
+"""The folder of results: it belongs to one evaluation, and other settings do not write into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from segspectral.datasets import Dataset
+from segspectral.errors import OutputError
+
+__all__ = ["IMAGES", "claim", "images_of"]
+
+NAME = "evaluation.json"
+RESULTS = ("results.json", "scores.csv", "report.html")
+IMAGES = "images"
+"""The folder below, in which finished images are kept, so that a stopped run can go on."""
+
+_PART = re.compile(r"[0-9a-f]{24}\.(json|jpg|part)")
+
+
+def images_of(dataset: Dataset) -> str:
+    """How many images are scored and which, in a few letters."""
+    digest = hashlib.sha256("\0".join(s.id for s in dataset.samples).encode("utf-8", "surrogateescape"))
+    return f"{len(dataset)} ({digest.hexdigest()[:8]})"
+
+
+def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Make a folder that of an evaluation with these settings (in JSON's types), or refuse.
+
+    A folder with the results, or the finished images, of an evaluation with equal settings is kept as it is; with
+    ``overwrite`` they are deleted, whichever settings they had.
+
+    Raises
+    ------
+    OutputError
+        If results of other or unknown settings are there, finished images would lie among those of the data set, or the
+        folder cannot be written to.
+    """
+    images = (out / IMAGES).resolve()
+    for folder in {file.parent for sample in dataset.samples for file in (sample.image, sample.truth_file)}:
+        if images == folder.resolve() or images in folder.resolve().parents:
+            raise OutputError(
+                f"{out}: its folder {IMAGES} is that of the data set; choose another folder for the results"
+            )
+    new = dict(_flat(json.loads(json.dumps(settings, default=str))))
+    record = out / NAME
+    try:
+        if overwrite:
+            _clear(out)
+        elif _holds_results(out):
+            differing = _differences(_read(record), new)
+            if differing:
+                raise OutputError(
+                    f"{out}: holds results of another evaluation: {differing}; choose another folder, or replace them "
+                    "with --overwrite"
+                )
+        out.mkdir(parents=True, exist_ok=True)
+        part = out / f".{NAME}.part"
+        part.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+        part.replace(record)
+    except OSError as error:
+        raise OutputError(f"{out}: results cannot be written there ({error.strerror})") from error
+
+
+def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
+    """``protocol was P3 and is P1``, of at most four settings; empty if all are equal."""
+    if old is None:
+        return "its settings are not known"
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    said = [f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:4]]
+    return ", ".join(said) + (f" and {len(names) - 4} more settings differ" if len(names) > 4 else "")
+
+
+def _shown(value: Any) -> str:
+    text = "not given" if value is None else str(value)
+    return text if len(text) < 80 else f"{text[:76]} ..."
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _holds_results(out: Path) -> bool:
+    return any((out / name).exists() for name in RESULTS) or any(True for _ in _parts(out))
+
+
+def _parts(out: Path) -> Iterator[Path]:
+    """Finished images, of one run or of several seeds."""
+    images = out / IMAGES
+    if images.is_dir():
+        for path in (*images.iterdir(), *images.glob("[0-9]*/*")):
+            if _PART.fullmatch(path.name) and path.is_file():
+                yield path
+
+
+def _clear(out: Path) -> None:
+    for path in (*(out / name for name in (*RESULTS, NAME)), *list(_parts(out))):
+        path.unlink(missing_ok=True)
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted name, value); lists are values."""
+    if isinstance(value, dict) and (value or not name):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
