@@ -379,7 +379,7 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
         ours = segspectral.segment(image, model=path, refine="none").labels
         one, many = (
             np.array(PIL.Image.open(tmp_path / place))
-            for place in (f"one/{number}_labels.png", f"many/{number}.png_labels.png")
+            for place in (f"one/{number}_labels.png", f"many/{number}_labels.png")
         )
         assert np.array_equal(one, ours)
         assert np.array_equal(many, ours)

@@ -17,7 +17,8 @@ from segspectral.batch.engines import Engine, Processes
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.batch.journal import History, Journal, Record, RunStart, Status, read_history
 from segspectral.batch.work import Work
-from segspectral.export.files import FOLDERS, cut
+from segspectral.export.files import cut
+from segspectral.export.naming import FOLDERS, result_stems, short_stem, stem_in
 
 __all__ = ["Tally", "run"]
 
@@ -36,6 +37,7 @@ class Tally:
     redone : done before, but under other settings, another version, as another file, or in fewer formats
     began : ``time.monotonic`` when the first image was begun
     interrupted : the run was asked to end early
+    longer : images whose results do not have the shortest name, because of other images (``result_stems``)
     """
 
     total: int
@@ -44,6 +46,7 @@ class Tally:
     redone: int = 0
     began: float = field(default_factory=time.monotonic)
     interrupted: bool = False
+    longer: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -98,12 +101,16 @@ def run(
     KeyboardInterrupt
         At the second signal.
     """
-    jobs = list(jobs)
-    mine = [job for job in jobs if job in shard]
     tally = tally or Tally(0)
     with Journal(out, shard) as journal:
         history = read_history(out)
         before = dict(history.latest)
+        jobs = list(jobs)
+        in_use = {name: stem_in(record.outputs) for name, record in before.items()}
+        stems = result_stems((job.name for job in jobs), in_use)
+        jobs = [replace(job, stem=stems[job.name]) for job in jobs]
+        mine = [job for job in jobs if job in shard]
+        tally.longer = [job.name for job in mine if job.stem != short_stem(job.name)]
         if fresh:
             again = [Record(job.name, Status.RESET) for job in mine if job.name in history.latest]
             journal.extend(again)
@@ -212,12 +219,13 @@ def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
     def start(name: str) -> str:
         return (Path(name).parent / cut(Path(name).name)).as_posix()
 
-    every, own = {start(job.name) for job in jobs}, {start(job.name) for job in mine}
+    every, own = {start(job.stem) for job in jobs}, {start(job.stem) for job in mine}
     for below in {Path(name).parent for name in own}:
         for root in (out, *(out / folder for folder in FOLDERS)):
             for partial in (root / below).glob(".*.partial"):
-                # .a.jpg_labels.png.1234.partial belongs to the job a.jpg, or to a.jpg_labels.png if there is one.
+                # .a_labels.png.1234.partial belongs to the stem a, or to a_labels if there is one.
                 place = (below / partial.name[1:]).as_posix()
-                owner = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in every), None)
+                ends = (end for end in range(len(place), 0, -1) if place[end : end + 1] in ("", "_", "."))
+                owner = next((place[:end] for end in ends if place[:end] in every), None)
                 if owner in own:
                     partial.unlink(missing_ok=True)
