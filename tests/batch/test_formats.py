@@ -48,20 +48,25 @@ def test_a_batch_has_the_files_that_convert_makes(put: Put, tmp_path: Path):
         *("batch", folder, "-r", "-o", out, "-j", 0, *FAST_OPTIONS, "--format", formats, "--names", "1=sky")
     )
     assert code == 1, said
+    batch_said = said
     assert all(f"all images -> {out / name}" in said for name in TOGETHER)
     other = tmp_path / "other"
-    code, said = command("convert", out, "--to", "coco,cvat,yolo", "-o", other)
+    code, said = command("convert", out, "--to", "coco,cvat,yolo", "-o", other, "--images", folder)
     assert code == 0, said
     made = {p.relative_to(other).as_posix(): p.read_bytes() for p in other.rglob("*") if p.is_file()}
-    assert set(made) == {*TOGETHER, *(f"yolo/labels/{name}.txt" for name in ("a.jpg", "a.png", "x/a.jpg"))}
+    expected = {*TOGETHER, *(f"yolo/labels/{name}.txt" for name in ("a.jpg", "a.png", "x/a"))}
+    assert set(made) == expected | {f"yolo/images/{name}" for name in ("a.jpg.jpg", "a.png.png", "x/a.jpg")}
+    # The path in data.yaml is absolute.
+    made["yolo/data.yaml"] = made["yolo/data.yaml"].replace(bytes(other), bytes(out))
     assert {name: (out / name).read_bytes() for name in made} == made
+    assert "2 images have results with longer names, to keep images apart: a.jpg, a.png" in batch_said
     assert [i["file_name"] for i in json.loads(made["coco.json"])["images"]] == ["a.jpg", "a.png", "x/a.jpg"]
     assert b'"sky"' in made["coco.json"]
     # The links of labelme lead to the photographs.
-    link = json.loads((out / "labelme/x/a.jpg.json").read_text())["imagePath"]
+    link = json.loads((out / "labelme/x/a.json").read_text())["imagePath"]
     assert (out / "labelme/x" / link).resolve() == folder / "x/a.jpg"
     record = read_history(out).latest["x/a.jpg"]
-    assert {"labelme/x/a.jpg.json", "yolo/labels/x/a.jpg.txt", "x/a.jpg.svg", "x/a.jpg_regions.csv"} < set(
+    assert {"labelme/x/a.json", "yolo/labels/x/a.txt", "yolo/images/x/a.jpg", "x/a.svg", "x/a_regions.csv"} < set(
         record.outputs
     )
 
@@ -69,7 +74,7 @@ def test_a_batch_has_the_files_that_convert_makes(put: Put, tmp_path: Path):
 def test_workers_write_formats_too(put: Put, fast: Pipeline, tmp_path: Path):
     jobs, out = find_jobs([put("a.png")]), tmp_path / "out"
     run(jobs, Segmenter.of(fast, out, formats=["npz,coco"]), Processes(1), out)
-    assert (out / "a.png.npz").exists()
+    assert (out / "a.npz").exists()
     assert read_history(out).latest["a.png"].formats == ["npz"]
 
 
@@ -85,13 +90,11 @@ def test_what_lacks_a_format_is_done_again_and_nothing_else(put: Put, fast: Pipe
     assert done_now("coco", "cvat") == 0  # made of the label maps
     assert done_now("csv,svg") == 2
     assert done_now("csv") == 0
-    (out / "a.png.svg").unlink()
+    (out / "a.svg").unlink()
     assert done_now("csv") == 1
     # What is made anew in fewer formats leaves no files of the old settings behind.
     run(jobs, Segmenter.of(with_settings(fast, {"segments": 4}), out), InProcess(), out)
-    assert sorted(p.name for p in out.glob("b*")) == [
-        *("b.png.json", "b.png_labels.png", "b.png_overlay.png", "b.png_segments.csv")
-    ]
+    assert sorted(p.name for p in out.glob("b*")) == ["b.json", "b_labels.png", "b_overlay.png", "b_segments.csv"]
 
 
 def test_the_file_for_all_comes_with_the_last_shard(put: Put, fast: Pipeline, tmp_path: Path):
@@ -132,23 +135,23 @@ def test_an_image_that_ends_while_the_file_for_all_is_made_is_in_it(
 def test_a_label_map_that_is_damaged_is_told_and_the_others_are_kept(put: Put, fast: Pipeline, tmp_path: Path):
     jobs, out = find_jobs([put("a.png", "b.png")]), tmp_path / "out"
     run(jobs, Segmenter.of(fast, out), InProcess(), out)
-    (out / "a.png_labels.png").write_bytes(b"no label map")
+    (out / "a_labels.png").write_bytes(b"no label map")
     told: list[str] = []
     write_together(out, ["coco"], told.append)
     assert len(told) == 1
-    assert "a.png_labels.png: is damaged" in told[0]
+    assert "a_labels.png: is damaged" in told[0]
     assert [i["file_name"] for i in json.loads((out / "coco.json").read_text())["images"]] == ["b.png"]
 
 
 def test_half_written_files_of_formats_and_long_names_are_swept(tmp_path: Path):
-    long = "ö" * 110 + ".jpg"
-    jobs = [Job("/", name) for name in ("a.jpg", "a.jpg.png", "x/b.jpg", long)]
+    long = "ö" * 110
+    jobs = [Job("/", f"{stem}.jpg", stem=stem) for stem in ("a", "a_labels", "x/b", long)]
     mine = [jobs[0], *jobs[2:]]
     from segspectral.export.files import partial_of
 
-    own = ["a.jpg_labels.png", "a.jpg_labels.tif.nodes", "labelme/a.jpg.json", "yolo/labels/x/b.jpg.txt"]
+    own = ["a_overlay.png", "x/b_labels.tif.nodes", "labelme/a.json", "yolo/labels/x/b.txt", "yolo/images/x/b.jpg"]
     own += [f"{long}_segments.csv", f"labelme/{long}.json"]
-    others = ["a.jpg.png_labels.png", "labelme/a.jpg.png.json", "c.jpg_labels.png", "x/a.jpg_labels.png"]
+    others = ["a_labels_labels.png", "labelme/a_labels.json", "c_labels.png", "x/a_labels.png", "ab_labels.png"]
     paths = {name: partial_of(tmp_path / name) for name in own + others}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +163,7 @@ def test_half_written_files_of_formats_and_long_names_are_swept(tmp_path: Path):
 def test_a_hierarchy_has_its_contour_map(put: Put, fast: Pipeline, tmp_path: Path):
     jobs, out = find_jobs([put("a.png")]), tmp_path / "out"
     run(jobs, Segmenter.of(with_settings(fast, {"hierarchy": True}), out), InProcess(), out)
-    assert "a.png_ucm.png" in read_history(out).latest["a.png"].outputs
+    assert "a_ucm.png" in read_history(out).latest["a.png"].outputs
 
 
 def test_tiles_refuse_what_needs_the_whole_image(fast: Pipeline, tmp_path: Path):
