@@ -89,7 +89,7 @@ def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name
     assert "ZeroDivisionError" in history["defect_.png"].traceback
     assert sorted(outputs_of(out)) == sorted(
         f"{name}{end}"
-        for name in ("a.jpg", "a.png", "x/a.jpg")
+        for name in ("a.jpg", "a.png", "x/a")
         for end in (".json", "_labels.png", "_overlay.png", "_segments.csv")
     )
     # Nothing twice, and no failure again before it is asked for.
