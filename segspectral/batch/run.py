@@ -17,8 +17,8 @@ from segspectral.batch.engines import Engine, Processes
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.batch.journal import History, Journal, Record, RunStart, Status, read_history
 from segspectral.batch.work import Work
-from segspectral.export.files import cut
-from segspectral.export.naming import FOLDERS, result_stems, short_stem, stem_in
+from segspectral.export.files import FOLDERS, cut
+from segspectral.export.naming import result_stems, short_stem, stem_in
 
 __all__ = ["Tally", "run"]
 

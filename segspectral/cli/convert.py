@@ -97,6 +97,7 @@ class _Found:
 def _label_files(given: list[Path]) -> list[_Found]:
     """The label files, below folders too; the photographs' names are those of the summaries beside them."""
     from segspectral.export.labelmap import _photograph_of
+    from segspectral.export.naming import is_photograph
 
     roots, found = [], []
     for path in given:
@@ -107,7 +108,7 @@ def _label_files(given: list[Path]) -> list[_Found]:
         best: dict[str, Path] = {}
         for suffix in LABEL_SUFFIXES:
             for inside in path.rglob(f"*{suffix}"):
-                if "/yolo/images/" not in inside.as_posix():  # photographs, whatever their names
+                if not is_photograph(inside.relative_to(path)):
                     best.setdefault(inside.as_posix().removesuffix(suffix), inside)
         if not best:
             raise ImageError(f"{path}: the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})")

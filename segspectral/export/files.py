@@ -8,7 +8,10 @@ from pathlib import Path
 
 from segspectral.errors import OutputError
 
-__all__ = ["check_folder", "cut", "link_file", "link_to", "partial_of", "write_bytes"]
+__all__ = ["FOLDERS", "check_folder", "cut", "link_file", "link_to", "partial_of", "write_bytes"]
+
+FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
+"""Folders below that of the results, in which formats have the files of images under the images' own stems."""
 
 NAME_BYTES = 220
 

@@ -10,12 +10,19 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, count
 from pathlib import Path
 
+from segspectral.export.files import FOLDERS
 from segspectral.images import EXTENSIONS
 
-__all__ = ["FOLDERS", "OWN_FOLDERS", "names_below", "result_stems", "short_stem", "stem_in", "yolo_stem"]
-
-FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
-"""Folders below that of the results, in which formats have the files of images under the images' own stems."""
+__all__ = [
+    "FOLDERS",
+    "OWN_FOLDERS",
+    "is_photograph",
+    "names_below",
+    "result_stems",
+    "short_stem",
+    "stem_in",
+    "yolo_stem",
+]
 
 OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"report"}
 """Folders at the top of the results that hold no results of images: those of formats, and of the gallery."""
@@ -105,6 +112,11 @@ def short_stem(name: str) -> str:
 def stem_in(outputs: Iterable[str]) -> str:
     """The stem of results that exist, from their paths; "" if they hold no overlay, which every image gets."""
     return next((path.removesuffix("_overlay.png") for path in outputs if path.endswith("_overlay.png")), "")
+
+
+def is_photograph(below: Path) -> bool:
+    """Whether a path below the folder of results is a photograph that stands there for trainers, whatever its name."""
+    return "/yolo/images/" in f"/{below.as_posix()}"
 
 
 def yolo_stem(stem: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from segspectral.batch import (
@@ -182,3 +184,94 @@ def test_parts_and_files_for_all_come_in_pairs():
     for exporter in EXPORTERS.values():
         assert (exporter.part is None) == (exporter.together is None)
         assert exporter.image is not None or exporter.together is not None
+
+
+def results_of(out: Path) -> dict[str, dict[str, bytes]]:
+    """Image -> its outputs, as they are on the disk."""
+    latest = read_history(out).latest
+    return {name: {path: (out / path).read_bytes() for path in sorted(r.outputs)} for name, r in latest.items()}
+
+
+def test_folders_named_like_those_of_formats_and_of_the_gallery_lose_nothing(put: Put, fast: Pipeline, tmp_path: Path):
+    from segspectral.report import build
+
+    names = ("a.png", "coco.png", "labelme/a.png", "report/a.png", "yolo/labels/a.png", "yolo/images/x_labels.png")
+    names = (*names, "y_labels.png")
+    jobs, out = find_jobs([put(*names)], recursive=True), tmp_path / "out"
+    formats = ["labelme,labelme-polygons,yolo,coco,cvat,png,npz,csv,svg"]
+    run(jobs, Segmenter.of(fast, out, formats=formats), InProcess(), out)
+    made = results_of(out)
+    written = [path for outputs in made.values() for path in outputs]
+    assert set(made) == set(names)
+    assert len(set(written)) == len(written) == 11 * len(names)
+    write_together(out, formats)
+    assert results_of(out) == made
+    images = json.loads((out / "coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == sorted(names)
+    assert build(out)[1] == len(names)
+    assert results_of(out) == made
+    code, said = command("convert", out, "--to", "svg", "-o", tmp_path / "exports")
+    assert code == 0, said
+    assert len(list((tmp_path / "exports").rglob("*.svg"))) == len(names)
+
+
+def test_an_image_that_comes_later_leaves_the_results_of_others_alone(put: Put, fast: Pipeline, tmp_path: Path):
+    work, out = Segmenter.of(fast, tmp_path / "out", formats=["svg"]), tmp_path / "out"
+    run(find_jobs([put("a.jpg")]), work, InProcess(), out)
+    first = results_of(out)["a.jpg"]
+    assert "a.svg" in first
+    folder = put("b.png")
+    (folder / "b.png").rename(folder / "a.png")
+    (folder / "a.jpg").rename(tmp_path / "a.jpg")
+    run(find_jobs([folder]), work, InProcess(), out)  # the earlier image is not even in the folder
+    assert set(results_of(out)["a.png"]) == {f"a.png{end}" for end in (
+        ".json", ".svg", "_labels.png", "_overlay.png", "_segments.csv"
+    )}  # fmt: skip
+    assert results_of(out)["a.jpg"] == first
+    (tmp_path / "a.jpg").rename(folder / "a.jpg")
+    assert run(find_jobs([folder]), work, InProcess(), out).now.total() == 0
+    tally = run(find_jobs([folder]), work, InProcess(), out, fresh=True)
+    assert tally.longer == ["a.jpg", "a.png"]
+    assert sorted(p.name for p in out.glob("*.svg")) == ["a.jpg.svg", "a.png.svg"]
+    assert list(results_of(out)["a.jpg"].values())[1:] == list(first.values())[1:]
+
+
+def test_results_under_the_names_of_an_earlier_version_are_known_and_replaced(put: Put, fast: Pipeline, tmp_path: Path):
+    jobs, out = find_jobs([put("a.png")]), tmp_path / "out"
+
+    class Earlier(Segmenter):
+        def __call__(self, job: Job) -> Record:
+            return super().__call__(replace(job, stem=job.name))
+
+    earlier = Earlier.of(fast, out)
+    run(jobs, earlier, InProcess(), out)
+    write_together(out, ["coco"])
+    assert [i["file_name"] for i in json.loads((out / "coco.json").read_text())["images"]] == ["a.png"]
+    code, said = command("convert", out, "--to", "yolo", "-o", tmp_path / "exports")
+    assert code == 0, said
+    assert (tmp_path / "exports/yolo/labels/a.txt").exists()
+    assert run(jobs, earlier, InProcess(), out).now.total() == 0
+    run(jobs, Segmenter.of(fast, out), InProcess(), out, fresh=True)
+    assert sorted(p.name for p in out.glob("a*")) == ["a.json", "a_labels.png", "a_overlay.png", "a_segments.csv"]
+
+
+def test_segments_have_one_category_unless_they_mean_the_same_in_all_images(put: Put, tmp_path: Path):
+    folder, out = put("a.png", "b.png"), tmp_path / "out"
+
+    def categories(*options: object) -> tuple[list[str], str]:
+        arguments = ["batch", folder, "-o", out, "-j", 0, *FAST_OPTIONS, "--format", "coco,yolo", *options]
+        code, said = command(*arguments)
+        assert code == 0, said
+        data = json.loads((out / "coco.json").read_text())
+        classes = yaml.safe_load((out / "yolo/data.yaml").read_text())["names"]
+        lines = [line for name in "ab" for line in (out / f"yolo/labels/{name}.txt").read_text().splitlines()]
+        assert {int(line.split()[0]) for line in lines} == set(classes)
+        assert list(classes.values()) == [category["name"] for category in data["categories"]]
+        assert {a["attributes"]["segment"] for a in data["annotations"]} == {1, 2, 3}
+        return list(classes.values()), said
+
+    assert categories()[0] == ["segment"]
+    assert categories("--category", "cell")[0] == ["cell"]
+    found, said = categories("--names", "2=sky")
+    assert found == ["sky", "segment"]
+    assert said.count("--category NAME gives all segments one category") == 1
