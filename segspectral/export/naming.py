@@ -13,16 +13,7 @@ from pathlib import Path
 from segspectral.export.files import FOLDERS
 from segspectral.images import EXTENSIONS
 
-__all__ = [
-    "FOLDERS",
-    "OWN_FOLDERS",
-    "is_photograph",
-    "names_below",
-    "result_stems",
-    "short_stem",
-    "stem_in",
-    "yolo_stem",
-]
+__all__ = ["is_photograph", "names_below", "result_stems", "short_stem", "stem_in", "yolo_stem"]
 
 OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"report"}
 """Folders at the top of the results that hold no results of images: those of formats, and of the gallery."""
@@ -30,20 +21,7 @@ OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"repo
 OWN_STEMS = frozenset({"coco"})
 """``coco.json`` stands for all images: no image's summary may have that name."""
 
-SUFFIXES = (
-    ".png",
-    ".csv",
-    ".json",
-    ".npz",
-    ".svg",
-    ".tif",
-    ".gpkg",
-    ".geojson",
-    ".zip",
-    ".html",
-    ".jsonl",
-    *EXTENSIONS,
-)
+SUFFIXES = (".csv", ".json", ".npz", ".svg", ".gpkg", ".geojson", ".zip", ".html", ".jsonl", *EXTENSIONS)
 """Of all files that a run writes or links."""
 
 
