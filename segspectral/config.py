@@ -15,7 +15,7 @@ from segspectral.model import Recipe
 from segspectral.pipeline import OF_THE_MODEL, Pipeline
 from segspectral.settings import explain
 
-__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "with_settings"]
+__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets", "with_settings"]
 
 Kind = TypeVar("Kind", Pipeline, Recipe)
 
@@ -42,12 +42,19 @@ def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settin
 
 
 def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline:
-    """A pipeline from a YAML file; what the file does not name is as in ``base``.
+    """A pipeline from a YAML file, or from a preset by its name; what these do not name is as in ``base``.
+
+    Where there are no such files, ``fast`` and ``configs/fast.yaml`` mean the preset.
 
     Raises
     ------
     SettingsError
     """
+    path, known = Path(path), presets()
+    if not path.exists() and str(path) in (path.stem, f"configs/{path.stem}.yaml"):
+        path = known.get(path.stem, path)
+    if not path.exists():
+        raise SettingsError(f"{path}: there is no such settings file, and no such preset ({', '.join(known)})")
     return load_onto(base or Pipeline(), path)
 
 
@@ -69,6 +76,13 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
             f"{path}: a settings file is a mapping of names to values, as `segspectral config show` prints"
         )
     return with_settings(base, data, str(path))
+
+
+def presets() -> dict[str, Path]:
+    """The settings files that come with segspectral: name -> file, in the installed package or in the source tree."""
+    package = Path(__file__).parent
+    folder = next((p for p in (package / "configs", package.parent / "configs") if p.is_dir()), package)
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _made(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:

@@ -227,7 +227,7 @@ class TestInputs:
                 PIL.Image.open(photo).save(path)
         assert run("segment", *paths, "-o", out, "-k", 2, *FAST).exit_code == 0
         assert len(files(out)) == 4 * len(paths)
-        images = [json.loads(p.read_text())["image"] for p in out.glob("*.json")]
+        images = [json.loads(p.read_text())["image"] for p in out.rglob("*.json")]
         assert sorted(images) == sorted(path.name for path in paths)
 
     def test_without_the_crf_the_output_and_the_summary_say_so(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from segspectral.config import dump, load, make_pipeline, merge_assignments, parse_assignment, with_settings
+from segspectral.config import dump, load, make_pipeline, merge_assignments, parse_assignment, presets, with_settings
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.pipeline import Pipeline
@@ -267,4 +268,28 @@ def test_the_settings_files_of_the_repository_load_and_say_their_command(path: P
     assert pipeline != Pipeline()
     assert yaml.safe_load(text)
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    assert f"--config configs/{path.name}" in header
+    assert f"--config {path.stem}\n" in header
+
+
+def test_presets_are_found_by_their_names_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(presets()) == ["fast", "quality"]
+    for name, path in presets().items():
+        assert load(name) == load(f"configs/{name}.yaml") == load(path)
+    (tmp_path / "fast").write_text("segments: 3\n", encoding="utf-8")  # a file of one's own comes first
+    assert load("fast").segments == 3
+    with pytest.raises(
+        SettingsError, match=r"fsat: there is no such settings file, and no such preset \(fast, quality\)"
+    ):
+        load("fsat")
+
+
+def test_the_wheel_has_the_presets_and_the_sample_images(tmp_path: Path) -> None:
+    builder = pytest.importorskip("hatchling.builders.wheel")
+    (wheel,) = builder.WheelBuilder(str(Path(__file__).parents[1])).build(
+        directory=str(tmp_path), versions=["standard"]
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {f"segspectral/configs/{path.name}" for path in CONFIGS} <= names
+    assert {"segspectral/sample_images/cat.jpg", "segspectral/edges.safetensors"} <= names

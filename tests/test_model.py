@@ -374,13 +374,18 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
     assert result.exit_code == 0, result.output
     assert "4 segments from " in result.stdout
     assert "of 4 images" in result.stdout
-    assert run("segment", folder, "-o", tmp_path / "one", "--model", path, "--refine", "none").exit_code == 0
+    options = ["--model", path, "--refine", "none"]
+    assert (
+        run("segment", folder, "-o", tmp_path / "one", "--format", "coco", "--names", "2=sky", *options).exit_code == 0
+    )
+    categories = json.loads((tmp_path / "one" / "coco.json").read_text())["categories"]
+    assert [category["name"] for category in categories] == ["segment 1", "sky", "segment 3", "segment 4"]
     assert run("batch", folder, "-o", tmp_path / "many", "-j", 0, "--model", path, "--refine", "none").exit_code == 0
     for number, (image, _) in enumerate(SCENES):
         ours = segspectral.segment(image, model=path, refine="none").labels
         one, many = (
             np.array(PIL.Image.open(tmp_path / place))
-            for place in (f"one/{number}_labels.png", f"many/{number}.png_labels.png")
+            for place in (f"one/{number}_labels.png", f"many/{number}_labels.png")
         )
         assert np.array_equal(one, ours)
         assert np.array_equal(many, ours)

@@ -22,14 +22,16 @@ class Job:
     Parameters
     ----------
     path : absolute
-    name : the path below the folder that was given, with ``/``; names the image in the journal, and its results
+    name : the path below the folder that was given, with ``/``; names the image in the journal
     size, mtime_ns : of the file when it was listed; -1 if there was none
+    stem : of its results below the output folder, given by the run, which knows all names (``result_stems``)
     """
 
     path: str
     name: str
     size: int = -1
     mtime_ns: int = -1
+    stem: str = ""
 
 
 @dataclass(frozen=True)

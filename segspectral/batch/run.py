@@ -19,6 +19,7 @@ from segspectral.batch.journal import History, Journal, Record, RunStart, Status
 from segspectral.batch.work import Work
 from segspectral.errors import OutputError
 from segspectral.export.files import FOLDERS, cut
+from segspectral.export.naming import result_stems, short_stem, stem_in
 from segspectral.safepath import is_inside
 
 __all__ = ["Tally", "run"]
@@ -39,6 +40,7 @@ class Tally:
     unreadable : lines of the journals that are none; what they said is not known
     began : ``time.monotonic`` when the first image was begun
     interrupted : the run was asked to end early
+    longer : images whose results do not have the shortest name, because of other images (``result_stems``)
     """
 
     total: int
@@ -48,6 +50,7 @@ class Tally:
     unreadable: int = 0
     began: float = field(default_factory=time.monotonic)
     interrupted: bool = False
+    longer: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -102,13 +105,17 @@ def run(
     KeyboardInterrupt
         At the second signal.
     """
-    jobs = list(jobs)
-    _check_places(out, jobs)
-    mine = [job for job in jobs if job in shard]
     tally = tally or Tally(0)
     with Journal(out, shard) as journal:
         history = journal.history()
         outdated = _Outdated(out, history)
+        jobs = list(jobs)
+        in_use = {name: stem_in(record.outputs) for name, record in history.latest.items()}
+        stems = result_stems((job.name for job in jobs), in_use)
+        jobs = [replace(job, stem=stems[job.name]) for job in jobs]
+        _check_places(out, jobs)
+        mine = [job for job in jobs if job in shard]
+        tally.longer = [job.name for job in mine if job.stem != short_stem(job.name)]
         if fresh:
             again = [Record(job.name, Status.RESET) for job in mine if job.name in history.latest]
             journal.extend(again)
@@ -136,7 +143,7 @@ def run(
 
 def _check_places(out: Path, jobs: Iterable[Job]) -> None:
     """A folder of results from somebody else may hold links. Raises OutputError if results would go elsewhere."""
-    for below in {Path(job.name).parent for job in jobs}:
+    for below in {Path(job.stem).parent for job in jobs}:
         for place in (out / below, *(out / folder / below for folder in FOLDERS)):
             if not is_inside(out, place / "result"):
                 raise OutputError(f"{place}: a link leads out of {out}, and no results are written there; remove it")
@@ -244,12 +251,13 @@ def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
     def start(name: str) -> str:
         return (Path(name).parent / cut(Path(name).name)).as_posix()
 
-    every, own = {start(job.name) for job in jobs}, {start(job.name) for job in mine}
+    every, own = {start(job.stem) for job in jobs}, {start(job.stem) for job in mine}
     for below in {Path(name).parent for name in own}:
         for root in (out, *(out / folder for folder in FOLDERS)):
             for partial in (root / below).glob(".*.partial"):
-                # .a.jpg_labels.png.1234.partial belongs to the job a.jpg, or to a.jpg_labels.png if there is one.
+                # .a_labels.png.1234.partial belongs to the stem a, or to a_labels if there is one.
                 place = (below / partial.name[1:]).as_posix()
-                owner = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in every), None)
+                ends = (end for end in range(len(place), 0, -1) if place[end : end + 1] in ("", "_", "."))
+                owner = next((place[:end] for end in ends if place[:end] in every), None)
                 if owner in own and is_inside(out, partial):
                     partial.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from segspectral.batch.journal import History, Record, Status, read_history
 from segspectral.batch.work import Work
 from segspectral.errors import ImageError
 from segspectral.export import LabelMap, Writer, exporters_named, read_label_map
+from segspectral.export.naming import stem_in
 
 __all__ = ["all_ended", "write_together"]
 
@@ -33,7 +34,10 @@ def all_ended(history: History, jobs: Iterable[Job], work: Work) -> bool:
 
 
 def write_together(
-    out: Path, formats: Sequence[str], complain: Callable[[str], None] = lambda sentence: None
+    out: Path,
+    formats: Sequence[str],
+    complain: Callable[[str], None] = lambda sentence: None,
+    category: str | None = None,
 ) -> list[Path]:
     """Write the files that stand for all images that the journals of an output folder call done.
 
@@ -41,6 +45,7 @@ def write_together(
     ----------
     formats : names of exporters; those without such a file are passed over
     complain : given a sentence about each image whose label map cannot be read
+    category : of all segments without a name
 
     Returns
     -------
@@ -57,9 +62,9 @@ def write_together(
     done = _done(out)
     while True:
         writer = Writer(exporters, out)
-        for name, record in sorted(done.items()):
+        for _, record in sorted(done.items()):
             try:
-                writer.keep(_label_map(out, record), name)
+                writer.keep(_label_map(out, record).of_category(category), stem_in(record.outputs))
             except ImageError as error:
                 complain(str(error))
         written = writer.close()
@@ -73,5 +78,8 @@ def _done(out: Path) -> dict[str, Record]:
 
 
 def _label_map(out: Path, record: Record) -> LabelMap:
-    path = next(out / f"{record.image}{end}" for end in LABELS if f"{record.image}{end}" in record.outputs)
-    return replace(read_label_map(path), image=record.image)
+    stem = stem_in(record.outputs)
+    path = next((f"{stem}{end}" for end in LABELS if f"{stem}{end}" in record.outputs), None)
+    if path is None:
+        raise ImageError(f"{out}: the journal names no label map of {record.image}; `batch --fresh` does it again")
+    return replace(read_label_map(out / path), image=record.image)

@@ -57,9 +57,8 @@ class Work(Protocol):
 class Segmenter:
     """Segments an image by a pipeline and saves the results below ``out``.
 
-    The results of ``x/a.jpg`` are ``x/a.jpg_labels.png`` and so on: with folder and suffix, so that no two images
-    share a name, whatever else is in the batch. Times stand in the journal and not in the summary: equal images and
-    settings give equal bytes.
+    The results of ``x/a.jpg`` are ``x/a_labels.png`` and so on; ``result_stems`` says how images that would share a
+    name are kept apart. Times stand in the journal and not in the summary: equal images and settings give equal bytes.
     """
 
     pipeline: Pipeline
@@ -68,6 +67,7 @@ class Segmenter:
     tiles: Tiles | None = None
     formats: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    category: str | None = None
     version: str = segspectral.__version__
     notes: tuple[str, ...] = ()
     """What is said of every image: which strategies of the pipeline had to be replaced."""
@@ -80,6 +80,7 @@ class Segmenter:
         tiles: Tiles | None = None,
         formats: Sequence[str] = (),
         names: Mapping[int, str] | None = None,
+        category: str | None = None,
     ) -> Segmenter:
         """
         Parameters
@@ -87,6 +88,7 @@ class Segmenter:
         tiles : how TIFFs are read that are streamed in tiles, into a GeoTIFF of labels; None for none of them
         formats : names of exporters, whose files of each image are written too
         names : of segments
+        category : of all segments without a name, in formats that have categories
 
         Raises
         ------
@@ -106,8 +108,8 @@ class Segmenter:
         pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
-        settings = settings_hash(pipeline, tiles, names)
-        return cls(pipeline, os.path.abspath(out), settings, tiles, own, names, notes=notes)
+        settings = settings_hash(pipeline, tiles, names, category)
+        return cls(pipeline, os.path.abspath(out), settings, tiles, own, names, category, notes=notes)
 
     def prepare(self) -> None:
         from segspectral.export import exporters_named
@@ -166,7 +168,8 @@ class Segmenter:
         from segspectral.export import LabelMap, Writer, exporters_named, png, read_place, save, write_bytes
         from segspectral.images import read_image
 
-        source, place = Path(job.path), Path(self.out, job.name)
+        source, stem = Path(job.path), _stem(job)
+        place = Path(self.out, stem)
         image = read_image(source)
         _check_unchanged(job, before)
         result = self.pipeline(image)
@@ -177,20 +180,21 @@ class Segmenter:
             files.append(write_bytes(place.with_name(f"{place.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
         where = read_place(source) if writer.wants_place else None
-        more, notes = writer.write(LabelMap.of(result, source, self.names, where), job.name)
+        item = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
+        more, notes = writer.write(item, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
         from segspectral.export import png, versions, write_bytes
         from segspectral.rasters.segment import overlay_of_raster, segment_raster
 
-        place = Path(self.out, job.name)
+        place = Path(self.out, _stem(job))
         labels = place.with_name(f"{place.name}_labels.tif")
         result = segment_raster(job.path, labels, self.pipeline, tiles)
         _check_unchanged(job, before)
         eigenvalues, notes = result.membership.eigenvalues, [*self.notes, *result.notes]
         summary = {
-            "image": place.name,
+            "image": Path(job.name).name,
             "height": result.shape[0],
             "width": result.shape[1],
             "segments": result.segments,
@@ -225,7 +229,18 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
         raise SegspectralError("was changed while it was read; the next run does it again")
 
 
-def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping[int, str] | None = None) -> str:
+def _stem(job: Job) -> str:
+    from segspectral.export import result_stems
+
+    return job.stem or result_stems([job.name])[job.name]
+
+
+def settings_hash(
+    pipeline: Pipeline,
+    tiles: Tiles | None = None,
+    names: Mapping[int, str] | None = None,
+    category: str | None = None,
+) -> str:
     """16 hexadecimal digits that change when a setting does that results depend on."""
 
     def relevant(value: Any) -> Any:
@@ -233,6 +248,6 @@ def settings_hash(pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping
             return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device", "file")}
         return value
 
-    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json"), names or {}]
+    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json"), names or {}, category or ""]
     text = json.dumps([relevant(part) for part in settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

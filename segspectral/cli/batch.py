@@ -36,7 +36,7 @@ from segspectral.cli.common import (
     sentences,
 )
 from segspectral.cli.common import printable as _printable
-from segspectral.cli.convert import FormatOption, NamesOption
+from segspectral.cli.convert import CategoryOption, FormatOption, NamesOption, warn_of_names
 from segspectral.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -115,14 +115,15 @@ def batch(
     seed: SeedOption = None,
     format_: FormatOption = None,
     names: NamesOption = None,
+    category: CategoryOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Segment whole folders; the same command again goes on where the last one ended.
 
-    The results of x/a.jpg, as seen from INPUT, are OUT/x/a.jpg_labels.png, a.jpg_overlay.png, a.jpg_segments.csv and
-    a.jpg.json: with folder and suffix, so that a.jpg, a.png and x/a.jpg keep apart. With several INPUTs, names begin
-    at the folder that they share. TIFFs in tiles become OUT/x/a.tif_labels.tif, a.tif.json and
-    a.tif_overlay.png, a thumbnail. With --hierarchy there is OUT/x/a.jpg_ucm.png too.
+    The results of x/a.jpg, as seen from INPUT, are OUT/x/a_labels.png, a_overlay.png, a_segments.csv and a.json. If
+    there is x/a.png too, both keep their suffix: OUT/x/a.jpg_labels.png. With several INPUTs, names begin at the folder
+    that they share. TIFFs in tiles become OUT/x/a_labels.tif, a.json and a_overlay.png, a thumbnail. With --hierarchy
+    there is OUT/x/a_ucm.png too.
 
     Of formats with one file for all images (coco, cvat, yolo's data.yaml), it is made from all label maps in OUT when
     the last image of all shards has ended.
@@ -141,7 +142,8 @@ def batch(
         options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=segments, hierarchy=hierarchy, level=level, **options)
         formats = format_ or []
-        work = Segmenter.of(pipeline, output, tiles, formats, names=parse_names(names) if names is not None else {})
+        named = parse_names(names) if names is not None else {}
+        work = Segmenter.of(pipeline, output, tiles, formats, named, category)
         for note in work.notes:
             print(f"note: {note}", file=sys.stderr)
         extensions = EXTENSIONS if ext is None else ext.split(",")
@@ -149,6 +151,8 @@ def batch(
         found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output, complain=complaints.append)
         for complaint in complaints:
             print(_printable(f"error: {complaint}"), file=sys.stderr)
+        if pipeline.model is None:
+            warn_of_names(named, len(found))
         tally = Tally(sum(job in part for job in found))
         with _Progress(tally, progress, work.notes) as shown:
             run(
@@ -166,7 +170,7 @@ def batch(
         _summary(tally, output, retry_failed)
         if shown.notes:
             print(f"{counted(shown.notes, 'image')} with notes, in the journal", file=sys.stderr)
-        _write_together(output, formats, found, work)
+        _write_together(output, formats, found, work, category)
         code = _exit_code(tally)
         raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
 
@@ -343,6 +347,12 @@ def _summary(tally: Tally, output: Path, retry_failed: bool) -> None:
         print(f"lines of the journals that cannot be read and were passed over: {tally.unreadable}", file=sys.stderr)
     if tally.redone:
         print(f"done again, under other settings, in more formats, or as other files: {tally.redone}", file=sys.stderr)
+    if tally.longer:
+        shown = ", ".join(tally.longer[:3]) + (", ..." if len(tally.longer) > 3 else "")
+        print(
+            _printable(f"{len(tally.longer)} images have results with longer names, to keep images apart: {shown}"),
+            file=sys.stderr,
+        )
     if tally.left:
         print(f"left: {tally.left}; the same command goes on with them", file=sys.stderr)
     if tally.bad:
@@ -350,7 +360,7 @@ def _summary(tally: Tally, output: Path, retry_failed: bool) -> None:
         print(f"{tally.bad} without a result, listed by: segspectral status {output}{advice}", file=sys.stderr)
 
 
-def _write_together(output: Path, formats: list[str], jobs: list[Job], work: Work) -> None:
+def _write_together(output: Path, formats: list[str], jobs: list[Job], work: Work, category: str | None) -> None:
     from segspectral.batch import all_ended, read_history, write_together
     from segspectral.export import exporters_named
 
@@ -360,7 +370,11 @@ def _write_together(output: Path, formats: list[str], jobs: list[Job], work: Wor
     if not all_ended(read_history(output), jobs, work):
         print(f"{', '.join(late)}: written by the run after which no image is left", file=sys.stderr)
         return
-    for path in write_together(output, late, lambda text: print(_printable(f"error: {text}"), file=sys.stderr)):
+
+    def complain(sentence: str) -> None:
+        print(_printable(f"error: {sentence}"), file=sys.stderr)
+
+    for path in write_together(output, late, complain, category):
         print(f"all images -> {path}", file=sys.stderr)
 
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 OK, SOME_FAILED, USAGE, ALL_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file with settings.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="NAME|FILE", help="Settings: fast, quality, or a YAML file of yours."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
 ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +26,11 @@ FormatOption = Annotated[
 ]
 NamesOption = Annotated[str | None, typer.Option("--names", metavar="1=sky,2=road", help="Names of segments.")]
 
+CategoryOption = Annotated[
+    str | None,
+    typer.Option("--category", metavar="NAME", help="Of all segments without a name, for annotators (segment)."),
+]
+
 LABEL_SUFFIXES = ("_labels.tif", ".npz", "_labels.png")
 """What a folder is searched for; of one image the first of these, which knows the most."""
 
@@ -33,6 +42,7 @@ def convert(
         Path | None, typer.Option("--output", "-o", metavar="OUT", help="Folder; default: that of the first file.")
     ] = None,
     names: NamesOption = None,
+    category: CategoryOption = None,
     images: Annotated[
         Path | None,
         typer.Option("--images", metavar="FOLDER", help="The photographs: for mean colours, georeference and links."),
@@ -41,17 +51,22 @@ def convert(
 ) -> None:
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     with sentences(debug):
-        from segspectral.export import Writer, exporters_named, parse_names
+        from segspectral.export import Writer, exporters_named, parse_names, result_stems
 
         exporters = exporters_named(to)
         named = parse_names(names) if names is not None else {}
         found = _label_files(labels)
-        writer = Writer(exporters, output or (labels[0] if labels[0].is_dir() else labels[0].parent))
+        warn_of_names(named, len(found))
+        folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)
+        groups = sorted({one.group for one in found})
+        stems = {g: result_stems((f.name for f in found if f.group == g), folders=filter(None, groups)) for g in groups}
+        writers = {group: Writer(exporters, folder / group) for group in groups}
         failed = 0
-        for stem, path in found.items():
+        for one in found:
+            path, writer = one.path, writers[one.group]
             try:
-                item = _item(path, Path(stem).parent, images, named, writer.wants_place)
-                notes = writer.add(item, stem)
+                item = _item(one, images, named, writer.wants_place).of_category(category)
+                notes = writer.add(item, stems[one.group][one.name])
                 print("\n  ".join([f"{path}: {', '.join(exporter.name for exporter in exporters)}", *notes]))
             except SegspectralError as error:
                 if debug:
@@ -59,44 +74,77 @@ def convert(
                 failed += 1
                 message = str(error)
                 print("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"), file=sys.stderr)
-        for written in writer.close():
-            print(f"all images -> {written}")
+        for writer in writers.values():
+            for written in writer.close():
+                print(f"all images -> {written}")
+        if images is None and any(exporter.name == "yolo" for exporter in exporters):
+            print("note: yolo: --images FOLDER puts the photographs where trainers look for them", file=sys.stderr)
         raise typer.Exit(OK if not failed else ALL_FAILED if failed == len(found) else SOME_FAILED)
 
 
-def _label_files(given: list[Path]) -> dict[str, Path]:
-    """Stem of the results -> label file; below a folder that is given, stems keep the tree of folders."""
-    from segspectral.export import stem_of
+@dataclass(frozen=True)
+class _Found:
+    """A label file: ``name`` of its image below the folder that all label files share, and ``group``, a folder.
 
-    found: list[tuple[str, Path]] = []
+    Results of `segment -k 4,8` are of one image each; the folders k4 and k8 keep apart what is made of them.
+    """
+
+    path: Path
+    name: str
+    group: str
+
+
+def _label_files(given: list[Path]) -> list[_Found]:
+    """The label files, below folders too; the photographs' names are those of the summaries beside them."""
+    from segspectral.export.labelmap import _photograph_of
+    from segspectral.export.naming import is_photograph
+
+    roots, found = [], []
     for path in given:
         if not path.is_dir():
-            found.append((stem_of(path), path))
+            roots.append(path.absolute().parent)
+            found.append(path)
             continue
         best: dict[str, Path] = {}
         for suffix in LABEL_SUFFIXES:
             for inside in path.rglob(f"*{suffix}"):
-                best.setdefault(inside.relative_to(path).as_posix().removesuffix(suffix), inside)
+                if not is_photograph(inside.relative_to(path)):
+                    best.setdefault(inside.as_posix().removesuffix(suffix), inside)
         if not best:
             raise ImageError(f"{path}: the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})")
-        found += sorted(best.items())
-    stems = Counter(stem for stem, _ in found)
-    # Two files of one stem would write over each other: the name of the folder keeps them apart.
-    apart = {f"{path.parent.name}_{stem}" if stems[stem] > 1 else stem: path for stem, path in found}
-    if len(apart) < len(found):
-        raise ImageError("two of the files have the same name and folder; convert them into folders of their own")
-    return apart
+        roots.append(path.absolute())
+        found += [inside for _, inside in sorted(best.items())]
+    root = os.path.commonpath(roots)
+    every = {path.absolute(): _found(path, root, _photograph_of(path)) for path in found}
+    twice = [one for one, count in Counter((f.group, f.name) for f in every.values()).items() if count > 1]
+    if twice:
+        raise ImageError(f"two of the files are label maps of {twice[0][1]}; convert them into folders of their own")
+    return list(every.values())
 
 
-def _item(path: Path, below: Path, images: Path | None, names: dict[int, str], wants_place: bool) -> LabelMap:
-    """The label map with its photograph, if there is one; ``below``: the image's folder in a tree of folders."""
-    from dataclasses import replace
+def _found(path: Path, root: str, photograph: str) -> _Found:
+    from segspectral.export import stem_of
+    from segspectral.images import EXTENSIONS
 
+    stem, image = stem_of(path), Path(photograph)
+    below = Path(os.path.relpath(path.absolute().parent, root))
+    chosen = re.fullmatch(rf"{re.escape(image.stem)}_k(\d+)", stem)
+    if chosen:
+        return _Found(path, (below / image.name).as_posix(), f"k{chosen[1]}")
+    if stem == image.name and image.suffix.lower() in EXTENSIONS:  # the image's suffix was kept
+        return _Found(path, (below / stem).as_posix(), "")
+    return _Found(path, (below / f"{stem}{image.suffix or '.png'}").as_posix(), "")
+
+
+def _item(found: _Found, images: Path | None, names: dict[int, str], wants_place: bool) -> LabelMap:
+    """The label map with its photograph, if there is one."""
     from segspectral.export import read_label_map, read_place
     from segspectral.images import read_image
 
-    item = read_label_map(path)
-    item = replace(item, names={**item.names, **names}, image=(below / item.image).as_posix())
+    item = read_label_map(found.path)
+    item = replace(
+        item, names={**item.names, **names}, image=(Path(found.name).parent / Path(item.image).name).as_posix()
+    )
     if images is None:
         return item
     photograph = _photograph(images, item.image)
@@ -109,9 +157,21 @@ def _item(path: Path, below: Path, images: Path | None, names: dict[int, str], w
 
 
 def _photograph(folder: Path, name: str) -> Path:
+    """In the same tree of folders as the label maps, or all in one folder."""
     from segspectral.images import EXTENSIONS
 
-    for candidate in (folder / name, *(folder / f"{name}{suffix}" for suffix in EXTENSIONS)):
-        if candidate.is_file():
-            return candidate
+    for place in (folder / name, folder / Path(name).name):
+        for candidate in (place, *(place.with_name(f"{place.name}{suffix}") for suffix in EXTENSIONS)):
+            if candidate.is_file():
+                return candidate
     raise ImageError(f"{folder}: holds no photograph {name}, to which the label map belongs")
+
+
+def warn_of_names(names: Mapping[int, str], images: int) -> None:
+    """Say that ``--names`` mean nothing over images that no model has segmented."""
+    if names and images > 1:
+        print(
+            "note: --names: segment 1 of one image is not segment 1 of another, unless a model of `segspectral fit` "
+            "made both; --category NAME gives all segments one category",
+            file=sys.stderr,
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,7 @@ from segspectral.cli.common import (
     sample_images,
     sentences,
 )
-from segspectral.cli.convert import FormatOption, NamesOption
+from segspectral.cli.convert import CategoryOption, FormatOption, NamesOption, warn_of_names
 from segspectral.errors import SegspectralError, SettingsError
 
 if TYPE_CHECKING:
@@ -52,12 +52,14 @@ def segment(
     seed: SeedOption = None,
     format_: FormatOption = None,
     names: NamesOption = None,
+    category: CategoryOption = None,
     figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
 
-    With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), and a contact sheet, cat_sheet.png.
+    Images of one name from several folders keep their folders (OUT/one/cat_labels.png). With -k 4,8,16 each number
+    gives results of its own (cat_k4_labels.png), its formats are in a folder (OUT/k4), and cat_sheet.png shows all.
     With --hierarchy superpixels are merged over their weakest borders, the segments of all numbers and levels are
     nested, and cat_ucm.png holds the level at which each border goes (16-bit, 0..65535 for 0..1).
     """
@@ -66,7 +68,8 @@ def segment(
         counts = [_number(text) for text in (first, *others)] if others else []
         options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=first or None, hierarchy=hierarchy, level=level, **options)
-        raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names, figure, counts))
+        code = _segment_all(images, output, pipeline, debug, format_, names, figure, counts, category)
+        raise typer.Exit(code)
 
 
 def demo(
@@ -95,6 +98,7 @@ def _segment_all(
     names: str | None = None,
     figure: bool = False,
     counts: Sequence[int] = (),
+    category: str | None = None,
 ) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
     import numpy as np
@@ -105,16 +109,20 @@ def _segment_all(
         Writer,
         check_folder,
         exporters_named,
+        names_below,
         parse_names,
         png,
         read_place,
+        result_stems,
         save,
         write_bytes,
     )
     from segspectral.images import find_images, read_image
     from segspectral.types import Outcome
 
-    writer = Writer(exporters_named(formats or []), output)
+    exporters = exporters_named(formats or [])
+    # Files that stand for all images hold each image once, so that each number of segments has its own.
+    writers = {f"_k{k}": Writer(exporters, output / f"k{k}") for k in counts} or {"": Writer(exporters, output)}
     named = parse_names(names) if names is not None else {}
     paths = find_images(inputs)
     # Before minutes of work: can it be done, and can it be kept?
@@ -122,25 +130,31 @@ def _segment_all(
     for note in pipeline.usable()[1]:
         print(f"note: {note}", file=sys.stderr)
     pipeline.prepare()
-    stems = _stems(paths)
+    if pipeline.model is None:
+        warn_of_names(named, len(paths))
+    images = names_below(paths)
+    stems = result_stems(images, folders=[f"k{k}" for k in counts])
     failed = 0
     with progress(len(paths)) as report:
-        for path, stem in zip(paths, stems, strict=True):
+        for path, image in zip(paths, images, strict=True):
+            stem = stems[image]
             try:
                 report.begin(path)
                 scene = pipeline.describe(read_image(path), report.stage)
-                wanted: dict[str, int | None] = {f"{stem}_k{k}": k for k in counts} or {stem: None}
-                results = {name: pipeline.solve(scene, k, report.stage) for name, k in wanted.items()}
-                place = read_place(path) if writer.wants_place else None
+                wanted: dict[str, int | None] = {f"_k{k}": k for k in counts} or {"": None}
+                results = {end: pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
+                place = read_place(path) if any(writer.wants_place for writer in writers.values()) else None
                 lines = []
-                for name, one in results.items():
-                    files = save(one, output, name, named, path)
+                for end, one in results.items():
+                    files = save(one, (output / stem).parent, f"{Path(stem).name}{end}", named, path)
                     lines.append(f"{one.segments} segments, {sum(one.seconds.values()):.2f} s -> {files['overlay']}")
                     if one.membership.outcome is not Outcome.SOLVED:
                         lines.append(f"note: {one.membership.outcome.sentence}")
-                    lines += writer.add(LabelMap.of(one, path, named, place), name)
+                    lines += writers[end].add(
+                        replace(LabelMap.of(one, path, named, place, category), image=image), stem
+                    )
                     if figure:
-                        lines.append(f"{write_bytes(output / f'{name}_figure.png', png(figures.figure(one)))}")
+                        lines.append(f"{write_bytes(output / f'{stem}{end}_figure.png', png(figures.figure(one)))}")
                 if pipeline.hierarchy:
                     contours = png(np.round(scene.hierarchy.contour_map * 65535).astype(np.uint16))
                     lines.append(f"{write_bytes(output / f'{stem}_ucm.png', contours)}")
@@ -160,8 +174,9 @@ def _segment_all(
                 if not message.startswith(str(path)):
                     message = f"{path}: {message.removeprefix(f'{path.name}: ')}"
                 report.line(f"error: {message}")
-    for written in writer.close():
-        print(f"all images -> {written}")
+    for writer in writers.values():
+        for written in writer.close():
+            print(f"all images -> {written}")
     if failed:
         print(f"{failed} of {len(paths)} images failed", file=sys.stderr)
     return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
@@ -171,20 +186,3 @@ def _number(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise SettingsError(f"--segments: a list is of whole numbers from 1 on, such as 4,8,16; '{text}' is none")
     return int(text)
-
-
-def _stems(paths: list[Path]) -> list[str]:
-    """Names for the results: the file's stem, with suffix, folder and a number as far as needed to keep them apart."""
-    stems = [path.stem for path in paths]
-    for longer in (lambda p: p.name.replace(".", "_"), lambda p: "_".join(p.with_suffix("").parts[-2:]), _whole_path):
-        stems = [longer(p) if stems.count(stem) > 1 else stem for p, stem in zip(paths, stems, strict=True)]
-    taken = set(stems)
-    for i, stem in enumerate(stems):
-        if stem in stems[:i]:  # a/cat.png beside a_cat.png
-            stems[i] = next(name for n in count(2) if (name := f"{stem}_{n}") not in taken)
-            taken.add(stems[i])
-    return stems
-
-
-def _whole_path(path: Path) -> str:
-    return "_".join(part for part in path.parts if part not in ("/", "..")).replace(".", "_")

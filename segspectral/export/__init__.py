@@ -14,9 +14,10 @@ from pathlib import Path
 from segspectral.export.exporters import EXPORTERS, Exporter, Writer, exporters_named
 from segspectral.export.files import check_folder, link_to, partial_of, write_bytes
 from segspectral.export.geo import read_place
-from segspectral.export.labelmap import LabelMap, parse_names, read_label_map, stem_of
+from segspectral.export.labelmap import LabelMap, names_of, parse_names, read_label_map, stem_of
+from segspectral.export.naming import names_below, result_stems
 from segspectral.export.pictures import boundaries, colour_table, label_png, overlay, png, tinted
-from segspectral.export.tables import PACKAGES, csv_bytes, segment_table, summary, versions
+from segspectral.export.tables import PACKAGES, csv_bytes, csv_cell, segment_table, summary, versions
 from segspectral.types import Segmentation
 
 __all__ = [
@@ -28,14 +29,18 @@ __all__ = [
     "boundaries",
     "check_folder",
     "colour_table",
+    "csv_bytes",
+    "csv_cell",
     "exporters_named",
     "label_png",
+    "names_below",
     "overlay",
     "parse_names",
     "partial_of",
     "png",
     "read_label_map",
     "read_place",
+    "result_stems",
     "save",
     "segment_table",
     "stem_of",
@@ -57,7 +62,7 @@ def save(
 
     Parameters
     ----------
-    names : of segments, kept in the label map
+    names : of segments, kept in the label map; with a model all its segments have one
     source : the photograph's file; the summary then says where it is, as seen from the folder
 
     Returns
@@ -75,7 +80,7 @@ def save(
     if source is not None and (link := link_to(source, folder)) is not None:
         known = {"image": known["image"], "source": link, **known}
     contents = {
-        "labels": (f"{stem}_labels.png", label_png(segmentation.labels, names)),
+        "labels": (f"{stem}_labels.png", label_png(segmentation.labels, names_of(segmentation, names))),
         "overlay": (f"{stem}_overlay.png", png(overlay(segmentation))),
         "segments": (f"{stem}_segments.csv", csv_bytes(segment_table(segmentation))),
         "summary": (f"{stem}.json", (json.dumps(known, indent=2) + "\n").encode()),

@@ -9,16 +9,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segspectral.errors import SettingsError
+from segspectral.errors import ImageError, SettingsError
 from segspectral.export import annotation, geo
-from segspectral.export.files import write_bytes
+from segspectral.export.files import link_file, write_bytes
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
@@ -33,11 +33,13 @@ Files = Mapping[str, bytes]
 class Exported:
     """Files of an image (path below the folder of results -> bytes).
 
-    ``kept`` is the share of pixels that can be read back; 1 for lossless formats.
+    ``kept`` is the share of pixels that can be read back; 1 for lossless formats. ``links``: path below the folder of
+    results -> file that readers of the format want there.
     """
 
     files: Files = field(default_factory=dict)
     kept: float = 1.0
+    links: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Exporter:
     name : as after ``--format``
     text : what it is, for menus
     image : label map, stem of its results, folder of results or None if they go nowhere -> its files
-    part, together : label map and stem -> a part; the parts of all images -> the files that stand for all
+    part, together : label map and stem -> a part; the parts of all images, and the folder -> the files that stand for
+        all
     needs : modules that must be installed, of the extra ``geo``
     """
 
@@ -57,7 +60,7 @@ class Exporter:
     text: str
     image: Callable[[LabelMap, str, Path | None], Exported] | None = None
     part: Callable[[LabelMap, str], Any] | None = None
-    together: Callable[[Sequence[Any]], Files] | None = None
+    together: Callable[[Sequence[Any], Path | None], Files] | None = None
     needs: tuple[str, ...] = ()
 
     def check(self) -> None:
@@ -78,7 +81,7 @@ class Exporter:
         """
         self.check()
         files = self.image(item, stem, None).files if self.image else {}
-        return {**files, **(self.together([self.part(item, stem)]) if self.part and self.together else {})}
+        return {**files, **(self.together([self.part(item, stem)], None) if self.part and self.together else {})}
 
 
 def _png(item: LabelMap, stem: str, folder: Path | None) -> Exported:
@@ -114,7 +117,7 @@ def _labelme_polygons(item: LabelMap, stem: str, folder: Path | None) -> Exporte
 
 
 def _yolo(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(*annotation.yolo(item, stem))
+    return Exported(*annotation.yolo(item, stem), annotation.yolo_image(item, stem))
 
 
 def _svg(item: LabelMap, stem: str, folder: Path | None) -> Exported:
@@ -201,6 +204,8 @@ class Writer:
     def __init__(self, exporters: Sequence[Exporter], folder: Path) -> None:
         self._exporters, self._folder = exporters, folder
         self._parts: dict[str, list[Any]] = {exporter.name: [] for exporter in exporters}
+        self._classes: tuple[str, ...] = ()
+        self._images: set[str] = set()
 
     @property
     def wants_place(self) -> bool:
@@ -213,19 +218,39 @@ class Writer:
         return self.write(item, stem)[1]
 
     def keep(self, item: LabelMap, stem: str) -> None:
-        """Keep what the files that stand for all need to know of an image."""
-        for exporter in self._exporters:
-            if exporter.part is not None:
-                self._parts[exporter.name].append(exporter.part(item, stem))
+        """Keep what the files that stand for all need to know of an image.
+
+        Raises
+        ------
+        ImageError
+            One of that name was kept before: the file would list the image twice.
+        """
+        exporters = [exporter for exporter in self._exporters if exporter.part is not None]
+        if exporters and item.image in self._images:
+            formats = ", ".join(exporter.name for exporter in exporters)
+            raise ImageError(
+                f"{item.image}: a second label map of this image; {formats} can hold only one, so write this one into "
+                "another folder"
+            )
+        item = self._numbered(item)
+        for exporter in exporters:
+            assert exporter.part is not None
+            self._parts[exporter.name].append(exporter.part(item, stem))
+        self._images.add(item.image)
 
     def write(self, item: LabelMap, stem: str) -> tuple[list[Path], list[str]]:
         """Write only the files of one image: which these are, and the sentences that ``add`` returns."""
         files, notes = [], []
+        item = self._numbered(item)
         for exporter in self._exporters:
             if exporter.image is None:
                 continue
             made = exporter.image(item, stem, self._folder)
             files += [write_bytes(self._folder / name, data) for name, data in made.files.items()]
+            for name, source in made.links.items():
+                files.append(self._folder / name)
+                if not link_file(files[-1], source):
+                    notes.append(f"{exporter.name}: {files[-1]} is a copy of the image, links are not possible there")
             if made.kept < 1:
                 lost = round((1 - made.kept) * item.labels.size)
                 notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost} differ)")
@@ -239,5 +264,11 @@ class Writer:
             write_bytes(self._folder / name, data)
             for exporter in self._exporters
             if exporter.together is not None and self._parts[exporter.name]
-            for name, data in exporter.together(self._parts[exporter.name]).items()
+            for name, data in exporter.together(self._parts[exporter.name], self._folder).items()
         ]
+
+    def _numbered(self, item: LabelMap) -> LabelMap:
+        """Categories have one number in all images."""
+        item = replace(item, classes=self._classes)
+        self._classes = item.categories
+        return item

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from segspectral.errors import OutputError
 
-__all__ = ["FOLDERS", "check_folder", "cut", "link_to", "partial_of", "write_bytes"]
+__all__ = ["FOLDERS", "check_folder", "cut", "link_file", "link_to", "partial_of", "write_bytes"]
 
-FOLDERS = ("labelme", "yolo/labels")
-"""Folders below that of the results, in which formats have the files of images under the images' own names."""
+FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
+"""Folders below that of the results, in which formats have the files of images under the images' own stems."""
 
 NAME_BYTES = 220
 
@@ -61,6 +62,30 @@ def cut(name: str) -> str:
     while len(os.fsencode(name)) > NAME_BYTES:
         name = name[: -max(1, (len(os.fsencode(name)) - NAME_BYTES) // 4)]
     return name
+
+
+def link_file(path: Path, source: Path) -> bool:
+    """Make ``path`` a relative link to a file; a copy of it where links are not possible. Returns whether it is a link.
+
+    Raises
+    ------
+    OutputError
+    """
+    partial = partial_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            try:
+                partial.symlink_to(os.path.relpath(source.resolve(), path.parent.resolve()))
+            except (OSError, NotImplementedError, ValueError):
+                shutil.copyfile(source, partial)
+            linked = partial.is_symlink()
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return linked
 
 
 def link_to(path: Path, folder: Path) -> str | None:

@@ -24,9 +24,12 @@ from segspectral.types import Segmentation
 if TYPE_CHECKING:
     from segspectral.export.geo import Place
 
-__all__ = ["Colour", "LabelMap", "parse_names", "read_label_map", "stem_of"]
+__all__ = ["Colour", "LabelMap", "names_of", "parse_names", "read_label_map", "stem_of"]
 
 Colour = tuple[int, int, int]
+
+UNNAMED = "segment"
+"""The category of segments that have no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +42,15 @@ class LabelMap:
     image : file name of the photograph
     path : where the photograph is, if it is a file
     pixels : (H, W, 3) uint8 or None, the photograph, for mean colours
-    names, colours : of segments that have one of their own
+    names : of segments that mean something, which are their categories: segments of one name, in one image or in
+        several, are of one category. Segment 1 of one image has nothing to do with segment 1 of another, unless a model
+        made both; so segments without a name share the category ``unnamed``. Names of segments below 1 are left out,
+        and control characters in names become blanks: files with one name a line cannot hold them.
+    colours : of segments that have one of their own
     place : where on Earth the image lies, or None
     segmentation : what the labels were made by, or None if they were read from a file
+    unnamed : the category of the segments without a name
+    classes : categories of the images before, whose numbers go on
 
     Raises
     ------
@@ -57,9 +66,14 @@ class LabelMap:
     colours: Mapping[int, Colour] = field(default_factory=dict)
     place: Place | None = None
     segmentation: Segmentation | None = None
+    unnamed: str = UNNAMED
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = self.labels
+        names = {s: clean for s, name in self.names.items() if s > 0 and (clean := _printable(name))}
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "unnamed", _printable(self.unnamed) or UNNAMED)
         if labels.ndim != 2 or labels.dtype != np.int32 or labels.size == 0 or labels.min() < 0 or labels.max() > 65535:
             raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to 65535")
         if not labels.any():
@@ -76,12 +90,19 @@ class LabelMap:
         path: Path | None = None,
         names: Mapping[int, str] | None = None,
         place: Place | None = None,
+        category: str | None = None,
     ) -> LabelMap:
-        """The label map of a segmentation."""
-        image = segmentation.image
-        return cls(
-            segmentation.labels, image.name, path, image.uint8, names or {}, place=place, segmentation=segmentation
-        )
+        """The label map of a segmentation; ``category`` is that of all segments without a name in ``names``."""
+        image, named = segmentation.image, names_of(segmentation, names)
+        item = cls(segmentation.labels, image.name, path, image.uint8, named, place=place, segmentation=segmentation)
+        return item.of_category(category)
+
+    def of_category(self, category: str | None) -> LabelMap:
+        """With this category for all segments that nobody named, those of a model too; unchanged if it is None."""
+        if category is None:
+            return self
+        named = {s: name for s, name in self.names.items() if name != f"segment {s}"}
+        return replace(self, names=named, unnamed=category)
 
     @cached_property
     def segments(self) -> list[int]:
@@ -92,10 +113,19 @@ class LabelMap:
         """The segment's name: "segment 3" unless it was given one."""
         return self.names.get(segment, f"segment {segment}")
 
-    def category(self, segment: int) -> int:
-        """The number of the segment's name: the lowest segment that bears it."""
-        name = self.name(segment)
-        return min(s for s in (segment, *self.segments, *self.names) if self.name(s) == name)
+    def category(self, segment: int) -> str:
+        """The segment's name if it was given one, else that of all segments without a name."""
+        return self.names.get(segment, self.unnamed)
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """All categories in the order of their numbers: ``classes``, names by segment, and that of the nameless last.
+
+        Names of segments that this image does not have count too, so that images with equal names have equal numbers.
+        """
+        named = [self.names[s] for s in sorted(self.names)]
+        nameless = [self.unnamed] if any(s not in self.names for s in self.segments) else []
+        return tuple(dict.fromkeys([*self.classes, *named, *nameless]))
 
     @cached_property
     def table(self) -> NDArray[np.uint8]:
@@ -108,6 +138,13 @@ class LabelMap:
     def colour(self, segment: int) -> Colour:
         red, green, blue = self.table[segment].tolist()
         return red, green, blue
+
+
+def names_of(segmentation: Segmentation, names: Mapping[int, str] | None = None) -> dict[int, str]:
+    """Names of the segments; those of a model mean the same in every image, so they have names without being named."""
+    model = segmentation.pipeline.model
+    shared = {} if model is None else {s: f"segment {s}" for s in range(1, model.segments + 1)}
+    return shared | dict(names or {})
 
 
 def parse_names(text: str) -> dict[int, str]:
@@ -240,6 +277,10 @@ def _photograph_of(path: Path) -> str:
         return str(json.loads(summary.read_text(encoding="utf-8"))["image"])
     except (OSError, ValueError, KeyError, TypeError):
         return stem
+
+
+def _printable(name: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def _size(array: NDArray[Any]) -> str:

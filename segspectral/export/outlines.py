@@ -122,6 +122,11 @@ def keyholed(piece: Piece) -> Ring:
     return ring
 
 
+def _printable(name: str) -> str:
+    """XML has no way to write control characters and bytes that are no text, which file names may have."""
+    return "".join(c if c.isprintable() else "_" for c in name)
+
+
 def svg(item: LabelMap) -> bytes:
     """A path per segment, holes cut out by the even-odd rule; whole numbers, so that nothing is lost."""
     height, width = item.labels.shape
@@ -133,7 +138,7 @@ def svg(item: LabelMap) -> bytes:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'shape-rendering="crispEdges" fill-rule="evenodd">',
-        f"<title>{escape(item.image)}</title>",
+        f"<title>{escape(_printable(item.image))}</title>",
     ]
     for segment in item.segments:
         colour = "#{:02x}{:02x}{:02x}".format(*item.colour(segment))

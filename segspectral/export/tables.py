@@ -17,7 +17,10 @@ import segspectral
 from segspectral.export.labelmap import LabelMap
 from segspectral.types import Segmentation
 
-__all__ = ["csv_bytes", "region_table", "segment_table", "summary", "versions"]
+__all__ = ["csv_bytes", "csv_cell", "region_table", "segment_table", "summary", "versions"]
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are the wide forms of the first, which spreadsheets of East Asia read alike."""
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "torch", "timm", "pydensecrf2")
 
@@ -123,10 +126,28 @@ def versions() -> Mapping[str, str | None]:
     return own | {package: _installed(package) for package in PACKAGES}
 
 
+def csv_cell(value: Any) -> Any:
+    """The value as a cell that spreadsheets show and do not run.
+
+    They take text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break for a formula. An apostrophe
+    before it makes it text (OWASP, "CSV injection"). Numbers stay as they are, also those in text.
+
+    >>> csv_cell("=1+1"), csv_cell("-5"), csv_cell("-x"), csv_cell(-5)
+    ("'=1+1", '-5', "'-x", -5)
+    """
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value if value.strip() == value else f"'{value}"
+
+
 def csv_bytes(table: list[dict[str, Any]]) -> bytes:
-    """Rows of equal keys as a CSV file with a header, UTF-8."""
+    """Rows of equal keys as a CSV file with a header, UTF-8; text that spreadsheets would run is made harmless."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
-    return text.getvalue().encode()
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in table)
+    return text.getvalue().encode("utf-8", "backslashreplace")

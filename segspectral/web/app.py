@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 import segspectral
 from segspectral.errors import SegspectralError
 from segspectral.export import EXPORTERS, colour_table, png, tinted
+from segspectral.export.naming import short_stem
 from segspectral.figures import before_refinement, eigenvector_pictures
 from segspectral.images import EXTENSIONS
 from segspectral.pipeline import Pipeline
@@ -295,7 +296,7 @@ def create_app(
         """The result as a file; formats of several files come as a zip."""
         if format not in EXPORTERS:
             raise HTTPException(404, f"there is no format of that name; there are {', '.join(EXPORTERS)}")
-        stem = Path(job.image.name).stem or "image"
+        stem = short_stem(Path(job.image.name).name) or "image"
         files = EXPORTERS[format].files_of(edits.item, stem)
         name, data = _one_file(dict(files), f"{stem}_{format}.zip")
         return Response(data, media_type=BINARY, headers={"Content-Disposition": _attachment(name)})

@@ -58,7 +58,7 @@ class Sabotaged:
         elif kind == "once" and not marker.exists():
             # Someone from outside kills the worker, which is not the image's fault.
             marker.touch()
-            Path(self.inner.out, f".{job.name}_labels.png.1.partial").write_bytes(b"half")
+            Path(self.inner.out, f".{job.stem}_labels.png.1.partial").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind == "defect":
             return _Broken(self.inner)(job)

@@ -91,7 +91,7 @@ def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name
     assert "ZeroDivisionError" in history["defect_.png"].traceback
     assert sorted(outputs_of(out)) == sorted(
         f"{name}{end}"
-        for name in ("a.jpg", "a.png", "x/a.jpg")
+        for name in ("a.jpg", "a.png", "x/a")
         for end in (".json", "_labels.png", "_overlay.png", "_segments.csv")
     )
     # Nothing twice, and no failure again before it is asked for.
@@ -157,8 +157,8 @@ def test_resume_notices_what_has_changed(put: Put, segmenter: Segmenter, fast: P
 
     assert done_again() == []
     put("b.png")  # another picture under the old name
-    (out / "c.png_overlay.png").unlink()
-    (out / "d.png.json").write_text("{}")  # not the size that it had
+    (out / "c_overlay.png").unlink()
+    (out / "d.json").write_text("{}")  # not the size that it had
     assert done_again() == ["b.png", "c.png", "d.png"]
     assert done_again() == []
     assert done_again(fresh=True) == ["a.png", "b.png", "c.png", "d.png"]
@@ -296,11 +296,11 @@ def test_jobs_of_another_shard_keep_their_half_written_files(put: Put, segmenter
     jobs, out = find_jobs([put(*(f"{i}.png" for i in range(8)))]), tmp_path / "out"
     out.mkdir()
     for job in jobs:
-        (out / f".{job.name}_labels.png.77.partial").touch()
+        (out / f".{Path(job.name).stem}_labels.png.77.partial").touch()
     shard = Shard(0, 2)
     run(jobs, segmenter, Counting(), out, shard)
     kept = {path.name.removesuffix("_labels.png.77.partial")[1:] for path in out.glob(".*.partial")}
-    assert kept == {job.name for job in jobs if job not in shard}
+    assert kept == {Path(job.name).stem for job in jobs if job not in shard}
     assert 0 < len(kept) < 8
 
 
@@ -310,7 +310,7 @@ def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Se
     record = read_history(out).latest["a.png"]
     assert set(record.stages) == {"superpixels", "features", "affinity", "head", "refine"}
     assert record.seconds >= sum(record.stages.values())
-    assert json.loads((out / "a.png.json").read_text())["seconds"] == {}
+    assert json.loads((out / "a.json").read_text())["seconds"] == {}
 
 
 def test_a_replaced_refiner_is_said_once_and_noted_with_each_image(
@@ -338,9 +338,9 @@ def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
     run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=64)), InProcess(), out)
     latest = read_history(out).latest
     assert statuses(out) == {"a.png": "done", "b.tif": "done", "bad.tif": "failed"}
-    assert set(latest["b.tif"].outputs) == {"b.tif_labels.tif", "b.tif.json", "b.tif_overlay.png"}
+    assert set(latest["b.tif"].outputs) == {"b_labels.tif", "b.json", "b_overlay.png"}
     assert latest["bad.tif"].reason.startswith("is a raster that cannot be read")
-    assert "a.png_labels.png" in latest["a.png"].outputs
+    assert "a_labels.png" in latest["a.png"].outputs
     assert build(out)[1:] == (2, 1)  # rasters are in the gallery, too
     again = Counting()
     run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=128)), again, out)

@@ -42,7 +42,7 @@ def test_convert_writes_beside_the_labels(out: Path) -> None:
     assert str(out / "coco.json") in output
     data = json.loads((out / "coco.json").read_text())
     assert data["images"][0]["file_name"] == "cat.jpeg"
-    assert [c["name"] for c in data["categories"][:3]] == ["sky", "road", "segment 3"]
+    assert [c["name"] for c in data["categories"]] == ["sky", "road", "segment"]
     assert (out / "cat.svg").exists()
     assert "red" not in (out / "cat_regions.csv").read_text()
 
@@ -109,9 +109,14 @@ def test_two_files_of_one_stem_do_not_overwrite_each_other(out: Path, tmp_path: 
     other = tmp_path / "other"
     other.mkdir()
     (other / "cat_labels.png").write_bytes((out / "cat_labels.png").read_bytes())
-    code, _ = run("convert", out, other, "--to", "svg", "-o", tmp_path / "all")
+    code, _ = run("convert", out, other, "--to", "svg,coco", "-o", tmp_path / "all")
     assert code == 0
-    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["other_cat.svg", "out_cat.svg"]
+    assert sorted(p.relative_to(tmp_path / "all").as_posix() for p in (tmp_path / "all").rglob("*.svg")) == [
+        "other/cat.svg",
+        "out/cat.svg",
+    ]
+    images = json.loads((tmp_path / "all" / "coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["out/cat.jpeg", "other/cat"]
 
 
 def test_a_tree_of_folders_stays_one(out: Path, tmp_path: Path) -> None:
@@ -151,3 +156,26 @@ def test_names_are_trimmed() -> None:
 def test_a_label_map_is_checked_when_it_is_made(labels: np.ndarray) -> None:
     with pytest.raises(ImageError):
         LabelMap(labels)
+
+
+def test_images_of_one_name_and_several_numbers_of_segments_are_listed_once_each(samples: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for day in ("day1", "day2"):
+        (photos / day).mkdir(parents=True)
+        with PIL.Image.open(samples / "cat.jpg") as picture:
+            picture.resize((80, 60)).save(photos / day / "img.png")
+    quick = ["--set", "features.cnn=null", "--set", "superpixels.count=60", "--refine", "none", "--head", "exact"]
+    inputs = [photos / "day1" / "img.png", photos / "day2" / "img.png"]
+    code, output = run("segment", *inputs, "-o", tmp_path / "out", *quick, "-k", "2,3", "--format", "coco,yolo,labelme")
+    assert code == 0, output
+    code, output = run("convert", tmp_path / "out", "--to", "coco,yolo", "-o", tmp_path / "again", "--images", photos)
+    assert code == 0, output
+    for number in (2, 3):
+        folder, again = tmp_path / "out" / f"k{number}", tmp_path / "again" / f"k{number}"
+        data = json.loads((folder / "coco.json").read_text())
+        assert [image["file_name"] for image in data["images"]] == ["day1/img.png", "day2/img.png"]
+        assert len(data["annotations"]) == 2 * number
+        assert [category["name"] for category in data["categories"]] == ["segment"]
+        for name in ("coco.json", "yolo/labels/day1/img.txt", "yolo/labels/day2/img.txt", "yolo/images/day2/img.png"):
+            assert (again / name).read_bytes() == (folder / name).read_bytes()
+        assert (folder / "labelme" / "day1" / "img.json").is_file()

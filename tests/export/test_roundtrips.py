@@ -90,14 +90,16 @@ def test_coco_by_pycocotools(item: LabelMap, tmp_path: Path) -> None:
         assert not back[mask].any(), "masks overlap"
         back[mask] = segment
         assert by_id[number]["area"] == mask.sum()
+        assert by_id[number]["attributes"] == {"segment": segment}
         rows, cols = np.nonzero(mask)
         assert by_id[number]["bbox"] == [
             cols.min(), rows.min(), cols.max() - cols.min() + 1, rows.max() - rows.min() + 1
         ]  # fmt: skip
     assert (back == item.labels).all()
     named = {category["id"]: category["name"] for category in data.dataset["categories"]}
-    assert (named[1], named[2]) == ('sky & <"water">', "straße")
-    assert 3 not in named, "two segments of one name are of one category"
+    assert named == {1: 'sky & <"water">', 2: "straße", 3: "segment"}
+    given = [named[by_id[number]["category_id"]] for number in sorted(by_id)]
+    assert given == [item.category(segment) for segment in item.segments]
 
 
 def test_run_lengths_as_pycocotools_writes_them() -> None:
@@ -113,7 +115,7 @@ def test_coco_of_a_folder_numbers_images_and_shares_categories(item: LabelMap) -
     data = json.loads(only(coco([coco_image(item, ""), coco_image(item, "")])))
     assert [image["id"] for image in data["images"]] == [1, 2]
     assert len({annotation["id"] for annotation in data["annotations"]}) == 2 * len(item.segments)
-    assert len(data["categories"]) == len(item.segments) - 1
+    assert [category["name"] for category in data["categories"]] == ['sky & <"water">', "straße", "segment"]
 
 
 def strict_labelme(data: bytes) -> tuple[NDArray[np.int32], list[str]]:
@@ -146,7 +148,7 @@ def test_labelme(item: LabelMap) -> None:
     assert file == "labelme/photo.json"
     labels, names = strict_labelme(data)
     assert (labels == item.labels).all()
-    assert names == [item.name(segment) for segment in item.segments]
+    assert names == [item.category(segment) for segment in item.segments]
 
 
 def test_labelme_links_to_the_photograph(item: LabelMap, tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_cvat_by_the_rules_of_voc(item: LabelMap) -> None:
             name, colour, _, _ = line.split(":")
             colours[tuple(map(int, colour.split(",")))] = name
     assert colours.pop((0, 0, 0)) == "background"
-    assert len(colours) == len({item.name(s) for s in item.segments}), "two categories have one colour"
+    assert len(colours) == len({item.category(s) for s in item.segments}), "two categories have one colour"
     by_class = picture(archive.read("SegmentationClass/photo.png"))
     by_object = picture(archive.read("SegmentationObject/photo.png")).astype(int)
     seen = [(item.labels == 0).all() or (by_class[item.labels == 0] == 0).all()]
@@ -184,7 +186,7 @@ def test_cvat_by_the_rules_of_voc(item: LabelMap) -> None:
     for segment in item.segments:
         where = item.labels == segment
         (colour,) = np.unique(by_class[where], axis=0).tolist()
-        seen.append(colours[tuple(colour)] == item.name(segment))
+        seen.append(colours[tuple(colour)] == item.category(segment))
         (colour,) = np.unique(by_object[where], axis=0).tolist()
         objects.add(tuple(colour))
     assert all(seen)
@@ -205,9 +207,10 @@ def evenodd(rings: list[NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.boo
     return crossed.cumsum(axis=1)[:, :width] % 2 == 1
 
 
-@pytest.fixture(scope="module")
-def few() -> LabelMap:
-    return LabelMap(nasty(20)[:80, :80], "photo.jpg", names={1: "sky", 3: "sky"})
+@pytest.fixture(scope="module", params=["some named", "all named", "none named"])
+def few(request: pytest.FixtureRequest) -> LabelMap:
+    names = {"some named": {1: "sky", 3: "sky"}, "all named": {s: f"thing {s}" for s in range(1, 21)}}
+    return LabelMap(nasty(20)[:80, :80], "photo.jpg", names=names.get(request.param, {}))
 
 
 def test_yolo(few: LabelMap) -> None:
@@ -224,9 +227,9 @@ def test_yolo(few: LabelMap) -> None:
         assert points.min() >= 0
         assert points.max() <= 1
         back[evenodd([points * (width, height)], few.labels.shape)] = int(number) + 1
+    number = {name: number for number, name in names.items()}
     for segment in few.segments:
-        wanted[few.labels == segment] = {3: 1}.get(segment, segment)
-        assert names[{3: 1}.get(segment, segment) - 1] == few.name(segment)
+        wanted[few.labels == segment] = number[few.category(segment)] + 1
     assert (back == wanted).all()
     assert EXPORTERS["yolo"].image(few, "photo", None).kept == 1
 
