@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from sklearn.datasets import make_blobs
 
 from segspectral.affinity import knn_affinity
+from segspectral.clustering import agreement, cluster_file, read_problem
 from segspectral.errors import DatasetError, SegspectralError, SettingsError
-from segspectral.heads.cluster import agreement, cluster_file, read_problem
 
 X, y = make_blobs(90, centers=3, cluster_std=0.5, random_state=1)
 
@@ -37,9 +37,9 @@ def test_graphs_in_each_form_are_one(tmp_path: Path) -> None:
     rows = [f"{i},{j},{w!r}" for i, j, w in zip(edges.row, edges.col, edges.data.tolist(), strict=True)]
     (tmp_path / "graph.csv").write_text("\n".join(["source,target,weight", *rows]))
     (tmp_path / "graph.txt").write_text("\n".join(["# both directions", *rows, *rows]).replace(",", " "))
-    expected = read_problem(tmp_path / "graph.npz").affinity
+    expected = read_problem(tmp_path / "graph.npz").graph.affinity.weights
     for name in ("graph.csv", "graph.txt"):
-        assert abs(read_problem(tmp_path / name).affinity - expected).max() < 1e-12
+        assert abs(read_problem(tmp_path / name).graph.affinity.weights - expected).max() < 1e-12
     assert agreement(y, cluster_file(tmp_path / "graph.csv", 3, head="exact").labels).ari == pytest.approx(1)
     np.savez(tmp_path / "edges.npz", num_nodes=90, edges=np.stack([edges.row, edges.col], axis=1), labels=y)
     assert cluster_file(tmp_path / "edges.npz", 3).agreement.nmi == pytest.approx(1)
