@@ -277,7 +277,7 @@ def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -
         left_out = tuple(f"column {i + 1}" for i in range(width) if i not in (source, target, weight))
         doubt = ""
         if dialect.header is None and not any(map(is_number, first)):
-            doubt = f" (the first line, {quoted(' '.join(first[:3]))}, is taken as an edge: --header if it is none)"
+            doubt = f" (the first line, {quoted(' '.join(first[:3]))}, is taken as an edge: --header if it is not one)"
         return Columns(source, target, weight, width, None, left_out=left_out, doubt=doubt)
     line = first
     if rest and all(len(row) == len(first) + 1 and row[0] == str(i) for i, row in enumerate(rest, start=1)):
