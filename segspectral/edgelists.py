@@ -19,6 +19,7 @@ from segspectral.tables import (
     SAMPLE,
     Table,
     is_number,
+    is_word,
     plain_word,
     quoted,
     read_table,
@@ -172,6 +173,8 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
     if not sample:
         what = f"holds {table.comments} comment lines and nothing else" if table.comments else "is empty"
         raise DatasetError(f"{path}: {what}; an edge is two nodes a line")
+    if not dialect and (matrix := _from_matrix(path, table, [cells for _, cells in sample])):
+        return matrix
     columns = _columns(path, sample, dialect)
     place: dict[str, int] = {}
     ends: list[int] = []
@@ -204,22 +207,48 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
         ends += (place.setdefault(cells[source], len(place)), place.setdefault(cells[target], len(place)))
         weights.append(value)
     pairs = np.array(ends, dtype=np.int64).reshape(-1, 2)
-    names, pairs, renamed = _in_order(path, list(place), pairs, table)
-    if names and (longest := max(names, key=len)) and len(longest) > LONGEST_NAME:
+    if place and len(longest := max(place, key=len)) > LONGEST_NAME:
         raise DatasetError(f"{path}: the name of a node has {len(longest)} characters ({quoted(longest)})")
+    names, pairs, renamed = _in_order(path, list(place), pairs, table)
     parts = [str(table), str(columns)]
     if without and at is not None and not (columns.data and columns.key is None):
         parts.append(f"{without} edges without a weight have 1")
     if again:
-        parts.append(f"{again} repeated lines of names left out")
+        parts.append(f"{again} repeated headers left out")
     if renamed:
         parts.append(renamed)
     return EdgeList(tuple(names), pairs, np.array(weights, dtype=np.float64), ", ".join(parts))
 
 
+def _from_matrix(path: Path, table: Table, sample: list[list[str]]) -> EdgeList | None:
+    """The edges of an adjacency matrix between names, if the table is one: a header and a column of the same names."""
+    names = sample[0][1:]
+    column = [row[0] for row in sample[1:]]
+    if len(names) < 2 or len(set(names)) < len(names) or not column or column[: len(names)] != names[: len(column)]:
+        return None
+    whole = len(column) == len(names) > 2 and all(is_number(cell) for row in sample[1:] for cell in row[1:])
+    if sample[0][0] and not whole:
+        return None
+    ends, weights = [], []
+    for i, (number, cells) in enumerate(table):
+        if i == 0:
+            continue
+        if i > len(names) or cells[0] != names[i - 1] or len(cells) != len(names) + 1:
+            raise DatasetError(f"{path}, line {number}: a matrix has the same names in its header and its first column")
+        for j, cell in enumerate(cells[1:]):
+            value = _weight(path, number, cell or "0", table)
+            if value > 0:
+                ends.append((i - 1, j))
+                weights.append(value)
+    if i != len(names):
+        raise DatasetError(f"{path}: has {i} rows under {len(names)} names; a matrix is square")
+    pairs = np.array(ends, dtype=np.int64).reshape(-1, 2)
+    return EdgeList(tuple(names), pairs, np.array(weights), f"{table}, a matrix, weights from its cells")
+
+
 def _weight(path: Path, number: int, cell: Any, table: Table) -> float:
     if isinstance(cell, str):
-        if not is_number(cell):
+        if not cell.isdigit() and not is_number(cell):
             raise DatasetError(f"{path}, line {number}: the weight {quoted(cell)} is no number")
         try:
             value = to_number(cell, table.separator)
@@ -276,7 +305,10 @@ def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -
             width = min(width, 3)
         left_out = tuple(f"column {i + 1}" for i in range(width) if i not in (source, target, weight))
         doubt = ""
-        if dialect.header is None and not any(map(is_number, first)):
+        times = [row[weight] for row in sample if weight is not None and len(row) > weight]
+        if times and all(cell.isdigit() and len(cell) in (9, 10, 13) for cell in times):
+            doubt = " (column 3 may be times: --weight none if it is)"
+        elif dialect.header is None and not any(map(is_number, first)):
             doubt = f" (the first line, {quoted(' '.join(first[:3]))}, is taken as an edge: --header if it is not one)"
         return Columns(source, target, weight, width, None, left_out=left_out, doubt=doubt)
     line = first
@@ -286,6 +318,10 @@ def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -
     given = [_place(path, name, first) for name in (dialect.source, dialect.target)]
     free = [i for i, word in enumerate(words) if word and word not in WEIGHTS]
     source, target = _both([a if a is not None else b for a, b in zip(given, _pair(words), strict=True)], free)
+    if {words[source], words[target]} <= {"id", "label", "name", "node", "nodes"}:
+        raise DatasetError(
+            f"{path}: the columns {', '.join(map(quoted, first))} are of nodes; a graph is read from edges"
+        )
     others = [i for i in range(len(first)) if i not in (source, target)]
     cells = {i: [row[i] for row in rest if len(row) > i and row[i]] for i in others}
     if dialect.weight is not None:
@@ -314,7 +350,7 @@ def _is_header(first: list[str], rest: list[list[str]]) -> bool:
     if first[0] == "" and len(first) > 2:
         return True
     columns = ([row[j] for row in rest if len(row) > j and row[j]] for j in range(len(first)))
-    return any(column and first[j] and all(map(is_number, column)) for j, column in enumerate(columns))
+    return any(column and is_word(first[j]) and all(map(is_number, column)) for j, column in enumerate(columns))
 
 
 def _pair(words: list[str]) -> list[int | None]:

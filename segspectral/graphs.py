@@ -204,13 +204,14 @@ def _listed(path: Path, dialect: Dialect) -> _Listed:
     kind = "npz" if is_array_file(path) else _kind(path, read_bytes(path)[:4000])
     if kind == "text":
         return _Listed(read_edge_list(path, dialect))
-    if dialect:
-        raise SettingsError(f"{path}: is {kind}, whose columns need no options")
+    networked = kind not in ("npz", "Matrix Market")
+    if dialect != Dialect(weight=dialect.weight if networked else None):
+        raise SettingsError(f"{path}: is {kind}, which needs no options about columns")
     if kind == "npz":
         return _from_arrays(path, load_arrays(path))
     if kind == "Matrix Market":
         return _Listed(_from_matrix(path, _matrix_market(path), kind))
-    return _Listed(_from_networkx(path, kind))
+    return _Listed(_from_networkx(path, kind, dialect.weight))
 
 
 def _kind(path: Path, begin: bytes) -> str:
@@ -365,7 +366,7 @@ def _matrix_market(path: Path) -> sp.coo_array:
     return matrix
 
 
-def _from_networkx(path: Path, kind: str) -> EdgeList:
+def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
     import networkx as nx
 
     try:
@@ -393,7 +394,9 @@ def _from_networkx(path: Path, kind: str) -> EdgeList:
     place = {node: i for i, node in enumerate(graph)}
     listed = [(place[a], place[b], data) for a, b, data in graph.edges(data=True)]
     keys = list(dict.fromkeys(key for _, _, data in listed for key in data))
-    weight = best_weight(keys)
+    weight = best_weight(keys) if told_weight is None else None if told_weight == "none" else told_weight
+    if told_weight is not None and weight is not None and weight not in keys:
+        raise SettingsError(f"{path}: its edges have the data {', '.join(keys)}; there is no {told_weight!r}")
     values: list[Any] = [1.0 if weight is None else data.get(weight, 1.0) for _, _, data in listed]
     try:
         weights = _checked(path, np.array([float(value) for value in values]), len(listed))

@@ -26,6 +26,7 @@ __all__ = [
     "SEPARATORS",
     "Table",
     "is_number",
+    "is_word",
     "match_rows",
     "plain_word",
     "quoted",
@@ -45,6 +46,8 @@ SAMPLE = 1000
 """Lines from which the separator and the columns are recognised."""
 
 NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
+THOUSANDS = re.compile(r"[-+]?\d{1,3}((\.\d{3})+,\d+|(,\d{3})+\.\d+)", re.ASCII)
+MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
 MAYBE_ROW = re.compile(r"[#%][^\s#%]")
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?", re.ASCII)
 
@@ -83,7 +86,7 @@ class Table:
         name = next(name for name, mark in SEPARATORS.items() if mark == self.separator)
         parts = [f"columns separated by {name if name == 'blanks' else f'{name}s'}"]
         if self.kept:
-            parts.append(f"{len(self.kept)} lines that begin with {self.marks[0]} are rows, not comments")
+            parts.append(f"{len(self.kept)} lines that begin with {' or '.join(self.marks)} are rows, not comments")
         if self.comments:
             hint = " (--comments none reads them)" if self.doubtful else ""
             parts.append(f"{self.comments} comment line{'s' * (self.comments != 1)} left out{hint}")
@@ -178,6 +181,8 @@ def read_table(
     if not sample and comments is None:
         sample = [line for line in map(str.strip, io.StringIO(text)) if MAYBE_ROW.match(line)][:SAMPLE]
     mark = _separator(sample) if separator is None else SEPARATORS[separator]
+    if not marks or not re.search(rf"(?m)^ *({'|'.join(map(re.escape, marks))})", text):
+        return Table(path, text, mark, marks, encoding=encoding)
     begun = [(number, cells) for number, cells, marked in _records(path, text, mark, marks) if marked]
     maybe = [row for row in begun if MAYBE_ROW.match(row[1][0])] if comments is None else []
     kept = _rows_among(maybe, Table(path, text, mark, marks), words)
@@ -213,7 +218,7 @@ def _records(
                 cells = _cells(line, separator)  # a program that does not quote, and a name with quotation marks
             if separator is None and cells and not cells[-1]:
                 cells.pop()
-        cells = [cell.strip() for cell in cells]
+        cells = list(map(str.strip, cells))
         if any(cells):
             yield number, cells, marked
 
@@ -337,9 +342,11 @@ def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[li
     values = np.empty((len(lines), len(lines[0][1]) - named))
     for row, (number, cells) in zip(values, lines, strict=True):
         for j, cell in enumerate(cells[named:]):
-            if not is_number(cell):
-                raise DatasetError(f"{path}, line {number}: the attribute {quoted(cell)} is no number")
-            row[j] = to_number(cell, table.separator)
+            try:
+                row[j] = to_number(cell, table.separator) if is_number(cell) else float("no number")
+            except ValueError as error:
+                reason = str(error) if is_number(cell) else f"{quoted(cell)} is no number"
+                raise DatasetError(f"{path}, line {number}: the attribute {reason}") from error
     if values.shape[1] == 0:
         raise DatasetError(f"{path}: holds names and no attributes")
     return (first if named else None), values
@@ -395,22 +402,35 @@ def match_rows(
 
 def is_number(text: str) -> bool:
     """Whether a cell is a number, with a decimal point or comma; NaN and infinity are words that are no names."""
-    return NUMBER.fullmatch(text) is not None or text.lower().lstrip("+-") in ("nan", "inf", "infinity")
+    return any(form.fullmatch(text) for form in (NUMBER, THOUSANDS)) or text.lower().lstrip("+-") in (
+        "nan",
+        "inf",
+        "infinity",
+    )
 
 
 def to_number(text: str, separator: str | None) -> float:
-    """The number in a cell; a comma is the decimal one.
+    """The number in a cell; a comma alone is the decimal one.
 
     Raises
     ------
     ValueError
         The comma could as well part thousands: so it does where commas separate the columns, too.
     """
-    if "," in text and separator == "," and re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
+    if "," not in text:
+        return float(text)
+    if separator == "," and re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
         raise ValueError(
             f"{quoted(text)} may be {text.replace(',', '')} or {text.replace(',', '.')}; use a decimal point"
         )
+    if THOUSANDS.fullmatch(text):
+        text = text.replace(min(".,", key=text.rfind), "")
     return float(text.replace(",", "."))
+
+
+def is_word(text: str) -> bool:
+    """Whether a cell can name a column: a word, and not one for a missing value."""
+    return text[:1].isalpha() and text.lower() not in MISSING and not is_number(text)
 
 
 def plain_word(text: str) -> str:

@@ -150,6 +150,18 @@ def test_what_networkx_writes_is_read_whatever_its_name_is(tmp_path: Path, kind:
     check(tmp_path / "graph.dat", expected())
 
 
+def test_a_matrix_between_names_is_a_graph(tmp_path: Path) -> None:
+    names = list(NUMBERS)
+    dense = nx.to_numpy_array(network(), nodelist=names)
+    rows = [",".join([name, *map(str, row)]) for name, row in zip(names, dense.tolist(), strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["," + ",".join(names), *rows]))
+    check(tmp_path / "a.csv", expected())
+    for wrong in (rows[:-1], [*rows, rows[0]], [rows[0], rows[1][:-2]]):
+        (tmp_path / "a.csv").write_text("\n".join(["," + ",".join(names), *wrong]))
+        with pytest.raises(DatasetError, match=r"a matrix (is square|has the same names)"):
+            read_graph(tmp_path / "a.csv")
+
+
 def test_an_adjacency_list_is_no_list_of_edges(tmp_path: Path) -> None:
     nx.write_adjlist(network(), tmp_path / "a.adjlist")
     with pytest.raises(DatasetError, match="line"):
@@ -164,6 +176,24 @@ def test_names_of_gml_and_graphml_by_igraph_are_those_of_the_user(tmp_path: Path
     body += [f"edge [ source {a} target {b} value {w} ]" for a, b, w in graph.edges(data="weight")]
     (tmp_path / "a.gml").write_text("\n".join(['Creator "igraph"', "Version 1", "graph [", *body, "]"]))
     check(tmp_path / "a.gml", expected())
+
+
+def test_numbers_with_thousands_and_times_in_place_of_weights(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a;b;1.234,5\nb;c;2,5\n")
+    assert as_dict(read_graph(path)) == {("a", "b"): 1234.5, ("b", "c"): 2.5}
+    path.write_text('a,b,"1,234.5"\nb,c,2.5\n')
+    assert as_dict(read_graph(path)) == {("a", "b"): 1234.5, ("b", "c"): 2.5}
+    path.write_text("1 2 1082040961\n2 3 1082155839\n")
+    assert "column 3 may be times" in read_graph(path).notes[0]
+
+
+def test_the_weight_of_graphml_may_be_told(tmp_path: Path) -> None:
+    nx.write_graphml(NX_EDGES, tmp_path / "a.graphml")
+    assert as_dict(read_graph(tmp_path / "a.graphml", dialect=Dialect(weight="x")))["bob", "cy"] == 1
+    assert set(as_dict(read_graph(tmp_path / "a.graphml", dialect=Dialect(weight="none"))).values()) == {1}
+    with pytest.raises(SettingsError, match="there is no 'size'"):
+        read_graph(tmp_path / "a.graphml", dialect=Dialect(weight="size"))
 
 
 def test_letters_beyond_ascii_and_cells_of_several_lines(tmp_path: Path) -> None:
@@ -184,7 +214,7 @@ def test_names_that_begin_with_a_mark_are_names_and_comments_are_counted(tmp_pat
     path.write_text("#cats,#dogs,3\n#dogs,birds,1\nbirds,#cats,2\nbirds,fish,1\n#fish,#cats,5\n")
     graph = read_graph(path)
     assert graph.names == ("#cats", "#dogs", "birds", "fish", "#fish")
-    assert "3 lines that begin with # are rows" in graph.notes[0]
+    assert "3 lines that begin with # or % are rows" in graph.notes[0]
     assert read_graph(path, dialect=Dialect(comments="#")).counts.edges == 2
     path.write_text("#cats,#dogs\n#dogs,#birds\n")
     assert read_graph(path).names == ("#cats", "#dogs", "#birds")
@@ -232,7 +262,7 @@ def test_columns_may_be_told_by_name_or_number(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=sentence):
             read_graph(path, dialect=wrong)
     nx.write_graphml(network(), tmp_path / "a.graphml")
-    with pytest.raises(SettingsError, match="is GraphML, whose columns need no options"):
+    with pytest.raises(SettingsError, match="is GraphML, which needs no options"):
         read_graph(tmp_path / "a.graphml", dialect=Dialect(header=True))
 
 
@@ -249,6 +279,9 @@ def test_columns_may_be_told_by_name_or_number(tmp_path: Path) -> None:
         ("a,b,inf\n", "line 1: the weight inf"),
         ("a,b,1_0\n", "line 1: the weight '1_0' is no number"),
         ('a,b,"1,234"\nb,c,"2"\n', "line 1: the weight '1,234' may be 1234 or 1.234"),
+        ("Id,Label\n1,Ann\n2,Bob\n", "the columns 'Id', 'Label' are of nodes"),
+        ("a,b,NA\nb,c,2\n", "line 1: the weight 'NA' is no number"),
+        ("1,2\n" + "9" * 5000 + ",2\n", "the name of a node has 5000 characters"),
         ("# x\n% y\n", "holds 2 comment lines and nothing else"),
         ("0.5,1.5\n1.5,2.5\n", "line 1: the node '0.5' is a number that is not whole"),
         ("a,b\n" + "x" * 2000 + ",b\n", "the name of a node has 2000 characters"),
