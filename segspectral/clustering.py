@@ -160,6 +160,8 @@ def _of_graph(graph: Graph) -> Problem:
 def _rows(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf":
         raise DatasetError(f"{path}: features are (N, D) numbers, not {values.dtype} {values.shape}")
+    if len(values) < 2:
+        raise DatasetError(f"{path}: holds one vector; at least two are needed")
     scale = 255.0 if values.dtype == np.uint8 else 1.0
     rows = values.reshape(len(values), -1).astype(np.float64) / scale
     if not np.isfinite(rows).all():

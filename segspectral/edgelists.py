@@ -248,7 +248,7 @@ def _from_matrix(path: Path, table: Table, sample: list[list[str]]) -> EdgeList 
 
 def _weight(path: Path, number: int, cell: Any, table: Table) -> float:
     if isinstance(cell, str):
-        if not cell.isdigit() and not is_number(cell):
+        if not is_number(cell):
             raise DatasetError(f"{path}, line {number}: the weight {quoted(cell)} is no number")
         try:
             value = to_number(cell, table.separator)
@@ -318,6 +318,8 @@ def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -
     given = [_place(path, name, first) for name in (dialect.source, dialect.target)]
     free = [i for i, word in enumerate(words) if word and word not in WEIGHTS]
     source, target = _both([a if a is not None else b for a, b in zip(given, _pair(words), strict=True)], free)
+    if max(source, target) >= len(first):
+        raise DatasetError(f"{path}, line {lines[0][0]}: names {len(first)} columns; an edge is two nodes")
     if {words[source], words[target]} <= {"id", "label", "name", "node", "nodes"}:
         raise DatasetError(
             f"{path}: the columns {', '.join(map(quoted, first))} are of nodes; a graph is read from edges"

@@ -158,7 +158,10 @@ def test_headers_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeyp
     assert read_problem(tmp_path / "b.npz").features is not None
 
 
-def test_vectors_that_are_not_finite_are_one_sentence(tmp_path: Path) -> None:
+def test_vectors_that_are_not_finite_or_alone_are_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", X[:1])
+    with pytest.raises(DatasetError, match="at least two"):
+        read_problem(tmp_path / "one.npy")
     for bad in (np.nan, np.inf):
         features = X.copy()
         features[7, 1] = bad

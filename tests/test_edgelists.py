@@ -279,6 +279,7 @@ def test_columns_may_be_told_by_name_or_number(tmp_path: Path) -> None:
         ("a,b,inf\n", "line 1: the weight inf"),
         ("a,b,1_0\n", "line 1: the weight '1_0' is no number"),
         ('a,b,"1,234"\nb,c,"2"\n', "line 1: the weight '1,234' may be 1234 or 1.234"),
+        ("source\na\nb\n", "line 1: an edge is two nodes"),
         ("Id,Label\n1,Ann\n2,Bob\n", "the columns 'Id', 'Label' are of nodes"),
         ("a,b,NA\nb,c,2\n", "line 1: the weight 'NA' is no number"),
         ("1,2\n" + "9" * 5000 + ",2\n", "the name of a node has 5000 characters"),
