@@ -6,40 +6,40 @@ there before.
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from segspectral.errors import DatasetError
-from segspectral.tables import is_number, match_rows, read_classes, read_numbers, rows_of
+from segspectral.arrays import dense, is_array_file, load_arrays, load_sparse
+from segspectral.edgelists import Dialect, EdgeList, best_weight, read_edge_list
+from segspectral.errors import DatasetError, SettingsError
+from segspectral.tables import match_rows, read_bytes, read_classes, read_numbers, read_text
 from segspectral.types import Affinity
 
 __all__ = [
     "FEATURES",
     "LABELS",
     "Counts",
+    "Dialect",
     "EdgeList",
     "Graph",
     "read_edge_list",
     "read_graph",
-    "sparse_parts",
     "undirected",
 ]
 
-ENDS = (
-    {"source", "from", "src", "node1", "id1", "start", "fromnodeid"},
-    {"target", "to", "dst", "node2", "id2", "end", "tonodeid"},
-)
-WEIGHTS = {"weight", "value"}
 FEATURES = ("features", "x", "X", "data", "arr_0")
 LABELS = ("labels", "y", "Y", "label")
+
+ISOLATED = 1_000_000
+"""Nodes without an edge that a file may have: a few bytes can claim any number of them."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +81,6 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
-class EdgeList:
-    """Edges as a file lists them.
-
-    Parameters
-    ----------
-    names : of the nodes: in rising order if all are whole numbers, else as they come
-    ends : (M, 2) int64, places in ``names``
-    weights : (M,) float64, finite, not negative
-    """
-
-    names: tuple[str, ...]
-    ends: NDArray[np.int64]
-    weights: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
 class Graph:
     """A network of named nodes.
 
@@ -106,6 +90,7 @@ class Graph:
     affinity : of the N nodes
     attributes : (N, D) float64, finite, or None
     labels : (N,) int64, known classes of the nodes, or None
+    notes : sentences for the user; the first tells how the file was read
     """
 
     names: tuple[str, ...]
@@ -123,43 +108,43 @@ def read_graph(
     path: str | os.PathLike[str],
     attributes: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
+    *,
+    dialect: Dialect | None = None,
 ) -> Graph:
-    """A network from a file.
+    """A network from a file, whose kind is told by what it holds, not by its name.
 
     ::
 
-        .txt .edges .csv .tsv   one edge a line: two names and, if it has one, a weight; comments begin with # or %.
-                                More columns need a header that names source, target and weight
-        .npz                    a matrix that scipy.sparse.save_npz wrote; or edges (M, 2) of node numbers from 0, with
-                                num_nodes, weights, features and labels if it has them
-        .graphml .gml           through networkx, with the edges' ``weight``
+        text           one edge a line: two names and, if it has one, a weight; as spreadsheets, pandas, networkx,
+                       igraph, Gephi and SNAP write it; also gzip. More columns need a header, or a ``dialect``
+        .npz           a matrix that scipy.sparse.save_npz wrote; or edges (M, 2) of node numbers, or edge_index (2, M),
+                       with num_nodes, weights, features and labels if it has them
+        GraphML, GEXF, GML, Pajek   through networkx, with the edges' ``weight`` or a word like it
+        Matrix Market  through scipy
+
+    Nodes are those that the file names: numbers that it does not mention are no nodes, unless it tells ``num_nodes``.
 
     Parameters
     ----------
     attributes : csv, tsv or txt, a line of numbers for each node after its name, or in the order of the nodes; npy or
         npz (N, D), dense or sparse, in the order of the nodes. Named nodes that the graph lacks are isolated ones
     labels : csv, tsv or txt, a name and a class a line, or classes in the order of the nodes; or npy, npz (N,)
+    dialect : what cannot be known of a text file
 
     Raises
     ------
     DatasetError
         A file cannot be read or does not fit the graph; fewer than two nodes; no edge at all.
+    SettingsError
+        The dialect does not go with the file.
     """
     path = Path(path)
-    inner: NDArray[Any] | None = None
-    own: NDArray[Any] | None = None
     try:
-        if path.suffix == ".npz":
-            listed, inner, own = _from_npz(path)
-        elif path.suffix in (".graphml", ".gml"):
-            listed = _from_networkx(path)
-        else:
-            listed = read_edge_list(path)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, UnicodeDecodeError, BadZipFile, KeyError) as error:
-        raise DatasetError(f"{path}: cannot be read as a graph ({error})") from error
-    names, notes = list(listed.names), []
+        listed = _listed(path, dialect or Dialect())
+    except MemoryError as error:
+        raise DatasetError(f"{path}: is larger than the memory") from error
+    edges, inner, own = listed.edges, listed.rows, listed.classes
+    names, notes = list(edges.names), [edges.understood]
     if attributes is not None:
         given, rows = read_numbers(attributes, names)
         known = set(names)
@@ -168,15 +153,15 @@ def read_graph(
             names += further
         inner = match_rows(attributes, given, rows, names, "attributes")
     if labels is not None:
-        given, classes = read_classes(labels)
+        given, classes = read_classes(labels, names)
         own = match_rows(labels, given, classes, names, "label")
         if given is not None and len(given) > len(names):
             notes.append(f"{len(given) - len(names)} labels are of nodes that the graph lacks")
     if len(names) < 2:
-        raise DatasetError(f"{path}: has {len(names)} node{'s' * (len(names) != 1)}; communities need at least two")
-    weights, counts = undirected(listed.ends, listed.weights, len(names))
+        raise DatasetError(f"{path}: has {len(names)} node{'s' * (len(names) != 1)}; at least two are needed")
+    weights, counts = undirected(edges.ends, edges.weights, len(names))
     if counts.edges == 0:
-        raise DatasetError(f"{path}: has no edges between different nodes, so there are no communities in it")
+        raise DatasetError(f"{path}: has no edges between different nodes, so there is nothing to cluster")
     if inner is not None:
         if len(inner) != len(names):
             raise DatasetError(f"{path}: has {len(names)} nodes and {len(inner)} rows of features")
@@ -206,142 +191,221 @@ def undirected(ends: NDArray[np.integer[Any]], weights: NDArray[np.float64], nod
     return both, counts
 
 
-def read_edge_list(path: str | os.PathLike[str]) -> EdgeList:
-    """Edges of a text file; see ``read_graph``.
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """What a file of any kind lists, with ``rows`` (N, D) and ``classes`` (N,) of the nodes if it has them."""
+
+    edges: EdgeList
+    rows: NDArray[np.float64] | None = None
+    classes: NDArray[Any] | None = None
+
+
+def _listed(path: Path, dialect: Dialect) -> _Listed:
+    kind = "npz" if is_array_file(path) else _kind(path, read_bytes(path)[:4000])
+    if kind == "text":
+        return _Listed(read_edge_list(path, dialect))
+    networked = kind not in ("npz", "Matrix Market")
+    if dialect != Dialect(weight=dialect.weight if networked else None):
+        raise SettingsError(f"{path}: is {kind}, which needs no options about columns")
+    if kind == "npz":
+        return _from_arrays(path, load_arrays(path))
+    if kind == "Matrix Market":
+        return _Listed(_from_matrix(path, _matrix_market(path), kind))
+    return _Listed(_from_networkx(path, kind, dialect.weight))
+
+
+def _kind(path: Path, begin: bytes) -> str:
+    """The kind of a file by its first bytes.
 
     Raises
     ------
     DatasetError
-        A line is malformed; the message has its number.
+        It is of a known kind that is not read.
     """
-    path = Path(path)
-    place: dict[str, int] = {}
-    ends: list[int] = []
-    weights: list[float] = []
-    columns, rows = _columns(path, rows_of(path))
-    source, target, weight = columns
-    for number, cells in rows:
-        if len(cells) <= max(source, target) or not cells[source] or not cells[target]:
-            raise DatasetError(f"{path}, line {number}: an edge is two nodes and, if it has one, a weight")
-        if weight is None and len(cells) > 3:
-            raise DatasetError(
-                f"{path}, line {number}: has {len(cells)} columns; an edge is two nodes and, if it has one, a weight. "
-                "Name the columns source, target and weight in a first line"
-            )
-        value = 1.0
-        at = 2 if weight is None else weight
-        if len(cells) > at and cells[at]:
-            if not is_number(cells[at]):
-                raise DatasetError(f"{path}, line {number}: the weight '{cells[at]}' is no number")
-            value = float(cells[at])
-            if not 0 <= value < np.inf:
-                raise DatasetError(f"{path}, line {number}: the weight {value:g} is not finite, or below 0")
-        ends += (place.setdefault(cells[source], len(place)), place.setdefault(cells[target], len(place)))
-        weights.append(value)
-    names = list(place)
-    pairs = np.array(ends, dtype=np.int64).reshape(-1, 2)
-    if all(_is_whole(name) for name in names):
-        order = np.argsort(np.array([int(name) for name in names], dtype=object), kind="stable")
-        rank = np.empty(len(names), dtype=np.int64)
-        rank[order] = np.arange(len(names))
-        names, pairs = [names[i] for i in order], rank[pairs] if len(names) else pairs
-    return EdgeList(tuple(names), pairs, np.array(weights, dtype=np.float64))
+    text = begin.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip()
+    lines = [line.strip().lower() for line in text.splitlines()]
+    # Programs sign their GML in front.
+    body = " ".join(line for line in lines if line and not line.startswith(("#", "creator", "version", "comment")))
+    if text.startswith("<"):
+        return "GEXF" if "<gexf" in text else "GraphML"
+    if body.startswith(("graph [", "graph[")) or path.suffix.lower() == ".gml":
+        return "GML"
+    if text.lower().startswith("%%matrixmarket"):
+        return "Matrix Market"
+    if any(line.startswith("*vertices") for line in lines[:20]):
+        return "Pajek"
+    refused = None
+    if text.startswith(("{", "[")) or path.suffix.lower() == ".json":
+        refused = "JSON"
+    elif body.startswith(("digraph", "strict ")) or (body.startswith("graph") and "--" in body and "{" in body):
+        refused = "DOT"
+    elif path.suffix.lower() == ".lgl":
+        refused = "LGL"
+    if refused is not None:
+        raise DatasetError(f"{path}: cannot be read as a graph: it is {refused}; write GraphML, or edges as CSV")
+    return "text"
 
 
-def _columns(
-    path: Path, rows: Iterator[tuple[int, list[str]]]
-) -> tuple[tuple[int, int, int | None], Iterable[tuple[int, list[str]]]]:
-    """Where source, target and weight are, by a header if there is one, and the rows after it."""
-    first = next(rows, None)
-    if first is None:
-        raise DatasetError(f"{path}: is empty; an edge is two nodes a line")
-    second = next(rows, None)
-    rest = _chained([row for row in (second,) if row is not None], rows)
-    header = [cell.lower() for cell in first[1]]
-    found = [next((i for i, cell in enumerate(header) if cell in names), None) for names in (*ENDS, WEIGHTS)]
-    if found[0] is not None and found[1] is not None:
-        return (found[0], found[1], found[2] if found[2] is not None else len(header)), rest
-    if (
-        second is not None
-        and all(_is_whole(cell) for cell in second[1][:2])
-        and not any(is_number(cell) for cell in first[1])
-    ):
-        return (0, 1, None), rest
-    return (0, 1, None), _chained([first], rest)
-
-
-def _chained(head: Sequence[Any], tail: Iterable[Any]) -> Iterator[Any]:
-    yield from head
-    yield from tail
-
-
-def _is_whole(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdigit()
-
-
-def _from_npz(path: Path) -> tuple[EdgeList, NDArray[np.float64] | None, NDArray[Any] | None]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> _Listed:
     label = next((name for name in LABELS if name in arrays), None)
     own = None if label is None else arrays[label].ravel()
-    if "edges" in arrays:
-        pairs = arrays["edges"]
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-            raise ValueError(f"edges are (M, 2) node numbers, not {pairs.dtype} {pairs.shape}")
-        nodes = int(arrays["num_nodes"]) if "num_nodes" in arrays else int(pairs.max(initial=-1)) + 1
-        if len(pairs) and (pairs.min() < 0 or pairs.max() >= nodes):
-            raise ValueError(f"edges lead to nodes outside 0..{nodes - 1}")
-        weights = arrays["weights"].astype(np.float64) if "weights" in arrays else np.ones(len(pairs))
-        inner = None
-        if "feat_indptr" in arrays:
-            inner = sparse_parts(arrays, "feat_").toarray().astype(np.float64)
-        elif (name := next((name for name in FEATURES if name in arrays), None)) is not None:
-            inner = arrays[name].astype(np.float64)
-    elif "format" in arrays:
-        matrix = sp.coo_array(sp.load_npz(path))
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"a graph is a square matrix, not {matrix.shape}")
-        nodes, weights, inner = matrix.shape[0], matrix.data.astype(np.float64), None
-        pairs = np.stack([matrix.row, matrix.col], axis=1)
-        if (abs(matrix - matrix.T)).nnz == 0:
-            # A symmetric matrix has each edge twice, which is its form and nothing to tell.
-            upper = pairs[:, 0] <= pairs[:, 1]
-            pairs, weights = pairs[upper], weights[upper]
-    else:
-        raise ValueError(
-            f"holds {', '.join(sorted(arrays))}; looked for are edges, or what scipy.sparse.save_npz wrote"
+    if holds_matrix(arrays):
+        return _Listed(_from_matrix(path, load_sparse(path, arrays), "a sparse matrix"), None, own)
+    key = next((key for key in ("edges", "edge_index") if key in arrays), None)
+    if key is None:
+        raise DatasetError(
+            f"{path}: cannot be read as a graph: holds {', '.join(sorted(arrays))}; looked for are edges, or what "
+            "scipy.sparse.save_npz wrote"
         )
-    if len(weights) != len(pairs) or (len(weights) and not (np.isfinite(weights).all() and weights.min() >= 0)):
-        raise ValueError("weights are finite and not negative, one for each edge")
-    names = tuple(map(str, range(nodes)))
-    return EdgeList(names, pairs.astype(np.int64), weights), inner, own
+    pairs = arrays[key].T if key == "edge_index" else arrays[key]
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iuf":
+        raise DatasetError(f"{path}: edges are (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}")
+    if pairs.size and not (np.isfinite(pairs).all() and pairs.min() >= 0 and pairs.max() < 2**53):
+        raise DatasetError(f"{path}: {key} hold node numbers that are below 0, or no numbers")
+    whole = pairs.astype(np.int64)
+    if (whole != pairs).any():
+        raise DatasetError(f"{path}: {key} hold the node {pairs[whole != pairs][0]:g}; node numbers are whole")
+    rows = None
+    if "feat_indptr" in arrays:
+        rows = dense(path, load_sparse(path, arrays, "feat_")).astype(np.float64)
+    elif (name := next((name for name in FEATURES if name in arrays), None)) is not None:
+        if arrays[name].ndim != 2 or arrays[name].dtype.kind not in "biuf":
+            raise DatasetError(f"{path}: {name} are (N, D) numbers, not {arrays[name].dtype} {arrays[name].shape}")
+        rows = arrays[name].astype(np.float64)
+    weight = next((name for name in ("weights", "weight", "edge_weight") if name in arrays), None)
+    weights = np.ones(len(whole)) if weight is None else _checked(path, arrays[weight], len(whole))
+    numbers, ends = _nodes(path, whole, _number_of_nodes(path, arrays, rows, own))
+    told = [f"{key} of an npz", "all weights 1" if weight is None else f"weights from {weight!r}"]
+    used = {key, weight, label, "num_nodes", *(name for name in arrays if name.startswith("feat_")), *FEATURES}
+    if unused := sorted(set(arrays) - used):
+        told.append(f"left out: {', '.join(unused)}")
+    names = tuple(map(str, numbers.tolist()))
+    return _Listed(EdgeList(names, ends, weights, ", ".join(told)), rows, own)
 
 
-def sparse_parts(arrays: dict[str, NDArray[Any]], prefix: str) -> sp.csr_array:
-    """A CSR matrix from its parts ``prefix`` + data, indices, indptr and shape."""
-    parts = (arrays[prefix + "data"], arrays[prefix + "indices"], arrays[prefix + "indptr"])
-    return sp.csr_array(parts, shape=tuple(arrays[prefix + "shape"]))
+def holds_matrix(arrays: Iterable[str]) -> bool:
+    """Whether the arrays of a file are the parts of a sparse matrix."""
+    return "format" in arrays or {"data", "indices", "indptr", "shape"} <= set(arrays)
 
 
-def _from_networkx(path: Path) -> EdgeList:
-    from xml.etree.ElementTree import ParseError
+def _number_of_nodes(
+    path: Path, arrays: dict[str, NDArray[Any]], rows: NDArray[Any] | None, own: NDArray[Any] | None
+) -> int | None:
+    """By ``num_nodes``, or by what there is one of for each node."""
+    if "num_nodes" in arrays:
+        told = arrays["num_nodes"]
+        if told.size != 1 or told.dtype.kind not in "iuf" or not 0 <= float(told.item()) < 2**53 or told.item() % 1:
+            raise DatasetError(f"{path}: num_nodes is a whole number, not {told.dtype} {told.shape}")
+        return int(told.item())
+    return next((len(each) for each in (rows, own) if each is not None), None)
 
+
+def _nodes(path: Path, ends: NDArray[np.int64], nodes: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the nodes in rising order, and the places (M, 2) of the ends among them."""
+    numbers, places = np.unique(ends, return_inverse=True)
+    if nodes is None:
+        return numbers, places.reshape(-1, 2)
+    # Numbers from 1 are as common as from 0.
+    begin = int(len(numbers) > 0 and numbers[0] > 0 and numbers[-1] == nodes)
+    if len(numbers) and numbers[-1] >= nodes + begin:
+        raise DatasetError(f"{path}: edges lead to nodes outside 0..{nodes - 1}, such as {numbers[-1]}")
+    _check_isolated(path, nodes, len(numbers))
+    return np.arange(begin, nodes + begin), ends - begin
+
+
+def _check_isolated(path: Path, nodes: int, linked: int) -> None:
+    if nodes - linked > ISOLATED:
+        raise DatasetError(
+            f"{path}: says {nodes} nodes, of which {linked} have edges; at most {ISOLATED} may have none"
+        )
+
+
+def _checked(path: Path, weights: NDArray[Any], count: int) -> NDArray[np.float64]:
+    if weights.dtype.kind not in "biuf" or weights.size != count:
+        raise DatasetError(
+            f"{path}: weights are one number for each of {count} edges, not {weights.dtype} {weights.shape}"
+        )
+    weights = weights.ravel().astype(np.float64)
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise DatasetError(f"{path}: weights are finite and not negative")
+    return weights
+
+
+def _from_matrix(path: Path, matrix: sp.coo_array, kind: str) -> EdgeList:
+    """Edges of a square matrix; of one that is symmetric, each once."""
+    nodes = matrix.shape[0]
+    if matrix.shape[0] != matrix.shape[1]:
+        raise DatasetError(f"{path}: a graph is a square matrix, not {matrix.shape}")
+    _check_isolated(path, nodes, len(np.unique(np.concatenate([matrix.row, matrix.col]))))
+    matrix.sum_duplicates()
+    weights = _checked(path, matrix.data, matrix.nnz)
+    square = sp.csr_array((weights, (matrix.row, matrix.col)), shape=matrix.shape)
+    differing = abs(square - square.T)
+    told = [kind, "weights from its entries"]
+    pairs = np.stack([matrix.row, matrix.col], axis=1).astype(np.int64)
+    if differing.nnz == 0 or differing.max() <= 1e-6 * weights.max():
+        # A symmetric matrix has each edge twice, which is its form and nothing to tell.
+        larger = sp.coo_array(sp.triu(square.maximum(square.T)))
+        pairs, weights = np.stack([larger.row, larger.col], axis=1).astype(np.int64), larger.data
+    else:
+        told.append(f"not symmetric ({differing.count_nonzero() // 2} pairs differ, the larger weight is kept)")
+    return EdgeList(tuple(map(str, range(nodes))), pairs, weights, ", ".join(told))
+
+
+def _matrix_market(path: Path) -> sp.coo_array:
+    import scipy.io
+
+    data = read_bytes(path)
+    try:
+        rows, columns, entries, *_ = scipy.io.mminfo(io.BytesIO(data))
+        if entries > len(data):
+            raise ValueError(f"says {rows} x {columns} and {entries} entries, and has {len(data)} bytes")
+        matrix = sp.coo_array(scipy.io.mmread(io.BytesIO(data)))
+    except Exception as error:  # of a file that breaks its format scipy says what it likes
+        raise DatasetError(f"{path}: cannot be read as a graph ({error})") from error
+    return matrix
+
+
+def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
     import networkx as nx
 
     try:
-        if path.suffix == ".graphml":
-            graph = nx.read_graphml(path)
+        if kind == "GraphML":
+            graph = nx.read_graphml(io.BytesIO(read_bytes(path)))
+        elif kind == "GEXF":
+            graph = nx.read_gexf(io.BytesIO(read_bytes(path)))
+        elif kind == "Pajek":
+            graph = nx.parse_pajek(read_text(path)[0])
         else:
-            # Nodes without a label are told apart by their id.
-            labelled = "label" in path.read_text(encoding="utf-8")
-            graph = nx.read_gml(path, label="label" if labelled else "id")
-    except (nx.NetworkXError, ParseError, KeyError, TypeError) as error:
-        raise ValueError(str(error)) from error
-    names = tuple(map(str, graph))
+            graph = nx.parse_gml(read_text(path)[0], label="id")
+    except DatasetError:
+        raise
+    except Exception as error:  # of a file that breaks its format networkx raises what it meets, and XML recursion
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(f"{path}: cannot be read as a graph ({kind}: {reason})") from error
+    told = [kind]
+    names = list(map(str, graph))
+    for key in ("label", "name"):
+        given = [str(name) for _, name in graph.nodes(data=key, default="")]
+        if all(given) and len(set(given)) == len(given):
+            told += [f"names from {key!r}"] if given != names else []
+            names = given
+            break
     place = {node: i for i, node in enumerate(graph)}
-    listed = list(graph.edges(data="weight", default=1.0))
-    weights = np.array([float(weight) for _, _, weight in listed])
-    if len(weights) and not (np.isfinite(weights).all() and weights.min() >= 0):
-        raise ValueError("an edge has a weight that is not finite, or below 0")
-    pairs = np.array([(place[a], place[b]) for a, b, _ in listed], dtype=np.int64).reshape(-1, 2)
-    return EdgeList(names, pairs, weights)
+    listed = [(place[a], place[b], data) for a, b, data in graph.edges(data=True)]
+    keys = list(dict.fromkeys(key for _, _, data in listed for key in data))
+    weight = best_weight(keys) if told_weight is None else None if told_weight == "none" else told_weight
+    if told_weight is not None and weight is not None and weight not in keys:
+        raise SettingsError(f"{path}: its edges have the data {', '.join(keys)}; there is no {told_weight!r}")
+    values: list[Any] = [1.0 if weight is None else data.get(weight, 1.0) for _, _, data in listed]
+    try:
+        weights = _checked(path, np.array([float(value) for value in values]), len(listed))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as a graph (a weight is no number: {error})") from error
+    told.append("all weights 1" if weight is None else f"weights from {weight!r}")
+    if weight is not None and (without := sum(weight not in data for _, _, data in listed)):
+        told.append(f"{without} edges without a weight have 1")
+    if left := [repr(other) for other in keys if other not in (weight, "id")]:
+        told.append(f"left out: {', '.join(left)}")
+    pairs = np.array([(a, b) for a, b, _ in listed], dtype=np.int64).reshape(-1, 2)
+    return EdgeList(tuple(names), pairs, weights, ", ".join(told))

@@ -76,7 +76,7 @@ def test_attributes_and_labels_by_name_and_in_order(tmp_path: Path) -> None:
     assert graph.labels is not None
     assert graph.labels.tolist() == [1, 1, 0, 0]
     assert graph.counts.isolated == 1
-    assert graph.notes == ("1 nodes have attributes and no edges", "1 labels are of nodes that the graph lacks")
+    assert graph.notes[1:] == ("1 nodes have attributes and no edges", "1 labels are of nodes that the graph lacks")
     X = np.array([[1, 1.7], [2, 1.6], [3, 1.5]])
     np.save(tmp_path / "x.npy", X)
     np.savez(tmp_path / "x.npz", features=X)
@@ -102,7 +102,7 @@ def test_attributes_and_labels_by_name_and_in_order(tmp_path: Path) -> None:
         ("a,\n", "line 1: an edge is two nodes"),
         ("", "is empty"),
         ("source,target\n", "has 0 nodes"),
-        ("a,a\n", "has 1 node; communities need at least two"),
+        ("a,a\n", "has 1 node; at least two are needed"),
         ("a,a\nb,b\n", "has no edges between different nodes"),
     ],
 )
@@ -116,10 +116,20 @@ def test_a_bad_edge_list_is_one_sentence(tmp_path: Path, content: str, sentence:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.npz", b"junk", "cannot be read as a graph"),
+        ("a.npz", b"junk", "cannot be read"),
         ("a.graphml", b"<graphml", "cannot be read as a graph"),
         ("a.gml", b"graph [ node [ id 1", "cannot be read as a graph"),
-        ("a.txt", b"\xff\xfe\x00", "cannot be read as a graph"),
+        ("a.txt", b"\xff\xfe\x00", "cannot be read: its mark says UTF-16"),
+        ("a.txt", b"a,b\n\x00\x01,c\n", "cannot be read: it is no text"),
+        ("a.csv", b"PK\x03\x04junk", "save the sheet as CSV"),
+        ("a.csv", b'{"nodes": []}', "it is JSON"),
+        ("a.json", b"[" * 100_000, "it is JSON"),
+        ("a.dot", b"digraph { a -> b }", "it is DOT"),
+        ("a.lgl", b"# a\nb 1\n", "it is LGL"),
+        ("a.gml", b"graph [ " + b"a [ " * 100_000, "cannot be read as a graph"),
+        ("a.graphml", b"<a>" * 100_000, "cannot be read as a graph"),
+        ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n9999999999 9999999999 1\n1 2 1\n", "9999999999"),
+        ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n3 3 99999999999\n1 2 1\n", "99999999999 entries"),
     ],
 )
 def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
@@ -135,8 +145,17 @@ def test_bad_arrays_are_one_sentence(tmp_path: Path) -> None:
         ({"edges": np.ones((3, 3), int)}, r"edges are \(M, 2\)"),
         ({"edges": np.array([[0, 5]]), "num_nodes": 3}, r"outside 0\.\.2"),
         ({"edges": np.array([[0, 1]]), "weights": np.array([-1.0])}, "not negative"),
-        ({"edges": np.array([[0, 1]]), "labels": np.arange(3)}, "2 nodes and 3 labels"),
-        ({"edges": np.array([[0, 1]]), "features": np.ones((3, 2))}, "2 nodes and 3 rows of features"),
+        ({"edges": np.array([[0, 3]]), "labels": np.arange(3)[:2]}, r"outside 0\.\.1"),
+        ({"edges": np.array([[0, 1]]), "labels": np.arange(3), "num_nodes": 2}, "2 nodes and 3 labels"),
+        ({"edges": np.array([[0, 1]]), "features": np.ones((3, 2)), "num_nodes": 2}, "2 nodes and 3 rows of features"),
+        ({"edges": np.array([[0, 1]]), "num_nodes": 10**10}, "says 10000000000 nodes"),
+        ({"edges": np.array([[0, 1]]), "num_nodes": "many"}, "num_nodes is a whole number"),
+        ({"edges": np.array([[0, -1]])}, "below 0"),
+        ({"edges": np.array([[0, 0.5]])}, "node numbers are whole"),
+        ({"edges": np.array([[0, np.nan]])}, "no numbers"),
+        ({"edges": np.array([[0, 1]]), "weights": np.array([np.nan])}, "finite"),
+        ({"edges": np.array([[0, 1]]), "weights": np.ones(2)}, "one number for each of 1 edges"),
+        ({"edges": np.array([["a", "b"]])}, r"edges are \(M, 2\) node numbers"),
         ({"edges": np.array([[0, 1]]), "features": np.full((2, 2), np.nan)}, "NaN"),
         ({"something": np.arange(3)}, "holds something"),
         ({"edges": np.array([{}], dtype=object)}, "pickle"),

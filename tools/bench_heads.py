@@ -29,8 +29,8 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from segspectral.affinity import knn_affinity
+from segspectral.clustering import agreement
 from segspectral.heads import head_class
-from segspectral.heads.cluster import agreement
 from segspectral.heads.exact import Exact, spectral_embedding
 from segspectral.heads.positions import averaged
 from segspectral.heads.pretraining import Autoencoder, Siamese

@@ -8,12 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from segspectral.cli.common import DebugOption, HeadOption, SeedOption, sentences
+from segspectral.cli.dialect import (
+    CommentsOption,
+    NamesOption,
+    SeparatorOption,
+    SourceOption,
+    TargetOption,
+    WeightOption,
+)
 from segspectral.errors import SettingsError
 
 
 def communities(
     graph: Annotated[
-        Path, typer.Argument(metavar="GRAPH", help="Edges (.txt, .csv, .tsv), a sparse matrix (.npz), .graphml, .gml.")
+        Path, typer.Argument(metavar="GRAPH", help="Edges (text), a sparse matrix (.npz), GraphML, GML and others.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
     number: Annotated[
@@ -22,7 +30,7 @@ def communities(
     attributes: Annotated[
         Path | None, typer.Option("--attributes", help="Numbers of each node (.csv, .tsv, .npy, .npz).")
     ] = None,
-    weight: Annotated[
+    attribute_weight: Annotated[
         float | None,
         typer.Option("--attribute-weight", help="Of alike attributes beside edges, 0 to 1; default 0.2."),
     ] = None,
@@ -37,6 +45,12 @@ def communities(
         Path | None, typer.Option("--model", help="A saved head: new nodes join the communities it has found.")
     ] = None,
     save: Annotated[Path | None, typer.Option("--save", metavar="MODEL", help="Save the head for --model.")] = None,
+    separator: SeparatorOption = None,
+    comments: CommentsOption = None,
+    header: NamesOption = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    weight: WeightOption = None,
     seed: SeedOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -44,17 +58,22 @@ def communities(
     with sentences(debug):
         if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
             raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
-        fit = {"-k": number, "--attribute-weight": weight, "--head": head, "--encoder": encoder, "--seed": seed}
+        fit = {
+            "-k": number,
+            "--attribute-weight": attribute_weight,
+            "--head": head,
+            "--encoder": encoder,
+            "--seed": seed,
+        }
         if model is not None and (given := [name for name, value in {**fit, "--save": save}.items() if value]):
             raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
 
         from segspectral.communities import DEFAULT_HEAD, extend_communities, find_communities, write_communities
-        from segspectral.graphs import read_graph
+        from segspectral.graphs import Dialect, read_graph
 
-        network = read_graph(graph, attributes, labels)
-        print(f"{graph}: {network.counts}")
-        for note in network.notes:
-            print(note)
+        dialect = Dialect(separator, comments, header, source, target, weight)
+        network = read_graph(graph, attributes, labels, dialect=dialect)
+        print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")
         if model is not None:
             found = extend_communities(network, model)
             print(f"{found.new.sum()} nodes are new to {model}")
@@ -64,7 +83,7 @@ def communities(
                 network,
                 "auto" if number == "auto" else int(number or 16),
                 head=chosen,
-                weight=0.2 if weight is None else weight,
+                weight=0.2 if attribute_weight is None else attribute_weight,
                 seed=seed or 0,
             )
         if save is not None:

@@ -132,21 +132,26 @@ def spectral_embedding(
     miss copies of a repeated eigenvalue, and 0 is repeated once per component.
     """
     k = min(k, len(affinity))
-    component = affinity.components
+    by_component = np.argsort(affinity.components, kind="stable")
+    parts = np.split(by_component, np.cumsum(np.bincount(affinity.components))[:-1])
     vectors, values = [], []
-    for c in range(component.max() + 1):
-        nodes = np.flatnonzero(component == c)
-        if len(nodes) > max(exact_below, 8 * k):
+    for nodes in parts:
+        if len(nodes) == 1:
+            value, vector = np.zeros(1), np.ones((1, 1))
+        elif len(nodes) > max(exact_below, 8 * k):
             value, vector = smallest_by_levels(affinity.weights[nodes][:, nodes], k)
         else:
             value, vector = _smallest(affinity.normalized[nodes][:, nodes], min(k, len(nodes)), seed)
-        placed = np.zeros((len(affinity), len(value)))
-        placed[nodes] = vector
-        vectors.append(placed)
+        vectors.append(vector)
         values.append(value)
     value = np.concatenate(values)
     order = np.argsort(value, kind="stable")[:k]
-    vector = np.concatenate(vectors, axis=1)[:, order]
+    # Only the vectors that are wanted get room for all nodes: components may be as many as nodes.
+    part = np.repeat(np.arange(len(parts)), [len(each) for each in values])
+    rank = np.concatenate([np.arange(len(each)) for each in values])
+    vector = np.zeros((len(affinity), len(order)))
+    for column, i in enumerate(order):
+        vector[parts[part[i]], column] = vectors[part[i]][:, rank[i]]
     vector /= np.sqrt(np.where(affinity.degree > 0, affinity.degree, 1.0))[:, None]
     sign = np.sign(vector[np.abs(vector).argmax(axis=0), np.arange(len(order))])
     return vector * sign, np.maximum(value[order], 0.0)

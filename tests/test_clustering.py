@@ -1,0 +1,192 @@
+"""Clustering from files, and the agreement that is reported."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.datasets import make_blobs
+
+from segspectral.affinity import knn_affinity
+from segspectral.clustering import agreement, cluster_file, read_problem
+from segspectral.errors import DatasetError, SegspectralError, SettingsError
+from segspectral.heads.exact import spectral_embedding
+from segspectral.types import Affinity
+
+X, y = make_blobs(90, centers=3, cluster_std=0.5, random_state=1)
+
+
+def test_features_with_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X.reshape(90, 1, 2), y=y)
+    result = cluster_file(tmp_path / "a.npz", 3, output=tmp_path / "labels.npz")
+    assert result.agreement is not None
+    assert (result.agreement.accuracy, result.agreement.nmi, result.agreement.ari) == pytest.approx((1, 1, 1))
+    with np.load(tmp_path / "labels.npz", allow_pickle=False) as written:
+        assert np.array_equal(written["labels"], result.labels)
+        assert written["probabilities"].shape == (90, 3)
+    np.save(tmp_path / "a.npy", X)
+    same = cluster_file(tmp_path / "a.npy", 3, head={"name": "kmeans", "n_init": 3})
+    assert same.agreement is None
+    assert agreement(y, same.labels).nmi == pytest.approx(1)
+
+
+def test_graphs_in_each_form_are_one(tmp_path: Path) -> None:
+    graph = knn_affinity(X).weights.astype(np.float64)
+    sp.save_npz(tmp_path / "graph.npz", graph)
+    edges = sp.triu(graph).tocoo()
+    rows = [f"{i},{j},{w!r}" for i, j, w in zip(edges.row, edges.col, edges.data.tolist(), strict=True)]
+    (tmp_path / "graph.csv").write_text("\n".join(["source,target,weight", *rows]))
+    (tmp_path / "graph.txt").write_text("\n".join(["# both directions", *rows, *rows]).replace(",", " "))
+    expected = read_problem(tmp_path / "graph.npz").graph.affinity.weights
+    for name in ("graph.csv", "graph.txt"):
+        assert abs(read_problem(tmp_path / name).graph.affinity.weights - expected).max() < 1e-12
+    assert agreement(y, cluster_file(tmp_path / "graph.csv", 3, head="exact").labels).ari == pytest.approx(1)
+    np.savez(tmp_path / "edges.npz", num_nodes=90, edges=np.stack([edges.row, edges.col], axis=1), labels=y)
+    assert cluster_file(tmp_path / "edges.npz", 3).agreement.nmi == pytest.approx(1)
+    with pytest.raises(SettingsError, match="a graph alone has none"):
+        cluster_file(tmp_path / "edges.npz", 3, head="kmeans")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.csv", b"1,2,3,4\n", "line 1: has 4 columns, not 3; an edge is two nodes"),
+        ("a.csv", b"0.5,2\n", "'0.5' is a number that is not whole"),
+        ("a.npz", b"junk", "cannot be read"),
+        ("a.npy", b"junk", "cannot be read"),
+        ("a.bin", b"\xff\xfe\x00", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=sentence):
+        read_problem(tmp_path / name)
+
+
+def test_names_that_are_missing_and_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such file"):
+        read_problem(tmp_path / "absent.npz")
+    np.savez(tmp_path / "a.npz", something=X)
+    with pytest.raises(DatasetError, match="holds something; features are looked for under"):
+        read_problem(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", x=np.array([{}], dtype=object))
+    with pytest.raises(DatasetError, match="pickle"):
+        read_problem(tmp_path / "b.npz")
+    np.save(tmp_path / "c.npy", X)
+    with pytest.raises(SettingsError, match="unknown head"):
+        cluster_file(tmp_path / "c.npy", head="nohead")
+    with pytest.raises(SegspectralError, match="cannot be written"):
+        cluster_file(tmp_path / "c.npy", 3, output=tmp_path / "c.npy" / "labels.npz")
+
+
+def test_labels_have_the_names_of_their_nodes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("30,20\n20,10\n10,30\n7,8\n8,9\n9,7\n10,9\n")
+    result = cluster_file(tmp_path / "a.csv", 2, head="exact", output=tmp_path / "new" / "labels.npz")
+    with np.load(tmp_path / "new" / "labels.npz", allow_pickle=False) as written:
+        assert written["names"].tolist() == ["7", "8", "9", "10", "20", "30"]
+        assert np.array_equal(written["labels"], result.labels)
+    assert len(set(result.labels[:3])) == len(set(result.labels[3:])) == 1
+
+
+def test_weights_and_numbers_of_an_npz_count(tmp_path: Path) -> None:
+    pairs = np.argwhere(np.triu(np.ones((12, 12)), 1))
+    weights = np.where((pairs[:, 0] < 6) == (pairs[:, 1] < 6), 1.0, 0.01)
+    for name, arrays in {
+        "whole": {"edges": pairs, "num_nodes": 12},
+        "floats": {"edges": pairs.astype(np.float64)},
+        "from one": {"edges": pairs + 1, "num_nodes": 12},
+        "with gaps": {"edges": pairs * 1000 + 10**9},
+        "of torch": {"edge_index": pairs.T},
+    }.items():
+        np.savez(tmp_path / "a.npz", weights=weights, **arrays)
+        found = cluster_file(tmp_path / "a.npz", 2, head="exact")
+        assert agreement(np.arange(12) < 6, found.labels).ari == 1, name
+        assert found.problem.graph.counts.nodes == 12
+
+
+def test_sparse_graphs_of_odd_kinds(tmp_path: Path) -> None:
+    dense = np.kron(np.eye(2), np.ones((5, 5))) - np.eye(10)
+    dense[0, 5] = dense[5, 0] = 1
+    for kind in ("csr", "csc", "coo", "bsr", "dia"):
+        for dtype in (np.bool_, np.uint8, np.float32):
+            sp.save_npz(tmp_path / "a.npz", sp.coo_array(dense.astype(dtype)).asformat(kind))
+            found = cluster_file(tmp_path / "a.npz", 2, head="exact")
+            assert found.labels.tolist() in ([0] * 5 + [1] * 5, [1] * 5 + [0] * 5), (kind, dtype)
+    directed = np.triu(dense)
+    directed[5, 0] = 7
+    sp.save_npz(tmp_path / "a.npz", sp.csr_array(directed))
+    problem = read_problem(tmp_path / "a.npz")
+    assert problem.graph.affinity.weights.toarray()[0, 5] == 7
+    assert "not symmetric" in str(problem)
+    broken = {"format": "csr", "shape": [10, 10], "data": np.ones(4), "indptr": np.array([0, *[4] * 10])}
+    for changes, sentence in (
+        ({"indices": np.array([1, 2, 3, 99])}, "sparse matrix"),
+        ({"indices": np.array([1, 2, 3, -1])}, "sparse matrix"),
+        ({"indices": np.arange(4), "indptr": np.array([0, 4, 1, *[4] * 8])}, "sparse matrix"),
+        ({"indices": np.arange(4), "indptr": np.arange(3)}, "sparse matrix"),
+        ({"indices": np.arange(4), "format": "what"}, "sparse matrix"),
+        ({"indices": np.arange(4), "data": np.full(4, np.nan), "indptr": np.array([0, *[4] * 10])}, "finite"),
+        ({"indices": np.arange(4), "data": np.full(4, 1j), "indptr": np.array([0, *[4] * 10])}, "no matrix of numbers"),
+        ({"format": "coo", "row": [0], "col": [1], "data": [1.0], "shape": [10**10] * 2}, "says 10000000000 nodes"),
+        ({"format": "coo", "row": [0], "col": [1], "data": [1.0], "shape": [10**10, 10**9]}, "need more than"),
+    ):
+        np.savez(tmp_path / "a.npz", **(broken | changes))
+        with pytest.raises(DatasetError, match=sentence) as error:
+            read_problem(tmp_path / "a.npz")
+        assert "\n" not in str(error.value)
+
+
+def test_headers_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)})
+    (tmp_path / "a.npy").write_bytes(header.getvalue())
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(DatasetError, match=r"says \(1000000, 1000000\) float64 and has"):
+            read_problem(tmp_path / name)
+    monkeypatch.setattr("segspectral.arrays.UNPACKED", 10_000)
+    np.savez_compressed(tmp_path / "b.npz", x=np.zeros((1000, 100)))
+    with pytest.raises(DatasetError, match="unpacks to more than"):
+        read_problem(tmp_path / "b.npz")
+    np.savez(tmp_path / "b.npz", x=np.zeros((1000, 100)))
+    assert read_problem(tmp_path / "b.npz").features is not None
+
+
+def test_vectors_that_are_not_finite_or_alone_are_one_sentence(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", X[:1])
+    with pytest.raises(DatasetError, match="at least two"):
+        read_problem(tmp_path / "one.npy")
+    for bad in (np.nan, np.inf):
+        features = X.copy()
+        features[7, 1] = bad
+        np.save(tmp_path / "a.npy", features)
+        with pytest.raises(DatasetError, match="features hold NaN or infinity, first in row 7"):
+            read_problem(tmp_path / "a.npy")
+
+
+def test_isolated_nodes_cost_no_more_than_their_number() -> None:
+    n = 3000
+    i = np.array([0, 1, 2, 3, 4, 5, 2])
+    j = np.array([1, 2, 0, 4, 5, 3, 3])
+    upper = sp.coo_array((np.ones(7), (i, j)), shape=(n, n))
+    tracemalloc.start()
+    vectors, values = spectral_embedding(Affinity(sp.csr_array(upper + upper.T)), 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert values.tolist() == pytest.approx([0] * 4)
+    assert (np.count_nonzero(vectors, axis=0) > 0).all()
+    # A column for each component would take 72 MB.
+    assert peak < 10e6
+
+
+def test_agreement_is_blind_to_names() -> None:
+    assert agreement(np.array([0, 0, 1, 1]), np.array([5, 5, 2, 2])).accuracy == 1
+    half = agreement(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
+    assert half.accuracy == 0.5
+    assert half.nmi == pytest.approx(0, abs=1e-9)
