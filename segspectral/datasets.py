@@ -11,6 +11,7 @@ the file; nothing is skipped in silence.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.errors import DatasetError
+from segspectral.errors import DatasetError, ImageError
 
 __all__ = ["DATASETS", "Dataset", "Layout", "Sample", "Truth", "open_dataset", "read_label_map"]
 
@@ -168,26 +169,37 @@ def open_dataset(
 
 
 def read_label_map(path: Path) -> NDArray[np.integer]:
-    """A label map (H, W) of integers from an indexed or grey PNG or TIFF, or from .npy.
+    """A label map (H, W) of integers from an indexed or grey PNG, TIFF, BMP or GIF, or from .npy.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read or is no label map.
+        If the file cannot be read, is no label map, or is of a format in which labels do not survive, such as JPEG.
     """
-    from PIL import Image
+    from segspectral.files import read_npy
+    from segspectral.formats import FORMATS, TIFF, format_of, open_picture
+    from segspectral.images import MAX_PIXELS, first_page
 
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file")
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = read_npy(path, 8 * MAX_PIXELS)
         else:
-            with Image.open(path) as image:
+            exact = [form for form in FORMATS if not form.lossy]
+            if format_of(path, exact) is TIFF:
+                with first_page(path, bands=1):
+                    pass  # its size is fit
+            with open_picture(path, exact) as image:
                 if image.mode not in ("P", "L", "I", "I;16", "1"):
                     raise DatasetError(f"{path}: is a {image.mode} image, expected an indexed or grey image of labels")
+                if image.width * image.height > MAX_PIXELS:
+                    raise DatasetError(f"{path}: has more than {MAX_PIXELS:,} pixels")
                 array = np.asarray(image)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except ImageError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise DatasetError(f"{path}: cannot be read as a label map ({why})") from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DatasetError(f"{path}: cannot be read as a label map ({_first_line(error)})") from error
     if array.dtype == bool:
         array = array.astype(np.uint8)

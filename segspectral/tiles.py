@@ -31,7 +31,7 @@ from segspectral.errors import OutputError, SettingsError
 from segspectral.export.files import partial_of
 from segspectral.features import Cnn
 from segspectral.hierarchy import build_hierarchy
-from segspectral.rasters import DiskMap, Raster, Window, windows
+from segspectral.rasters import DiskMap, Raster, Window, open_pixels, windows
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
 from segspectral.settings import Settings
@@ -195,11 +195,9 @@ def overlay_of_raster(
     ImageError, SettingsError
         As ``segment_raster``.
     """
-    import rasterio
-
     from segspectral.export.pictures import tinted
 
-    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, rasterio.open(labels) as file:
+    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, open_pixels(Path(labels)) as file:
         rgb = raster.thumbnail(longest)
         return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
 
@@ -405,8 +403,8 @@ def _write_labels(
         "count": 1,
         "dtype": np.min_scalar_type(k).name,
         "nodata": 0,
-        "crs": raster.dataset.crs,
-        "transform": raster.dataset.transform,
+        "crs": raster.crs,
+        "transform": raster.transform,
         "compress": "deflate",
         "tiled": True,
         "blockxsize": BLOCK_OF_FILE,

@@ -144,7 +144,14 @@ def batch(
         work = Segmenter.of(pipeline, output, tiles, formats, names=parse_names(names) if names is not None else {})
         extensions = EXTENSIONS if ext is None else ext.split(",")
         complaints: list[str] = []
-        found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output, complain=complaints.append)
+        found = find_jobs(
+            inputs,
+            recursive=recursive,
+            extensions=extensions,
+            output=output,
+            complain=complaints.append,
+            note=lambda sentence: print(_printable(f"note: {sentence}"), file=sys.stderr),
+        )
         for complaint in complaints:
             print(_printable(f"error: {complaint}"), file=sys.stderr)
         tally = Tally(sum(job in part for job in found))

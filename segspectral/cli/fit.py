@@ -46,7 +46,7 @@ def fit(
         from segspectral.config import load_onto, merge_assignments, with_settings
         from segspectral.export import check_folder
         from segspectral.fitting import fit_model
-        from segspectral.images import find_images
+        from segspectral.finding import find_images
         from segspectral.model import Recipe
 
         recipe = Recipe() if config is None else load_onto(Recipe(), config)
