@@ -20,13 +20,16 @@ from segspectral.types import Image
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["EXTENSIONS", "MAX_BYTES", "MAX_PIXELS", "as_image", "first_page", "image_size", "read_image"]
+__all__ = ["EXTENSIONS", "FLAT", "MAX_BYTES", "MAX_PIXELS", "as_image", "first_page", "image_size", "read_image"]
 
 MAX_PIXELS = 150_000_000
 """Images with more pixels are refused before they are decoded (a 20000 x 20000 PNG can be 1 MB on disk)."""
 
 MAX_BYTES = 16 * MAX_PIXELS
 """Images with more bytes when decoded, four bands of 32 bits, are refused before that, and so is a tile of them."""
+
+FLAT = "all pixels have one colour: they are one segment"
+"""Note of an image in which there is nothing to tell apart."""
 
 MIN_SIDE = 8
 """Images with a shorter side are refused: there is nothing to segment."""

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from segspectral.affinity import KnnAffinity
-from segspectral.errors import ImageError, SettingsError
+from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
@@ -21,7 +21,7 @@ from segspectral.heads.exact import membership_of, spectral_embedding
 from segspectral.heads.positions import averaged
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.hierarchy import Hierarchy, build_hierarchy
-from segspectral.images import as_image
+from segspectral.images import FLAT, as_image
 from segspectral.model import AnyModel, model_from
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, joint_upsampling, lifted, reduced
@@ -123,9 +123,18 @@ class Pipeline(Settings):
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
-        """This pipeline as it can run here, and a note for each strategy that had to be replaced."""
+        """This pipeline as it can run here, and a note for each default that had to be replaced.
+
+        Raises
+        ------
+        SettingsError
+            A strategy that was asked for is not installed.
+        """
         if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
-            note = "pydensecrf is not installed: refined by the guided filter (pip install 'segspectral[crf]')"
+            install = "pip install 'segspectral[crf]'"
+            if "refine" in self.model_fields_set:
+                raise SettingsError(f"refine=crf needs pydensecrf, which is not installed: {install}, or refine=guided")
+            note = f"pydensecrf is not installed: refined by the guided filter ({install})"
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
@@ -144,10 +153,8 @@ class Pipeline(Settings):
 
         Raises
         ------
-        ImageError
-            All valid pixels have one colour.
         SettingsError
-            More segments are asked for than there are superpixels.
+            More segments are asked for than there are superpixels, or a strategy that is not installed.
         BackboneError, CollapseError
         """
         return self.sweep(image, [self.segments], observer)[0]
@@ -157,12 +164,16 @@ class Pipeline(Settings):
     ) -> list[Segmentation]:
         """Segment one image into several numbers of segments; what comes before the head is done once.
 
+        An image of one colour is one segment, whatever number is asked for; a note says so.
+
         Raises
         ------
         As a call.
         """
-        _check_not_flat(image)
         pipeline, notes = self.usable()
+        flat = _is_flat(image)
+        if flat:
+            notes = (*notes, FLAT)
         seconds: dict[str, float] = {}
 
         def stage(name: str, strategy: Callable[..., Any], *inputs: Any) -> Any:
@@ -176,7 +187,7 @@ class Pipeline(Settings):
         # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
         with threadpool_limits(1, user_api="blas"):
             work = reduced(image, pipeline.working_pixels)
-            superpixels = stage("superpixels", pipeline.superpixels, work)
+            superpixels = stage("superpixels", _one_superpixel if flat else pipeline.superpixels, work)
             describe = pipeline.features if pipeline.model is None else pipeline.model.features
             features = stage("features", describe, work, superpixels)
             affinity = stage("affinity", pipeline.affinity, features, superpixels)
@@ -186,7 +197,7 @@ class Pipeline(Settings):
                 whole = lifted(superpixels, image)
                 kept = features.with_borders(superpixels.borders, whole.borders)
             results = []
-            for number in numbers:
+            for number in [1 if flat and self.model is None else number for number in numbers]:
                 if tree is not None:
                     membership = pipeline._cut(tree, number, affinity)
                     labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
@@ -317,10 +328,15 @@ def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:
     return int(k[(gaps * np.exp(-2 * np.log(k / 6) ** 2)).argmax()])
 
 
-def _check_not_flat(image: Image) -> None:
+def _is_flat(image: Image) -> bool:
+    """Whether all valid pixels have one colour."""
     pixels = image.rgb.reshape(-1, 3) if image.mask is None else image.rgb[image.mask]
-    if (pixels == pixels[0]).all():
-        raise ImageError(f"{image.name}: all its pixels have one colour; there is nothing to segment")
+    return bool((pixels == pixels[0]).all())
+
+
+def _one_superpixel(image: Image) -> Superpixels:
+    shape = image.rgb.shape[:2]
+    return Superpixels(np.zeros(shape, np.int32) if image.mask is None else image.mask.astype(np.int32) - np.int32(1))
 
 
 def _plain(value: Any) -> Any:

@@ -115,6 +115,9 @@ class Raster:
         self.bands = bands or default
         if not all(1 <= band <= dataset.count for band in self.bands):
             raise SettingsError(f"{path}: has {dataset.count} bands, not {', '.join(map(str, self.bands))}")
+        self.flat = True
+        """Whether all valid pixels that were read so far have one colour."""
+        self._colour: NDArray[np.float32] | None = None
         self.stretch = stretch
         if self.stretch is None and dataset.dtypes[0] != "uint8":
             self.stretch = (2.0, 98.0)
@@ -203,6 +206,10 @@ class Raster:
         rgb = np.stack([data[unique.index(band)] for band in self.bands], axis=-1).astype(np.float32)
         valid &= np.isfinite(rgb).all(axis=-1)
         rgb[~valid] = 0
+        if self.flat and valid.any():
+            pixels = rgb[valid]
+            self._colour = pixels[0] if self._colour is None else self._colour
+            self.flat = bool((pixels == self._colour).all())
         return rgb, valid
 
     @cached_property
@@ -215,8 +222,6 @@ class Raster:
         if not valid.any():
             raise ImageError(f"{self.path}: no pixel is valid (all of it is nodata)")
         pixels = rgb[valid]
-        if (pixels == pixels[0]).all():
-            raise ImageError(f"{self.path}: all its pixels have one colour; there is nothing to segment")
         if self.stretch is None:
             low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
         else:

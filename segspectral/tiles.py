@@ -31,6 +31,7 @@ from segspectral.errors import OutputError, SettingsError
 from segspectral.export.files import partial_of
 from segspectral.features import Cnn
 from segspectral.hierarchy import build_hierarchy
+from segspectral.images import FLAT
 from segspectral.rasters import DiskMap, Raster, Window, open_pixels, windows
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
@@ -129,7 +130,7 @@ def segment_raster(
     tiles: Tiles = Tiles(),
     observer: Observer | None = None,
 ) -> RasterResult:
-    """Segment a GeoTIFF, or any raster that GDAL reads, without holding it in memory.
+    """Segment a raster (TIFF, PNG, JPEG or JPEG 2000, by content) without holding it in memory.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def segment_raster(
     Raises
     ------
     ImageError
-        The raster cannot be read, has no valid pixel, or only one colour.
+        The raster cannot be read, or has no valid pixel.
     SettingsError
         A band does not exist, more segments than superpixels, a model, rasterio is not installed.
     OutputError, BackboneError, CollapseError
@@ -172,7 +173,9 @@ def segment_raster(
             change = {"scale": wider * pipeline.affinity.scale, "contour": tiles.contour}
             affinity = pipeline.affinity.model_copy(update=change)(features, superpixels)
         refine = pipeline.refine
-        if pipeline.hierarchy:
+        if raster.flat:
+            membership, refine, notes = Membership(np.ones((len(nodes), 1), np.float32)), NoRefinement(), (*notes, FLAT)
+        elif pipeline.hierarchy:
             with stage("hierarchy"):
                 membership = pipeline._cut(build_hierarchy(superpixels, features), pipeline.segments, affinity)
             refine = NoRefinement()  # cuts are nested

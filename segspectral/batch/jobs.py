@@ -142,4 +142,3 @@ def fingerprint_of(path: str) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
-

@@ -173,7 +173,7 @@ class Segmenter:
         writer = Writer(exporters_named(self.formats), Path(self.out))
         where = read_place(source) if writer.wants_place else None
         more, notes = writer.write(LabelMap.of(result, source, self.names, where), job.name)
-        return _Made(result.segments, dict(result.seconds), [*files, *more], notes)
+        return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
         from segspectral.export import png, versions, write_bytes

@@ -170,7 +170,8 @@ def batch(
             )
         _summary(tally, output, retry_failed)
         if shown.notes:
-            print(f"{shown.notes} images with notes about their formats, in the journal", file=sys.stderr)
+            many = "1 image has notes" if shown.notes == 1 else f"{shown.notes} images have notes"
+            print(f"{many}, in the journal", file=sys.stderr)
         _write_together(output, formats, found, work)
         code = _exit_code(tally)
         raise typer.Exit(SOME_FAILED if complaints and code == OK else code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -25,8 +26,11 @@ from segspectral.cli.common import (
     SeedOption,
     SegmentsOption,
     SetOption,
+    failures,
     make_pipeline,
+    plural,
     progress,
+    readable_images,
     sample_images,
     sentences,
 )
@@ -52,6 +56,7 @@ def segment(
     seed: SeedOption = None,
     format_: FormatOption = None,
     names: NamesOption = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
     debug: DebugOption = False,
 ) -> None:
@@ -64,9 +69,10 @@ def segment(
     with sentences(debug):
         first, *others = (segments or "").split(",")
         counts = [_number(text) for text in (first, *others)] if others else []
+        paths = readable_images(images, output, recursive, debug)
         options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=first or None, hierarchy=hierarchy, level=level, **options)
-        raise typer.Exit(_segment_all(images, output, pipeline, debug, format_, names, figure, counts))
+        raise typer.Exit(_segment_all(paths, output, pipeline, debug, format_, names, figure, counts))
 
 
 def demo(
@@ -76,7 +82,7 @@ def demo(
     """Segment the sample images, offline, in under a minute."""
     with sentences(debug):
         samples = sample_images()
-        code = _segment_all([str(samples)], output, make_pipeline(None, None), debug)
+        code = _segment_all(readable_images([str(samples)], output), output, make_pipeline(None, None), debug)
         print(
             f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
             f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
@@ -87,7 +93,7 @@ def demo(
 
 
 def _segment_all(
-    inputs: list[str],
+    paths: list[Path],
     output: Path,
     pipeline: Pipeline,
     debug: bool,
@@ -100,26 +106,14 @@ def _segment_all(
     import numpy as np
 
     from segspectral import figures
-    from segspectral.export import (
-        LabelMap,
-        Writer,
-        check_folder,
-        exporters_named,
-        parse_names,
-        png,
-        read_place,
-        save,
-        write_bytes,
-    )
-    from segspectral.images import find_images, read_image
+    from segspectral.export import LabelMap, Writer, exporters_named, parse_names, png, read_place, save, write_bytes
+    from segspectral.images import read_image
     from segspectral.types import Outcome
 
     writer = Writer(exporters_named(formats or []), output)
     named = parse_names(names) if names is not None else {}
-    paths = find_images(inputs)
-    # Before minutes of work: can it be done, and can it be kept?
-    check_folder(output)
-    for note in pipeline.usable()[1]:
+    told = pipeline.usable()[1]
+    for note in told:
         print(f"note: {note}", file=sys.stderr)
     pipeline.prepare()
     stems = _stems(paths)
@@ -134,7 +128,10 @@ def _segment_all(
                 lines = []
                 for name, one in results.items():
                     files = save(one, output, name, named, path)
-                    lines.append(f"{one.segments} segments, {sum(one.seconds.values()):.2f} s -> {files['overlay']}")
+                    lines.append(
+                        f"{plural(one.segments, 'segment')}, {sum(one.seconds.values()):.2f} s -> {files['overlay']}"
+                    )
+                    lines += [f"note: {note}" for note in one.notes if note not in told]
                     if one.membership.outcome is not Outcome.SOLVED:
                         lines.append(f"note: {one.membership.outcome.sentence}")
                     lines += writer.add(LabelMap.of(one, path, named, place), name)
@@ -162,7 +159,7 @@ def _segment_all(
     for written in writer.close():
         print(f"all images -> {written}")
     if failed:
-        print(f"{failed} of {len(paths)} images failed", file=sys.stderr)
+        print(failures(failed, len(paths)), file=sys.stderr)
     return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
 
 
@@ -176,12 +173,14 @@ def _stems(paths: list[Path]) -> list[str]:
     """Names for the results: the file's stem, with suffix, folder and a number as far as needed to keep them apart."""
     stems = [path.stem for path in paths]
     for longer in (lambda p: p.name.replace(".", "_"), lambda p: "_".join(p.with_suffix("").parts[-2:]), _whole_path):
-        stems = [longer(p) if stems.count(stem) > 1 else stem for p, stem in zip(paths, stems, strict=True)]
-    taken = set(stems)
+        times = Counter(stems)
+        stems = [longer(p) if times[stem] > 1 else stem for p, stem in zip(paths, stems, strict=True)]
+    taken, used = set(stems), set[str]()
     for i, stem in enumerate(stems):
-        if stem in stems[:i]:  # a/cat.png beside a_cat.png
+        if stem in used:  # a/cat.png beside a_cat.png
             stems[i] = next(name for n in count(2) if (name := f"{stem}_{n}") not in taken)
             taken.add(stems[i])
+        used.add(stems[i])
     return stems
 
 

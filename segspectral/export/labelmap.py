@@ -68,7 +68,13 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         labels = self.labels
-        if labels.ndim != 2 or labels.dtype != np.int32 or not labels.size or labels.min() < 0 or labels.max() > LARGEST:
+        if (
+            labels.ndim != 2
+            or labels.dtype != np.int32
+            or not labels.size
+            or labels.min() < 0
+            or labels.max() > LARGEST
+        ):
             raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to {LARGEST}")
         if not labels.any():
             raise ImageError(f"{self.image}: the label map has no segment, only void")
