@@ -134,11 +134,13 @@ class Raster:
             raise SettingsError("tiles need rasterio: pip install 'segspectral[geo]'") from error
         with ExitStack() as stack:
             try:
+                with open_header(path) as header:
+                    crs, transform, nodata = header.crs, header.transform, header.nodata
                 dataset = stack.enter_context(open_pixels(path))
                 beside = path.with_name(f"{path.name}.msk")
                 mask = stack.enter_context(open_pixels(beside)) if beside.exists() else None
-                with open_header(path) as header:
-                    crs, transform, nodata = header.crs, header.transform, header.nodata
+                if mask is not None and "INTERNAL_MASK_FLAGS_1" not in mask.tags():
+                    mask = None  # GDAL, too, takes only what says that it is a mask
                 raster = cls(dataset, path, bands, stretch)
                 raster.crs, raster.transform, raster.mask = crs, transform, mask
                 raster.nodata = nodata if dataset.nodata is None else None
