@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from segspectral.errors import SettingsError
 from segspectral.model import Recipe
-from segspectral.pipeline import OF_THE_MODEL, Pipeline
+from segspectral.pipeline import Pipeline
 from segspectral.settings import explain
 
 __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets", "with_settings"]
@@ -34,10 +34,9 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
 def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
     """A pipeline, or a recipe, with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
     merged = _merged(base.model_dump(), settings)
-    if isinstance(base, Pipeline) and base.model is None and settings.get("model") is not None:
-        # What nobody has set is as the model has it.
-        unset = set(OF_THE_MODEL) - base.model_fields_set - set(settings)
-        merged = {name: value for name, value in merged.items() if name not in unset}
+    # What nobody has set stays so: such a default is as a model has it, or is replaced by what is installed.
+    chosen = base.model_fields_set | set(settings)
+    merged = {name: value for name, value in merged.items() if name in chosen}
     return _made(type(base), merged, source)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.errors import DatasetError
+from segspectral.errors import DatasetError, ImageError
 from segspectral.masks import Mask, Survey, Void, meaning_of
 
 __all__ = [
@@ -213,12 +214,12 @@ def open_dataset(
 
 
 def read_label_map(path: Path) -> NDArray[np.integer]:
-    """A label map (H, W) of integers from an indexed or grey PNG or TIFF, or from .npy; True is 1.
+    """A label map (H, W) of integers from an indexed or grey PNG, TIFF, BMP or GIF, or from .npy; True is 1.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read or is no label map.
+        If the file cannot be read, is no label map, or is of a format in which labels do not survive, such as JPEG.
     """
     values = read_mask(path, rgb=False).values
     return values.astype(np.uint8) if values.dtype == bool else np.asarray(values)
@@ -235,18 +236,30 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
     DatasetError
         If the file cannot be read, holds no integers, several pages or colours, or was compressed with loss.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
+    from segspectral.files import read_npy
+    from segspectral.formats import FORMATS, TIFF, format_of, open_picture
+    from segspectral.images import MAX_PIXELS, first_page
+
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file")
     palette = None
     try:
         if path.suffix.lower() == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = read_npy(path, 8 * MAX_PIXELS)
         else:
-            with Image.open(path) as image:
-                if image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "webp"):
-                    raise _lossy(path, "JPEG")
+            form = format_of(path)
+            if form is TIFF:
+                with first_page(path, bands=4 if rgb else 1):
+                    pass  # its size is fit
+            with open_picture(path, FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DatasetError(f"{path}: has more than {MAX_PIXELS:,} pixels")
                 if image.format == "WEBP" and b"VP8 " in path.read_bytes()[:64]:
                     raise _lossy(path, "WebP with loss")
+                if (form.lossy and image.format != "WEBP") or image.info.get("compression") in ("jpeg", "webp"):
+                    raise _lossy(path, "JPEG" if form is TIFF else str(image.format))
                 if (pages := getattr(image, "n_frames", 1)) > 1:
                     raise DatasetError(f"{path}: holds {pages} pages, expected one mask in a file")
                 known = ("1", "L", "P", "I", "F") + (("LA", "PA", "RGB", "RGBA") if rgb else ())
@@ -255,9 +268,12 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
                 if image.mode in ("P", "PA"):
                     palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
                 array = np.asarray(ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except DatasetError:
+        raise
+    except ImageError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise DatasetError(f"{path}: cannot be read as a label map ({why})") from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DatasetError(f"{path}: cannot be read as a label map ({_first_line(error)})") from error
     if array.dtype == np.uint8 and array.ndim == 3:
         array = _grey(path, array)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-import warnings
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
+from segspectral.formats import EXTENSIONS, LISTED, TIFF, check_name, format_of, open_picture
 from segspectral.types import Image
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "as_image", "find_images", "read_image"]
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""What a folder is searched for; a file that is named may have any suffix."""
+__all__ = ["EXTENSIONS", "FLAT", "MAX_BYTES", "MAX_PIXELS", "as_image", "first_page", "image_size", "read_image"]
 
 MAX_PIXELS = 150_000_000
 """Images with more pixels are refused before they are decoded (a 20000 x 20000 PNG can be 1 MB on disk)."""
+
+MAX_BYTES = 16 * MAX_PIXELS
+"""Images with more bytes when decoded, four bands of 32 bits, are refused before that, and so is a tile of them."""
+
+FLAT = "all pixels have one colour: they are one segment"
+"""Note of an image in which there is nothing to tell apart."""
 
 MIN_SIDE = 8
 """Images with a shorter side are refused: there is nothing to segment."""
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
-    """Read a JPEG, PNG, WebP, BMP or TIFF file.
+    """Read a file of one of the formats in ``segspectral.formats.FORMATS``; its content says which, not its name.
 
     Grey, RGB, palette, CMYK and 16-bit images become RGB; pixels that are wholly transparent become void; the EXIF
     orientation is applied. 16-bit values keep their precision: they are scaled by the type's range (65535).
@@ -40,23 +46,36 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     ImageError
         One sentence that names the file, what is wrong with it and what to do.
     """
+    check_name(path)
+    path = Path(path)
+    with _told(path):
+        _checked_size(path)
+        return _decoded(path)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of an image as they are stored, from its header alone: no pixel is decoded.
+
+    Raises
+    ------
+    ImageError
+        ``read_image`` would refuse the file for its format, its size, its bands or its header.
+    """
+    check_name(path)
+    path = Path(path)
+    with _told(path):
+        return _checked_size(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Whatever decoders raise, as an ImageError of one sentence that begins with the file."""
     import PIL.Image
 
-    path = Path(path)
-    if not path.exists():
-        raise ImageError(f"{path}: there is no such file")
-    if path.is_dir():
-        if not _inside(path):
-            raise ImageError(f"{path}: the folder holds no images ({', '.join(EXTENSIONS)})")
-        raise ImageError(f"{path}: is a folder, not an image")
     try:
-        if path.stat().st_size == 0:
-            raise ImageError(f"{path}: the file is empty")
-        return _decoded(path)
+        yield
     except PIL.UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path}: is not an image that can be read (JPEG, PNG, WebP, BMP or TIFF), whatever its name says"
-        ) from error
+        raise ImageError(f"{path}: is damaged, or of a kind that the decoder of its format does not know") from error
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(
             f"{path}: has more than the {MAX_PIXELS:,} pixels that are read at once; scale it down or cut it into tiles"
@@ -79,6 +98,7 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         TypeError,
         KeyError,
         OverflowError,
+        struct.error,
     ) as error:
         # Pillow's decoders raise all of these on damaged data.
         raise ImageError(f"{path}: is damaged or cut off ({error})") from error
@@ -103,6 +123,8 @@ def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | I
     if isinstance(source, np.ndarray):
         return _from_array(source, name)
     if hasattr(source, "getbands"):
+        if getattr(source, "format", None) == "EPS":  # which Pillow has opened and Ghostscript would run now
+            raise ImageError(f"{name}: is PostScript, not an image that is read ({LISTED}); export it as PNG")
         name = Path(getattr(source, "filename", "") or name).name
         try:
             return _from_pillow(source, name)
@@ -111,70 +133,38 @@ def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | I
     raise ImageError(f"an image is a path, a Pillow image or an array (H, W, 3), not {type(source).__name__}")
 
 
-def find_images(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The image files that files, folders and globs name, each once, in order.
-
-    A folder stands for the images directly in it, sorted by name. A name that matches nothing is kept, and so is a
-    folder without images beside others, so that reading it says so.
-
-    Raises
-    ------
-    ImageError
-        There are only folders, and none holds an image.
-    """
-    import glob
-
-    found: dict[str, Path] = {}  # one file by two spellings is one image
-
-    def add(paths: Iterable[Path]) -> None:
-        for path in paths:
-            found.setdefault(os.path.abspath(path), path)
-
-    for given in inputs:
-        path = Path(given)
-        if path.is_dir():
-            add(_inside(path) or [path])
-        elif not path.exists() and glob.has_magic(str(given)):
-            matches = sorted(Path(p) for p in glob.glob(str(given), recursive=True))
-            add((p for p in matches if p.is_file()) if matches else [path])
-        else:
-            add([path])
-    if found and all(path.is_dir() for path in found.values()):
-        raise ImageError(f"{', '.join(map(str, found.values()))}: no images there ({', '.join(EXTENSIONS)})")
-    return list(found.values())
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and p.is_file())
-
-
-def _check_size(width: int, height: int, what: str) -> None:
+def _check_size(width: int, height: int, what: str, least: int = MIN_SIDE) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{what}: has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are read at once; "
             "scale it down or cut it into tiles"
         )
-    if min(width, height) < MIN_SIDE:
+    if min(width, height) < least:
         raise ImageError(f"{what}: is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+
+
+def _checked_size(path: Path) -> tuple[int, int]:
+    if format_of(path) is TIFF:
+        width, height = _tiff_size(path)
+    else:
+        with open_picture(path) as picture:
+            width, height = picture.size
+    _check_size(width, height, str(path))
+    return width, height
 
 
 def _decoded(path: Path) -> Image:
     import PIL.Image
 
-    with warnings.catch_warnings():
-        # Pillow's own limit on pixels is lower and only warns; ours is the one that holds. What else it warns of (odd
-        # metadata) is either of no matter or ends in an error that says it.
-        warnings.simplefilter("ignore")
-        try:
-            with PIL.Image.open(path) as picture:
-                _check_size(picture.width, picture.height, str(path))
-                if (deep := _sixteen_bit_colour(picture, path)) is not None:
-                    return _from_array(deep, path.name)
-                return _from_pillow(picture, path.name)
-        except PIL.UnidentifiedImageError:
-            if path.suffix.lower() not in (".tif", ".tiff"):
-                raise
-            return _from_array(_tiff_array(path), path.name)
+    try:
+        with open_picture(path) as picture:
+            if (deep := _sixteen_bit_colour(picture, path)) is not None:
+                return _from_array(deep, path.name)
+            return _from_pillow(picture, path.name)
+    except PIL.UnidentifiedImageError:
+        if format_of(path) is not TIFF:
+            raise
+        return _from_array(_tiff_array(path), path.name)
 
 
 def _from_pillow(picture: PIL.Image.Image, name: str) -> Image:
@@ -225,6 +215,29 @@ def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _tiff_array(path: Path) -> NDArray[Any]:
     """(H, W) or (H, W, C) of TIFFs that Pillow does not know (floats, 16 bits channel after channel), by tifffile."""
+    with first_page(path) as page:
+        array = np.asarray(page.asarray())
+        orientation = page.tags.valueof(274, 1)
+    if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (3, 4):
+        array = np.moveaxis(array, 0, -1)
+    return _upright(array, int(orientation))
+
+
+def _tiff_size(path: Path) -> tuple[int, int]:
+    with first_page(path) as page:
+        return int(page.imagewidth), int(page.imagelength)
+
+
+@contextmanager
+def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
+    """The first page of a TIFF, of which tifffile has read the tags and no pixel, once its size is known to be fit.
+
+    Raises
+    ------
+    ImageError
+        The tags are damaged; or they promise more than ``bands`` bands, ``MAX_PIXELS`` or ``MAX_BYTES``, in the page or
+        in one of its tiles or strips, each of which is decoded as a whole.
+    """
     import logging
 
     import tifffile
@@ -232,20 +245,35 @@ def _tiff_array(path: Path) -> NDArray[Any]:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong is told below, in one sentence
     try:
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            height, width = int(page.imagelength), int(page.imagewidth)  # type: ignore[union-attr]
-            _check_size(width, height, str(path))
-            array = np.asarray(page.asarray())
-            orientation = page.tags.valueof(274, 1)  # type: ignore[union-attr]
+            page: Any = file.pages[0]
+            samples, depth = int(page.samplesperpixel), int(page.imagedepth)
+            width, height = int(page.imagewidth), int(page.imagelength)
+            if samples > bands + (bands > 1 and page.photometric == 5):  # four inks, and opacity
+                raise ImageError(_too_many_bands(path, samples, bands))
+            _check_size(width, height, str(path), least=1)
+            item = -(-max(1, int(page.bitspersample)) // 8)
+            for size in (depth * height * width * samples, math.prod(map(int, page.chunks))):
+                if size * item > MAX_BYTES:
+                    raise ImageError(
+                        f"{path}: would take {size * item / 1e9:.1f} GB when it is decoded, more than the "
+                        f"{MAX_BYTES / 1e9:.1f} that are read at once; scale it down or cut it into tiles"
+                    )
+            yield page
     except ImageError:
         raise
     except Exception as error:  # tifffile raises whatever a damaged tag leads to
         raise ImageError(
             f"{path}: is a TIFF that cannot be read ({error}); save it as an uncompressed or LZW RGB TIFF, or as PNG"
         ) from error
-    if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (3, 4):
-        array = np.moveaxis(array, 0, -1)
-    return _upright(array, int(orientation))
+
+
+def _too_many_bands(path: Path, bands: int, most: int) -> str:
+    if most == 1:
+        return f"{path}: has {bands} bands; a label map has one"
+    return (
+        f"{path}: has {bands} bands, and an image has up to {most}; choose three of them: "
+        "segspectral batch FILE -o OUT --tile 1024 --bands 3,2,1"
+    )
 
 
 def _from_array(array: NDArray[Any], name: str) -> Image:

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from segspectral.affinity import KnnAffinity
-from segspectral.errors import ImageError, SettingsError
+from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.contract import Head
@@ -21,7 +21,7 @@ from segspectral.heads.exact import membership_of, spectral_embedding
 from segspectral.heads.positions import averaged
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.hierarchy import RegionGraph
-from segspectral.images import as_image
+from segspectral.images import FLAT, as_image
 from segspectral.model import AnyModel, model_from
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
@@ -126,9 +126,18 @@ class Pipeline(Settings):
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
-        """This pipeline as it can run here, and a note for each strategy that had to be replaced."""
+        """This pipeline as it can run here, and a note for each default that had to be replaced.
+
+        Raises
+        ------
+        SettingsError
+            A strategy that was asked for is not installed.
+        """
         if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
-            note = "pydensecrf is not installed: refined by the guided filter (pip install 'segspectral[crf]')"
+            install = "pip install 'segspectral[crf]'"
+            if "refine" in self.model_fields_set:
+                raise SettingsError(f"refine=crf needs pydensecrf, which is not installed: {install}, or refine=guided")
+            note = f"pydensecrf is not installed: refined by the guided filter ({install})"
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
@@ -147,10 +156,8 @@ class Pipeline(Settings):
 
         Raises
         ------
-        ImageError
-            All valid pixels have one colour.
         SettingsError
-            There are fewer superpixels than segments asked for.
+            There are fewer superpixels than segments asked for, or a strategy is not installed.
         BackboneError, CollapseError
         """
         return self.solve(self.describe(image, observer), observer=observer)
@@ -162,20 +169,23 @@ class Pipeline(Settings):
         ----------
         known : an earlier scene of the same image; its stages are taken over where their settings are equal
 
+        An image of one colour is one segment, whatever number is asked for; a note says so.
+
         Raises
         ------
         ImageError, BackboneError
             As a call.
         """
-        _check_not_flat(image)
         pipeline, notes = self.usable()
+        if image.flat:
+            notes = (*notes, FLAT)
         clock = _Clock(observer)
         shared = 0 if known is None else _stages_shared(pipeline, known.pipeline)
         # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
         with threadpool_limits(1, user_api="blas"):
             if known is None or shared < 1:
                 work = downsampled(image, pipeline.working_pixels)
-                superpixels = clock("superpixels", pipeline.superpixels, work)
+                superpixels = clock("superpixels", _one_superpixel if image.flat else pipeline.superpixels, work)
             else:
                 image, work, superpixels = known.image, known.work, known.work_superpixels
             if known is None or shared < 2:
@@ -212,6 +222,8 @@ class Pipeline(Settings):
                 f"the scene was described with other settings of {' or '.join(DESCRIBED_BY[shared])}: "
                 "describe the image again"
             )
+        if scene.image.flat and self.model is None:
+            segments = 1
         clock = _Clock(observer, scene.seconds)
         with threadpool_limits(1, user_api="blas"):
             superpixels = scene.work_superpixels
@@ -383,10 +395,9 @@ def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:
     return int(k[(gaps * np.exp(-2 * np.log(k / 6) ** 2)).argmax()])
 
 
-def _check_not_flat(image: Image) -> None:
-    pixels = image.rgb.reshape(-1, 3) if image.mask is None else image.rgb[image.mask]
-    if (pixels == pixels[0]).all():
-        raise ImageError(f"{image.name}: all its pixels have one colour; there is nothing to segment")
+def _one_superpixel(image: Image) -> Superpixels:
+    shape = image.rgb.shape[:2]
+    return Superpixels(np.zeros(shape, np.int32) if image.mask is None else image.mask.astype(np.int32) - np.int32(1))
 
 
 def _plain(value: Any) -> Any:

@@ -106,6 +106,12 @@ class Image:
         return self.rgb.shape[0], self.rgb.shape[1]
 
     @cached_property
+    def flat(self) -> bool:
+        """Whether all valid pixels have one colour."""
+        pixels = self.rgb.reshape(-1, 3) if self.mask is None else self.rgb[self.mask]
+        return bool((pixels == pixels[0]).all())
+
+    @cached_property
     def float32(self) -> NDArray[np.float32]:
         """(H, W, 3) float32 in [0, 1]."""
         if self.rgb.dtype == np.uint8:

@@ -189,6 +189,35 @@ class TestOutputs:
 
 
 class TestInputs:
+    @pytest.mark.parametrize("command", ["segment", "batch"])
+    def test_what_a_folder_holds_and_is_left_out_is_counted(self, photo: Path, out: Path, command: str) -> None:
+        for name in (".hidden.png", "._cat.png", "sub/deep.png", "sub/.trash/x.png"):
+            (photo.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            (photo.parent / name).write_bytes(photo.read_bytes())
+        for name in ("a.avif", "b.heic", "c.heic", "README"):
+            photo.with_name(name).write_bytes(b"something")
+        options = ("-o", out, "-k", 2, *FAST, *(("-j", 0, "--progress", "none") if command == "batch" else ()))
+        result = run(command, photo.parent, *options)
+        assert result.exit_code == 0
+        assert "note: 4 files left out: 1 without a suffix, 1 .avif, 2 .heic (" in result.stderr
+        assert "2 hidden files left out; 1 folder below left out (--recursive)" in result.stderr
+        assert len(list(out.glob("*_labels.png"))) == 1
+        result = run(command, photo.parent, "--recursive", *options)
+        assert result.exit_code == 0
+        assert len(list(out.rglob("*_labels.png"))) == 2, files(out)
+        # The results of the first run lie in a folder of their own, and none became an image of the second.
+        assert "folder below" not in result.stderr
+
+    def test_names_of_results_are_unique_below_folders(self, photo: Path, out: Path) -> None:
+        names = ("a/x.png", "b/x.png", "c/b/x.png", "b_x.png", "c/b/x.PNG")
+        for name in names:
+            (photo.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            (photo.parent / name).write_bytes(photo.read_bytes())
+        photo.unlink()
+        assert run("segment", photo.parent, "-r", "-o", out, "-k", 2, *FAST).exit_code == 0
+        sources = {json.loads(path.read_text())["source"] for path in out.glob("*.json")}
+        assert sources == {f"../{name}" for name in names}
+
     def test_a_folder_is_segmented_in_order(self, photo: Path, out: Path) -> None:
         for name in ("b.png", "a.bmp"):
             PIL.Image.open(photo).save(photo.with_name(name))
@@ -234,15 +263,38 @@ class TestInputs:
         self, photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sys.modules["segspectral.pipeline"], "crf_installed", lambda: False)
-        result = run("segment", photo, "-o", out, "-k", 3, *FAST, "--refine", "crf")
+        default = FAST[: FAST.index("--refine")]
+        result = run("segment", photo, "-o", out, "-k", 3, *default)
         assert result.exit_code == 0
-        assert "note: pydensecrf is not installed" in result.stderr
+        assert result.stderr.count("pydensecrf is not installed") == 1
+        assert "pydensecrf" not in result.stdout
         data = json.loads((out / "cat.json").read_text())
         assert data["pipeline"]["refine"]["name"] == "guided"
         assert "pydensecrf is not installed" in data["notes"][0]
         # What is cut out of the hierarchy is not refined, with or without pydensecrf.
         result = run("segment", photo, "-o", out, "--hierarchy", "--set", "superpixels.count=80")
         assert (result.exit_code, result.stderr) == (0, "")
+
+    @pytest.mark.parametrize("how", ["option", "set", "config"])
+    def test_the_crf_asked_for_by_name_and_not_installed_is_an_error(
+        self, photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        monkeypatch.setattr(sys.modules["segspectral.pipeline"], "crf_installed", lambda: False)
+        config = photo.with_name("mine.yaml")
+        config.write_text("refine: crf\n", encoding="utf-8")
+        options = {"option": ("--refine", "crf"), "set": ("--set", "refine.iterations=3"), "config": ("-c", config)}
+        result = run("segment", photo, "-o", out, "-k", 3, *options[how], "--head", "exact", "--seed", 1)
+        assert result.exit_code == 2
+        assert "pip install 'segspectral[crf]'" in one_error(result)
+        assert files(out) == []
+
+    def test_an_image_of_one_colour_is_one_segment_with_a_note(self, photo: Path, out: Path) -> None:
+        PIL.Image.new("RGB", (40, 30), (9, 90, 200)).save(photo)
+        result = run("segment", photo, "-o", out, "-k", 4, *FAST)
+        assert result.exit_code == 0
+        assert "cat.png: 1 segment, " in result.stdout
+        assert "note: all pixels have one colour" in result.stdout
+        assert "one colour" in json.loads((out / "cat.json").read_text())["notes"][0]
 
     def test_options_that_the_hierarchy_leaves_unused_are_told(self, photo: Path, out: Path) -> None:
         options = ("--hierarchy", "--set", "superpixels.count=80", "--set", "features.cnn=null")
@@ -295,8 +347,12 @@ def bad(tmp_path: Path, kind: str, photo: Path) -> Path:
             path.write_text("not an image\n")
         case "dot":
             PIL.Image.fromarray(grey[:1, :1]).save(path)
-        case "flat":
-            PIL.Image.fromarray(grey).save(path)
+        case "postscript":
+            path.write_text("%!PS\n{} loop\n")
+        case "bands":
+            import tifffile
+
+            tifffile.imwrite(path, np.zeros((20, 30, 7), np.uint8), photometric="minisblack", planarconfig="contig")
         case "ghost":
             PIL.Image.fromarray(np.dstack([grey, 0 * grey])).save(path)
         case "bomb":
@@ -312,13 +368,50 @@ BAD = {
     "truncated": "cut off",
     "text": "not an image",
     "dot": "1 x 1",
-    "flat": "one colour",
+    "postscript": "is PostScript",
+    "bands": "--tile 1024 --bands",
     "ghost": "transparent",
     "bomb": "pixels",
 }
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("kind", ["missing", "text", "postscript", "bands", "output", "head", "address", "-"])
+    def test_what_names_and_headers_tell_is_told_before_anything_heavy_is_imported(
+        self, tmp_path: Path, photo: Path, out: Path, kind: str
+    ) -> None:
+        image = {"address": "https://example.org/cat.png", "-": "-"}.get(kind) or bad(tmp_path, kind, photo)
+        if kind in ("output", "head"):
+            image = photo
+        if kind == "output":
+            out.write_text("a file")
+        arguments = [
+            "segspectral",
+            "segment",
+            str(image),
+            "-o",
+            str(out),
+            "--head",
+            "no" if kind == "head" else "exact",
+        ]
+        code = (
+            f"import sys; sys.argv = {arguments!r}\n"
+            "from segspectral.cli import main\n"
+            "try: main()\n"
+            "except SystemExit as end: assert end.code in (2, 3), end.code\n"
+            "print('imported:', sorted({'torch', 'timm', 'sklearn', 'skimage', 'cv2', 'pandas'} & set(sys.modules)))"
+        )
+        done = python("-c", code)
+        assert "imported: []" in done.stdout, done.stdout + done.stderr
+        assert done.stderr.startswith("error: "), done.stderr
+
+    def test_addresses_and_standard_input_are_told(self, photo: Path, out: Path) -> None:
+        for command in ("segment", "batch", "fit"):
+            result = run(command, "https://example.org/a/cat.png", "-o", out)
+            assert result.exit_code == 2
+            assert "https://example.org/a/cat.png: is an address, and nothing is downloaded" in one_error(result)
+            assert "standard input" in one_error(run(command, photo, "-", "-o", out))
+
     @pytest.mark.parametrize("kind", BAD)
     def test_a_bad_image_alone_ends_with_3_and_one_sentence(
         self, tmp_path: Path, photo: Path, out: Path, kind: str

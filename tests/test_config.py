@@ -292,4 +292,4 @@ def test_the_wheel_has_the_presets_and_the_sample_images(tmp_path: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"segspectral/configs/{path.name}" for path in CONFIGS} <= names
-    assert {"segspectral/sample_images/cat.jpg", "segspectral/edges.safetensors"} <= names
+    assert {"segspectral/sample_images/cat.jpg", "segspectral/features/weights/edges.safetensors"} <= names

@@ -17,7 +17,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
-from segspectral.images import MAX_PIXELS, as_image, find_images, read_image
+from segspectral.finding import find_images
+from segspectral.images import MAX_PIXELS, as_image, read_image
 from segspectral.types import Image
 
 H, W = 24, 40

@@ -411,7 +411,7 @@ def test_fit_leaves_out_what_it_cannot_read_and_says_so(folder: Path, tmp_path: 
     assert result.exit_code == 1
     assert result.stderr.count("error: ") == 1
     assert "broken.png" in result.stderr
-    assert "1 of 5 images were left out" in result.stderr
+    assert "1 of 5 images could not be read" in result.stderr
     assert Model.load(tmp_path / "m").about["images"] == 4
     limited = run("fit", folder, "-o", tmp_path / "m", "-k", 3, "--limit", 2, *options)
     assert limited.exit_code == 0

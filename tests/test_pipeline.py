@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 import segspectral
-from segspectral.errors import ImageError, SettingsError
+from segspectral.config import make_pipeline, with_settings
+from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.images import as_image
 from segspectral.metrics.communities import modularity
@@ -175,8 +176,9 @@ class TestVoid:
 
     def test_one_colour_beside_coloured_void_is_one_colour(self, cat: NDArray[np.uint8]) -> None:
         mask = np.indices(cat.shape[:2])[1] > 40
-        with pytest.raises(ImageError, match="one colour"):
-            segment(Image(np.where(mask[..., None], np.uint8(90), cat), mask=mask))
+        result = segment(Image(np.where(mask[..., None], np.uint8(90), cat), mask=mask), **LIGHT)
+        assert "one colour" in result.notes[0]
+        np.testing.assert_array_equal(result.labels, mask.astype(int))
 
     def test_islands_in_the_void_are_segmented(self, cat: NDArray[np.uint8]) -> None:
         row, col = np.indices(cat.shape[:2])
@@ -230,11 +232,33 @@ class TestResult:
         self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
-        result = segment(cat, segments=3, **LIGHT | {"refine": "crf"})
+        unset = {name: value for name, value in LIGHT.items() if name != "refine"}
+        result = segment(cat, segments=3, **unset)
         assert isinstance(result.pipeline.refine, Guided)
         assert len(result.notes) == 1
         assert "pydensecrf" in result.notes[0]
         np.testing.assert_array_equal(result.labels, segment(cat, segments=3, **LIGHT | {"refine": "guided"}).labels)
+
+    @pytest.mark.parametrize("named", ["crf", DenseCrf(), {"iterations": 3}])
+    def test_the_crf_asked_for_by_name_is_not_replaced(
+        self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, named: Any
+    ) -> None:
+        monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
+        asked = (
+            make_pipeline({"refine": named})
+            if named != {"iterations": 3}
+            else with_settings(Pipeline(), {"refine": named})
+        )
+        # Other settings on top of it neither ask for it nor take it back.
+        for pipeline in (
+            asked,
+            with_settings(asked, {"seed": 3}),
+            with_settings(with_settings(asked, {}), {"segments": 4}),
+        ):
+            with pytest.raises(SettingsError, match=r"pip install 'segspectral\[crf\]'"):
+                pipeline(Image(cat))
+        assert with_settings(Pipeline(), {"seed": 3}).usable()[1]
+        assert with_settings(asked, {"refine": "none"}).usable() == (Pipeline(refine="none"), ())
 
     def test_the_crf_without_pydensecrf_says_what_to_install(
         self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
@@ -245,12 +269,32 @@ class TestResult:
             DenseCrf()(Image(cat), whole, Membership(np.ones((1, 1), np.float32)))
 
 
-class TestRefusals:
+class TestOneColour:
     @pytest.mark.parametrize("value", [0, 77, 255])
-    def test_an_image_of_one_colour_is_refused(self, value: int) -> None:
-        with pytest.raises(ImageError, match="one colour"):
-            segment(np.full((40, 50, 3), value, np.uint8))
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"segments": 4},
+            {"hierarchy": True},
+            {"hierarchy": True, "segments": 3},
+            {"hierarchy": True, "level": 0.2},
+        ],
+    )
+    def test_it_is_one_segment_with_a_note(self, value: int, settings: dict[str, Any]) -> None:
+        light = LIGHT if "hierarchy" not in settings else {k: v for k, v in LIGHT.items() if k == "features"}
+        result = segment(np.full((40, 50, 3), value, np.uint8), **light | settings)
+        assert (result.labels == 1).all()
+        assert result.segments == 1
+        assert "one colour" in result.notes[-1]
 
+    def test_one_other_pixel_makes_it_another_image(self) -> None:
+        rgb = np.full((40, 50, 3), 77, np.uint8)
+        rgb[3, 4] = 78
+        assert segment(rgb, **LIGHT).notes == ()
+
+
+class TestRefusals:
     def test_more_segments_than_superpixels_are_refused_with_both_numbers(self, cat: NDArray[np.uint8]) -> None:
         count = len(segment(cat, segments=2, **LIGHT).superpixels)
         with pytest.raises(SettingsError, match=rf"{count + 1} segments are more than the image's {count} superpixels"):

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import ImageError, OutputError, SettingsError
+from segspectral.export import read_place
 from segspectral.images import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.nodes import Grid, describe_raster
@@ -137,8 +138,8 @@ def test_bands_and_stretch(landscape, pipeline: Pipeline, tmp_path: Path):
     assert adjusted_rand_score(labels_of(plain.labels).ravel(), labels_of(deep.labels).ravel()) > 0.99
     with pytest.raises(SettingsError, match="has 5 bands, not 4, 3, 9"):
         segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(4, 3, 9)))
-    with pytest.raises(ImageError, match="one colour"):
-        segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(1, 1, 1)))
+    flat = segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(1, 1, 1)))
+    assert (flat.segments, len(flat.notes)) == (1, 1)
 
 
 def test_a_cnn_sees_the_same_through_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
@@ -238,3 +239,127 @@ def test_nodes_do_not_know_of_the_tiles(tmp_path: Path):
     assert np.corrcoef(common[:, 0], common[:, 3])[0, 1] > 0.97
     assert abs(common[:, 1].sum() / common[:, 4].sum() - 1) < 0.03
     assert np.quantile(np.abs(common[:, 2] - common[:, 5]), 0.95) < 0.05 * common[:, 5].mean()
+
+
+class TestOtherFiles:
+    """A raster is read from its own file: what stands beside it, or is named in it, opens nothing else."""
+
+    SECRET, OWN = 99, 7
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """secret.tif, of which everything is 99, and ov.vrt, which gives its pixels."""
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path / "secret.tif", np.full((64, 64, 1), self.SECRET, np.uint8))
+        (tmp_path / "ov.vrt").write_text(self.vrt(tmp_path, 32))
+        return tmp_path
+
+    def vrt(self, folder: Path, side: int) -> str:
+        source = f'<SourceFilename relativeToVRT="0">{folder / "secret.tif"}</SourceFilename>'
+        band = f'<VRTRasterBand dataType="Byte" band="1"><SimpleSource>{source}</SimpleSource></VRTRasterBand>'
+        mask = '<Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>'
+        return f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{mask}{band}</VRTDataset>'
+
+    def plant(self, folder: Path, how: str) -> Path:
+        path = folder / "map.tif"
+        if how == "a VRT by the name of a TIFF":
+            path.write_text(self.vrt(folder, 64))
+            return path
+        write(path, np.full((64, 64, 1), self.OWN, np.uint8))
+        if how == "overviews named in the file":
+            with rasterio.open(path, "r+") as file:
+                file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE="ov.vrt")
+        elif how == "overviews named beside the file":
+            tag = '<MDI key="OVERVIEW_FILE">ov.vrt</MDI>'
+            (folder / "map.tif.aux.xml").write_text(
+                f'<PAMDataset><Metadata domain="OVERVIEWS">{tag}</Metadata></PAMDataset>'
+            )
+        else:
+            suffix = {"overviews beside the file": "ovr", "a mask beside the file": "msk"}[how]
+            (folder / f"map.tif.{suffix}").write_text(self.vrt(folder, 32 if suffix == "ovr" else 64))
+        return path
+
+    WAYS = (
+        "a VRT by the name of a TIFF",
+        "overviews named in the file",
+        "overviews named beside the file",
+        "overviews beside the file",
+        "a mask beside the file",
+    )
+
+    @pytest.mark.parametrize("how", WAYS)
+    def test_no_pixel_of_another_file_is_read(self, folder: Path, how: str) -> None:
+        path = self.plant(folder, how)
+        with rasterio.open(path) as plain:  # the attack works on who opens the file without care
+            if "mask" in how:
+                assert (plain.dataset_mask() == self.SECRET).all()
+            else:
+                assert (plain.read(1, out_shape=(32, 32)) == self.SECRET).all()
+        try:
+            with Raster.open(path) as raster:
+                seen = raster._raw((0, 64), (0, 64), (32, 32))[0]
+        except ImageError as error:
+            assert "map.tif" in str(error)  # noqa: PT017
+        else:
+            assert (seen == self.OWN).all()
+
+    def test_a_name_like_an_address_is_a_file_here(self, folder: Path) -> None:
+        (folder / "http:" / "x").mkdir(parents=True)
+        (folder / "secret.tif").rename(folder / "http:" / "x" / "y.tif")
+        with Raster.open(Path("http:/x/y.tif")) as raster:
+            assert raster.shape == (64, 64)
+
+    def test_georeference_nodata_and_mask_beside_the_file_are_used(self, tmp_path: Path) -> None:
+        picture = np.full((64, 64, 1), self.OWN, np.uint8)
+        picture[:10] = 5
+        path = tmp_path / "map.tif"
+        write(path, picture, crs=None, transform=None)
+        (tmp_path / "map.tfw").write_text("2\n0\n0\n-2\n101\n199\n")
+        (tmp_path / "map.tif.aux.xml").write_text(
+            "<PAMDataset><SRS>EPSG:32633</SRS>"
+            '<PAMRasterBand band="1"><NoDataValue>5</NoDataValue></PAMRasterBand></PAMDataset>'
+        )
+        with Raster.open(path) as raster:
+            assert raster.crs.to_epsg() == 32633
+            assert tuple(raster.transform)[:6] == (2, 0, 100, 0, -2, 200)
+            np.testing.assert_array_equal(raster.read((0, 64), (0, 64))[1], picture[..., 0] != 5)
+        place = read_place(path)
+        assert place is not None
+        assert place.transform == (2, 0, 100, 0, -2, 200)
+        (tmp_path / "map.tif.aux.xml").unlink()
+        mask = np.arange(64)[:, None] * np.ones(64) > 20
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+        assert (tmp_path / "map.tif.msk").is_file()
+        with Raster.open(path) as raster:
+            np.testing.assert_array_equal(raster.read((0, 64), (0, 64))[1], mask)
+
+    def test_rasters_that_promise_too_much_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "huge.tif"
+        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "SPARSE_OK": True, "BIGTIFF": "YES"}
+        with rasterio.open(
+            path, "w", height=400_000, width=400_000, blockysize=4096, blockxsize=4096, tiled=True, **profile
+        ):
+            pass
+        with pytest.raises(ImageError, match="400000 x 400000"), Raster.open(path):
+            pass
+        blocks = {"blockysize": 40_960, "blockxsize": 40_960, "tiled": True}
+        with rasterio.open(path, "w", height=40_960, width=40_960, **blocks, **profile):
+            pass
+        with pytest.raises(ImageError, match="TILED=YES"), Raster.open(path):
+            pass
+
+
+def test_a_raster_of_one_colour_is_one_segment_with_a_note(pipeline: Pipeline, tmp_path: Path) -> None:
+    picture = np.full((90, 150, 3), 40, np.uint8)
+    picture[:, :20] = 0
+    result = segment_raster(
+        write(tmp_path / "flat.tif", picture, nodata=0), tmp_path / "l.tif", pipeline, Tiles(tile=64, contour=0.07)
+    )
+    assert result.segments == 1
+    assert "one colour" in result.notes[-1]
+    np.testing.assert_array_equal(labels_of(result.labels), (picture[..., 0] > 0).astype(int))
+    # One pixel in a corner that no thinned-out view has to show: then it is not of one colour.
+    picture[0, -1] = 250
+    result = segment_raster(write(tmp_path / "dot.tif", picture, nodata=0), tmp_path / "d.tif", pipeline)
+    assert result.notes == ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from segspectral.errors import ImageError, SettingsError
-from segspectral.images import EXTENSIONS
+from segspectral.finding import Search
+from segspectral.formats import EXTENSIONS, check_name
 
 __all__ = ["WHOLE", "Job", "Shard", "find_jobs", "fingerprint_of"]
 
@@ -74,6 +75,7 @@ def find_jobs(
     extensions: Iterable[str] = EXTENSIONS,
     output: str | os.PathLike[str] | None = None,
     complain: Callable[[str], None] = lambda sentence: None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> list[Job]:
     """The images that files, folders and globs name, each once, sorted by name.
 
@@ -86,29 +88,31 @@ def find_jobs(
     ----------
     output : folder of the results
     complain : given a sentence about each folder or glob without images, and each folder that cannot be read
+    note : given a sentence about the files of folders that were left out
 
     Raises
     ------
     ImageError
-        There are no images at all.
+        There are no images at all, or a name is an address or ``-``.
     SettingsError
         An extension is empty, or the output is one of the inputs.
     """
     suffixes = tuple(f".{e.strip().lower().removeprefix('.')}" for e in extensions)
     if "." in suffixes or not suffixes:
         raise SettingsError("--ext: write suffixes with commas between them, such as jpg,png")
-    skip = None if output is None else os.path.realpath(output)
     roots: list[str] = []
     found: list[str] = []
     complaints: list[str] = []
+    search = Search(recursive, suffixes, output, complaints.append)
     for given in [str(path) for path in inputs]:
+        check_name(given)
         if os.path.isdir(given):
             folder = os.path.abspath(given)
-            if os.path.realpath(folder) == skip:
+            if os.path.realpath(folder) == search.output:
                 raise SettingsError(f"{given}: cannot hold the results too, which the next run would take for images")
             before = len(found) + len(complaints)
             roots.append(folder)
-            found += _inside(folder, recursive, suffixes, skip, complaints.append)
+            found += search.inside(folder)
             if before == len(found) + len(complaints):
                 deeper = "" if recursive else "; --recursive looks into the folders below"
                 complaints.append(f"{given}: no images there ({', '.join(suffixes)}){deeper}")
@@ -120,6 +124,8 @@ def find_jobs(
         for path in map(os.path.abspath, matches or [given]):
             roots.append(os.path.dirname(path))
             found.append(path)
+    if search.sentence:
+        note(search.sentence)
     if not found:
         raise ImageError("; ".join(complaints))
     for complaint in complaints:
@@ -138,18 +144,3 @@ def fingerprint_of(path: str) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
-
-
-def _inside(
-    folder: str, recursive: bool, suffixes: tuple[str, ...], skip: str | None, complain: Callable[[str], None]
-) -> Iterator[str]:
-    def unreadable(error: OSError) -> None:
-        complain(f"{error.filename}: the folder cannot be read ({error.strerror})")
-
-    for here, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = (
-            [f for f in folders if not f.startswith(".") and os.path.realpath(os.path.join(here, f)) != skip]
-            if recursive
-            else []
-        )
-        yield from (os.path.join(here, f) for f in files if f.lower().endswith(suffixes) and not f.startswith("."))

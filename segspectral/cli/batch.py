@@ -31,8 +31,8 @@ from segspectral.cli.common import (
     SeedOption,
     SegmentsOption,
     SetOption,
-    counted,
     make_pipeline,
+    plural,
     sentences,
 )
 from segspectral.cli.common import printable as _printable
@@ -148,7 +148,14 @@ def batch(
             print(f"note: {note}", file=sys.stderr)
         extensions = EXTENSIONS if ext is None else ext.split(",")
         complaints: list[str] = []
-        found = find_jobs(inputs, recursive=recursive, extensions=extensions, output=output, complain=complaints.append)
+        found = find_jobs(
+            inputs,
+            recursive=recursive,
+            extensions=extensions,
+            output=output,
+            complain=complaints.append,
+            note=lambda sentence: print(_printable(f"note: {sentence}"), file=sys.stderr),
+        )
         for complaint in complaints:
             print(_printable(f"error: {complaint}"), file=sys.stderr)
         if pipeline.model is None:
@@ -169,7 +176,7 @@ def batch(
             )
         _summary(tally, output, retry_failed)
         if shown.notes:
-            print(f"{counted(shown.notes, 'image')} with notes, in the journal", file=sys.stderr)
+            print(f"{plural(shown.notes, 'image')} with notes, in the journal", file=sys.stderr)
         _write_together(output, formats, found, work, category)
         code = _exit_code(tally)
         raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
@@ -215,7 +222,7 @@ def status(
         if history.shards_not_begun:
             print(f"{'not begun':10} {history.shards_not_begun} of the shards, whose images are not counted yet")
         if history.unreadable:
-            print(f"{'unreadable':10} {counted(history.unreadable, 'line')} of the journals, passed over")
+            print(f"{'unreadable':10} {plural(history.unreadable, 'line')} of the journals, passed over")
         if rate:
             more = f", {_duration(left / rate)} left" if left and history.running else ""
             print(f"{'rate':10} {rate:.2f} images/s{more}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from segspectral.errors import SegspectralError
+from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads import HEADS
 
 if TYPE_CHECKING:
@@ -62,8 +62,33 @@ def sentences(debug: bool) -> Iterator[None]:
         raise typer.Exit(USAGE) from error
 
 
+def plural(count: int, what: str) -> str:
+    """
+    >>> plural(1, "segment"), plural(7, "segment")
+    ('1 segment', '7 segments')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def failures(failed: int, images: int) -> str:
+    """
+    >>> failures(1, 1), failures(2, 2), failures(1, 3)
+    ('the image failed', 'all 2 images failed', '1 of 3 images failed')
+    """
+    return (
+        "the image failed" if images == 1 else f"{'all' if failed == images else f'{failed} of'} {images} images failed"
+    )
+
+
+def check_head(head: str | None) -> None:
+    """Refuse an unknown head before the pipeline is imported, which takes a second or two."""
+    if head is not None and head not in HEADS:
+        raise SettingsError(f"--head: unknown head '{head}'; there are {', '.join(HEADS)}")
+
+
 def make_pipeline(config: Path | None, assignments: list[str] | None, **options: Any) -> Pipeline:
     """The defaults (of a --model, if there is one), --config, the named options, --set, each on top of the last."""
+    check_head(options.get("head"))
     from segspectral.config import load, merge_assignments, with_settings
     from segspectral.pipeline import Pipeline
 
@@ -92,19 +117,45 @@ def make_pipeline(config: Path | None, assignments: list[str] | None, **options:
     return pipeline
 
 
-def counted(number: int, what: str) -> str:
-    """
-    >>> counted(1, "image"), counted(2, "image")
-    ('1 image', '2 images')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def printable(text: str) -> str:
     """File names may hold what the terminal's encoding, or anybody's terminal, does not like."""
     encoding = sys.stderr.encoding or "utf-8"
     text = text.encode(encoding, "backslashreplace").decode(encoding)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def readable_images(inputs: list[str], output: Path, recursive: bool = False, debug: bool = False) -> list[Path]:
+    """The images, once their headers and the output were looked at: before seconds of imports and minutes of work.
+
+    If none of them can be read, the command ends here.
+
+    Parameters
+    ----------
+    output : folder of the results
+    """
+    from segspectral.export.files import check_folder
+    from segspectral.finding import find_images
+    from segspectral.images import image_size
+
+    def note(sentence: str) -> None:
+        print(f"note: {sentence}", file=sys.stderr)
+
+    paths = find_images(inputs, recursive=recursive, output=output, note=note)
+    check_folder(output)
+    errors = []
+    for path in paths:
+        try:
+            image_size(path)
+        except ImageError as error:
+            if debug:
+                raise
+            errors.append(str(error))
+        else:
+            return paths  # the others are told in their turn
+    for message in errors:
+        print(f"error: {message}", file=sys.stderr)
+    print(failures(len(paths), len(paths)), file=sys.stderr)
+    raise typer.Exit(ALL_FAILED)
 
 
 def sample_images() -> Path:

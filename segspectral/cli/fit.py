@@ -15,11 +15,13 @@ from segspectral.cli.common import (
     DebugOption,
     HeadOption,
     SeedOption,
-    SetOption,
+    check_head,
+    plural,
     progress,
+    readable_images,
     sentences,
 )
-from segspectral.errors import SegspectralError
+from segspectral.errors import OutputError, SegspectralError
 
 
 def fit(
@@ -32,7 +34,9 @@ def fit(
     head: HeadOption = None,
     backbone: BackboneOption = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file with settings of a fit.")] = None,
-    set_: SetOption = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting of a fit, such as nodes=8000.")
+    ] = None,
     seed: SeedOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -43,10 +47,13 @@ def fit(
     segment, merged afterwards).
     """
     with sentences(debug):
+        check_head(head)
+        if output.is_dir():
+            raise OutputError(f"{output}: is a folder; name the file of the model, such as {output / 'my.safetensors'}")
+        paths = readable_images(images, output.parent, debug=debug)[:limit]
+
         from segspectral.config import load_onto, merge_assignments, with_settings
-        from segspectral.export import check_folder
         from segspectral.fitting import fit_model
-        from segspectral.images import find_images
         from segspectral.model import Recipe
 
         recipe = Recipe() if config is None else load_onto(Recipe(), config)
@@ -56,9 +63,6 @@ def fit(
                 recipe = with_settings(recipe, {name: value}, f"--{name}")
         if set_:
             recipe = with_settings(recipe, merge_assignments(set_), "--set")
-        paths = find_images(images)[:limit]
-        # Before minutes of work: can the result be kept?
-        check_folder(output.parent)
         failed = 0
         with progress(len(paths)) as report:
 
@@ -78,9 +82,12 @@ def fit(
             model = fit_model(paths, recipe, observer=seen, progress=trained)
         model.save(output)
         about: dict[str, Any] = dict(model.about)
-        print(f"{model.segments} segments from {about['nodes']} regions of {about['images']} images -> {output}")
+        print(
+            f"{model.segments} segments from {about['nodes']} regions of {plural(about['images'], 'image')} -> {output}"
+        )
         if left := len(paths) - about["images"] - failed:
-            print(f"{left} more images did not fit into the graph: --set nodes={2 * recipe.nodes} takes more of them")
+            more = f"--set nodes={2 * recipe.nodes} takes more of them"
+            print(f"{plural(left, 'more image')} did not fit into the graph: {more}")
         if failed:
-            print(f"{failed} of {len(paths)} images were left out", file=sys.stderr)
+            print(f"{failed} of {len(paths)} images could not be read", file=sys.stderr)
         raise typer.Exit(SOME_FAILED if failed else OK)

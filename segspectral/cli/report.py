@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from segspectral.cli.common import DebugOption, counted, printable, sentences
+from segspectral.cli.common import DebugOption, plural, printable, sentences
 
 
 def report(
@@ -23,4 +23,4 @@ def report(
         from segspectral.report import build
 
         path, count, failed = build(folder, images, lambda text: print(f"note: {printable(text)}", file=sys.stderr))
-        print(f"{counted(count, 'image')}{f', {failed} failed' if failed else ''} -> {path}")
+        print(f"{plural(count, 'image')}{f', {failed} failed' if failed else ''} -> {path}")

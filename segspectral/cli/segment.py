@@ -25,8 +25,11 @@ from segspectral.cli.common import (
     SeedOption,
     SegmentsOption,
     SetOption,
+    failures,
     make_pipeline,
+    plural,
     progress,
+    readable_images,
     sample_images,
     sentences,
 )
@@ -53,6 +56,7 @@ def segment(
     format_: FormatOption = None,
     names: NamesOption = None,
     category: CategoryOption = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
     debug: DebugOption = False,
 ) -> None:
@@ -66,10 +70,10 @@ def segment(
     with sentences(debug):
         first, *others = (segments or "").split(",")
         counts = [_number(text) for text in (first, *others)] if others else []
+        paths = readable_images(images, output, recursive, debug)
         options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
         pipeline = make_pipeline(config, set_, segments=first or None, hierarchy=hierarchy, level=level, **options)
-        code = _segment_all(images, output, pipeline, debug, format_, names, figure, counts, category)
-        raise typer.Exit(code)
+        raise typer.Exit(_segment_all(paths, output, pipeline, debug, format_, names, figure, counts, category))
 
 
 def demo(
@@ -79,7 +83,7 @@ def demo(
     """Segment the sample images, offline, in under a minute."""
     with sentences(debug):
         samples = sample_images()
-        code = _segment_all([str(samples)], output, make_pipeline(None, None), debug)
+        code = _segment_all(readable_images([str(samples)], output), output, make_pipeline(None, None), debug)
         print(
             f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
             f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
@@ -90,7 +94,7 @@ def demo(
 
 
 def _segment_all(
-    inputs: list[str],
+    paths: list[Path],
     output: Path,
     pipeline: Pipeline,
     debug: bool,
@@ -107,7 +111,6 @@ def _segment_all(
     from segspectral.export import (
         LabelMap,
         Writer,
-        check_folder,
         exporters_named,
         names_below,
         parse_names,
@@ -117,17 +120,15 @@ def _segment_all(
         save,
         write_bytes,
     )
-    from segspectral.images import find_images, read_image
+    from segspectral.images import read_image
     from segspectral.types import Outcome
 
     exporters = exporters_named(formats or [])
     # Files that stand for all images hold each image once, so that each number of segments has its own.
     writers = {f"_k{k}": Writer(exporters, output / f"k{k}") for k in counts} or {"": Writer(exporters, output)}
     named = parse_names(names) if names is not None else {}
-    paths = find_images(inputs)
-    # Before minutes of work: can it be done, and can it be kept?
-    check_folder(output)
-    for note in pipeline.usable()[1]:
+    told = pipeline.usable()[1]
+    for note in told:
         print(f"note: {note}", file=sys.stderr)
     pipeline.prepare()
     if pipeline.model is None:
@@ -147,7 +148,10 @@ def _segment_all(
                 lines = []
                 for end, one in results.items():
                     files = save(one, (output / stem).parent, f"{Path(stem).name}{end}", named, path)
-                    lines.append(f"{one.segments} segments, {sum(one.seconds.values()):.2f} s -> {files['overlay']}")
+                    lines.append(
+                        f"{plural(one.segments, 'segment')}, {sum(one.seconds.values()):.2f} s -> {files['overlay']}"
+                    )
+                    lines += [f"note: {note}" for note in one.notes if note not in told]
                     if one.membership.outcome is not Outcome.SOLVED:
                         lines.append(f"note: {one.membership.outcome.sentence}")
                     lines += writers[end].add(
@@ -178,7 +182,7 @@ def _segment_all(
         for written in writer.close():
             print(f"all images -> {written}")
     if failed:
-        print(f"{failed} of {len(paths)} images failed", file=sys.stderr)
+        print(failures(failed, len(paths)), file=sys.stderr)
     return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
 
 

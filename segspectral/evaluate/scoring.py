@@ -509,13 +509,15 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
     """A small JPEG: image (blank if unreadable), truth and prediction side by side; void is white."""
     from PIL import Image, ImageOps
 
+    from segspectral.formats import open_picture
+
     H, W = truth.size
     height = max(1, round(width * H / W))
     rows = np.linspace(0, H - 1, height).round().astype(int)
     columns = np.linspace(0, W - 1, width).round().astype(int)
     panels = []
     try:
-        with Image.open(sample.image) as image:
+        with open_picture(sample.image) as image:
             upright = ImageOps.exif_transpose(image) if _orientation(sample.image)[0] > 1 else image
             panels.append(np.asarray(upright.convert("RGB").resize((width, height))))
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.errors import ImageError
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import outlines
 from segspectral.export.tables import region_table
@@ -22,9 +23,6 @@ __all__ = ["Place", "geojson", "geopackage", "geotiff", "read_place"]
 
 TOLERANCE = 1.0
 """Pixels; how far borders may be moved when they are simplified."""
-
-DRIVERS = {b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"\xff\xd8": "JPEG", b"\x89PNG": "PNG"}
-"""First bytes of a file -> GDAL's name of its format."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +43,16 @@ def read_place(path: str | os.PathLike[str]) -> Place | None:
     """The georeference of a raster file, its own or of a world file beside it; None without one or without rasterio."""
     try:
         import rasterio
+
+        from segspectral.rasters.raster import open_header
     except ImportError:
         return None
-    # One driver only, by the first bytes: others (VRT) would read further files that the content names.
-    with open(path, "rb") as file:
-        start = file.read(4)
-    driver = next((name for first, name in DRIVERS.items() if start.startswith(first)), None)
-    if driver is None:
-        return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path, driver=driver) as raster:
-                if raster.crs is None or raster.transform.is_identity:
-                    return None
-                return Place(raster.crs.to_wkt(), tuple(raster.transform)[:6])
-    except rasterio.errors.RasterioIOError:  # damaged, which who reads the pixels says
+        with open_header(Path(path)) as raster:
+            if raster.crs is None or raster.transform.is_identity:
+                return None
+            return Place(raster.crs.to_wkt(), tuple(raster.transform)[:6])
+    except (ImageError, rasterio.errors.RasterioError):  # damaged, or no raster, which who reads the pixels says
         return None
 
 

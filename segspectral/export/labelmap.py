@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.export.pictures import KEYWORD, colour_table
+from segspectral.files import check_inside, parse_json, read_npz
+from segspectral.formats import PNG, TIFF, check_name, format_of, open_picture
 from segspectral.types import Segmentation
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ Colour = tuple[int, int, int]
 
 UNNAMED = "segment"
 """The category of segments that have no name."""
+
+LARGEST = 65535
+"""Number of a segment."""
+
+MOST_OF_TEXT = 16 * 2**20
+"""Bytes of names and colours, and of a summary that is asked for the name of the photograph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +62,8 @@ class LabelMap:
     Raises
     ------
     ImageError
-        The labels are not (H, W) int32 from 0 on with at least one segment, or the photograph is of another size.
+        The labels are not (H, W) int32 from 0 on with at least one segment, the photograph is of another size, or names
+        and colours are of segments that cannot be, or are none.
     """
 
     labels: NDArray[np.int32]
@@ -71,13 +79,25 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         labels = self.labels
+        if not all(isinstance(name, str) for name in self.names.values()):
+            raise ImageError(f"{self.image}: a name of a segment is text")
         names = {s: clean for s, name in self.names.items() if s > 0 and (clean := _printable(name))}
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "unnamed", _printable(self.unnamed) or UNNAMED)
-        if labels.ndim != 2 or labels.dtype != np.int32 or labels.size == 0 or labels.min() < 0 or labels.max() > 65535:
-            raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to 65535")
+        if (
+            labels.ndim != 2
+            or labels.dtype != np.int32
+            or not labels.size
+            or labels.min() < 0
+            or labels.max() > LARGEST
+        ):
+            raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to {LARGEST}")
         if not labels.any():
             raise ImageError(f"{self.image}: the label map has no segment, only void")
+        if not all(0 <= s <= LARGEST for s in (*self.names, *self.colours)):
+            raise ImageError(f"{self.image}: names and colours are of segments from 0 to {LARGEST}")
+        if not all(len(colour) == 3 and all(0 <= c <= 255 for c in colour) for colour in self.colours.values()):
+            raise ImageError(f"{self.image}: a colour is three numbers from 0 to 255, red, green and blue")
         if self.pixels is not None and self.pixels.shape[:2] != labels.shape:
             raise ImageError(
                 f"{self.image}: the photograph has {_size(self.pixels)} pixels, its label map {_size(labels)}"
@@ -169,29 +189,31 @@ def parse_names(text: str) -> dict[int, str]:
 def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     """A label map from an indexed or grey PNG, an .npz of segspectral, or a label TIFF; names and colours come along.
 
-    The name of the photograph, where the file does not hold it, is that of the summary beside it (cat.json beside
-    cat_labels.png), else the file's stem.
+    The content of the file says which of them it is. The name of the photograph, where the file does not hold it, is
+    that of the summary beside it (cat.json beside cat_labels.png), else the file's stem.
 
     Raises
     ------
     ImageError
         The file is missing, damaged, or no label map.
     """
+    check_name(path)
     path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"{path}: there is no such file")
     try:
-        if path.suffix.lower() == ".npz":
+        if zipfile.is_zipfile(path):
             found = _read_npz(path)
-        elif path.suffix.lower() in (".tif", ".tiff"):
+        elif format_of(path, among=(PNG, TIFF)) is TIFF:
             found = _read_tiff(path)
         else:
             found = _read_png(path)
-    except ImageError:
-        raise
+        return found if found.image != "image" else replace(found, image=_photograph_of(path))
+    except ImageError as error:
+        message = str(error)
+        if message.startswith(str(path)):
+            raise
+        raise ImageError(f"{path}: {message.removeprefix('image: ')}") from error
     except Exception as error:  # decoders raise whatever damaged data lead to
         raise ImageError(f"{path}: is damaged or no label map ({error})") from error
-    return found if found.image != "image" else replace(found, image=_photograph_of(path))
 
 
 def stem_of(path: Path) -> str:
@@ -204,12 +226,9 @@ def stem_of(path: Path) -> str:
 
 
 def _read_png(path: Path) -> LabelMap:
-    import PIL.Image
-
     from segspectral.images import MAX_PIXELS
 
-    with warnings.catch_warnings(), PIL.Image.open(path) as picture:
-        warnings.simplefilter("ignore")
+    with open_picture(path, among=(PNG,)) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
         if picture.mode not in ("P", "L", "1", "I", "I;16"):
@@ -224,45 +243,62 @@ def _read_png(path: Path) -> LabelMap:
             own = colour_table(256)
             used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
             colours = {s: _colour(table[s]) for s in used if (table[s] != own[s]).any()}
-        names, kept = _from_text(picture.info.get(KEYWORD))  # Pillow reads text on loading the pixels
+        names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads text on loading the pixels
     return LabelMap(labels, names=names, colours=colours | kept)
 
 
 def _read_npz(path: Path) -> LabelMap:
-    with np.load(path, allow_pickle=False) as data:
+    from segspectral.images import MAX_PIXELS
+
+    try:
+        data = read_npz(path, 8 * MAX_PIXELS, ("labels",)) | read_npz(path, MOST_OF_TEXT, ("text", "image"))
         if "labels" not in data:
             raise ImageError(f"{path}: holds no array 'labels'")
         labels = _as_labels(data["labels"], path)
-        names, colours = _from_text(str(data["text"])) if "text" in data else ({}, {})
-        image = str(data["image"]) if "image" in data else "image"
+        image = check_inside(str(data["image"])) if "image" in data else "image"
+    except ImageError:
+        raise
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}") from error
+    names, colours = _from_text(str(data["text"]) if "text" in data else None, path)
     return LabelMap(labels, image, names=names, colours=colours)
 
 
 def _read_tiff(path: Path) -> LabelMap:
-    import tifffile
-
     from segspectral.export.geo import read_place
+    from segspectral.images import first_page
 
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+    with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)
         text = getattr(page, "description", "") or ""
-    names, colours = _from_text(text if text.startswith("{") else None)
+    names, colours = _from_text(text if text.startswith("{") else None, path)
     return LabelMap(labels, names=names, colours=colours, place=read_place(path))
 
 
 def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
+    from segspectral.images import MAX_PIXELS
+
+    if array.size > MAX_PIXELS:
+        raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
     if array.ndim != 2 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
         raise ImageError(f"{path}: a label map is one band of integers, not {array.dtype} {array.shape}")
-    if array.size == 0 or array.min() < 0 or array.max() > 65535:
-        raise ImageError(f"{path}: labels lie between 0 and 65535")
+    if array.size == 0 or array.min() < 0 or array.max() > LARGEST:
+        raise ImageError(f"{path}: labels lie between 0 and {LARGEST}")
     return array.astype(np.int32)
 
 
-def _from_text(text: str | None) -> tuple[dict[int, str], dict[int, Colour]]:
-    data = json.loads(text) if text else {}
-    names = {int(s): str(name) for s, name in data.get("names", {}).items()}
-    return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
+def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
+    """Names and colours of segments; LabelMap checks whether they can be."""
+    if not text:
+        return {}, {}
+    try:
+        data = parse_json(text)
+        names = {int(s): name for s, name in data.get("names", {}).items()}
+        return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ImageError(
+            f"{path}: its text is no list of names and colours of segments ({' '.join(str(error).split())[:100]})"
+        ) from error
 
 
 def _colour(values: Iterable[Any]) -> Colour:
@@ -271,12 +307,19 @@ def _colour(values: Iterable[Any]) -> Colour:
 
 
 def _photograph_of(path: Path) -> str:
+    """The name of the photograph in the summary beside the label map; the stem if there is no summary of that kind."""
     stem = stem_of(path)
     summary = path.with_name(f"{stem}.json")
     try:
-        return str(json.loads(summary.read_text(encoding="utf-8"))["image"])
-    except (OSError, ValueError, KeyError, TypeError):
+        if summary.stat().st_size > MOST_OF_TEXT:
+            return stem
+        name = parse_json(summary.read_text(encoding="utf-8"))["image"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return stem
+    try:
+        return check_inside(name)
+    except ValueError as error:
+        raise ImageError(f"{summary}: {error}") from error
 
 
 def _printable(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +15,83 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.export.files import partial_of
+from segspectral.formats import FORMATS, format_of
 
-__all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
+__all__ = ["DiskMap", "Raster", "Span", "Window", "open_header", "open_pixels", "windows"]
 
 Span = tuple[int, int]
 """First and after the last."""
 
+MAX_RASTER = 10**11
+"""Rasters with more pixels are refused: a file of a few kilobytes can promise them."""
+
+MAX_BLOCK = 2**30
+"""Bytes of a block, which GDAL decodes as a whole."""
+
 READ_PIXELS = 4_000_000
 """Of the raster, held at once while they are reduced."""
+
+
+@contextmanager
+def open_header(path: Path) -> Iterator[Any]:
+    """A dataset of rasterio for its georeference and nodata value, which files beside it may tell; not for pixels.
+
+    Raises
+    ------
+    ImageError
+        The file is of no format that rasters are read from.
+    RasterioError
+        It is damaged.
+    """
+    import logging
+    import warnings
+
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    form = format_of(path, among=[form for form in FORMATS if form.gdal is not None])
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what is wrong is told by errors
+    # The driver is named, or GDAL would try all: a VRT names other files and addresses. The path is absolute, or GDAL
+    # would take names such as http:/x or zip:x for addresses and archives.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        # GDAL's own cache of blocks takes a twentieth of the memory unless it is told otherwise.
+        with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(os.path.abspath(path), driver=form.gdal) as dataset:
+            yield dataset
+
+
+@contextmanager
+def open_pixels(path: Path) -> Iterator[Any]:
+    """A dataset of rasterio for its pixels, which come from this file alone.
+
+    GDAL takes overviews and masks from files beside it, by any driver and also when their name says TIFF; so files
+    beside it are not looked at, and a file that names its overviews is refused.
+
+    Raises
+    ------
+    ImageError
+        As ``open_header``; or the raster has more pixels, or larger blocks, than are read.
+    RasterioError
+        It is damaged.
+    """
+    import rasterio
+
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_header(path) as dataset:
+        if dataset.tags(ns="OVERVIEWS"):
+            raise ImageError(f"{path}: takes its overviews from another file, which is not read; remove them")
+        if dataset.width * dataset.height > MAX_RASTER:
+            raise ImageError(
+                f"{path}: promises {dataset.width} x {dataset.height} pixels, and up to {MAX_RASTER:.0e} are read; "
+                "cut it into several files"
+            )
+        together = dataset.count if dataset.interleaving is not None and dataset.interleaving.name == "pixel" else 1
+        for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+            if height * width * together * np.dtype(dtype).itemsize > MAX_BLOCK:
+                raise ImageError(
+                    f"{path}: is stored in blocks of {width} x {height} pixels, of which none fits into memory; store "
+                    "it in tiles: gdal_translate -co TILED=YES FILE tiled.tif"
+                )
+        yield dataset
 
 
 class Raster:
@@ -37,12 +106,18 @@ class Raster:
         self, dataset: Any, path: Path, bands: tuple[int, int, int] | None, stretch: tuple[float, float] | None
     ) -> None:
         self.dataset, self.path = dataset, path
+        self.crs, self.transform = dataset.crs, dataset.transform
+        self.mask: Any = None  # the dataset of a mask that stands beside the file
+        self.nodata: float | None = None  # that only a file beside it tells
         self.shape: tuple[int, int] = (dataset.height, dataset.width)
         colour = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
         default = (1, 1, 1) if len(colour) < 3 else tuple(colour[:3])
         self.bands = bands or default
         if not all(1 <= band <= dataset.count for band in self.bands):
             raise SettingsError(f"{path}: has {dataset.count} bands, not {', '.join(map(str, self.bands))}")
+        self.flat = True
+        """Whether all valid pixels that were read so far have one colour."""
+        self._colour: NDArray[np.float32] | None = None
         self.stretch = stretch
         if self.stretch is None and dataset.dtypes[0] != "uint8":
             self.stretch = (2.0, 98.0)
@@ -54,22 +129,22 @@ class Raster:
     ) -> Iterator[Raster]:
         """Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
         try:
-            import rasterio
             from rasterio.errors import RasterioError
         except ImportError as error:
             raise SettingsError("tiles need rasterio: pip install 'segspectral[geo]'") from error
-        import logging
-        import warnings
-
-        from rasterio.errors import NotGeoreferencedWarning
-
-        logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what is wrong is told below, in one sentence
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with ExitStack() as stack:
             try:
-                # GDAL's own cache of blocks takes a twentieth of the memory unless it is told otherwise.
-                with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path) as dataset:
-                    yield cls(dataset, path, bands, stretch)
+                with open_header(path) as header:
+                    crs, transform, nodata = header.crs, header.transform, header.nodata
+                dataset = stack.enter_context(open_pixels(path))
+                beside = path.with_name(f"{path.name}.msk")
+                mask = stack.enter_context(open_pixels(beside)) if beside.exists() else None
+                if mask is not None and "INTERNAL_MASK_FLAGS_1" not in mask.tags():
+                    mask = None  # GDAL, too, takes only what says that it is a mask
+                raster = cls(dataset, path, bands, stretch)
+                raster.crs, raster.transform, raster.mask = crs, transform, mask
+                raster.nodata = nodata if dataset.nodata is None else None
+                yield raster
             except RasterioError as error:
                 raise ImageError(f"{path}: is a raster that cannot be read ({error})") from error
 
@@ -126,9 +201,17 @@ class Raster:
         unique = sorted(set(self.bands))
         data = self.dataset.read(unique, window=window, out_shape=shape and (len(unique), *shape))
         valid = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
+        if self.mask is not None:
+            valid = self.mask.read(1, window=window, out_shape=shape) > 0
+        elif self.nodata is not None:
+            valid &= (data != self.nodata).any(axis=0)
         rgb = np.stack([data[unique.index(band)] for band in self.bands], axis=-1).astype(np.float32)
         valid &= np.isfinite(rgb).all(axis=-1)
         rgb[~valid] = 0
+        if self.flat and valid.any():
+            pixels = rgb[valid]
+            self._colour = pixels[0] if self._colour is None else self._colour
+            self.flat = bool((pixels == self._colour).all())
         return rgb, valid
 
     @cached_property
@@ -141,8 +224,6 @@ class Raster:
         if not valid.any():
             raise ImageError(f"{self.path}: no pixel is valid (all of it is nodata)")
         pixels = rgb[valid]
-        if (pixels == pixels[0]).all():
-            raise ImageError(f"{self.path}: all its pixels have one colour; there is nothing to segment")
         if self.stretch is None:
             low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
         else:

@@ -28,8 +28,9 @@ from pydantic import Field, field_validator
 
 from segspectral.errors import OutputError, SettingsError
 from segspectral.export.files import partial_of
+from segspectral.images import FLAT
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
-from segspectral.rasters.raster import DiskMap, Raster, Window, windows
+from segspectral.rasters.raster import DiskMap, Raster, Window, open_pixels, windows
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
 from segspectral.settings import Settings
@@ -111,7 +112,7 @@ def segment_raster(
     tiles: Tiles = Tiles(),
     observer: Observer | None = None,
 ) -> RasterResult:
-    """Segment a GeoTIFF, or any raster that GDAL reads, without holding it in memory.
+    """Segment a raster (TIFF, PNG, JPEG or JPEG 2000, by content) without holding it in memory.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def segment_raster(
     Raises
     ------
     ImageError
-        The raster cannot be read, has no valid pixel, or only one colour.
+        The raster cannot be read, or has no valid pixel.
     SettingsError
         A band does not exist, more segments than superpixels, a model, rasterio is not installed.
     OutputError, BackboneError, CollapseError
@@ -151,9 +152,14 @@ def segment_raster(
             wider = tiles.scale * max(1.0, len(nodes) / MANY) ** (1 / 3)
             change = {"scale": wider * pipeline.affinity.scale, "contour": tiles.contour}
             affinity = pipeline.affinity.model_copy(update=change)(nodes.features, nodes.graph)
-        with stage("hierarchy" if pipeline.hierarchy else "head"):
-            membership = pipeline.partition(nodes.features, nodes.graph, affinity)
-        refine = NoRefinement() if pipeline.hierarchy else pipeline.refine  # cuts of the hierarchy are nested
+        refine = pipeline.refine
+        if raster.flat:
+            membership, refine, notes = Membership(np.ones((len(nodes), 1), np.float32)), NoRefinement(), (*notes, FLAT)
+        else:
+            with stage("hierarchy" if pipeline.hierarchy else "head"):
+                membership = pipeline.partition(nodes.features, nodes.graph, affinity)
+            if pipeline.hierarchy:
+                refine = NoRefinement()  # cuts of the hierarchy are nested
         with stage("refine"):
             segments = _write_labels(raster, seed_map, nodes, membership, refine, target)
     ncut = affinity.ncut(membership.labels)
@@ -170,11 +176,9 @@ def overlay_of_raster(
     ImageError, SettingsError
         As ``segment_raster``.
     """
-    import rasterio
-
     from segspectral.export.pictures import tinted
 
-    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, rasterio.open(labels) as file:
+    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, open_pixels(Path(labels)) as file:
         rgb = raster.thumbnail(longest)
         return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
 
@@ -198,8 +202,8 @@ def _write_labels(
         "count": 1,
         "dtype": np.min_scalar_type(k).name,
         "nodata": 0,
-        "crs": raster.dataset.crs,
-        "transform": raster.dataset.transform,
+        "crs": raster.crs,
+        "transform": raster.transform,
         "compress": "deflate",
         "tiled": True,
         "blockxsize": BLOCK_OF_FILE,

@@ -135,7 +135,7 @@ def create_app(
     samples : folder of images that can be tried
     hosts : names under which the server may be asked, beside localhost and literal addresses
     """
-    base, limits = pipeline or Pipeline(), limits or Limits()
+    base, limits = (pipeline or Pipeline()).usable()[0], limits or Limits()  # the page sends its settings as asked for
     jobs = Jobs(limits)
     pictures = {p.name: p for p in sorted(samples.iterdir()) if p.suffix.lower() in EXTENSIONS} if samples else {}
 

@@ -20,7 +20,7 @@ from segspectral.errors import ImageError, SegspectralError
 from segspectral.export import LabelMap, read_place
 from segspectral.export.geo import Place
 from segspectral.figures import with_stages_of
-from segspectral.images import EXTENSIONS, read_image
+from segspectral.images import EXTENSIONS, image_size, read_image
 from segspectral.pipeline import Pipeline
 from segspectral.types import Image, Segmentation, Superpixels
 from segspectral.web.edits import Edits
@@ -232,26 +232,8 @@ def read_upload(data: bytes, name: str, pixels: int) -> tuple[Image, Place | Non
 
 
 def _check_pixels(path: Path, pixels: int) -> None:
-    """Look at the size before the pixels are unpacked; what cannot be looked at is left to the reader to refuse."""
-    import warnings
-
-    import PIL.Image
-    import tifffile
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(path) as picture:
-                width, height = picture.size
-    except Exception:
-        if path.suffix not in (".tif", ".tiff"):
-            return
-        try:
-            with tifffile.TiffFile(path) as file:
-                page = file.pages[0]
-                width, height = int(page.imagewidth), int(page.imagelength)  # type: ignore[union-attr]
-        except Exception:
-            return
+    """Look at the size in the header before the pixels are unpacked."""
+    width, height = image_size(path)
     if width * height > pixels:
         raise ImageError(f"{path}: {_too_many(width, height, pixels)}")
 

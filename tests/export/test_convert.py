@@ -72,7 +72,7 @@ def test_a_photograph_of_another_size_is_told(out: Path, tmp_path: Path) -> None
 
 
 def test_one_bad_file_does_not_stop_the_others(out: Path) -> None:
-    (out / "dog_labels.png").write_bytes(b"\x89PNG no")
+    (out / "dog_labels.png").write_bytes(b"\x89PNG\r\n\x1a\n no")
     PIL.Image.new("RGB", (20, 20)).save(out / "photo_labels.png")
     PIL.Image.new("L", (20, 20)).save(out / "void_labels.png")
     code, output = run("convert", out, "--to", "coco")

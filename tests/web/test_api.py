@@ -277,10 +277,12 @@ def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str)
 
 
 def test_what_fails_in_the_pipeline_is_told(client: Any) -> None:
-    answer = submit(client, png_of(np.full((40, 40, 3), 7, np.uint8)))
+    answer = submit(
+        client, png_of(np.arange(4800).reshape(40, 40, 3).astype(np.uint8)), segments=200, superpixels={"count": 50}
+    )
     state = wait(client, answer.json()["id"])
     assert (state["status"], state["regions"]) == ("failed", [])
-    assert "one colour" in state["error"]
+    assert "200 segments are more than" in state["error"]
     assert client.get(f"/api/jobs/{state['id']}/labels").status_code == 409
 
 
