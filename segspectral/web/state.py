@@ -60,9 +60,9 @@ def state_of(job: Job, jobs: Jobs) -> State:
     state = State(
         id=job.id,
         status=job.status,
-        image=job.image.name,
-        height=job.image.shape[0],
-        width=job.image.shape[1],
+        image=job.name,
+        height=job.shape[0],
+        width=job.shape[1],
         position=jobs.position(job),
         plan=[*STAGES[:3], "hierarchy"] if job.pipeline.hierarchy else list(STAGES),
         stages=dict(job.stages),
@@ -88,7 +88,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
             "eigenvectors": min(VECTORS, len(result.superpixels) - 1),
             "hierarchy": result.features.boundary is not None,
             "cut": edits.cut,
-            "command": command_line(edits.pipeline(job.pipeline), job.image.name, item.names),
+            "command": command_line(edits.pipeline(job.pipeline), job.name, item.names),
             "command_is_exact": not edits.regions_changed,
         }
     )
