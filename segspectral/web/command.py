@@ -99,6 +99,8 @@ def _yaml(text: str) -> Any:
             if getattr(event, "anchor", None) is not None:
                 raise SettingsError("settings: anchors and aliases (& and *) are not taken; write the value again")
         return yaml.safe_load(text)
+    except SettingsError:
+        raise
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark is not None else ""
         raise SettingsError(f"settings: is not YAML: {error.problem}{line}") from error

@@ -38,7 +38,7 @@ class PatientProtocol(H11Protocol):
         self._watch()
         if len(self.connections) > self.MOST:
             slow = [c for c in self.connections if isinstance(c, PatientProtocol) and c._deadline is not None]
-            min(slow, key=lambda c: c._since).transport.abort()
+            min(slow, key=lambda c: c._since)._cut_off()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
@@ -57,7 +57,11 @@ class PatientProtocol(H11Protocol):
         self._waits_for, self._since = state, time.monotonic()
         seconds = {h11.IDLE: self.HEAD_SECONDS, h11.SEND_BODY: self.BODY_SECONDS}.get(state)
         if seconds is not None:
-            self._deadline = self.loop.call_later(seconds, self.transport.abort)
+            self._deadline = self.loop.call_later(seconds, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._forget()
+        self.transport.abort()
 
     def _forget(self) -> None:
         if self._deadline is not None:
