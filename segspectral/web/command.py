@@ -147,6 +147,8 @@ def pipeline_from_client(base: Pipeline, *settings: Mapping[str, Any]) -> Pipeli
     allowed = {*_texts(base.model_json_schema()), *backbones(base)}
     pipeline = base
     for one in settings:
+        if one.get("model") is not None:
+            raise SettingsError("model: cannot be chosen from here")
         for name, text in _strings(one):
             if text not in allowed:
                 raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")

@@ -331,6 +331,8 @@ def test_settings_reach_no_file_network_or_device(client: Any, photograph: bytes
     [
         ('{"head": 1}', "a head is its name"),
         ('{"head": {"name": []}}', "unknown head"),
+        ('{"model": [1]}', "model: cannot be chosen"),
+        ('{"model": {}}', "model: cannot be chosen"),
         ('{"segments": "\\ud800"}', "cannot be chosen"),
         ('{"\\ud800": 1}', "settings: "),
         ('{"segments": NaN}', "no number that a computer"),
