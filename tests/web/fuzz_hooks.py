@@ -51,7 +51,7 @@ WILD = st.one_of(  # a text that is not allowed hides what would become of the n
 )
 EDITS = st.one_of(
     st.fixed_dictionaries({"action": st.just("cut"), "segments": st.integers(1, 9)}),
-    st.fixed_dictionaries({"action": st.just("cut"), "level": st.floats()}),
+    st.fixed_dictionaries({"action": st.just("cut"), "level": st.floats(allow_nan=False, allow_infinity=False)}),
     st.fixed_dictionaries({"action": st.just("merge"), "segments": st.lists(st.integers(1, 4), min_size=2)}),
     st.fixed_dictionaries({"action": st.just("split"), "segment": st.integers(1, 4), "parts": st.integers(2, 8)}),
     st.fixed_dictionaries(
