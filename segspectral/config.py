@@ -33,7 +33,7 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
 
 def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
     """A pipeline, or a recipe, with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
-    merged = _merged(base.model_dump(), settings)
+    merged = merged_settings(base.model_dump(), settings)
     # What nobody has set stays so: such a default is as a model has it, or is replaced by what is installed.
     chosen = base.model_fields_set | set(settings)
     merged = {name: value for name, value in merged.items() if name in chosen}
@@ -120,11 +120,11 @@ def merge_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """All ``--set`` of a command line as nested data, later ones on top."""
     merged: dict[str, Any] = {}
     for text in assignments:
-        merged = _merged(merged, parse_assignment(text))
+        merged = merged_settings(merged, parse_assignment(text))
     return merged
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -135,7 +135,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             other = "name" in value and value["name"] != old.get("name")
             # The settings of one head mean nothing to another.
-            merged[key] = dict(value) if other else _merged(old, value)
+            merged[key] = dict(value) if other else merged_settings(old, value)
         else:
             merged[key] = value
     return merged

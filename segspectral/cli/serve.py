@@ -23,6 +23,12 @@ def serve(
     ] = None,
     max_mb: Annotated[int, typer.Option("--max-mb", min=1, max=2000, help="Of an upload.")] = 50,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Images at a time.")] = 1,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="That one image may take; then it is ended.")
+    ] = 300,
+    memory: Annotated[
+        float, typer.Option("--memory", min=1, metavar="GB", help="That one image may take, where it can be limited.")
+    ] = 8,
     config: ConfigOption = None,
     set_: SetOption = None,
     debug: DebugOption = False,
@@ -33,24 +39,39 @@ def serve(
             import uvicorn
 
             from segspectral.web import Limits, create_app
+            from segspectral.web.connection import PatientProtocol
         except ImportError as error:
             raise SettingsError(f"serve needs {error.name}: pip install 'segspectral[web]'") from error
         _check_free(host, port)
         pipeline = make_pipeline(config, set_)
         if pipeline.model is not None:
             raise SettingsError("the page chooses what a model fixes; apply one by `segspectral segment --model`")
-        pipeline.prepare()
-        limits = Limits(megabytes=max_mb, workers=workers)
+        limits = Limits(megabytes=max_mb, workers=workers, seconds=timeout, gigabytes=memory)
         if not _loopback(host):
             print(
                 f"note: everyone who reaches {host}:{port} can send images to this computer; there is no password",
                 file=sys.stderr,
             )
         app = create_app(pipeline, limits, sample_images(), [*(name or []), *([] if _literal(host) else [host])])
-        if port:
-            print(f"http://{f'[{host}]' if ':' in host else host}:{port}   (API: /docs; Ctrl-C ends it)", flush=True)
-        # Its access log would hold the ids of jobs, which are secrets.
-        uvicorn.run(app, host=host, port=port, log_level="info" if not port else "warning", access_log=False)
+        jobs = app.state.jobs
+        try:
+            jobs.workers.prepare()
+            if port:
+                print(
+                    f"http://{f'[{host}]' if ':' in host else host}:{port}   (API: /docs; Ctrl-C ends it)", flush=True
+                )
+            uvicorn.run(
+                app,
+                host=host,
+                port=port,
+                http=PatientProtocol,
+                ws="none",
+                log_level="info" if not port else "warning",
+                access_log=False,  # it would hold the ids of jobs, which are secrets
+                timeout_graceful_shutdown=1,
+            )
+        finally:
+            jobs.close()
 
 
 def _check_free(host: str, port: int) -> None:

@@ -6,6 +6,7 @@ constructor are read into a pydantic model, so that settings files are checked l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, InstanceOf, PlainSerializer, ValidationError, WithJsonSchema
@@ -29,9 +30,11 @@ def head_from(value: Any) -> Head:
     """A head from itself, its name, or {"name": ..., settings}. ValueError (pydantic's) if something is off."""
     if isinstance(value, Head):
         return value
+    if not isinstance(value, str | Mapping):
+        raise ValueError(f"a head is its name or a mapping with it; there are {', '.join(HEADS)}")
     data = {"name": value} if isinstance(value, str) else dict(value)
     name = data.pop("name", None)
-    if name not in HEADS:
+    if not isinstance(name, str) or name not in HEADS:
         raise ValueError(f"unknown head '{name}'; there are {', '.join(HEADS)}")
     try:
         settings = settings_model(name).model_validate(data)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from segspectral.web.app import create_app
-from segspectral.web.jobs import Limits
+from segspectral.web.jobs import Limits, Workers
 
-__all__ = ["Limits", "create_app"]
+__all__ = ["Limits", "Workers", "create_app"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
+import shutil
 import zipfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import anyio.to_thread
 import numpy as np
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
 from fastapi import Path as PathParameter
@@ -26,10 +27,10 @@ from segspectral.export.naming import short_stem
 from segspectral.figures import before_refinement, eigenvector_pictures
 from segspectral.images import EXTENSIONS
 from segspectral.pipeline import Pipeline
-from segspectral.web.command import backbones, pipeline_from_client
+from segspectral.web.command import backbones, pipeline_from_client, settings_from_text
 from segspectral.web.edits import MOST_IN_A_CUT, Edit, Edits
 from segspectral.web.guard import Guard
-from segspectral.web.jobs import BusyError, Job, Jobs, Limits, read_upload
+from segspectral.web.jobs import BusyError, Job, Jobs, Limits, Workers
 from segspectral.web.state import State, state_of
 
 __all__ = ["create_app"]
@@ -38,6 +39,12 @@ STATIC = Path(__file__).parent / "static"
 BINARY = "application/octet-stream"
 POLL = 0.1
 """Seconds between looks at a job whose stages are streamed."""
+
+REQUESTS_AT_ONCE = 8
+"""Requests that are answered at a time: an export of a large image takes hundreds of megabytes."""
+
+MOST_TEXT = 20_000
+"""Characters of settings."""
 
 
 class Fault(BaseModel):
@@ -63,12 +70,12 @@ class About(BaseModel):
 class Tree(BaseModel):
     """Nested segmentations, from which a client cuts any by itself.
 
-    ``merges`` are pairs of superpixels, from 0, whose regions are merged, in order; ``heights`` (rising, in [0, 1]) the
-    levels at which they are; a cut has at most ``most`` segments.
+    ``merges`` are pairs of superpixels, from 0, whose regions are merged, in order. ``altitudes``, which rise in [0, 1],
+    are the levels of the merges. A cut has at most ``most`` segments.
     """
 
     merges: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
-    heights: list[float]
+    altitudes: list[float]
     most: int
 
 
@@ -126,6 +133,7 @@ def create_app(
     limits: Limits | None = None,
     samples: Path | None = None,
     hosts: Iterable[str] = (),
+    workers: Workers | None = None,
 ) -> FastAPI:
     """The application, for an ASGI server.
 
@@ -134,13 +142,15 @@ def create_app(
     pipeline : the settings that the page begins with
     samples : folder of images that can be tried
     hosts : names under which the server may be asked, beside localhost and literal addresses
+    workers : processes that segment, which the caller closes; None for the application's own
     """
     base, limits = (pipeline or Pipeline()).usable()[0], limits or Limits()  # the page sends its settings as asked for
-    jobs = Jobs(limits)
+    jobs = Jobs(base, limits, workers)
     pictures = {p.name: p for p in sorted(samples.iterdir()) if p.suffix.lower() in EXTENSIONS} if samples else {}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = REQUESTS_AT_ONCE
         yield
         jobs.close()
 
@@ -154,7 +164,7 @@ def create_app(
         openapi_url="/api/openapi.json",
         responses=FAULTS,
     )
-    app.add_middleware(Guard, hosts=tuple(hosts), max_bytes=limits.megabytes * 1_000_000)
+    app.add_middleware(Guard, hosts=tuple(hosts), max_bytes=limits.megabytes * 1_000_000, jobs=jobs)
     app.state.jobs = jobs
     _explain_errors(app)
 
@@ -186,28 +196,44 @@ def create_app(
 
     @app.post("/api/jobs", status_code=202)
     def add_job(
+        request: Request,
         file: Annotated[UploadFile | None, File(description="an image")] = None,
         sample: Annotated[str | None, Form(description="or the name of a sample")] = None,
         again: Annotated[str | None, Form(description="or the id of a job whose image is used again")] = None,
-        settings: Annotated[str, Form(description="JSON, as a settings file", max_length=20_000)] = "{}",
+        settings: Annotated[
+            str, Form(description="YAML or JSON, as a settings file; names may have dots", max_length=MOST_TEXT)
+        ] = "{}",
+        more: Annotated[str, Form(description="more settings, on top of these", max_length=MOST_TEXT)] = "",
     ) -> State:
         """Segment an image. What an earlier job of it has computed is used again where the settings are equal."""
         if sum(given is not None for given in (file, sample, again)) != 1:
             raise HTTPException(422, "give an image as one of file, sample or again")
-        wanted = pipeline_from_client(base, _settings(settings))
+        wanted = pipeline_from_client(base, settings_from_text(settings), settings_from_text(more))
+        place = request.state.place
         if again is not None:
             known = jobs.get(again)
             if known is None:
                 raise HTTPException(404, "there is no such job, or it has been forgotten")
-            job = Job(known.image, wanted, known.place, known.result)
-        else:
-            if sample is not None and sample not in pictures:
-                raise HTTPException(404, "there is no such sample")
-            data = file.file.read() if file is not None else pictures[str(sample)].read_bytes()
-            name = file.filename or "image" if file is not None else str(sample)
-            image, place = read_upload(data, name, limits.pixels)
-            job = Job(image, wanted, place)
-        jobs.add(job)
+            if known.result is None:
+                raise HTTPException(409, f"the job has no result: it is {known.status}")
+            job = known.again(wanted)
+            jobs.add(job, place)
+            return state_of(job, jobs)
+        if sample is not None and sample not in pictures:
+            raise HTTPException(404, "there is no such sample")
+        name = str(sample) if file is None else file.filename or "image"
+        path = jobs.new_file(name)
+        try:
+            with path.open("wb") as copy:
+                if file is None:
+                    copy.write(pictures[name].read_bytes())
+                else:
+                    shutil.copyfileobj(file.file, copy)
+            job = Job.of_upload(path, name, wanted, limits.pixels)
+            jobs.add(job, place)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return state_of(job, jobs)
 
     @app.get("/api/jobs/{job_id}")
@@ -221,7 +247,7 @@ def create_app(
 
     @app.post("/api/jobs/{job_id}/cancel")
     def cancel(job: AnyJob) -> State:
-        """End a job: at once if it waits, else after its present stage."""
+        """End a job at once, whether it waits or runs."""
         jobs.cancel(job)
         return state_of(job, jobs)
 
@@ -231,12 +257,13 @@ def create_app(
         jobs.remove(job)
 
     @app.get("/api/jobs/{job_id}/image", **_gives("image/jpeg"))
-    def image(job: AnyJob) -> Response:
+    def image(job: AnyJob, edits: AnyEdits) -> Response:
         """The photograph as it was read, as a JPEG."""
         import PIL.Image
 
+        assert job.result is not None
         buffer = io.BytesIO()
-        PIL.Image.fromarray(job.image.uint8).save(buffer, "JPEG", quality=92)
+        PIL.Image.fromarray(job.result.image.uint8).save(buffer, "JPEG", quality=92)
         return Response(buffer.getvalue(), media_type="image/jpeg")
 
     @app.get("/api/jobs/{job_id}/labels", **_gives(BINARY))
@@ -262,7 +289,7 @@ def create_app(
         assert job.result is not None
         tree = job.result.hierarchy
         most = min(len(tree.superpixels), MOST_IN_A_CUT)
-        return Tree(merges=tree.merges.tolist(), heights=tree.heights.tolist(), most=most)
+        return Tree(merges=tree.merges.tolist(), altitudes=tree.altitudes.tolist(), most=most)
 
     @app.get("/api/jobs/{job_id}/contours.png", **_gives("image/png"))
     def contours_png(job: AnyJob, edits: AnyEdits) -> Response:
@@ -273,8 +300,9 @@ def create_app(
 
     @app.get("/api/jobs/{job_id}/overlay.png", **_gives("image/png"))
     def overlay_png(job: AnyJob, edits: AnyEdits) -> Response:
+        assert job.result is not None
         item = edits.item
-        return Response(png(tinted(job.image.uint8, item.labels, item.table)), media_type="image/png")
+        return Response(png(tinted(job.result.image.uint8, item.labels, item.table)), media_type="image/png")
 
     @app.get("/api/jobs/{job_id}/eigenvectors/{number}.png", **_gives("image/png"))
     def eigenvector(job: AnyJob, edits: AnyEdits, number: int) -> Response:
@@ -296,7 +324,7 @@ def create_app(
         """The result as a file; formats of several files come as a zip."""
         if format not in EXPORTERS:
             raise HTTPException(404, f"there is no format of that name; there are {', '.join(EXPORTERS)}")
-        stem = short_stem(Path(job.image.name).name) or "image"
+        stem = short_stem(job.name) or "image"
         files = EXPORTERS[format].files_of(edits.item, stem)
         name, data = _one_file(dict(files), f"{stem}_{format}.zip")
         return Response(data, media_type=BINARY, headers={"Content-Disposition": _attachment(name)})
@@ -307,16 +335,6 @@ def create_app(
 
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
-
-
-def _settings(text: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(422, "settings: is not JSON") from error
-    if not isinstance(data, dict):
-        raise HTTPException(422, 'settings: is a JSON object, such as {"segments": 5}')
-    return data
 
 
 async def _events(job: Job, jobs: Jobs, request: Request) -> AsyncIterator[str]:
@@ -359,12 +377,17 @@ def _attachment(name: str) -> str:
 def _explain_errors(app: FastAPI) -> None:
     """Every error is {"detail": one sentence}."""
 
-    def answer(code: int, sentence: str) -> JSONResponse:
-        return JSONResponse({"detail": sentence}, code)
+    def answer(code: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        # A sentence may repeat what a client wrote: half of a surrogate pair cannot be sent.
+        return JSONResponse({"detail": sentence.encode("utf-8", "replace").decode()}, code, headers)
+
+    @app.exception_handler(BusyError)
+    def busy(request: Request, error: BusyError) -> JSONResponse:
+        return answer(503, str(error), error.headers)
 
     @app.exception_handler(SegspectralError)
     def known(request: Request, error: SegspectralError) -> JSONResponse:
-        return answer(503 if isinstance(error, BusyError) else 422, str(error))
+        return answer(422, str(error))
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

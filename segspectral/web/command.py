@@ -9,16 +9,121 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segspectral.config import with_settings
+import yaml
+
+from segspectral.config import merged_settings, with_settings
 from segspectral.errors import SettingsError
 from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
 from segspectral.features.cache import FeatureCache
 from segspectral.pipeline import Pipeline
 
-__all__ = ["backbones", "command_line", "pipeline_from_client"]
+__all__ = ["backbones", "command_line", "pipeline_from_client", "settings_from_text"]
 
-MOST_SEGMENTS, MOST_SUPERPIXELS = 200, 5000
-"""What one client may ask for: beyond it a single job would take minutes and gigabytes."""
+MOST = 10_000
+"""The largest number that a client may set, where ``MOST_OF`` does not name the setting."""
+
+MOST_OF = {
+    "segments": 200,
+    "max_segments": 200,
+    "superpixels.count": 5000,
+    "working_pixels": 16_000_000,
+    "pixels": 1_000_000,
+    "iterations": 50,
+    "sigma": 50,
+    "radius": 100,
+    "scales": 50,
+    "strides": 64,
+    "channels": 512,
+    "components": 512,
+    "neighbors": 100,
+    "features.contours.steps": 1000,
+    "steps": 2000,
+    "epochs": 100,
+    "pretraining": 500,
+    "hidden": 1024,
+    "code": 256,
+    "spare": 64,
+    "power": 64,
+    "n_init": 50,
+    "batch_size": 20_000,
+    "subsample": 20_000,
+    "exact_below": 5000,
+    "seed": 2**32,
+}
+"""By full name, or by its last part: beyond it one job would take minutes or gigabytes."""
+
+MOST_ITEMS = 8
+"""Of a list."""
+
+DEEPEST = 10
+"""Levels of settings within settings; there are four."""
+
+
+def settings_from_text(text: str) -> dict[str, Any]:
+    """JSON or YAML as nested plain data. Names may have dots: ``head.steps: 30`` is ``head: {steps: 30}``.
+
+    Raises
+    ------
+    SettingsError
+        It is neither, is nested too deeply, repeats parts by aliases, or has values that are no settings.
+    """
+    try:
+        # JSON first: YAML reads 1e5 as a text.
+        data = json.loads(text)
+    except RecursionError as error:
+        raise SettingsError(f"settings: more than {DEEPEST} levels") from error
+    except ValueError:
+        data = _yaml(text)
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise SettingsError("settings: write one setting a line as NAME: VALUE, such as segments: 5")
+    _check_plain(data, "settings", DEEPEST)
+    merged: dict[str, Any] = {}
+    for name, value in data.items():
+        parts = name.split(".", DEEPEST)
+        for part in reversed(parts):
+            value = {part.strip(): value}
+        merged = merged_settings(merged, value)
+    return merged
+
+
+def _yaml(text: str) -> Any:
+    try:
+        depth = 0
+        # The events first: they tell of aliases and depth before anything is expanded.
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise SettingsError(f"settings: more than {DEEPEST} levels")
+            if getattr(event, "anchor", None) is not None:
+                raise SettingsError("settings: anchors and aliases (& and *) are not taken; write the value again")
+        return yaml.safe_load(text)
+    except SettingsError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark is not None else ""
+        raise SettingsError(f"settings: is not YAML: {error.problem}{line}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise SettingsError("settings: is not YAML with plain values") from error
+
+
+def _check_plain(data: Any, name: str, levels: int) -> None:
+    """What JSON has, and no number beyond what a computer counts with."""
+    if levels == 0:
+        raise SettingsError(f"settings: more than {DEEPEST} levels")
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if not isinstance(key, str):
+                raise SettingsError(f"{name}: the name of a setting is a text, not {str(key)[:20]}")
+            _check_plain(value, key, levels - 1)
+    elif isinstance(data, list):
+        for value in data:
+            _check_plain(value, name, levels - 1)
+    elif isinstance(data, int | float) and not abs(data) < 2**63:
+        raise SettingsError(f"{name}: is no number that a computer can count with")
+    elif data is not None and not isinstance(data, str | int | float):
+        raise SettingsError(f"{name}: a value is a number, a text, true, false, null or a list")
 
 
 def backbones(pipeline: Pipeline) -> list[str]:
@@ -29,8 +134,8 @@ def backbones(pipeline: Pipeline) -> list[str]:
     return list(dict.fromkeys([*own, DEFAULT_BACKBONE, *found]))
 
 
-def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipeline:
-    """The server's pipeline with a client's settings.
+def pipeline_from_client(base: Pipeline, *settings: Mapping[str, Any]) -> Pipeline:
+    """The server's pipeline with a client's settings, later ones on top; the server's own may be beyond the limits.
 
     Texts must be among those that the schema names, or a backbone that is here: no path, no device and no address of
     a model reaches the server's file system or network. Whether features are kept on disk is the server's to say.
@@ -40,20 +145,34 @@ def pipeline_from_client(base: Pipeline, settings: Mapping[str, Any]) -> Pipelin
     SettingsError
     """
     allowed = {*_texts(base.model_json_schema()), *backbones(base)}
-    for name, text in _strings(settings):
-        if text not in allowed:
-            raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")
-    pipeline = with_settings(base, settings)
+    pipeline = base
+    for one in settings:
+        if one.get("model") is not None:
+            raise SettingsError("model: cannot be chosen from here")
+        for name, text in _strings(one):
+            if text not in allowed:
+                raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")
+        pipeline = with_settings(pipeline, one)
     if pipeline.features.cnn is not None and pipeline.features.cnn.cache not in (None, _cache(base)):
         raise SettingsError("features.cnn.cache: cannot be chosen from here")
-    for name, value, most in (
-        ("segments", pipeline.segments, MOST_SEGMENTS),
-        ("max_segments", pipeline.max_segments, MOST_SEGMENTS),
-        ("superpixels.count", pipeline.superpixels.count, MOST_SUPERPIXELS),
-    ):
-        if value != "auto" and value > most:
-            raise SettingsError(f"{name}: this server takes up to {most}")
+    for name, value in _differences(base.model_dump(mode="json"), pipeline.model_dump(mode="json")):
+        _check_limits(name, value)
     return pipeline
+
+
+def _check_limits(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_limits(f"{name}.{key}", inner)
+    elif isinstance(value, list):
+        if len(value) > MOST_ITEMS:
+            raise SettingsError(f"{name}: this server takes lists of up to {MOST_ITEMS} values")
+        for inner in value:
+            _check_limits(name, inner)
+    elif isinstance(value, int | float):
+        most = MOST_OF.get(name, MOST_OF.get(name.rsplit(".", 1)[-1], MOST))
+        if not -most <= value <= most:
+            raise SettingsError(f"{name}: this server takes up to {most}")
 
 
 def _cache(pipeline: Pipeline) -> FeatureCache | None:

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from segspectral.errors import SegspectralError, SettingsError
 from segspectral.export import LabelMap
-from segspectral.figures import with_stages_of
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.exact import Exact
 from segspectral.heads.settings import head_from
@@ -188,7 +187,7 @@ class Edits:
         if cut.level is not None and (found := first.hierarchy.segments_at(cut.level)) > MOST_IN_A_CUT:
             raise SettingsError(f"at level {cut.level} there are {found} segments; a cut may have {MOST_IN_A_CUT}")
         wanted = _cutting(first.pipeline, cut)
-        made = with_stages_of(first, wanted)(first.image)
+        made = wanted.solve(first.scene)
         return replace(made, pipeline=wanted.model_copy(update={"segments": made.segments}))
 
     def _split(self, segment: int, parts: int) -> NDArray[np.int32]:

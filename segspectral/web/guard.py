@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from segspectral.web.jobs import BusyError, Jobs
 
 __all__ = ["Guard"]
 
@@ -24,10 +27,6 @@ HEADERS = {
 }
 
 
-class _TooLargeError(Exception):
-    pass
-
-
 class Guard:
     """ASGI middleware.
 
@@ -38,10 +37,11 @@ class Guard:
     ----------
     hosts : names that are ours, beside localhost and all literal addresses
     max_bytes : of a request's body
+    jobs : in whose queue an upload needs a place before it is received; the application finds it as request.state.place
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], max_bytes: int) -> None:
-        self.app, self.hosts, self.max_bytes = app, {"localhost", *hosts}, max_bytes
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], max_bytes: int, jobs: Jobs) -> None:
+        self.app, self.hosts, self.max_bytes, self.jobs = app, {"localhost", *hosts}, max_bytes, jobs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,24 +56,33 @@ class Guard:
             await _refuse(send, 403, "the request comes from another site's page")
         elif _length(headers) > self.max_bytes:
             await _refuse(send, 413, too_large)
+        elif (scope["method"], scope["path"]) == ("POST", "/api/jobs"):
+            try:
+                place = self.jobs.reserve()
+            except BusyError as error:
+                await _refuse(send, 503, str(error), error.headers)
+                return
+            scope.setdefault("state", {})["place"] = place
+            try:
+                await self._serve(scope, receive, send, too_large)
+            finally:
+                self.jobs.release(place)
         else:
             await self._serve(scope, receive, send, too_large)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, too_large: str) -> None:
-        received, started = 0, False
+        received = 0
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_bytes:  # sent in chunks, without saying how much will come
-                raise _TooLargeError
+                raise HTTPException(413, too_large)  # another exception would become a 400
             return message
 
         async def with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 known = {name for name, _ in message["headers"]}
                 added = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in known]
                 if scope["path"].startswith("/api/") and b"cache-control" not in known:
@@ -81,11 +90,7 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
-        try:
-            await self.app(scope, counted, with_headers)
-        except _TooLargeError:
-            if not started:
-                await _refuse(send, 413, too_large)
+        await self.app(scope, counted, with_headers)
 
     def _ours(self, host: str) -> bool:
         try:
@@ -102,17 +107,18 @@ class Guard:
 def _foreign(headers: dict[str, str], host: str) -> bool:
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() != host.lower() if "://" in origin else True
+        return origin.lower().partition("://")[2] != host.lower()
     return headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
 
 
 def _length(headers: dict[str, str]) -> int:
     text = headers.get("content-length", "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text[:20]) if text.isdecimal() else 0
 
 
-async def _refuse(send: Send, status: int, sentence: str) -> None:
+async def _refuse(send: Send, status: int, sentence: str, more: Mapping[str, str] | None = None) -> None:
     body = json.dumps({"detail": sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    known = {"content-type": "application/json", "content-length": str(len(body)), **(more or {})}
+    headers = [(name.encode(), value.encode()) for name, value in known.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

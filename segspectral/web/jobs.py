@@ -1,4 +1,4 @@
-"""Jobs: a bounded queue, a few workers, and a bounded store of results.
+"""Jobs: a bounded queue, a few worker processes, and a bounded store of results.
 
 A job's id is a secret that cannot be guessed: who has it may see, edit and delete the job, nobody else.
 """
@@ -6,26 +6,35 @@ A job's id is a secret that cannot be guessed: who has it may see, edit and dele
 from __future__ import annotations
 
 import logging
+import math
+import os
+import pickle
+import queue
 import secrets
+import shutil
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from segspectral.errors import ImageError, SegspectralError
-from segspectral.export import LabelMap, read_place
+from segspectral.batch.worker import Worker, WorkerDiedError
+from segspectral.errors import BatchError, SegspectralError
+from segspectral.export import LabelMap
 from segspectral.export.geo import Place
-from segspectral.figures import with_stages_of
-from segspectral.images import EXTENSIONS, image_size, read_image
+from segspectral.images import EXTENSIONS
 from segspectral.pipeline import Pipeline
-from segspectral.types import Image, Segmentation, Superpixels
+from segspectral.types import Segmentation
 from segspectral.web.edits import Edits
+from segspectral.web.work import Done, Event, Failed, Segmenting, Stage, Task, clean_name, shape_of_upload
 
-__all__ = ["BusyError", "Job", "Jobs", "Limits", "Status", "read_upload"]
+__all__ = ["BusyError", "Job", "Jobs", "Limits", "Status", "Workers"]
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +47,10 @@ class Limits:
     ----------
     megabytes : of an upload
     pixels : of an image
-    queue : jobs that wait
+    queue : jobs that wait, uploads that are being received included
     workers : jobs that run at a time
+    seconds : that a job may run
+    gigabytes : of memory that a job may take; None for no limit
     kept_pixels : of all results that are kept, at about 40 bytes each; the longest unused are forgotten first
     kept : results that are kept
     idle_seconds : after which a result is forgotten
@@ -49,6 +60,8 @@ class Limits:
     pixels: int = 16_000_000
     queue: int = 32
     workers: int = 1
+    seconds: float = 300.0
+    gigabytes: float | None = 8.0
     kept_pixels: int = 48_000_000
     kept: int = 64
     idle_seconds: float = 3600.0
@@ -67,92 +80,194 @@ class Status(StrEnum):
 
 
 class BusyError(SegspectralError):
-    """The queue is full."""
+    """There is no room now. The sentence and the headers of the answer say in how many seconds to try again."""
+
+    def __init__(self, why: str, seconds: int) -> None:
+        super().__init__(f"{why}; try again in {seconds} second{'s' if seconds > 1 else ''}")
+        self.headers = {"retry-after": str(seconds)}
 
 
-class _CancelledError(Exception):
-    pass
+class Workers:
+    """Processes that segment: as many as work at a time, and a spare one that takes over when one is killed.
+
+    A process starts when it is first needed, or by ``prepare``: the imports take seconds.
+    """
+
+    def __init__(self, pipeline: Pipeline, limits: Limits) -> None:
+        self._work = pickle.dumps(Segmenting(pipeline, limits.pixels, limits.gigabytes))
+        self._threads = max(1, (os.cpu_count() or 1) // limits.workers)
+        self._lock = Lock()
+        self._all: set[Worker] = set()
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        self._closed = False
+        for _ in range(limits.workers + 1):
+            self._idle.put(self._new())
+
+    def prepare(self) -> None:
+        """Start one process and wait until it is ready; start the others meanwhile.
+
+        Raises
+        ------
+        BackboneError, BatchError
+        """
+        cold = [self.take() for _ in range(self._idle.qsize())]
+        first, *others = cold
+        for worker in others:
+            self._warm(worker)
+        ask(first, None)
+        self.give(first)
+
+    def take(self) -> Worker:
+        """A process that is idle, after waiting for one. Raises BatchError when all is closed."""
+        worker = self._idle.get()
+        if worker is None:
+            self._idle.put(None)  # for the next one that waits
+            raise BatchError("the server has ended")
+        return worker
+
+    def give(self, worker: Worker) -> None:
+        self._idle.put(worker)
+
+    def replace(self, worker: Worker) -> None:
+        """Kill a process, from any thread, and start another one in its place."""
+        worker.close()
+        with self._lock:
+            self._all.discard(worker)
+        if not self._closed:
+            self._warm(self._new())
+
+    def close(self) -> None:
+        """Kill all."""
+        with self._lock:
+            self._closed = True
+            for worker in self._all:
+                worker.close()
+        self._idle.put(None)
+
+    def _new(self) -> Worker:
+        worker = Worker(self._work, self._threads)
+        with self._lock:
+            self._all.add(worker)
+            if self._closed:
+                worker.close()
+        return worker
+
+    def _warm(self, worker: Worker) -> None:
+        def run() -> None:
+            with suppress(SegspectralError, WorkerDiedError):  # the first task tells
+                ask(worker, None)
+            self.give(worker)
+
+        threading.Thread(target=run, daemon=True).start()
+
+
+def ask(worker: Worker, task: Task | None) -> Event | None:
+    """The next event of a worker whose work is ``Segmenting``. Raises WorkerDiedError, SegspectralError."""
+    call: Any = worker
+    event: Event | None = call(task)
+    return event
 
 
 @dataclass(eq=False)
 class Job:
-    """One image to be segmented, and what came of it."""
+    """One image to be segmented, and what came of it.
 
-    image: Image
+    Parameters
+    ----------
+    task : what the worker is asked, until it has ended
+    shape : of the image, as its header says; (0, 0) if that cannot be read, which the worker will tell
+    """
+
+    task: Task | None
+    name: str
+    shape: tuple[int, int]
     pipeline: Pipeline
-    place: Place | None = None
-    earlier: Segmentation | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: Status = Status.QUEUED
     stages: dict[str, float] = field(default_factory=dict)
     error: str = ""
     result: Segmentation | None = None
+    place: Place | None = None
     edits: Edits | None = None
-    cancelled: bool = False
+    worker: Worker | None = None
     used: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of_upload(cls, path: Path, name: str, pipeline: Pipeline, pixels: int) -> Job:
+        """Raises ImageError if the file's header says that it has more pixels than that."""
+        name = clean_name(name)
+        return cls(Task(path, name, pipeline), name, shape_of_upload(path, name, pixels), pipeline)
+
+    def again(self, pipeline: Pipeline) -> Job:
+        """The same image with other settings."""
+        return Job(Task(None, self.name, pipeline, self.result, self.place), self.name, self.shape, pipeline)
 
     @property
     def pixels(self) -> int:
-        return self.image.shape[0] * self.image.shape[1]
+        return self.shape[0] * self.shape[1]
 
-    def run(self) -> None:
-        """Segment; every end is a status, none an exception."""
-        try:
-            self._check()
-            self.status = Status.RUNNING
-            pipeline = self.pipeline if self.earlier is None else with_stages_of(self.earlier, self.pipeline)
-            result = pipeline(self.image, self._observe)
-            resolved = {"segments": result.pipeline.segments, "refine": result.pipeline.refine}
-            result = replace(result, pipeline=self.pipeline.model_copy(update=resolved))
-            self._check()
-            # Anew, without what they have cached.
-            image = Image(self.image.uint8, self.image.name, self.image.mask)
-            self.image = image
-            self.result = replace(result, image=image, superpixels=Superpixels(result.superpixels.labels))
-            self.edits = Edits(LabelMap.of(self.result, place=self.place), self.result)
-            self.status = Status.DONE
-        except _CancelledError:
-            self.status = Status.CANCELLED
-        except SegspectralError as error:
-            self.error, self.status = str(error), Status.FAILED
-        except MemoryError:
-            self.error, self.status = "the image does not fit into memory; send a smaller one", Status.FAILED
-        except Exception:
-            log.exception("job failed")
-            self.error, self.status = "it failed unexpectedly; the server's log says where", Status.FAILED
-        finally:
-            self.earlier = None
-
-    def _observe(self, stage: str, seconds: float) -> None:
-        self.stages[stage] = seconds
-        self._check()
-
-    def _check(self) -> None:
-        if self.cancelled:
-            raise _CancelledError
+    def keep(self, done: Done, earlier: Segmentation | None) -> None:
+        result = done.result
+        if earlier is not None:  # one copy of the image for both
+            scene = result.scene
+            work = earlier.image if scene.work is scene.image else scene.work
+            result = replace(result, scene=replace(scene, image=earlier.image, work=work))
+        self.shape, self.place = result.image.shape, done.place
+        self.result = result
+        self.edits = Edits(LabelMap.of(result, place=done.place), result)
 
 
 class Jobs:
-    """The queue and the store; safe to use from several threads."""
+    """The queue and the store; safe to use from several threads.
 
-    def __init__(self, limits: Limits) -> None:
+    Parameters
+    ----------
+    workers : processes to use, which stay with their owner; None to start our own
+    """
+
+    def __init__(self, pipeline: Pipeline, limits: Limits, workers: Workers | None = None) -> None:
         self.limits = limits
+        self.workers = workers or Workers(pipeline, limits)
+        self._own_workers = workers is None
         self._lock = Lock()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._places: set[object] = set()
+        self._seconds = 5.0
+        self._folder = Path(tempfile.mkdtemp(prefix="segspectral-"))
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="segspectral-job")
 
-    def add(self, job: Job) -> None:
-        """Put it into the queue. Raises BusyError if that is full."""
+    def reserve(self) -> object:
+        """A place in the queue for an upload that has yet to be received. Raises BusyError if the queue is full."""
+        with self._lock:
+            waiting = self._waiting() + len(self._places)
+            if waiting >= self.limits.queue:
+                raise BusyError(f"{waiting} images are waiting already", self._soon())
+            place = object()
+            self._places.add(place)
+            return place
+
+    def release(self, place: object) -> None:
+        with self._lock:
+            self._places.discard(place)
+
+    def new_file(self, name: str) -> Path:
+        """Where an upload is kept until its job has ended. The client's name never becomes one on this disk."""
+        suffix = Path(name).suffix.lower()
+        return self._folder / f"upload-{secrets.token_hex(16)}{suffix if suffix in EXTENSIONS else ''}"
+
+    def add(self, job: Job, place: object = None) -> None:
+        """Put it into the queue, at the place that was reserved. Raises BusyError if that is full."""
         with self._lock:
             self._forget_old(job.pixels)
-            waiting = sum(other.status == Status.QUEUED for other in self._jobs.values())
+            self._places.discard(place)
+            waiting = self._waiting() + len(self._places)
             unfinished = sum(not other.status.final for other in self._jobs.values())
             if waiting >= self.limits.queue:
-                raise BusyError(f"{waiting} images are waiting already; try again in a minute")
+                raise BusyError(f"{waiting} images are waiting already", self._soon())
             if unfinished and self._pixels() + job.pixels > self.limits.kept_pixels:
-                raise BusyError("images that are being worked on fill the memory; try again in a minute")
+                raise BusyError("images that are being worked on fill the memory", self._soon())
             self._jobs[job.id] = job
-        self._pool.submit(job.run)
+        self._pool.submit(self._run, job)
 
     def get(self, id_: str) -> Job | None:
         with self._lock:
@@ -164,10 +279,8 @@ class Jobs:
             return job
 
     def cancel(self, job: Job) -> None:
-        """A waiting job ends at once, a running one after its present stage."""
-        job.cancelled = True
-        if job.status == Status.QUEUED:
-            job.status = Status.CANCELLED
+        """End a job at once; the process of a running one is killed, whatever it is doing."""
+        self._kill(job, Status.CANCELLED)
 
     def remove(self, job: Job) -> None:
         self.cancel(job)
@@ -190,9 +303,94 @@ class Jobs:
             return {str(s): sum(job.status == s for job in self._jobs.values()) for s in Status}
 
     def close(self) -> None:
-        for job in list(self._jobs.values()):
+        """End all jobs and processes at once."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
             self.cancel(job)
+        if self._own_workers:
+            self.workers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, job: Job) -> None:
+        """Segment; every end is a status, none an exception."""
+        try:
+            worker = self.workers.take()
+        except BatchError:
+            return
+        with self._lock:
+            task = None if job.status.final else job.task
+            if task is not None:
+                job.status, job.worker = Status.RUNNING, worker
+        if task is None:
+            self.workers.give(worker)
+            return
+        timer = threading.Timer(self.limits.seconds, self._kill, (job, Status.FAILED, self._late()))
+        timer.daemon = True
+        begin = time.monotonic()
+        try:
+            ask(worker, None)  # the seconds that a process needs to start are not the job's
+            timer.start()
+            event = ask(worker, task)
+            while isinstance(event, Stage):
+                job.stages[event.name] = event.seconds
+                event = ask(worker, None)
+            if isinstance(event, Done):
+                job.keep(event, task.earlier)
+                self._end(job, Status.DONE)
+            elif isinstance(event, Failed):
+                self._end(job, Status.FAILED, event.sentence)
+        except WorkerDiedError as error:
+            why = f"the process that worked on it ended ({error}); most often memory was short: send a smaller image"
+            self._end(job, Status.FAILED, why)
+        except SegspectralError as error:
+            self._end(job, Status.FAILED, str(error))
+        except Exception:
+            log.exception("job failed")
+            self._end(job, Status.FAILED, "it failed unexpectedly; the server's log says where")
+        finally:
+            timer.cancel()
+            with self._lock:
+                ours, job.worker = job.worker, None
+                self._seconds += (time.monotonic() - begin - self._seconds) / 4
+                if job.status != Status.DONE:
+                    job.result = job.edits = None
+            if ours is not None:  # else it was killed
+                self.workers.give(ours)
+
+    def _kill(self, job: Job, status: Status, error: str = "") -> None:
+        """End a job from outside; whatever its process is doing, it is killed and replaced."""
+        if self._end(job, status, error):
+            with self._lock:
+                worker, job.worker = job.worker, None
+            if worker is not None:
+                self.workers.replace(worker)
+
+    def _end(self, job: Job, status: Status, error: str = "") -> bool:
+        """Set the end of a job, unless it has one; its upload is deleted."""
+        with self._lock:
+            if job.status.final:
+                return False
+            job.status, job.error = status, error
+            task, job.task = job.task, None
+        if task is not None and task.source is not None:
+            with suppress(OSError):  # Windows does not delete a file that is open; the folder is deleted at the end
+                task.source.unlink(missing_ok=True)
+        return True
+
+    def _late(self) -> str:
+        return (
+            f"it took longer than the {self.limits.seconds:g} seconds that this server gives a job; send a smaller "
+            "image, or ask for less"
+        )
+
+    def _waiting(self) -> int:
+        return sum(job.status == Status.QUEUED for job in self._jobs.values())
+
+    def _soon(self) -> int:
+        """Seconds until a place in the queue becomes free, judged by the last jobs."""
+        return max(1, math.ceil(self._seconds / self.limits.workers))
 
     def _pixels(self) -> int:
         return sum(job.pixels for job in self._jobs.values())
@@ -205,38 +403,3 @@ class Jobs:
             full = self._pixels() + coming > self.limits.kept_pixels or len(self._jobs) >= self.limits.kept
             if (coming and full) or now - job.used > self.limits.idle_seconds:
                 del self._jobs[job.id]
-
-
-def read_upload(data: bytes, name: str, pixels: int) -> tuple[Image, Place | None]:
-    """An image from what a client sent; its content alone decides what it is.
-
-    Raises
-    ------
-    ImageError
-        It is no image, damaged, or has too many pixels; the sentence calls it by ``name``.
-    """
-    name = "".join(c for c in name.replace("\\", "/").rsplit("/", 1)[-1] if c.isprintable())[-80:] or "image"
-    suffix = Path(name).suffix.lower()
-    with tempfile.TemporaryDirectory(prefix="segspectral-") as folder:
-        # The client's name never becomes one on this disk.
-        path = Path(folder) / f"upload{suffix if suffix in EXTENSIONS else ''}"
-        path.write_bytes(data)
-        try:
-            _check_pixels(path, pixels)
-            image = read_image(path)
-        except ImageError as error:
-            raise ImageError(str(error).replace(str(path), name)) from error
-        if image.shape[0] * image.shape[1] > pixels:
-            raise ImageError(f"{name}: {_too_many(image.shape[1], image.shape[0], pixels)}")
-        return Image(image.rgb, name, image.mask), read_place(path)
-
-
-def _check_pixels(path: Path, pixels: int) -> None:
-    """Look at the size in the header before the pixels are unpacked."""
-    width, height = image_size(path)
-    if width * height > pixels:
-        raise ImageError(f"{path}: {_too_many(width, height, pixels)}")
-
-
-def _too_many(width: int, height: int, pixels: int) -> str:
-    return f"has {width} x {height} pixels; this server takes up to {pixels / 1e6:.0f} million, scale it down"

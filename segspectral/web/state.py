@@ -60,9 +60,9 @@ def state_of(job: Job, jobs: Jobs) -> State:
     state = State(
         id=job.id,
         status=job.status,
-        image=job.image.name,
-        height=job.image.shape[0],
-        width=job.image.shape[1],
+        image=job.name,
+        height=job.shape[0],
+        width=job.shape[1],
         position=jobs.position(job),
         plan=[*STAGES[:3], "hierarchy"] if job.pipeline.hierarchy else list(STAGES),
         stages=dict(job.stages),
@@ -86,9 +86,9 @@ def state_of(job: Job, jobs: Jobs) -> State:
             "ncut": result.ncut,
             "eigenvalues": [] if values is None else np.round(values, 6).tolist(),
             "eigenvectors": min(VECTORS, len(result.superpixels) - 1),
-            "hierarchy": result.features.boundary is not None,
+            "hierarchy": result.scene.graph.boundary is not None,
             "cut": edits.cut,
-            "command": command_line(edits.pipeline(job.pipeline), job.image.name, item.names),
+            "command": command_line(edits.pipeline(job.pipeline), job.name, item.names),
             "command_is_exact": not edits.regions_changed,
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import threading
 import time
 import zipfile
@@ -18,11 +19,12 @@ from segspectral import Pipeline
 from segspectral.config import with_settings
 from segspectral.errors import SettingsError
 from segspectral.export import EXPORTERS
+from segspectral.heads import HEADS
 from segspectral.pipeline import STAGES
-from segspectral.web import Limits, create_app
-from segspectral.web import jobs as jobs_module
-from segspectral.web.command import command_line, pipeline_from_client
-from segspectral.web.jobs import Job
+from segspectral.types import Image
+from segspectral.web import Limits, Workers, create_app
+from segspectral.web.command import MOST_OF, command_line, pipeline_from_client, settings_from_text
+from segspectral.web.work import Segmenting, Task, read_upload
 from tests.web.conftest import LIMITS, png_of, quick
 
 
@@ -48,6 +50,11 @@ def done(client: Any, data: bytes, **settings: Any) -> dict[str, Any]:
     return state
 
 
+def image_of(data: bytes, folder: Path) -> Image:
+    (folder / "photo.png").write_bytes(data)
+    return read_upload(folder / "photo.png", "photo.png", 10**6)[0]
+
+
 def labels_of(client: Any, state: dict[str, Any], query: str = "") -> np.ndarray:
     answer = client.get(f"/api/jobs/{state['id']}/labels{query}")
     return np.frombuffer(answer.content, "<u2").reshape(state["height"], state["width"])
@@ -59,9 +66,9 @@ def edit(client: Any, state: dict[str, Any], **change: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_an_upload_is_segmented_as_by_the_pipeline(client: Any, photograph: bytes) -> None:
+def test_an_upload_is_segmented_as_by_the_pipeline(client: Any, photograph: bytes, tmp_path: Path) -> None:
     state = done(client, photograph, segments=3)
-    expected = quick().model_copy(update={"segments": 3})(jobs_module.read_upload(photograph, "photo.png", 10**6)[0])
+    expected = quick().model_copy(update={"segments": 3})(image_of(photograph, tmp_path))
     assert (labels_of(client, state) == expected.labels).all()
     assert [region["area"] for region in state["regions"]] == np.bincount(expected.labels.ravel())[1:].tolist()
     assert list(state["stages"]) == list(STAGES)
@@ -79,20 +86,27 @@ def test_stages_arrive_as_events(client: Any, photograph: bytes) -> None:
 
 
 def test_a_second_run_uses_what_the_first_has_computed(
-    client: Any, photograph: bytes, monkeypatch: pytest.MonkeyPatch
+    photograph: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = done(client, photograph)
+    (tmp_path / "photo.png").write_bytes(photograph)
+    work = Segmenting(quick(), 10**6, None)
+    first = work.segmented(Task(tmp_path / "photo.png", "photo.png", quick())).result
 
     def refuse(*_: object) -> None:
         raise SettingsError("computed again")
 
     monkeypatch.setattr("segspectral.superpixels.Slic.__call__", refuse)
-    answer = client.post("/api/jobs", data={"again": first["id"], "settings": '{"segments": 2}'})
-    second = wait(client, answer.json()["id"])
-    assert second["status"] == "done", second
-    assert second["segments"] == 2
-    answer = client.post("/api/jobs", data={"again": first["id"], "settings": '{"superpixels": {"count": 60}}'})
-    assert wait(client, answer.json()["id"])["error"] == "computed again"
+    other = quick().model_copy(update={"segments": 2})
+    assert work.segmented(Task(None, "photo.png", other, first)).result.segments == 2
+    with pytest.raises(SettingsError, match="computed again"):
+        work.segmented(Task(None, "photo.png", with_settings(quick(), {"superpixels": {"count": 60}}), first))
+
+
+def test_a_job_without_a_result_is_not_run_again(client: Any, photograph: bytes) -> None:
+    job = submit(client, b"no image").json()["id"]
+    assert wait(client, job)["status"] == "failed"
+    answer = client.post("/api/jobs", data={"again": job})
+    assert (answer.status_code, answer.json()["detail"]) == (409, "the job has no result: it is failed")
 
 
 def test_a_large_image_is_cut_and_segmented_again(client: Any, photograph: bytes) -> None:
@@ -132,14 +146,14 @@ def test_edits_and_their_undoing(client: Any, photograph: bytes) -> None:
     assert not edit(client, state, action="rename", segment=1, name="")["can_redo"], "a new change ends redo"
 
 
-def test_cuts_of_the_hierarchy(client: Any, photograph: bytes) -> None:
+def test_cuts_of_the_hierarchy(client: Any, photograph: bytes, tmp_path: Path) -> None:
     state = done(client, photograph)
-    image = jobs_module.read_upload(photograph, "photo.png", 10**6)[0]
+    image = image_of(photograph, tmp_path)
     expected = quick()(image).hierarchy
     original = labels_of(client, state)
     tree = client.get(f"/api/jobs/{state['id']}/hierarchy").json()
     assert tree["merges"] == expected.merges.tolist()
-    assert tree["heights"] == expected.heights.tolist()
+    assert tree["altitudes"] == expected.altitudes.tolist()
     flat = client.get(f"/api/jobs/{state['id']}/superpixels").content
     assert (np.frombuffer(flat, "<u2").reshape(original.shape) == expected.superpixels.labels + 1).all()
     contours = client.get(f"/api/jobs/{state['id']}/contours.png").content
@@ -155,7 +169,7 @@ def test_cuts_of_the_hierarchy(client: Any, photograph: bytes) -> None:
     merged = edit(client, state, action="merge", segments=[1, 2])
     assert not merged["command_is_exact"]
     assert "-k 12" in merged["command"]
-    level = tree["heights"][-4]
+    level = tree["altitudes"][-4]
     cut = edit(client, state, action="cut", level=level)
     assert (labels_of(client, state) == expected.labels(level=level)).all()
     assert cut["cut"]["level"] == level
@@ -271,9 +285,17 @@ def test_labels_have_a_tag_that_changes_with_edits(client: Any, photograph: byte
 )
 def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str) -> None:
     answer = submit(client, data, "../../etc/cat.jpg")
+    assert answer.status_code in (202, 422)
+    told = answer.json()["detail"] if answer.status_code == 422 else wait(client, answer.json()["id"])["error"]
+    assert told.startswith(sentence)
+    assert "upload" not in told, "nothing of this computer's folders"
+    assert list(client.app.state.jobs._folder.iterdir()) == []
+
+
+def test_too_many_pixels_are_refused_before_anything_is_decoded(client: Any) -> None:
+    answer = submit(client, png_of(np.zeros((1000, 1000, 3), np.uint8)))
     assert answer.status_code == 422
-    assert answer.json()["detail"].startswith(sentence)
-    assert "upload" not in answer.json()["detail"], "nothing of this computer's folders"
+    assert client.get("/api/health").json()["jobs"]["queued"] == 0
 
 
 def test_what_fails_in_the_pipeline_is_told(client: Any) -> None:
@@ -304,6 +326,77 @@ def test_settings_reach_no_file_network_or_device(client: Any, photograph: bytes
     assert answer.status_code == 422
     with pytest.raises(SettingsError):
         pipeline_from_client(quick(), settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"head": 1}', "a head is its name"),
+        ('{"head": {"name": []}}', "unknown head"),
+        ('{"model": [1]}', "model: cannot be chosen"),
+        ('{"model": {}}', "model: cannot be chosen"),
+        ('{"segments": "\\ud800"}', "cannot be chosen"),
+        ('{"\\ud800": 1}', "settings: "),
+        ('{"segments": NaN}', "no number that a computer"),
+        ('{"segments": 1' + "0" * 5000 + "}", "settings: "),
+        ("segments: 0x" + "f" * 5000, "no number that a computer"),
+        ("[" * 9000, "more than 10 levels"),
+        ("[" * 9000 + "]" * 9000, "more than 10 levels"),
+        (".".join("a" * 400) + ": 1", "unknown setting"),
+        ("{" * 9000, "settings: "),
+        ("a: &a [1, 1]\nb: [*a, *a]", "anchors and aliases"),
+        ("head: {steps: 30", "settings: is not YAML: "),
+        ("segments: 2026-99-99", "settings: is not YAML"),
+        ("segments: 2026-09-09", "a value is a number"),
+        ("segments: !!binary aGVsbG8=", "a value is a number"),
+        ("segments: !!python/object/apply:os.system [ls]", "settings: is not YAML"),
+        ("1: 2", "the name of a setting is a text"),
+        ("just words", "write one setting a line"),
+        ("segments: 5\x00", "settings: is not YAML"),
+        ("segment: 5", "did you mean segments"),
+        ("head.stepps: 5", "did you mean head.steps"),
+    ],
+)
+def test_settings_that_are_none_are_told(client: Any, text: str, sentence: str) -> None:
+    answer = client.post("/api/jobs", data={"sample": "cat.jpg", "settings": "head: neuncut", "more": text})
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+
+
+def test_settings_in_yaml_with_dots_in_json_and_on_top_of_each_other(client: Any, photograph: bytes) -> None:
+    assert settings_from_text("head: exact\nhead.n_init: 3") == settings_from_text(
+        '{"head": {"name": "exact", "n_init": 3}}'
+    )
+    assert settings_from_text("# nothing") == settings_from_text("") == {}
+    data = {"settings": '{"segments": 2, "seed": 1e0}', "more": "segments: 3\nsuperpixels.count: 60"}
+    state = wait(client, client.post("/api/jobs", files={"file": ("a.png", photograph)}, data=data).json()["id"])
+    assert state["segments"] == 3
+    assert "--set superpixels.count=60" in state["command"]
+
+
+def numbers(data: Any, name: str = "") -> list[str]:
+    """Names of the settings that are numbers."""
+    if isinstance(data, dict):
+        return [found for key, inner in data.items() for found in numbers(inner, f"{name}.{key}" if name else key)]
+    return [name] if isinstance(data, int | float) and not isinstance(data, bool) else []
+
+
+def test_every_number_has_a_limit() -> None:
+    for head in HEADS:
+        base = with_settings(Pipeline(), {"head": head})
+        names = numbers(base.model_dump(mode="json"))
+        assert len(names) > 20
+        for name in names:
+            if name != "seed":
+                with pytest.raises(SettingsError):
+                    pipeline_from_client(base, settings_from_text(f"{name}: 30_000_000"))
+    assert MOST_OF["seed"] == 2**32
+    with pytest.raises(SettingsError, match=r"head\.hidden: this server takes up to 1024"):
+        pipeline_from_client(Pipeline(), {"head": {"name": "neuncut", "hidden": [100_000]}})
+    with pytest.raises(SettingsError, match=r"head\.hidden: this server takes lists of up to 8"):
+        pipeline_from_client(Pipeline(), {"head": {"name": "neuncut", "hidden": [4] * 9}})
+    large = with_settings(Pipeline(), {"superpixels": {"count": 9000}})
+    assert pipeline_from_client(large, {"segments": 3}).superpixels.count == 9000, "what the server's owner says holds"
 
 
 def test_every_setting_of_the_schema_is_taken(client: Any) -> None:
@@ -344,6 +437,8 @@ class TestGuard:
             {"origin": "http://evil.example"},
             {"origin": "null"},
             {"origin": "http://127.0.0.1:9"},
+            {"origin": "http://["},
+            {"origin": "://"},
             {"sec-fetch-site": "cross-site"},
         ],
     )
@@ -360,7 +455,7 @@ class TestGuard:
 
         headers = {"content-type": "multipart/form-data; boundary=a"}
         answer = client.post("/api/jobs", content=chunks(), headers=headers)
-        assert answer.status_code in (400, 413)
+        assert (answer.status_code, answer.json()["detail"][:9]) == (413, "a request")
 
     def test_headers(self, client: Any) -> None:
         for path in ("/", "/api/health", "/docs", "/app.js"):
@@ -370,40 +465,82 @@ class TestGuard:
         assert client.get("/api/health").headers["cache-control"] == "no-store"
 
 
-def test_cancel_ends_after_the_present_stage(photograph: bytes) -> None:
-    image, _ = jobs_module.read_upload(photograph, "a.png", 10**6)
-    job = Job(image, quick())
-    seen = job._observe
+SLOW = {"head": {"name": "neuncut", "steps": 2000, "hidden": [1024, 1024]}}
 
-    def then_cancel(stage: str, seconds: float) -> None:
-        job.cancelled = stage == "features" or job.cancelled
-        seen(stage, seconds)
 
-    job._observe = then_cancel  # type: ignore[method-assign]
-    job.run()
-    assert job.status == "cancelled"
-    assert list(job.stages) == ["superpixels", "features"]
-    assert job.result is None
+def until(client: Any, job: str, status: str) -> None:
+    end = time.monotonic() + 60
+    while client.get(f"/api/jobs/{job}").json()["status"] != status:
+        assert time.monotonic() < end
+        time.sleep(0.03)
+
+
+@pytest.mark.parametrize("way", ["cancel", "delete"])
+def test_a_running_job_ends_at_once(client: Any, photograph: bytes, way: str) -> None:
+    """Also in the midst of training; the next job runs in the spare process."""
+    job = submit(client, photograph, **SLOW).json()["id"]
+    until(client, job, "running")
+    time.sleep(0.3)
+    if way == "cancel":
+        assert client.post(f"/api/jobs/{job}/cancel").json()["status"] == "cancelled"
+        assert client.get(f"/api/jobs/{job}/labels").status_code == 409
+    else:
+        assert client.delete(f"/api/jobs/{job}").status_code == 204
+    assert list(client.app.state.jobs._folder.iterdir()) == [], "its upload is deleted"
+    assert done(client, photograph)["status"] == "done"
+
+
+def test_a_job_that_takes_too_long_is_ended(workers: Workers, photograph: bytes) -> None:
+    testing = pytest.importorskip("fastapi.testclient")
+    app = create_app(quick(), Limits(seconds=0.3), workers=workers)
+    with testing.TestClient(app, base_url="http://127.0.0.1") as client:
+        state = wait(client, submit(client, photograph, **SLOW).json()["id"])
+    assert state["status"] == "failed"
+    assert "longer than the 0.3 seconds" in state["error"]
+
+
+def test_a_process_that_dies_ends_its_job_only(client: Any, photograph: bytes, workers: Workers) -> None:
+    job = submit(client, photograph, **SLOW).json()["id"]
+    until(client, job, "running")
+    time.sleep(0.3)
+    client.app.state.jobs.get(job).worker._process.kill()
+    state = wait(client, job)
+    assert state["status"] == "failed"
+    assert "ended (signal 9, SIGKILL)" in state["error"]
+    assert done(client, photograph)["status"] == "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the memory of a process")
+def test_an_image_that_needs_too_much_memory_is_told(samples: Path) -> None:
+    testing = pytest.importorskip("fastapi.testclient")
+    limits = Limits(gigabytes=0.5)
+    noise = np.random.default_rng(0).integers(0, 255, (30, 30, 3), dtype=np.uint8)
+    large = png_of(np.tile(noise, (120, 120, 1)))
+    with testing.TestClient(create_app(quick(), limits), base_url="http://127.0.0.1") as client:
+        state = wait(client, submit(client, large, working_pixels=16_000_000).json()["id"])
+    assert state["status"] == "failed"
+    assert "memory" in state["error"]
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_the_queue_is_bounded(
-    photograph: bytes, monkeypatch: pytest.MonkeyPatch
+    photograph: bytes, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     testing = pytest.importorskip("fastapi.testclient")
     hold = threading.Event()
-    run = Job.run
+    take = workers.take
 
-    def held(job: Job) -> None:
+    def held() -> Any:
         hold.wait(30)
-        run(job)
+        return take()
 
-    monkeypatch.setattr(Job, "run", held)
-    app = create_app(quick(), Limits(queue=2, workers=1))
+    monkeypatch.setattr(workers, "take", held)
+    app = create_app(quick(), Limits(queue=2, workers=1), workers=workers)
     client = testing.TestClient(app, base_url="http://127.0.0.1")
     ids = [submit(client, photograph).json()["id"] for _ in range(2)]
     refused = submit(client, photograph)
     assert refused.status_code == 503
-    assert "2 images are waiting already" in refused.json()["detail"]
+    assert "2 images are waiting already; try again in" in refused.json()["detail"]
+    assert f"in {refused.headers['retry-after']} second" in refused.json()["detail"]
     assert client.get(f"/api/jobs/{ids[1]}").json()["position"] == 1
     assert client.post(f"/api/jobs/{ids[1]}/cancel").json()["status"] == "cancelled"
     assert client.delete(f"/api/jobs/{ids[0]}").status_code == 204
@@ -411,9 +548,28 @@ def test_a_waiting_job_is_cancelled_at_once_and_the_queue_is_bounded(
     hold.set()
 
 
-def test_results_that_were_not_used_longest_are_forgotten_first(photograph: bytes) -> None:
+def test_a_full_queue_refuses_an_upload_before_it_is_received(workers: Workers) -> None:
     testing = pytest.importorskip("fastapi.testclient")
-    app = create_app(quick(), Limits(kept_pixels=3 * 96 * 112))
+    app = create_app(quick(), Limits(queue=1), workers=workers)
+    place = app.state.jobs.reserve()
+    client = testing.TestClient(app, base_url="http://127.0.0.1")
+    read: list[int] = []
+
+    def chunks() -> Any:
+        for number in range(50):
+            read.append(number)
+            yield b"x" * 100_000
+
+    headers = {"content-type": "multipart/form-data; boundary=a"}
+    assert client.post("/api/jobs", content=chunks(), headers=headers).status_code == 503
+    app.state.jobs.release(place)
+    assert client.post("/api/jobs", content=b"", headers=headers).status_code in (400, 422)
+    assert app.state.jobs.reserve(), "the place of a request that failed is free again"
+
+
+def test_results_that_were_not_used_longest_are_forgotten_first(photograph: bytes, workers: Workers) -> None:
+    testing = pytest.importorskip("fastapi.testclient")
+    app = create_app(quick(), Limits(kept_pixels=3 * 96 * 112), workers=workers)
     client = testing.TestClient(app, base_url="http://127.0.0.1")
     first, second, third = (done(client, photograph)["id"] for _ in range(3))
     client.get(f"/api/jobs/{first}")
@@ -422,9 +578,10 @@ def test_results_that_were_not_used_longest_are_forgotten_first(photograph: byte
     assert alive == [200, 404, 200, 200]
 
 
-def test_idle_results_are_forgotten(photograph: bytes) -> None:
+def test_idle_results_are_forgotten(photograph: bytes, workers: Workers) -> None:
     testing = pytest.importorskip("fastapi.testclient")
-    client = testing.TestClient(create_app(quick(), Limits(idle_seconds=0.2)), base_url="http://127.0.0.1")
+    app = create_app(quick(), Limits(idle_seconds=0.2), workers=workers)
+    client = testing.TestClient(app, base_url="http://127.0.0.1")
     job = submit(client, photograph).json()["id"]
     client.app.state.jobs._pool.shutdown(wait=True)
     time.sleep(0.3)

@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from segspectral.web.jobs import Job
+from segspectral.heads import HEADS
 from tests.browser import Watch, chromium
+from tests.web.conftest import serving
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,13 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, server: str) -> Iterator[Any]:
+    with opened(browser, server) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, server: str) -> Iterator[Any]:
+    """The page, which may not complain or ask other servers for anything."""
     context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -49,9 +58,9 @@ def revision(page: Any, number: int) -> None:
     until(page, f"Number(document.body.dataset.revision) >= {number}")
 
 
-def until(page: Any, condition: str) -> None:
+def until(page: Any, condition: str, seconds: float = 20) -> None:
     """Wait for an expression; playwright's own way to wait is an eval, which the page's policy forbids."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(50)
@@ -62,6 +71,28 @@ def downloaded(page: Any, format: str) -> bytes:
     with page.expect_download() as waiting:
         page.click("#download")
     return Path(waiting.value.path()).read_bytes()
+
+
+def test_every_head_segments_a_sample_with_the_defaults(browser: Any) -> None:
+    """As a user does who starts the server, opens the page, chooses a sample and presses Segment."""
+    with serving() as (address, _), opened(browser, address) as page:
+        assert page.locator("[data-setting=head]").input_value() == "neuncut"
+        assert set(page.locator("[data-setting=head] option").all_inner_texts()) == set(HEADS)
+        page.select_option("#sample", "cat.jpg")
+        page.click("#run")
+        finished = "document.getElementById('status').textContent.includes(' superpixels in ')"
+        failed = "document.getElementById('error').textContent !== ''"
+        until(page, f"{finished} || {failed}", 120)
+        assert page.locator("#error").inner_text() == ""
+        assert page.locator("#regions li").count() >= 2
+        assert "--" not in page.locator("#command").input_value(), "nothing but the defaults"
+        for head in HEADS:
+            page.select_option("[data-setting=head]", head)
+            page.click("#run")
+            page.wait_for_selector("#run[disabled]", state="attached")
+            until(page, f"!document.getElementById('run').disabled && {finished} || {failed}", 120)
+            assert page.locator("#error").inner_text() == "", head
+            assert head == "neuncut" or f"--head {head}" in page.locator("#command").input_value()
 
 
 def test_upload_segment_merge_undo_rename_download(page: Any, photograph: bytes) -> None:
@@ -170,7 +201,7 @@ def test_the_slider_of_the_hierarchy(page: Any, server: str, photograph: bytes) 
     assert (np.asarray(PIL.Image.open(io.BytesIO(downloaded(page, "png")))) == shown).all()
     # A level, and an edit before the server has been told of it.
     page.select_option("#cut-by", "level")
-    level = next(step / 100 for step in range(100) if tree["heights"][-2] <= step / 100)
+    level = next(step / 100 for step in range(100) if tree["altitudes"][-2] <= step / 100)
     page.locator("#granularity").fill(str(round(100 * level)))
     name = page.get_by_label("Name of segment 1")
     until(page, "document.querySelectorAll('#regions li').length < 12")
@@ -202,13 +233,27 @@ def test_other_settings_of_the_same_image(page: Any, photograph: bytes) -> None:
     command = page.locator("#command").input_value()
     assert "-k 2" in command
     assert "--refine none" in command
-    page.select_option("[data-setting=head]", "neuncut")
+    page.fill("#more", "superpixels.count: 60\naffinity: {neighbors: 12}")
+    page.click("#run")
+    until(page, "document.getElementById('command').value.includes('--set affinity.neighbors=12')")
+    assert "--set superpixels.count=60" in page.locator("#command").input_value()
+    page.expected.append("422")
+    page.fill("#more", "affinity.neighbours: 12")
+    page.click("#run")
+    until(page, "document.getElementById('error').textContent.includes('did you mean affinity.neighbors?')")
+
+
+def test_all_settings_are_listed(page: Any) -> None:
     page.click("summary")
-    assert page.locator("#all-settings fieldset", has_text="head: neuncut").first.is_visible()
+    names = page.locator("#all-settings td:first-child").all_inner_texts()
+    assert {"seed", "affinity.neighbors", "head.steps", "refine.iterations", "head.encoder.dropout"} <= set(names)
+    assert not [name for name in names if name.endswith((".weights", ".device", ".cache"))]
+    row = page.locator("#all-settings tr", has_text="affinity.neighbors").inner_text()
+    assert "10" in row
+    assert "nearest neighbours of each superpixel" in row
 
 
 def test_a_bad_file_gets_a_plain_sentence(page: Any) -> None:
-    page.expected.append("422")
     page.set_input_files("#file", {"name": "cat.png", "mimeType": "image/png", "buffer": b"no image at all"})
     page.click("#run")
     until(page, "document.getElementById('error').textContent.includes('cat.png: is not an image')")
@@ -218,23 +263,13 @@ def test_a_bad_file_gets_a_plain_sentence(page: Any) -> None:
     assert page.locator("#run").is_disabled()
 
 
-def test_cancel(page: Any, photograph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    hold = threading.Event()
-    observe = Job._observe
-
-    def held(job: Job, stage: str, seconds: float) -> None:
-        hold.wait(20)
-        observe(job, stage, seconds)
-
-    monkeypatch.setattr(Job, "_observe", held)
+def test_cancel(page: Any, photograph: bytes) -> None:
     page.set_input_files("#file", {"name": "photo.png", "mimeType": "image/png", "buffer": photograph})
+    page.select_option("[data-setting=head]", "neuncut")
+    page.fill("#more", "head.steps: 2000\nhead.hidden: [1024, 1024]")
     page.click("#run")
     page.wait_for_selector("#stages li.now")
     page.click("#cancel")
-    until(page, "document.getElementById('status').textContent.startsWith('Cancelling')")
-    hold.set()
     until(page, "document.getElementById('status').textContent === 'Cancelled'")
     assert page.locator("#run").is_enabled()
     assert page.locator("#view").is_hidden()
@@ -296,7 +331,7 @@ def test_360_pixels_wide_and_dark(page: Any, photograph: bytes) -> None:
 
 def test_every_control_has_a_name(page: Any, photograph: bytes) -> None:
     segment(page, photograph)
-    nameless = page.locator("input, select, button").evaluate_all(
+    nameless = page.locator("input, select, button, textarea").evaluate_all(
         """all => all.filter(e => !(e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim()
             || e.querySelector("img[alt]"))).map(e => e.outerHTML)"""
     )

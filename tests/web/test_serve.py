@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import sys
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from segspectral.cli import app
+from tests.web.conftest import LIMITS, quick, serving
 
 QUICK = ["--set", "features.cnn=null"]
 
@@ -17,6 +23,7 @@ QUICK = ["--set", "features.cnn=null"]
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     uvicorn = pytest.importorskip("uvicorn")
+    monkeypatch.setattr("segspectral.web.jobs.Workers.prepare", lambda workers: None)  # starts processes
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append({"app": app, **options}))
     return calls
@@ -56,3 +63,72 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(app, ["serve", *QUICK])
     assert result.exit_code == 2
     assert "pip install 'segspectral[web]'" in result.output
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in Linux's /proc")
+def test_an_interruption_ends_the_running_job_and_leaves_no_process() -> None:
+    httpx = pytest.importorskip("httpx")
+    with serving(*QUICK) as (address, process):
+        steps = {"sample": "cat.jpg", "settings": "head.steps: 2000\nhead.hidden: [1024, 1024]"}
+        job = httpx.post(f"{address}/api/jobs", data=steps, timeout=30).json()["id"]
+        while httpx.get(f"{address}/api/jobs/{job}", timeout=30).json()["status"] != "running":
+            time.sleep(0.05)
+        workers = children(process.pid)
+        assert len(workers) == 2, "one that works, and a spare one"
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert time.monotonic() - begin < 15
+        time.sleep(0.2)
+        assert not [child for child in workers if Path(f"/proc/{child}").exists()]
+
+
+def test_requests_that_are_never_completed_are_cut_off(samples: Path, workers: Any) -> None:
+    """Connections that say nothing, half of the headers, or half of a body; and more of them than there is room for."""
+    uvicorn = pytest.importorskip("uvicorn")
+    from segspectral.web import create_app
+    from segspectral.web.connection import PatientProtocol
+
+    class Impatient(PatientProtocol):
+        HEAD_SECONDS = 1.0
+        BODY_SECONDS = 2.0
+        MOST = 20
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    app = create_app(quick(), LIMITS, samples, workers=workers)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=Impatient, ws="none", log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\nContent-Type: multipart/form-data; "
+    halves = [b"", b"GET / HTTP/1.1\r\nHost:", head + b"boundary=a\r\n\r\n--a"]
+
+    def half(text: bytes) -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", port), timeout=20)
+        made.sendall(text)
+        return made
+
+    begun = [half(text) for text in halves]
+    for one in begun:
+        with contextlib.suppress(ConnectionResetError):
+            while one.recv(1000):
+                pass
+    end = time.monotonic() + 20
+    while app.state.jobs._places:
+        assert time.monotonic() < end, "the place in the queue is free again"
+        time.sleep(0.02)
+    many = [half(halves[i % 2]) for i in range(60)]
+    with half(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n") as asked:
+        assert asked.recv(100).startswith(b"HTTP/1.1 200"), "who asks in one go is answered"
+    assert len(server.server_state.connections) <= 21
+    for one in many:
+        one.close()
+    server.should_exit = True
+    thread.join(10)

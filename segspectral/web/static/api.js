@@ -19,12 +19,13 @@ const json = async (path, options) => (await ask(path, options)).json();
 
 export const about = () => json("api/about");
 
-export function addJob({ file, sample, again, settings }) {
+export function addJob({ file, sample, again, settings, more }) {
   const body = new FormData();
   if (again) body.set("again", again);
   else if (sample) body.set("sample", sample);
   else body.set("file", file, file.name || "pasted.png");
   body.set("settings", JSON.stringify(settings));
+  body.set("more", more);
   return json("api/jobs", { method: "POST", body });
 }
 

@@ -28,7 +28,6 @@ async function start() {
   for (const [name, text] of Object.entries(page.about.formats)) $("format").append(new Option(`${name}: ${text}`, name));
   $("format").append(new Option("overlay: colours and borders over the photograph", OVERLAY));
   page.form = new SettingsForm(page.about.settings, page.about.defaults, page.about.backbones);
-  page.form.draw($("main-settings"), $("all-settings"));
   page.granularity = new Granularity({ preview, edit: change }, page.about.colours);
   document.body.dataset.ready = "yes";
 }
@@ -57,11 +56,11 @@ async function run() {
   const { source } = page;
   const again = page.state && source.job === page.state.id ? source.job : null;
   try {
-    const settings = page.form.values;
+    const { values } = page.form;
     // The server may have forgotten the earlier job: then the image is sent once more.
     const state = again
-      ? await api.addJob({ again, settings }).catch(() => api.addJob({ ...source, settings }))
-      : await api.addJob({ ...source, settings });
+      ? await api.addJob({ again, ...values }).catch(() => api.addJob({ ...source, ...values }))
+      : await api.addJob({ ...source, ...values });
     page.running = state.id;
     $("cancel").disabled = false;
     progress(state);
@@ -203,11 +202,9 @@ async function copyCommand() {
 }
 
 $("form").addEventListener("submit", (event) => { event.preventDefault(); run(); });
-// What is wrong must be seen to be mended.
-$("form").addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
 $("file").addEventListener("change", (event) => chooseFile(event.target.files[0]));
 $("sample").addEventListener("change", (event) => choose(event.target.value ? { sample: event.target.value } : null));
-$("cancel").addEventListener("click", () => api.cancel(page.running).then(() => say("Cancelling after this stage")).catch(fail));
+$("cancel").addEventListener("click", () => api.cancel(page.running).then(progress).catch(fail));
 $("theme").addEventListener("click", () => {
   const root = document.documentElement.dataset;
   root.theme = root.theme === "dark" ? "light" : "dark";
@@ -234,7 +231,7 @@ $("stack").addEventListener("dblclick", (event) => {
   if (segment) regions.split(segment);
 });
 addEventListener("keydown", (event) => {
-  if (!(event.ctrlKey || event.metaKey) || event.target.matches("input[type=text], input:not([type])")) return;
+  if (!(event.ctrlKey || event.metaKey) || event.target.matches("textarea, input[type=text], input:not([type])")) return;
   const action = { z: event.shiftKey ? "redo" : "undo", y: "redo" }[event.key.toLowerCase()];
   if (action && !$(action).disabled) { event.preventDefault(); change({ action }); }
 });

@@ -3,10 +3,10 @@
 export class Hierarchy {
   /**
    * @param superpixels Uint16Array, a number from 1 for each pixel, 0 is void
-   * @param tree {merges: pairs of superpixels from 0, heights: rising levels, most: segments of a cut}
+   * @param tree {merges: pairs of superpixels from 0, altitudes: rising levels, most: segments of a cut}
    */
-  constructor(superpixels, { merges, heights, most }) {
-    Object.assign(this, { superpixels, merges, heights, most, count: merges.length + 1 });
+  constructor(superpixels, { merges, altitudes, most }) {
+    Object.assign(this, { superpixels, merges, altitudes, most, count: merges.length + 1 });
     this.areas = new Float64Array(this.count + 1);
     for (const superpixel of superpixels) this.areas[superpixel]++;
   }
@@ -14,10 +14,10 @@ export class Hierarchy {
   /** How many segments are left when all merges up to a level are done. */
   segmentsAt(level) {
     let low = 0;
-    let high = this.heights.length;
+    let high = this.altitudes.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.heights[middle] <= level) low = middle + 1;
+      if (this.altitudes[middle] <= level) low = middle + 1;
       else high = middle;
     }
     return this.count - low;
@@ -25,7 +25,7 @@ export class Hierarchy {
 
   /** The lowest level at which there are so few segments. */
   levelOf(segments) {
-    return segments < this.count ? this.heights[this.count - segments - 1] : 0;
+    return segments < this.count ? this.altitudes[this.count - segments - 1] : 0;
   }
 
   /** {labels, areas}: segments 1, 2, ... in order of falling area, numbered as the server numbers them. */

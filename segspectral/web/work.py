@@ -1,0 +1,177 @@
+"""What runs in a worker process: an upload is decoded and segmented there, so that it can be killed at any moment."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segspectral.errors import ImageError, SegspectralError
+from segspectral.export import read_place
+from segspectral.export.geo import Place
+from segspectral.images import image_size, read_image
+from segspectral.pipeline import Observer, Pipeline
+from segspectral.types import Image, Scene, Segmentation, Superpixels
+
+__all__ = ["Done", "Failed", "Segmenting", "Stage", "Task", "clean_name", "read_upload", "shape_of_upload"]
+
+log = logging.getLogger(__name__)
+
+NO_MEMORY = "the image does not fit into the memory that one job may take; send a smaller one, or ask for less"
+
+
+@dataclass(frozen=True)
+class Task:
+    """An image in a file, called ``name`` by its owner, or that of an ``earlier`` result; and how to segment it."""
+
+    source: Path | None
+    name: str
+    pipeline: Pipeline
+    earlier: Segmentation | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that has ended, and its seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Done:
+    result: Segmentation
+    place: Place | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    sentence: str
+
+
+Event = Stage | Done | Failed
+
+
+class Segmenting:
+    """The work of a ``segspectral.batch.worker.Worker``: a task is answered by its first event, None by the next one.
+
+    None without a task is answered by None as soon as the process is ready.
+
+    Parameters
+    ----------
+    pipeline : what is loaded before the first task
+    pixels : that an image may have
+    gigabytes : of memory that the process may take, where the system can limit it; None for no limit
+    """
+
+    def __init__(self, pipeline: Pipeline, pixels: int, gigabytes: float | None) -> None:
+        self.pipeline, self.pixels, self.gigabytes = pipeline, pixels, gigabytes
+        self._events: queue.SimpleQueue[Event] | None = None
+
+    def prepare(self) -> None:
+        """Raises BackboneError."""
+        if self.gigabytes is not None:
+            _limit_memory(int(self.gigabytes * 1e9))
+        self.pipeline.prepare()
+
+    def __call__(self, task: Task | None, /) -> Event | None:
+        if task is not None:
+            self._events = queue.SimpleQueue()
+            threading.Thread(target=self._do, args=(task, self._events), daemon=True).start()
+        if self._events is None:
+            return None
+        event = self._events.get()
+        if not isinstance(event, Stage):
+            self._events = None
+        return event
+
+    def _do(self, task: Task, events: queue.SimpleQueue[Event]) -> None:
+        """Every end is an event, none an exception."""
+        try:
+            end: Event = self.segmented(task, lambda name, seconds: events.put(Stage(name, seconds)))
+        except SegspectralError as error:
+            end = Failed(str(error))
+        except Exception as error:
+            if isinstance(error, MemoryError) or "memory" in str(error):  # torch's is a RuntimeError
+                end = Failed(NO_MEMORY)
+            else:
+                log.exception("job failed")
+                end = Failed("it failed unexpectedly; the server's log says where")
+        events.put(end)
+
+    def segmented(self, task: Task, observer: Observer | None = None) -> Done:
+        """Do it, in this process. Raises SegspectralError."""
+        pipeline, place = task.pipeline, task.place
+        if task.earlier is not None:
+            scene = pipeline.describe(task.earlier.image, observer, known=task.earlier.scene)
+        else:
+            assert task.source is not None
+            image, place = read_upload(task.source, task.name, self.pixels)
+            scene = pipeline.describe(image, observer)
+        result = pipeline.solve(scene, observer=observer)
+        return Done(replace(result, scene=_bare(scene)), place)
+
+
+def _bare(scene: Scene) -> Scene:
+    """The scene without what its parts have derived and kept, and with an image of 8 bits."""
+    image = Image(scene.image.uint8, scene.image.name, scene.image.mask)
+    work = image if scene.work is scene.image else Image(scene.work.uint8, scene.work.name, scene.work.mask)
+    return replace(scene, image=image, work=work, work_superpixels=Superpixels(scene.work_superpixels.labels))
+
+
+def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Place | None]:
+    """An image from a file that a client sent; its content alone decides what it is.
+
+    Raises
+    ------
+    ImageError
+        It is no image, damaged, or has too many pixels; the sentence calls it by ``name``.
+    """
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        raise ImageError(str(error).replace(str(path), name)) from error
+    height, width = image.shape
+    if height * width > pixels:
+        raise ImageError(f"{name}: {_too_many(width, height, pixels)}")
+    return Image(image.rgb, name, image.mask), read_place(path)
+
+
+def clean_name(name: str) -> str:
+    """A client's name of a file, without folders and without what cannot be printed."""
+    return "".join(c for c in name.replace("\\", "/").rsplit("/", 1)[-1] if c.isprintable())[-80:] or "image"
+
+
+def shape_of_upload(path: Path, name: str, pixels: int) -> tuple[int, int]:
+    """Rows and columns as the header says, before anything is decoded; (0, 0) if it cannot be read.
+
+    Raises
+    ------
+    ImageError
+        There are more than ``pixels``.
+    """
+    try:
+        width, height = image_size(path)
+    except ImageError:
+        return 0, 0  # the worker will refuse it, with the sentence
+    if width * height > pixels:
+        raise ImageError(f"{name}: {_too_many(width, height, pixels)}")
+    return height, width
+
+
+def _too_many(width: int, height: int, pixels: int) -> str:
+    return f"has {width} x {height} pixels; this server takes up to {pixels / 1e6:g} million, scale it down"
+
+
+def _limit_memory(size: int) -> None:
+    """Of this process, in bytes: allocations beyond it fail. Nothing happens where the system has no such limit."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if most == resource.RLIM_INFINITY or size < most:
+        resource.setrlimit(resource.RLIMIT_DATA, (size, most))
