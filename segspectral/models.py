@@ -149,14 +149,11 @@ def model_file(model: str | os.PathLike[str]) -> Path:
 
 def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything in the header of a safetensors file but where its tensors go."""
-    from safetensors import SafetensorError, safe_open
+    from segspectral.heads.storage import read_header, whole
 
     path = model_file(model)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise SettingsError(f"{path}: is no readable safetensors file ({error})") from error
+    with whole(path, "a safetensors file"):
+        header = read_header(path)
     config = {name: _plain(text) for name, text in sorted(header.items())}
     for part in config.values():
         if isinstance(part, dict):
@@ -254,7 +251,7 @@ segspectral.segment("photo.jpg", model="{WEIGHTS}").labels  # (H, W) segments 1.
 def _plain(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (RecursionError, ValueError):
         return text
 
 

@@ -93,6 +93,9 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     loss_curve_: NDArray[np.float64]
     network_: Mlp | Gcn
     readout_: Readout
+    X_fit_: NDArray[np.float64]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
     @abstractmethod
     def _solve(
@@ -317,6 +320,8 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def _rows(self, X: Any, *, fitting: bool = True) -> NDArray[np.float64]:
         """X as (N, D) float64, finite and of a size that can be computed with. GraphError if it is not."""
         try:
+            if np.ndim(X) != 2:
+                raise GraphError(f"features are (N, D), not {np.shape(X)}. Reshape your data: one row for each sample")
             rows: NDArray[np.float64] = validate_data(
                 self,
                 X,
@@ -328,7 +333,8 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         except TypeError as error:
             raise NotNumbersError(str(error)) from error
         except ValueError as error:
-            raise GraphError(str(error)) from error
+            # Below may stand the values themselves.
+            raise GraphError(str(error).partition("\n[")[0]) from error
         size = float(np.abs(rows).max())
         if not np.isfinite(size):
             raise GraphError("Input X contains NaN or infinity (inf); fill such values, or leave out their rows")
