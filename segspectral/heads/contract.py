@@ -320,8 +320,9 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def _rows(self, X: Any, *, fitting: bool = True) -> NDArray[np.float64]:
         """X as (N, D) float64, finite and of a size that can be computed with. GraphError if it is not."""
         try:
-            if np.ndim(X) != 2:
-                raise GraphError(f"features are (N, D), not {np.shape(X)}. Reshape your data: one row for each sample")
+            shape = tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
+            if len(shape) != 2:
+                raise GraphError(f"features are (N, D), not {shape}. Reshape your data: one row for each sample")
             rows: NDArray[np.float64] = validate_data(
                 self,
                 X,

@@ -282,6 +282,10 @@ def _decode(value: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
         for name, hint in get_type_hints(type(made)).items():
             if not _fits(getattr(made, name), hint):
                 raise SettingsError(f"{name} is not what a {type(made).__name__} has there")
+        if isinstance(made, Mlp | Gcn):
+            for weight, bias in zip(made.weights, made.biases, strict=True):
+                if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+                    raise SettingsError("a layer has as many rows of weights as biases")
         return made
     if "tuple" in value:
         return tuple(_decode(part, tensors) for part in value["tuple"])
