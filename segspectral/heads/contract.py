@@ -148,10 +148,9 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         self._check_settings()
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
+        affinity = None if affinity is None else as_affinity(affinity)
         bare = X is None and affinity is not None
-        if affinity is not None:
-            affinity = as_affinity(affinity)
-        if bare:
+        if X is None and affinity is not None:
             if self._needs_features():
                 raise SettingsError(
                     f"{type(self).__name__} maps features to clusters, and a graph alone has none; give features, or "
