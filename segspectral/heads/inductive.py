@@ -159,6 +159,9 @@ class NetworkHead(Head):
             network, run = self._learn(X, affinity, self.random_state + 7919 * attempt, progress)
             network = self._refit(network, X, affinity, walk)
             raw = network(X, walk)
+            if not np.isfinite(raw).all():
+                collapse = "gave NaN or infinity"
+                continue
             rank = effective_rank(raw)
             if rank < DEGENERATE and self.n_clusters > 1:
                 collapse = f"gave all nodes nearly one embedding (effective rank {rank:.2f})"
