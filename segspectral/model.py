@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -28,12 +29,13 @@ from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJs
 from segspectral.affinity import KnnAffinity
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.features import Cnn, FeatureStack
+from segspectral.features.backbones import WEIGHTS_VARIABLE
 from segspectral.features.cnn import principal_axes
 from segspectral.heads.contract import Head
 from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.settings import AnyHead
-from segspectral.heads.storage import pack, read_tensors, unpack, write_tensors
+from segspectral.heads.storage import pack, read_tensors, unpack, whole, write_tensors
 from segspectral.hierarchy import RegionGraph
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels
 from segspectral.settings import Settings
@@ -137,6 +139,13 @@ class Recipe(Settings):
         return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
 
     __hash__ = None  # type: ignore[assignment]
+
+    def without_places(self) -> Recipe:
+        """The recipe without the files and folders that it names: those of a file from elsewhere are never opened."""
+        if self.features.cnn is None:
+            return self
+        cnn = self.features.cnn.model_copy(update={"weights": None, "cache": None})
+        return self.model_copy(update={"features": self.features.model_copy(update={"cnn": cnn})})
 
     def parts(self, image: Image, superpixels: Superpixels) -> Parts:
         """What the extractors give before anything is scaled; a CNN gives one part per stride."""
@@ -245,13 +254,19 @@ class Model:
         if cnn is not None and cnn.load().fingerprint != self.backbone:
             raise BackboneError(
                 f"{self.file or 'the model'}: was fitted with other weights of '{cnn.backbone}' than the ones here "
-                f"({cnn.load().source}); use the same ones, or fit again"
+                f"({cnn.load().source}); put the same ones as {cnn.backbone}.safetensors into the folder that "
+                f"{WEIGHTS_VARIABLE} names, or fit again"
             )
         parts = self.recipe.parts(image, superpixels)
         return self.described(parts), parts.graph
 
     def described(self, parts: Parts) -> Features:
         """``features`` of parts that are there already."""
+        if (width := parts.rows.shape[1]) != len(self.projection.shift):
+            raise SettingsError(
+                f"{self.file or 'the model'}: is damaged: it maps {len(self.projection.shift)} features, and its "
+                f"settings give {width}"
+            )
         # Map and means are both linear; after the map there are fewer columns to average.
         rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
         return Features(unit(rows)[region])
@@ -283,7 +298,7 @@ class Model:
         tensors |= {"shift": self.projection.shift, "axes": self.projection.axes, "segment_of": self.segment_of}
         header = {
             "model": FORMAT,
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.without_places().model_dump(mode="json"),
             "backbone": self.backbone,
             "about": dict(self.about),
             "fitted": head,
@@ -305,21 +320,21 @@ class Model:
             path = os.path.join(path, "model.safetensors")
         try:
             stat = os.stat(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise SettingsError(f"{path}: there is no such model; `segspectral fit` makes one") from error
         return _read(os.fspath(path), stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=4)
 def _read(path: str, mtime_ns: int, size: int) -> Model:
-    from safetensors import SafetensorError
-
-    try:
+    with whole(path, "a model that `segspectral fit` has written"):
         header, tensors = read_tensors(path)
         if header["model"] != FORMAT:
             raise SettingsError(f"{path}: is a model of another version of segspectral; fit it again")
+        if not isinstance(header["backbone"], str) or not isinstance(header["about"], dict):
+            raise SettingsError("its backbone or what it says of itself is of another type")
         model = Model(
-            Recipe.model_validate(header["recipe"]),
+            Recipe.model_validate(header["recipe"]).without_places(),
             Projection(tensors["shift"], tensors["axes"]),
             unpack(header["fitted"], tensors),
             tensors["segment_of"],
@@ -328,17 +343,23 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
             path,
         )
         _try(model)
-    except SettingsError:
-        raise
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise SettingsError(f"{path}: is no model that `segspectral fit` has written, or it is damaged") from error
     return model
 
 
 def _try(model: Model) -> None:
-    """A row through all of it: shapes that do not go together are found here and not at the first image."""
-    row = unit(model.projection(np.ones((1, len(model.projection.shift)), np.float32)))
-    model.membership(Features(row))
+    """Shapes that do not go together are found here and not at the first image."""
+    shift, axes, segment_of = model.projection.shift, model.projection.axes, model.segment_of
+    if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in (shift, axes)):
+        raise SettingsError("its projection holds something else than finite numbers")
+    if shift.ndim != 1 or axes.ndim != 2 or segment_of.ndim != 1 or segment_of.dtype.kind != "i":
+        raise SettingsError("its arrays have other dimensions")
+    # Each segment has a cluster of the head, so that no number in the header is larger than the file is.
+    if set(segment_of.tolist()) != set(range(model.segments)) or len(segment_of) != model.head.n_clusters:
+        raise SettingsError(f"its clusters do not make {model.segments} segments")
+    cnn = model.recipe.features.cnn
+    if cnn is not None and not re.fullmatch(r"\w+(\.\w+)*", cnn.backbone, re.ASCII):
+        raise SettingsError("its backbone is not one of timm's names")
+    model.membership(Features(unit(model.projection(np.ones((1, len(shift)), np.float32)))))
 
 
 def model_from(value: Any) -> Any:
@@ -346,6 +367,8 @@ def model_from(value: Any) -> Any:
     if isinstance(value, str | os.PathLike):
         return Model.load(value)
     if isinstance(value, Mapping):
+        if not isinstance(value.get("file"), str):
+            raise ValueError("a model is given by its file")
         model = Model.load(value["file"])
         if value.get("fingerprint", model.fingerprint) != model.fingerprint:
             raise ValueError(f"{value['file']} is another model than the one these settings were made with")

@@ -29,6 +29,7 @@ __all__ = [
     "CONFIG",
     "WEIGHTS",
     "config_of",
+    "fitted_on",
     "is_model",
     "load",
     "model_card",
@@ -149,14 +150,11 @@ def model_file(model: str | os.PathLike[str]) -> Path:
 
 def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything in the header of a safetensors file but where its tensors go."""
-    from safetensors import SafetensorError, safe_open
+    from segspectral.heads.storage import read_header, whole
 
     path = model_file(model)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise SettingsError(f"{path}: is no readable safetensors file ({error})") from error
+    with whole(path, "a safetensors file"):
+        header = read_header(path)
     config = {name: _plain(text) for name, text in sorted(header.items())}
     for part in config.values():
         if isinstance(part, dict):
@@ -231,12 +229,12 @@ head.predict_proba(X)  # (N, {head.n_clusters}) memberships
 
 
 def _of_model(model: Model) -> tuple[str, str, str, dict[str, Any], str]:
-    kind, cnn, about = type(model.head).__name__, model.recipe.features.cnn, model.about
+    kind, cnn = type(model.head).__name__, model.recipe.features.cnn
     facts = {
         "segments": model.segments,
         "head": kind,
         "backbone": "none" if cnn is None else f"{cnn.backbone}, strides {', '.join(map(str, cnn.strides))}",
-        "fitted on": f"{about.get('nodes', '?')} superpixels of {about.get('images', '?')} images",
+        "fitted on": fitted_on(model),
     }
     use = f"""```bash
 segspectral segment photo.jpg -o out --model {WEIGHTS}   # also batch and evaluate
@@ -251,10 +249,16 @@ segspectral.segment("photo.jpg", model="{WEIGHTS}").labels  # (H, W) segments 1.
     return kind, f"{model.segments} segments shared by all images", what, facts, use
 
 
+def fitted_on(model: Model) -> str:
+    """Of how many superpixels of how many images, as far as the model's file gives numbers."""
+    nodes, images = (value if isinstance(value := model.about.get(name), int) else "?" for name in ("nodes", "images"))
+    return f"{nodes} superpixels of {images} images"
+
+
 def _plain(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (RecursionError, ValueError):
         return text
 
 

@@ -54,11 +54,10 @@ def head_to_onnx(head: Head) -> bytes:
     import torch
 
     module = head_module(head)
-    width = head.network_.weights[0].shape[1]
     outputs = ["memberships", "embedding"][: 1 + isinstance(head.readout_, SpectralMap)]
     nodes = torch.export.Dim("nodes")
     about = {"head": type(head).__name__, "clusters": str(head.n_clusters)}
-    return _exported(module, torch.zeros(2, width), "features", outputs, about, ({0: nodes},))
+    return _exported(module, torch.zeros(2, head.n_features_in_), "features", outputs, about, ({0: nodes},))
 
 
 def features_to_onnx(backbone: Backbone, size: tuple[int, int], strides: Sequence[int]) -> bytes:

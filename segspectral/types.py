@@ -328,8 +328,10 @@ class Affinity:
 
     Parameters
     ----------
-    weights : (N, N) sparse, float32 or float64
-        Symmetric, finite, non-negative, zero diagonal. Stored as CSR with sorted indices and without explicit zeros.
+    weights : (N, N) sparse, real numbers of any kind
+        Symmetric, finite, non-negative, zero diagonal. Stored as CSR of float32 or float64 with sorted indices and
+        without explicit zeros. Weights have no unit: where the largest is beyond 2^-32..2^32, all are multiplied by
+        the power of four that brings it near 1, and none is less than 2^-300 of it.
 
     Raises
     ------
@@ -345,9 +347,11 @@ class Affinity:
             raise GraphError(f"an affinity is a scipy sparse array, not {type(w).__name__}")
         if w.ndim != 2 or w.shape[0] != w.shape[1] or w.shape[0] == 0:
             raise GraphError(f"an affinity is square (N, N), not {w.shape}")
+        if w.dtype.kind not in "biuf":
+            raise GraphError(f"the weights of an affinity are real numbers, not {w.dtype}")
         w = sp.csr_array(w, copy=True)
         if w.dtype not in (np.float32, np.float64):
-            w = w.astype(np.float32)
+            w = w.astype(np.float64 if w.dtype.itemsize > 8 else np.float32)
         w.sum_duplicates()
         w.eliminate_zeros()
         w.sort_indices()
@@ -358,8 +362,9 @@ class Affinity:
             raise GraphError(f"affinities are non-negative, the one of nodes {i} and {j} is {w.data.min():g}")
         if w.diagonal().any():
             raise GraphError(f"the diagonal is zero; node {int(np.argmax(w.diagonal() != 0))} has an edge to itself")
+        w = _near_one(w)
         skew = abs(w - w.T)
-        if skew.nnz and skew.max() > 1e-6 * max(float(w.max()), 1e-30):
+        if skew.nnz and skew.max() > 1e-6 * float(w.max()):
             i, j = (int(index[0]) for index in (skew > 0.5 * skew.max()).nonzero())
             raise GraphError(f"an affinity is symmetric; the weights of ({i}, {j}) and ({j}, {i}) differ")
         if w.nnz < 2**31 and w.indices.dtype != np.int32:
@@ -418,6 +423,20 @@ class Affinity:
         inside = (one_hot.multiply(self.weights @ one_hot)).sum(axis=0)
         cut = np.maximum(volume - np.asarray(inside).ravel(), 0)
         return float(np.divide(cut, volume, out=np.zeros_like(cut), where=volume > 0).sum())
+
+
+def _near_one(weights: sp.csr_array) -> sp.csr_array:
+    """Positive weights whose sums and products neither overflow nor vanish; see ``Affinity``."""
+    largest = float(weights.data.max(initial=0.0))
+    exponent = int(np.frexp(largest)[1])
+    if abs(exponent) > 32:
+        weights = weights.astype(np.float64)
+        # By a power of four, of which the square root is exact, too: no bit of a result is lost.
+        weights.data = np.ldexp(weights.data, -2 * (exponent // 2))
+        largest = float(weights.data.max())
+    if weights.nnz and weights.data.min() < (faintest := largest * 2.0**-300):
+        weights.data = np.maximum(weights.data, faintest)
+    return weights
 
 
 class Outcome(Enum):

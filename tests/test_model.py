@@ -214,7 +214,7 @@ def test_what_is_no_model_is_refused_in_a_sentence(model: Model, file: Path, tmp
     replace(model, segment_of=model.segment_of + 9).save(tmp_path / "beyond")
     replace(model, projection=replace(model.projection, axes=model.projection.axes[:, :2])).save(tmp_path / "thin")
     for name in ("head", "text", "cut", "pickle", "narrow", "beyond", "thin"):
-        with pytest.raises(SettingsError, match=f"{name}: is no model that `segspectral fit` has written, or it is"):
+        with pytest.raises(SettingsError, match=f"{name}: is not a model that `segspectral fit` has written, or it is"):
             Model.load(tmp_path / name)
     with pytest.raises(SettingsError, match="there is no such model"):
         Model.load(tmp_path / "absent")

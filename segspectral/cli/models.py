@@ -44,7 +44,7 @@ def models_load(model: ModelPath, debug: DebugOption = False) -> None:
 
         head = models.load(model)
         if isinstance(head, Model):
-            about = f"{head.about.get('nodes', '?')} superpixels of {head.about.get('images', '?')} images"
+            about = models.fitted_on(head)
             print(f"{models.model_file(model)}: {head.segments} segments shared by all images, by a", end="")
             print(f" {type(head.head).__name__} fitted on {about}; segspectral segment --model applies it")
             return

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 from abc import abstractmethod
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.affinity import Bandwidth, Symmetrization, knn_affinity
 from segspectral.errors import GraphError, SettingsError
+from segspectral.heads.copies import equal_rows, one_each, together, twins
 from segspectral.heads.gcn import Gcn, walk_matrix
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout
@@ -28,8 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Head", "parameter_model"]
 
+NEAREST, FARTHEST = 1e-30, 1e30
+"""Features that differ by less or are larger are refused: their squares, or the float32 of networks, would not hold
+them."""
+
 ARRIVALS = 300
 """Steps of a random walk after which nearly all walkers from new nodes have come to fitted ones."""
+
+
+class NotNumbersError(GraphError, TypeError):
+    """Features are of a type that scikit-learn answers with a TypeError."""
 
 
 class Head(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -60,7 +70,10 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     2. Memberships are finite and their rows sum to one; ``labels_`` is their argmax.
     3. X and the affinity are not changed, and no global random state is read or written.
     4. Multiplying all weights by a constant changes nothing; renumbering the nodes renumbers the labels; the copy of
-       a node is in the cluster of its original.
+       a node is in the cluster of its original. What a copy is depends on what the head sees: an equal row of X; of a
+       graph that is given, a node with equal weights to all others (``twins``); or both. Where there are no more
+       distinct nodes than clusters, each is a cluster of its own, nothing is learnt, and ``outcome_`` says FEWER if
+       there are less.
     5. Equal seeds give equal bytes.
     6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan); the embedding V has V' D V = I.
     """
@@ -80,6 +93,9 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     loss_curve_: NDArray[np.float64]
     network_: Mlp | Gcn
     readout_: Readout
+    X_fit_: NDArray[np.float64]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
     @abstractmethod
     def _solve(
@@ -98,6 +114,11 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def learns_map(self) -> bool:
         """Whether a network of the features alone is trained: the fit then knows of the graph what they know."""
         return False
+
+    @property
+    def _told_apart_by(self) -> Literal["features", "graph", "both"]:
+        """By what nodes of a graph that is given beside the features can differ for this head."""
+        return "features" if self._needs_features() else "graph"
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
         """(N, D) what stands for the features of a graph that has none."""
@@ -127,20 +148,27 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         self._check_settings()
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
+        affinity = None if affinity is None else as_affinity(affinity)
         bare = X is None and affinity is not None
-        if bare:
+        if X is None and affinity is not None:
             if self._needs_features():
                 raise SettingsError(
                     f"{type(self).__name__} maps features to clusters, and a graph alone has none; give features, or "
                     "use a head such as NeuNcut or Exact"
                 )
-            affinity = as_affinity(affinity)
             self._check_clusters(len(affinity))
             X = self._positions(affinity)
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = self._rows(X)
         self._check_clusters(len(X))
         graph = self._graph(X, affinity)
-        membership, losses = self._solve(X, graph, progress)
+        copies = self._copies(X, None if affinity is None else graph, bare)
+        if copies.max() < self.n_clusters:
+            membership, losses = one_each(copies, self.n_clusters), np.empty(0)
+        else:
+            membership, losses = self._solve(X, graph, progress)
+            membership = together(membership, copies)
+            if len(np.unique(membership.labels)) < self.n_clusters:
+                membership = replace(membership, outcome=Outcome.FEWER)
         if bare and hasattr(self, "network_"):
             # It maps positions in this graph, and new nodes have none.
             del self.network_, self.readout_
@@ -238,14 +266,14 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         elif X is None:
             raise SettingsError(f"{type(self).__name__} was fitted on features; give those of the new nodes, too")
         else:
-            X = validate_data(self, X, dtype=np.float64, reset=False)
+            X = self._rows(X, fitting=False)
         if alone:
             return X, sp.csr_array((len(X), 0))
         n = len(self.labels_)
         if affinity is None:
             links = extension(self.X_fit_, X, min(self.n_neighbors, n))
             return X, sp.csr_array(sp.hstack([links, sp.csr_array((len(X), len(X)))]))
-        links = sp.csr_array(affinity.weights if isinstance(affinity, Affinity) else affinity)
+        links = affinity.weights if isinstance(affinity, Affinity) else as_sparse(affinity)
         count = links.shape[0] if X is None else len(X)
         if links.shape == (count, count):
             links = sp.csr_array(sp.hstack([sp.csr_array((count, n)), links]))
@@ -288,20 +316,74 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         if k > nodes:
             raise SettingsError(f"n_clusters={k} is more than the n_samples={nodes} there are")
 
-    def _graph(self, X: NDArray[np.float64], affinity: Any) -> Affinity:
+    def _rows(self, X: Any, *, fitting: bool = True) -> NDArray[np.float64]:
+        """X as (N, D) float64, finite and of a size that can be computed with. GraphError if it is not."""
+        try:
+            shape = tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
+            if len(shape) != 2:
+                raise GraphError(f"features are (N, D), not {shape}. Reshape your data: one row for each sample")
+            rows: NDArray[np.float64] = validate_data(
+                self,
+                X,
+                dtype=np.float64,
+                reset=fitting,
+                ensure_all_finite=False,
+                ensure_min_samples=2 if fitting else 1,
+            )
+        except TypeError as error:
+            raise NotNumbersError(str(error)) from error
+        except ValueError as error:
+            # Below may stand the values themselves.
+            raise GraphError(str(error).partition("\n[")[0]) from error
+        size = float(np.abs(rows).max())
+        if not np.isfinite(size):
+            raise GraphError("Input X contains NaN or infinity (inf); fill such values, or leave out their rows")
+        spread = float(np.ptp(rows, axis=0).max()) if size <= FARTHEST else size
+        if spread > FARTHEST or (fitting and 0 < spread < NEAREST):
+            raise GraphError(
+                f"the features are of size {spread:.1g}, too {'large' if spread > 1 else 'small'} to compute with; "
+                f"multiply them by a constant that brings them between {NEAREST:g} and {FARTHEST:g}"
+            )
+        return rows
+
+    def _graph(self, X: NDArray[np.float64], affinity: Affinity | None) -> Affinity:
         if affinity is None:
             return self._knn(X)
-        graph = as_affinity(affinity)
-        if len(graph) != len(X):
-            raise GraphError(f"the affinity has {len(graph)} nodes, the features have {len(X)} rows")
-        return graph
+        if len(affinity) != len(X):
+            raise GraphError(f"the affinity has {len(affinity)} nodes, the features have {len(X)} rows")
+        return affinity
+
+    def _copies(self, X: NDArray[np.float64], affinity: Affinity | None, bare: bool) -> NDArray[np.int64]:
+        """(N,) numbers 0..M-1 of the distinct nodes; ``affinity`` is None where the graph was made of X."""
+        if affinity is None or self._told_apart_by == "features":
+            return equal_rows(X)
+        if bare or self._told_apart_by == "graph":
+            return twins(affinity)
+        return equal_rows(np.stack([equal_rows(X), twins(affinity)], axis=1).astype(np.float64))
 
     def _knn(self, X: NDArray[np.float64]) -> Affinity:
         return knn_affinity(X, neighbors=self.n_neighbors, bandwidth=self.bandwidth, symmetrize=self.symmetrize)
 
 
 def as_affinity(affinity: Affinity | sp.sparray | sp.spmatrix | NDArray[Any]) -> Affinity:
-    return affinity if isinstance(affinity, Affinity) else Affinity(sp.csr_array(affinity))
+    return affinity if isinstance(affinity, Affinity) else Affinity(as_sparse(affinity))
+
+
+def as_sparse(affinity: Any) -> sp.csr_array:
+    """A sparse or dense matrix of real numbers as CSR. GraphError if it is none."""
+    try:
+        matrix = affinity if sp.issparse(affinity) else np.asarray(affinity)
+        if matrix.dtype.kind == "O" and not sp.issparse(matrix):
+            matrix = matrix.astype(np.float64)
+        if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+            raise GraphError(f"an affinity is a matrix of real numbers, not {matrix.dtype} {matrix.shape}")
+        if matrix.dtype == np.float16:  # of which scipy knows no sparse arrays
+            matrix = matrix.astype(np.float32)
+        return sp.csr_array(matrix)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise GraphError(f"an affinity is a sparse or dense matrix of numbers ({error})") from error
 
 
 @cache

@@ -242,6 +242,8 @@ def _kmeans(
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
+    if weight is not None and not weight.any():
+        weight = None  # a graph without edges
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: _fill sees to it
         return KMeans(k, n_init=n_init, random_state=seed).fit(rows, sample_weight=weight).labels_.astype(np.int64)

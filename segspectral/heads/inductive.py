@@ -111,6 +111,10 @@ class NetworkHead(Head):
     def learns_map(self) -> bool:
         return not sees_graph(self.encoder)
 
+    @property
+    def _told_apart_by(self) -> Literal["features", "graph", "both"]:
+        return "features" if self.learns_map else "both"
+
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
         return positions(affinity, self.n_clusters, seed=self.random_state)
 
@@ -149,18 +153,15 @@ class NetworkHead(Head):
     def _solve(
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
     ) -> tuple[Membership, NDArray[np.float64]]:
-        distinct = len(np.unique(X, axis=0)) if len(X) <= 10_000 else len(X)
-        if distinct < self.n_clusters and not sees_graph(self.encoder):
-            raise CollapseError(
-                f"the features have only {distinct} distinct rows, which a network cannot map to {self.n_clusters} "
-                f"clusters; ask for at most {distinct}"
-            )
         walk = walk_matrix(affinity.weights) if sees_graph(self.encoder) else None
         collapse = ""
         for attempt in range(TRIES):
             network, run = self._learn(X, affinity, self.random_state + 7919 * attempt, progress)
             network = self._refit(network, X, affinity, walk)
             raw = network(X, walk)
+            if not np.isfinite(raw).all():
+                collapse = "gave NaN or infinity"
+                continue
             rank = effective_rank(raw)
             if rank < DEGENERATE and self.n_clusters > 1:
                 collapse = f"gave all nodes nearly one embedding (effective rank {rank:.2f})"

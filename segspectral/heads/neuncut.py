@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,10 @@ class NeuNcut(Head):
     @property
     def learns_map(self) -> bool:
         return bool(self.hidden) and not sees_graph(self.encoder)
+
+    @property
+    def _told_apart_by(self) -> Literal["graph", "both"]:
+        return "both" if self.hidden else "graph"
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
         if not self.hidden:

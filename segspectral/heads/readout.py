@@ -65,8 +65,10 @@ class Centres:
     temperature: float = 1.0
 
     def logits(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        cross = raw @ self.centres.T
-        return 2 * cross - (self.centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
+        # About their own middle: the squares of numbers far from 0 would swallow the distances.
+        middle = self.centres.mean(axis=0)
+        raw, centres = raw - middle, self.centres - middle
+        return 2 * raw @ centres.T - (centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
         return softmax(self.logits(raw) / self.temperature)
@@ -225,6 +227,8 @@ def kmeans(
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
+    if weight is not None and not weight.any():
+        weight = None  # a graph without edges
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: the caller looks
         return KMeans(k, n_init=n_init, random_state=seed).fit(points, sample_weight=weight).cluster_centers_

@@ -6,10 +6,13 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,13 +24,31 @@ from segspectral.heads import HEADS, head_class
 from segspectral.heads.contract import Head
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
-from segspectral.heads.readout import Centres, Softmax, SpectralMap
+from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
 from segspectral.heads.settings import FROM_PIPELINE, head_from
 from segspectral.types import Affinity, Membership, Outcome
 
-__all__ = ["load", "load_with_notes", "pack", "plain", "read_tensors", "save", "unpack", "write_tensors"]
+__all__ = [
+    "load",
+    "load_with_notes",
+    "pack",
+    "plain",
+    "read_header",
+    "read_tensors",
+    "save",
+    "unpack",
+    "whole",
+    "write_tensors",
+]
 
 FORMAT = 1
+
+LARGEST_HEADER = 16 * 2**20
+"""Bytes of a header that is read; the largest that are written, with names of columns, have some kB."""
+
+FITTED = ("labels_", "membership_", "affinity_", "ncut_", "eigenvalues_", "outcome_", "loss_curve_")
+"""What every fitted head has."""
+
 VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Gcn, Membership, Mlp, Softmax, SpectralMap)}
 
 
@@ -63,13 +84,67 @@ def pack(head: Head, tensors: dict[str, np.ndarray], only: Collection[str] | Non
 
 
 def unpack(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Head:
-    """What ``pack`` was given."""
+    """What ``pack`` was given: types and shapes are checked, and a row is mapped. Call it within ``whole``."""
     given = dict(header["parameters"])
     common = {key: given.pop(key) for key in list(given) if key in FROM_PIPELINE}
     head = head_from({"name": header["head"], **given}).set_params(**common)
-    for name, value in header["state"].items():
-        setattr(head, name, _decode(value, tensors))
+    head._check_settings()
+    hints = get_type_hints(type(head))
+    for name, encoded in header["state"].items():
+        value = _decode(encoded, tensors)
+        if not name.endswith("_") or not _fits(value, hints[name], finite=name != "loss_curve_"):
+            raise SettingsError(f"{name} is not what a {type(head).__name__} has there")
+        setattr(head, name, value)
+    _check(head)
     return head
+
+
+def _fits(value: Any, hint: Any, *, finite: bool = True) -> bool:
+    """Whether a value is of the type that is declared; arrays hold numbers, as many dimensions as they like."""
+    origin = get_origin(hint)
+    if hint is Readout:
+        return _fits(value, Centres | Softmax | SpectralMap)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(part, get_args(hint)[0]) for part in value)
+    if origin is np.ndarray:
+        if not isinstance(value, np.ndarray):
+            return False
+        if value.dtype == object:
+            return np.object_ in get_args(get_args(hint)[1])
+        return value.dtype.kind in "iuf" and not (finite and not np.isfinite(value).all())
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
+    return isinstance(value, hint)
+
+
+def _check(head: Head) -> None:
+    """Raise if the parts of a fitted head do not go together: here, and not when it is used."""
+    k, state = head.n_clusters, vars(head)
+    head._check_clusters(k)
+    labels, membership = state.get("labels_"), state.get("membership_")
+    n = None if labels is None else len(labels)
+    lengths = {len(state[name]) for name in ("X_fit_", "affinity_") if name in state}
+    if membership is not None:
+        lengths.add(len(membership.probabilities))
+        if membership.embedding is not None and membership.embedding.ndim != 2:
+            raise SettingsError("the embedding is no matrix")
+    if lengths - {n} or (labels is not None and (labels.ndim != 1 or labels.dtype.kind != "i")):
+        raise SettingsError("its parts are of different numbers of nodes")
+    if labels is not None and not (len(labels) and labels.min() >= 0 and labels.max() < k):
+        raise SettingsError(f"its labels are not 0..{k - 1}")
+    bare = "network_" not in state and "X_fit_" not in state
+    row = None if bare else np.zeros((1, head.n_features_in_))
+    links = sp.csr_array((1, (n or 0) + 1)) if bare else None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of names of columns
+        P = head.predict_proba(row, affinity=links)
+        if P.shape != (1, k) or not np.isfinite(P).all():
+            raise SettingsError(f"it does not map a row to {k} clusters")
+        if getattr(head, "membership_", None) is not None or hasattr(head, "network_"):
+            with suppress(SettingsError):  # some have no embedding
+                head.transform(row, affinity=links)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:
@@ -99,27 +174,64 @@ def load(path: str | os.PathLike[str]) -> Head:
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
     """The fitted head, and what else was saved with it; raises as ``load``."""
+    with whole(path, "a head that segspectral has saved"):
+        header, tensors = read_tensors(path)
+        if header["format"] != FORMAT:
+            raise SettingsError(f"{path}: was written by another version of segspectral (format {header['format']!r})")
+        if missing := [name for name in FITTED if name not in header["state"]]:
+            raise SettingsError(f"it lacks {missing[0]}")
+        notes = header.get("notes", {})
+        if not isinstance(notes, dict):
+            raise SettingsError("its notes are no mapping")
+        return unpack(header, tensors), notes
+
+
+@contextmanager
+def whole(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Whatever goes wrong within while a file from somebody else is read is a SettingsError of one sentence.
+
+    Parameters
+    ----------
+    what : the file should be
+    """
     from safetensors import SafetensorError
 
     try:
-        header, tensors = read_tensors(path)
-        if header["format"] != FORMAT:
-            raise SettingsError(f"{path}: was written by another version of segspectral (format {header['format']})")
-        head = unpack(header, tensors)
+        yield
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file") from error
-    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SettingsError(f"{path}: is not a head that segspectral has saved") from error
-    return head, header.get("notes", {})
+    except SettingsError as error:
+        told = " ".join(str(error).split())
+        if told.startswith(f"{path}: "):
+            raise
+        raise SettingsError(f"{path}: is not {what}, or it is damaged ({told[:300]})") from error
+    except (
+        # What odd data make of code that takes it for its own: of other types, shapes, depths, sizes.
+        *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError),
+        *(ValueError, OSError, SafetensorError),
+    ) as error:
+        raise SettingsError(f"{path}: is not {what}, or it is damaged") from error
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of what ``write_tensors`` wrote; OSError, SafetensorError, KeyError or ValueError otherwise."""
+    """Header and arrays of what ``write_tensors`` wrote; call it within ``whole``."""
     from safetensors import safe_open
 
+    header = json.loads(read_header(path)["segspectral"])
     with safe_open(path, framework="numpy") as file:
-        header = json.loads((file.metadata() or {})["segspectral"])
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The texts in the header of a safetensors file, whose size is looked at first; call it within ``whole``."""
+    from safetensors import safe_open
+
+    with open(path, "rb") as start:
+        size = int.from_bytes(start.read(8), "little")
+    if size > LARGEST_HEADER:
+        raise SettingsError(f"its header is of {size} bytes, more than the {LARGEST_HEADER} that are read")
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
 
 
 def plain(value: Any) -> Any:
@@ -156,12 +268,25 @@ def _decode(value: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
         return np.array(value["names"], dtype=object)
     if "sparse" in value:
         part = {key: _decode(part, tensors) for key, part in value["sparse"].items()}
-        return sp.csr_array((part["data"], part["indices"], part["indptr"]), shape=tuple(part["shape"]))
+        matrix = sp.csr_array(
+            (part["data"], part["indices"], part["indptr"]), shape=tuple(int(n) for n in part["shape"])
+        )
+        # Compiled code follows the indices without looking.
+        matrix.check_format(full_check=True)
+        return matrix
     if "outcome" in value:
         return Outcome[value["outcome"]]
     if "value" in value:
         fields = {key: _decode(part, tensors) for key, part in value["fields"].items()}
-        return VALUES[value["value"]](**fields)
+        made = VALUES[value["value"]](**fields)
+        for name, hint in get_type_hints(type(made)).items():
+            if not _fits(getattr(made, name), hint):
+                raise SettingsError(f"{name} is not what a {type(made).__name__} has there")
+        if isinstance(made, Mlp | Gcn):
+            for weight, bias in zip(made.weights, made.biases, strict=True):
+                if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+                    raise SettingsError("a layer has as many rows of weights as biases")
+        return made
     if "tuple" in value:
         return tuple(_decode(part, tensors) for part in value["tuple"])
     return value["plain"]

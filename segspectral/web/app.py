@@ -70,8 +70,8 @@ class About(BaseModel):
 class Tree(BaseModel):
     """Nested segmentations, from which a client cuts any by itself.
 
-    ``merges`` are pairs of superpixels, from 0, whose regions are merged, in order. ``altitudes``, which rise in [0, 1],
-    are the levels of the merges. A cut has at most ``most`` segments.
+    ``merges`` are pairs of superpixels, from 0, whose regions are merged, in order. ``altitudes`` are
+    their levels, which rise from 0 to 1. A cut has at most ``most`` segments.
     """
 
     merges: list[Annotated[list[int], Field(min_length=2, max_length=2)]]

@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.sparse as sp
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
 from segspectral.affinity import knn_affinity
-from segspectral.errors import CollapseError, SettingsError
+from segspectral.errors import CollapseError, SegspectralError, SettingsError
 from segspectral.heads.contract import Head
 from segspectral.types import Affinity, Outcome
 
@@ -131,8 +134,8 @@ def weights_have_no_unit(head: Head) -> None:
     X, _ = planted()
     affinity = knn_affinity(X)
     a = fitted(head, X, affinity)
-    for factor in (1e-3, 250.0):
-        b = fitted(head, X, Affinity(affinity.weights * factor))
+    for factor in (1e-3, 250.0, 1e-310, 1e300):
+        b = fitted(head, X, Affinity(affinity.weights.astype(np.float64) * factor))
         assert adjusted_rand_score(a.labels_, b.labels_) == 1, "the labels depend on the unit of the weights"
         assert a.ncut_ == pytest.approx(b.ncut_, rel=1e-4)
         if a.eigenvalues_ is not None:
@@ -193,6 +196,161 @@ def is_true_to_its_graph(head: Head) -> None:
             assert ritz < limit, "not the small end of the spectrum"
 
 
+def copies_are_one(head: Head) -> None:
+    """Laws 1 and 4: no more clusters than there are distinct nodes, and then each of these is one."""
+    three = np.array([[0.0, 1.0], [2.0, 0.0], [2.0, 3.0]])
+    cases = [
+        (np.ones((50, 2)), None, 2, 1),
+        (three[np.arange(24) % 3], None, 5, 3),
+        (three[np.arange(24) % 3], None, 3, 3),
+    ]
+    if not head._needs_features():
+        bipartite = np.kron([[0.0, 1.0], [1.0, 0.0]], np.ones((4, 4)))
+        cases += [(None, np.zeros((6, 6)), 2, 1), (None, 1.0 - np.eye(6), 2, 1), (None, bipartite, 3, 2)]
+    for X, weights, k, distinct in cases:
+        h = clone(head).set_params(n_clusters=k).fit(X, affinity=weights)
+        assert len(np.unique(h.labels_)) == distinct, "copies are in different clusters, or distinct nodes in one"
+        assert h.outcome_ is (Outcome.SOLVED if k == distinct else Outcome.FEWER), "the wrong outcome"
+        assert no_copies_apart(h.labels_, X, weights), "copies are in different clusters"
+
+
+def refuses_what_is_no_data(head: Head) -> None:
+    """What cannot be computed with is a SegspectralError of one sentence; a boolean graph is a graph."""
+    X, truth = planted()
+    graph = block_graph(truth).weights
+    bad: list[tuple[Any, Any]] = [
+        (np.where(X > 5, np.nan, X), None),
+        (np.where(X > 5, np.inf, X), None),
+        (X * 1e200, None),
+        (X * 1e-200, None),
+        (X + 1j, None),
+        (X[:1], None),
+        (X[:, 0], None),
+        (X[:, :0], None),
+        (X.astype(str).astype(object) + "x", None),
+        (sp.csr_array(X), None),
+        (X, graph * np.nan),
+        (X, -graph),
+        (X, graph * 1j),
+        (X, graph[:, :9]),
+        (X, graph[:9, :9]),
+        (X, sp.triu(graph)),
+        (X, "precomputed"),
+        (X, graph.toarray().astype(str)),
+    ]
+    for features, affinity in bad:
+        with pytest.raises(SegspectralError) as told:
+            fitted(head, features, affinity)
+        assert "\n" not in str(told.value)
+    of_booleans = fitted(head, X, graph.astype(bool))
+    assert np.array_equal(of_booleans.labels_, fitted(head, X, graph.astype(bool).astype(np.float64)).labels_)
+    assert np.array_equal(
+        fitted(head, X.astype(np.float16)).labels_, fitted(head, X.astype(np.float16).astype(float)).labels_
+    )
+
+
+NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 0.25, 3.0, 7.5])
+WEIGHTS = st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.5, 2.0, 1e-9])
+SEARCH = settings(
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@st.composite
+def odd_features(draw: st.DrawFn, nodes: int | None = None) -> NDArray[np.float64]:
+    """(1..12, 1..3) few distinct values: copies, constant columns, any scale, far from 0."""
+    shape = (draw(st.integers(1, 12)) if nodes is None else nodes, draw(st.integers(1, 3)))
+    scale = draw(st.sampled_from([1.0, 1.0, 1.0, 1e-12, 1e12, 1e200, 1e-200]))
+    return scale * (draw(arrays(np.float64, shape, elements=NUMBERS)) + draw(st.sampled_from([0.0, 0.0, 1e8])))
+
+
+@st.composite
+def odd_graphs(draw: st.DrawFn) -> NDArray[np.float64]:
+    """(1..12, 1..12) without edges, with isolated nodes, in parts, complete, with copies, of any scale."""
+    n = draw(st.integers(1, 12))
+    kind = draw(st.sampled_from(["any", "any", "any", "none", "complete", "star", "path"]))
+    upper = np.triu(draw(arrays(np.float64, (n, n), elements=WEIGHTS)), 1)
+    if kind == "none":
+        upper[:] = 0
+    elif kind == "complete":
+        upper = np.triu(np.ones((n, n)), 1)
+    elif kind == "star":
+        upper[1:] = 0
+    elif kind == "path":
+        upper = np.eye(n, k=1)
+    isolated = draw(st.sets(st.integers(0, n - 1), max_size=n // 2))
+    upper[list(isolated)] = upper[:, list(isolated)] = 0
+    return (upper + upper.T) * draw(st.sampled_from([1.0, 1.0, 1e-150, 1e150, 1e-310, 1e308 / 2]))
+
+
+def keeps_its_word_on_odd_features(head: Head) -> None:
+    """Laws 1, 2 and 4 on whatever the features are."""
+
+    @SEARCH
+    @given(odd_features(), st.data())
+    def search(X: NDArray[np.float64], data: st.DataObject) -> None:
+        keeps_its_word(head, X, None, data.draw(st.integers(1, len(X))))
+
+    search()
+
+
+def keeps_its_word_on_odd_graphs(head: Head) -> None:
+    """Laws 1, 2 and 4 on whatever the graph is, with features and without."""
+
+    @SEARCH
+    @given(odd_graphs(), st.booleans(), st.data())
+    def search(weights: NDArray[np.float64], bare: bool, data: st.DataObject) -> None:
+        n = len(weights)
+        X = None if bare and not head._needs_features() else data.draw(odd_features(n))
+        keeps_its_word(head, X, weights, data.draw(st.integers(1, n)))
+
+    search()
+
+
+def keeps_its_word(head: Head, X: NDArray[np.float64] | None, weights: NDArray[np.float64] | None, k: int) -> None:
+    """A result that keeps the laws, or a refusal in one sentence where there is a reason for one."""
+    refused: SegspectralError | None = None
+    try:
+        h = clone(head).set_params(n_clusters=k).fit(X, affinity=weights)
+    except SegspectralError as error:
+        refused = error
+    if refused is not None:
+        assert "\n" not in str(refused)
+        spread = 0.0 if X is None else float(np.ptp(X, axis=0).max())
+        single = len(X if X is not None else weights) == 1  # type: ignore[arg-type]
+        out_of_range = X is not None and (np.abs(X).max() > 1e30 or 0 < spread < 1e-30)
+        collapsed = isinstance(refused, CollapseError) and hasattr(head, "encoder")
+        assert single or out_of_range or collapsed, f"refused for no reason: {refused}"
+        return
+    P = h.membership_.probabilities
+    assert h.n_clusters == k
+    assert P.shape == (len(h.affinity_), k)
+    assert np.isfinite(P).all()
+    assert np.abs(P.sum(axis=1) - 1).max() < 1e-4
+    assert np.array_equal(h.labels_, P.argmax(axis=1))
+    assert len(np.unique(h.labels_)) == k or h.outcome_ is Outcome.FEWER, "clusters are missing, and nothing is said"
+    assert h.ncut_ == pytest.approx(h.affinity_.ncut(h.labels_), abs=1e-6)
+    assert no_copies_apart(h.labels_, X, weights), "copies are in different clusters"
+    if X is not None:
+        assert np.isfinite(h.predict_proba(X[:2])).all()
+
+
+def no_copies_apart(labels: NDArray[np.int64], X: NDArray[Any] | None, weights: NDArray[Any] | None) -> bool:
+    """Whether nodes with equal features and equal weights to all others share a cluster; by a loop over all pairs."""
+    for i, j in zip(*np.triu_indices(len(labels), 1), strict=True):
+        others = np.setdiff1d(np.arange(len(labels)), (i, j))
+        alike = X is None or np.array_equal(X[i], X[j])
+        tied_alike = weights is None or np.array_equal(weights[i, others], weights[j, others])
+        if alike and tied_alike and labels[i] != labels[j]:
+            return False
+    return True
+
+
 LAWS = (
     uses_every_cluster,
     is_a_membership,
@@ -205,3 +363,11 @@ LAWS = (
     finds_the_planted_groups,
     is_true_to_its_graph,
 )
+
+ODD_LAWS = (
+    copies_are_one,
+    refuses_what_is_no_data,
+    keeps_its_word_on_odd_features,
+    keeps_its_word_on_odd_graphs,
+)
+"""Laws about what hardly anybody clusters on purpose; they need no good training."""

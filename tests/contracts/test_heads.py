@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from segspectral.affinity import knn_affinity
+from segspectral.errors import SettingsError
 from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
 from segspectral.heads.contract import Head
 from segspectral.heads.exact import Exact, membership_of
@@ -58,6 +59,12 @@ def make(name: str) -> Head:
 @pytest.mark.parametrize("name", HEADS)
 def test_law(name: str, law: Any) -> None:
     law(make(name))
+
+
+@pytest.mark.parametrize("law", laws.ODD_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", HEADS)
+def test_odd_law(name: str, law: Any) -> None:
+    law(head_class(name)(**CHECKS.get(name, {})))
 
 
 @parametrize_with_checks([head_class(name)(**({"n_clusters": 2} | CHECKS.get(name, {}))) for name in HEADS])
@@ -159,13 +166,62 @@ class ForgetsToShareRows(Defective):
         return membership
 
 
-class SplitsCopies(Defective):
-    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
-        labels = membership.labels.copy()
-        _, first, count = np.unique(X, axis=0, return_index=True, return_counts=True)
-        for node in first[count > 1]:
-            labels[node] = (labels[node] + 1) % self.n_clusters
-        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+class SpoiltAfterwards(Exact):
+    """An exact head whose labels are spoilt by a subclass when all is done."""
+
+    def fit(self, X, y=None, **options):  # type: ignore[no-untyped-def]
+        super().fit(X, y, **options)
+        if len(self.labels_) > 2:
+            self._spoil(options.get("affinity"))
+            self.membership_ = replace(
+                self.membership_, probabilities=np.eye(self.n_clusters, dtype=np.float32)[self.labels_]
+            )
+            self.ncut_ = self.affinity_.ncut(self.labels_)
+        return self
+
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        pass
+
+
+class SplitsCopies(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        if hasattr(self, "X_fit_"):
+            _, first, count = np.unique(self.X_fit_, axis=0, return_index=True, return_counts=True)
+            self.labels_[first[count > 1]] += 1
+            self.labels_ %= self.n_clusters
+
+
+class SplitsTwins(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        if affinity is not None and not self.affinity_.weights.nnz:
+            self.labels_[0] = self.n_clusters - 1
+
+
+class NeverSaysFewer(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        self.membership_, self.outcome_ = replace(self.membership_, outcome=Outcome.SOLVED), Outcome.SOLVED
+
+
+class FailsOnAConstantColumn(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        if hasattr(self, "X_fit_") and not np.ptp(self.X_fit_, axis=0).all():
+            raise ZeroDivisionError
+
+
+class FailsOnIsolatedNodes(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        if not self.affinity_.degree.all():
+            raise np.linalg.LinAlgError("singular matrix")
+
+
+class RefusesWhatIsFine(Exact):
+    def fit(self, X, y=None, **options):  # type: ignore[no-untyped-def]
+        raise SettingsError("too difficult")
+
+
+class TakesWhatIsNoData(Exact):
+    def _rows(self, X, *, fitting=True):  # type: ignore[no-untyped-def]
+        return super()._rows(np.nan_to_num(np.asarray(X)), fitting=fitting)
 
 
 class DoesNotCluster(Defective):
@@ -201,6 +257,31 @@ DEFECTS = [
 ]
 
 
+ODD_DEFECTS = [
+    (SplitsCopies, laws.copies_are_one),
+    (SplitsTwins, laws.copies_are_one),
+    (NeverSaysFewer, laws.copies_are_one),
+    (TakesWhatIsNoData, laws.refuses_what_is_no_data),
+    (SplitsCopies, laws.keeps_its_word_on_odd_features),
+    (FailsOnAConstantColumn, laws.keeps_its_word_on_odd_features),
+    (RefusesWhatIsFine, laws.keeps_its_word_on_odd_features),
+    (NeverSaysFewer, laws.keeps_its_word_on_odd_graphs),
+    (SplitsTwins, laws.keeps_its_word_on_odd_graphs),
+    (FailsOnIsolatedNodes, laws.keeps_its_word_on_odd_graphs),
+]
+
+
+@pytest.mark.parametrize(("defect", "law"), ODD_DEFECTS, ids=lambda value: value.__name__)
+def test_a_planted_defect_is_rejected_by_an_odd_law(defect: type[Head], law: Any) -> None:
+    with pytest.raises((AssertionError, ArithmeticError, np.linalg.LinAlgError, pytest.fail.Exception)):
+        law(defect())
+
+
+@pytest.mark.parametrize("law", laws.ODD_LAWS, ids=lambda law: law.__name__)
+def test_without_a_defect_the_same_class_passes_the_odd_laws(law: Any) -> None:
+    law(SpoiltAfterwards())
+
+
 @pytest.mark.parametrize(("defect", "law"), DEFECTS, ids=lambda value: value.__name__)
 def test_a_planted_defect_is_rejected(defect: type[Head], law: Any) -> None:
     with pytest.raises((AssertionError, ValueError)):
@@ -214,6 +295,7 @@ def test_without_a_defect_the_same_class_passes(law: Any) -> None:
 
 def test_every_law_rejects_something() -> None:
     assert {law for _, law in DEFECTS} == set(laws.LAWS)
+    assert {law for _, law in ODD_DEFECTS} == set(laws.ODD_LAWS)
 
 
 def test_the_list_of_heads() -> None:

@@ -357,9 +357,9 @@ def test_deep_k_means_clusters_digits_and_not_circles() -> None:
 
 
 def test_a_collapse_is_an_error_with_a_sentence() -> None:
-    X = np.repeat([[0.0, 1.0], [2.0, 3.0]], 20, axis=0)
-    with pytest.raises(CollapseError, match="only 2 distinct rows"):
-        SpectralNet(3).fit(X)
+    X, _ = moons(0, n=40)
+    with pytest.raises(CollapseError, match="used fewer than 3 clusters in 3 trainings"):
+        SpectralNet(3, hidden=(8,), steps=2).fit(X, affinity=np.zeros((40, 40)))
 
 
 def test_progress_is_called_and_time_is_kept() -> None:
