@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segspectral.images import read_image
+    from segspectral.images.reader import read_image
     from segspectral.pipeline import Pipeline, segment
-    from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
+    from segspectral.values import Affinity, Features, Image, Membership, Segmentation, Superpixels
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
     # On first use: importing segspectral costs milliseconds, what it stands on costs seconds.
     if name not in __all__:
         raise AttributeError(f"module 'segspectral' has no attribute '{name}'")
-    return getattr(import_module(f"segspectral.{_HOMES.get(name, 'types')}"), name)
+    return getattr(import_module(f"segspectral.{_HOMES.get(name, 'values')}"), name)
 
 
 def __dir__() -> list[str]:

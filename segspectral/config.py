@@ -11,9 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from segspectral.errors import SettingsError
-from segspectral.model import Recipe
 from segspectral.pipeline import Pipeline
 from segspectral.settings import explain
+from segspectral.shared.model import Recipe
 
 __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets", "with_settings"]
 

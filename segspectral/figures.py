@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.export import boundaries, colour_table, tinted
-from segspectral.heads.exact import spectral_embedding
-from segspectral.types import Segmentation, Superpixels
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.values import Segmentation, Superpixels
 
 __all__ = [
     "VECTORS",

@@ -16,18 +16,19 @@ from segspectral.affinity import KnnAffinity
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
-from segspectral.heads.contract import Head
-from segspectral.heads.exact import membership_of, spectral_embedding
-from segspectral.heads.positions import averaged
+from segspectral.heads.base import Head
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
-from segspectral.hierarchy import RegionGraph
-from segspectral.images import FLAT, as_image
-from segspectral.model import AnyModel, model_from
+from segspectral.images.reader import FLAT, as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
 from segspectral.settings import Settings
+from segspectral.shared.model import AnyModel, model_from
+from segspectral.spectral.discretise import soft_membership
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.walk import diffused
 from segspectral.superpixels import Slic
-from segspectral.types import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
+from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
+from segspectral.values.regions import RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
 
@@ -266,7 +267,7 @@ class Pipeline(Settings):
                 region = graph.hierarchy.regions(level=AUTO_LEVEL if self.level is None else self.level)
             else:
                 region = graph.hierarchy.regions(segments=number)
-            return Membership(membership_of(affinity, region.astype(np.int64), int(region.max()) + 1))
+            return Membership(soft_membership(affinity, region.astype(np.int64), int(region.max()) + 1))
         if self.model is not None:
             if number not in ("auto", self.model.segments):
                 raise SettingsError(
@@ -285,7 +286,7 @@ class Pipeline(Settings):
             return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head takes a single node
         head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
         # A map of the features alone would know nothing of the boundaries that the affinity knows.
-        inputs = averaged(features.nodes, affinity) if head.learns_map else features.nodes
+        inputs = diffused(features.nodes, affinity) if head.learns_map else features.nodes
         membership = head.fit(inputs, affinity=affinity).membership_
         area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)

@@ -1,6 +1,6 @@
 """Memberships of superpixels -> label map of pixels. ``REFINERS`` is the one list of refiners.
 
-To add a refiner: one class that keeps the contract ``segspectral.types.Refiner``, and a line in ``REFINERS``.
+To add a refiner: one class that keeps the contract ``segspectral.values.Refiner``, and a line in ``REFINERS``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 from segspectral.errors import SettingsError
 from segspectral.resolution import downsampled, joint_upsampling
 from segspectral.settings import Settings
-from segspectral.types import Image, Membership, Superpixels
+from segspectral.values import Image, Membership, Superpixels
 
 __all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "crf_installed"]
 

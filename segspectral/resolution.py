@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.types import Image
+from segspectral.values import Image
 
 __all__ = ["WORKING_PIXELS", "WorkingPixels", "downsampled", "joint_upsampling"]
 

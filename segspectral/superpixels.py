@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from segspectral.settings import Settings
-from segspectral.types import Image, Superpixels
+from segspectral.values import Image, Superpixels
 
 __all__ = ["Slic"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segspectral.affinity import Bandwidth, Symmetrization, knn_affinity, nearest_neighbors
 from segspectral.errors import GraphError
+from segspectral.spectral.knn import Bandwidth, Symmetrization, knn_affinity, nearest_neighbors
 
 BANDWIDTHS: tuple[Bandwidth, ...] = ("self_tuning", "median", 1.7)
 

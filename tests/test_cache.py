@@ -15,10 +15,10 @@ from segspectral.errors import OutputError
 from segspectral.features import Cnn
 from segspectral.features.backbones import Backbone
 from segspectral.features.cache import FeatureCache, prune
-from segspectral.images import as_image
+from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
 from segspectral.superpixels import Slic
-from segspectral.types import Image
+from segspectral.values import Image
 
 
 class Counted:

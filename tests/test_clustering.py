@@ -12,11 +12,11 @@ import pytest
 import scipy.sparse as sp
 from sklearn.datasets import make_blobs
 
-from segspectral.affinity import knn_affinity
-from segspectral.clustering import agreement, cluster_file, read_problem
 from segspectral.errors import DatasetError, SegspectralError, SettingsError
-from segspectral.heads.exact import spectral_embedding
-from segspectral.types import Affinity
+from segspectral.networks.clustering import agreement, cluster_file, read_problem
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import knn_affinity
+from segspectral.values import Affinity
 
 X, y = make_blobs(90, centers=3, cluster_std=0.5, random_state=1)
 
@@ -150,7 +150,7 @@ def test_headers_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeyp
     for name in ("a.npy", "a.npz"):
         with pytest.raises(DatasetError, match=r"says \(1000000, 1000000\) float64 and has"):
             read_problem(tmp_path / name)
-    monkeypatch.setattr("segspectral.arrays.UNPACKED", 10_000)
+    monkeypatch.setattr("segspectral.networks.arrays.UNPACKED", 10_000)
     np.savez_compressed(tmp_path / "b.npz", x=np.zeros((1000, 100)))
     with pytest.raises(DatasetError, match="unpacks to more than"):
         read_problem(tmp_path / "b.npz")

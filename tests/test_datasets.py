@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from segspectral.datasets import DATASETS, VOC_CLASSES, Dataset, open_dataset, read_label_map
 from segspectral.errors import DatasetError
+from segspectral.evaluate.datasets import DATASETS, VOC_CLASSES, Dataset, open_dataset, read_label_map
 
 SHAPE = (6, 8)
 

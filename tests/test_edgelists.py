@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from segspectral.cli import app
-from segspectral.clustering import cluster_file, read_problem
-from segspectral.edgelists import Dialect
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.graphs import Graph, read_graph
+from segspectral.networks.clustering import cluster_file, read_problem
+from segspectral.networks.edgelists import Dialect
+from segspectral.networks.graphs import Graph, read_graph
 
 EDGES = [("ann", "bob", 2.5), ("bob", "cy", 1.0), ("cy", "ann", 0.5), ("dora", "cy", 30.0), ("dora", "eve", 4.0)]
 NUMBERS = {"ann": "1", "bob": "2", "cy": "3", "dora": "20000", "eve": "20007"}
@@ -297,8 +297,8 @@ def test_a_bad_line_is_one_sentence_of_both_commands(tmp_path: Path, content: st
 
 
 def test_a_packed_file_does_not_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segspectral.tables.UNPACKED", 10_000)
-    monkeypatch.setattr("segspectral.arrays.UNPACKED", 10_000)
+    monkeypatch.setattr("segspectral.networks.tables.UNPACKED", 10_000)
+    monkeypatch.setattr("segspectral.networks.arrays.UNPACKED", 10_000)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n" * 100_000))
     with pytest.raises(DatasetError, match="unpacks to more than"):
         read_graph(tmp_path / "a.csv.gz")

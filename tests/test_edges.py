@@ -12,7 +12,7 @@ from segspectral.features.contours import Contours
 from segspectral.features.edges import CHANNELS, edge_probability, edges_along, trained
 from segspectral.features.parts import Means
 from segspectral.superpixels import Slic
-from segspectral.types import Image
+from segspectral.values import Image
 
 
 def edges(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

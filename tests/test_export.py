@@ -30,7 +30,7 @@ from segspectral.export import (
     write_bytes,
 )
 from segspectral.pipeline import Pipeline
-from segspectral.types import Affinity, Features, Image, Membership, Segmentation, Superpixels
+from segspectral.values import Affinity, Features, Image, Membership, Segmentation, Superpixels
 
 
 def segmentation(labels: NDArray[np.int32], rgb: NDArray[np.uint8] | None = None) -> Segmentation:

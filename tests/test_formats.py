@@ -15,8 +15,8 @@ import tifffile
 from segspectral import datasets
 from segspectral.errors import ImageError, SegspectralError
 from segspectral.export import read_label_map, read_place
-from segspectral.formats import FORMATS, check_name, format_of, what_is
-from segspectral.images import as_image, image_size, read_image
+from segspectral.images.formats import FORMATS, check_name, format_of, what_is
+from segspectral.images.reader import as_image, image_size, read_image
 
 FOREIGN = {
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n{} loop\n": "PostScript",

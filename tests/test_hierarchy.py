@@ -14,10 +14,10 @@ from segspectral.cli import app
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.features.contours import Contours, border_graph, fitted
-from segspectral.hierarchy import Hierarchy, build_hierarchy
 from segspectral.pipeline import Pipeline
 from segspectral.superpixels import Slic
-from segspectral.types import Image, ImageHierarchy, Superpixels
+from segspectral.values import Image, ImageHierarchy, Superpixels
+from segspectral.values.regions import Hierarchy, build_hierarchy
 
 
 def quadrants() -> Image:

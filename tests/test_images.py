@@ -17,9 +17,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
-from segspectral.finding import find_images
-from segspectral.images import MAX_PIXELS, as_image, read_image
-from segspectral.types import Image
+from segspectral.images.finding import find_images
+from segspectral.images.reader import MAX_PIXELS, as_image, read_image
+from segspectral.values import Image
 
 H, W = 24, 40
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segspectral.datasets import Dataset, open_dataset
 from segspectral.errors import DatasetError
 from segspectral.evaluate import evaluate
+from segspectral.evaluate.datasets import Dataset, open_dataset
 
 SHAPE = (12, 16)
 

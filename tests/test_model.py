@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 import segspectral
-from segspectral.affinity import knn_affinity
 from segspectral.cli import app
 from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import BackboneError, ImageError, SettingsError
 from segspectral.features import Cnn
-from segspectral.fitting import fit_model, merge_clusters, weighted
-from segspectral.hierarchy import RegionGraph
-from segspectral.images import as_image
-from segspectral.model import Block, Model, Projection, Recipe, Regions
+from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
-from segspectral.types import Superpixels
+from segspectral.shared.fit import fit_model, merge_clusters, weighted
+from segspectral.shared.model import Block, Model, Projection, Recipe, Regions
+from segspectral.spectral.knn import knn_affinity
+from segspectral.values import Superpixels
+from segspectral.values.regions import RegionGraph
 
 COLOURS = np.array([[200, 60, 50], [60, 150, 70], [50, 80, 180], [220, 200, 90]], dtype=np.float64)
 SETTINGS = ("features.cnn=null", "features.colour={}", "superpixels.count=60", "head.steps=20")
@@ -167,7 +167,7 @@ def test_the_graph_is_no_larger_than_asked() -> None:
 
 def test_images_are_whole_and_no_more_are_opened_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four regions each: 25 of 60 images fill a graph of 100."""
-    monkeypatch.setattr("segspectral.fitting.FEWEST_IMAGES", 20)
+    monkeypatch.setattr("segspectral.shared.fit.FEWEST_IMAGES", 20)
     images = [scene(ORDERS[seed % 4], seed)[0] for seed in range(60)]
     opened: list[int] = []
 
@@ -436,7 +436,7 @@ def test_faults_of_a_command_are_one_sentence(folder: Path, file: Path, tmp_path
 
 
 def test_fit_says_how_many_images_did_not_fit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segspectral.fitting.FEWEST_IMAGES", 1)
+    monkeypatch.setattr("segspectral.shared.fit.FEWEST_IMAGES", 1)
     settings = (*SETTINGS[:3], "head=kmeans", "nodes=100", "regions.level=0")
     options = [word for setting in settings for word in ("--set", setting)]
     result = run("fit", folder, "-o", tmp_path / "m", "-k", 3, *options)

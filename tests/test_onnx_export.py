@@ -17,7 +17,7 @@ from segspectral.heads.deepkmeans import DeepKMeans
 from segspectral.heads.exact import Exact
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.spectralnet import SpectralNet
-from segspectral.onnx_export import features_to_onnx, head_module, head_to_onnx
+from segspectral.shared.onnx import features_to_onnx, head_module, head_to_onnx
 from tests.contracts.head_laws import planted
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
@@ -100,7 +100,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segspectral.onnx_export.find_spec", lambda name: None)
+    monkeypatch.setattr("segspectral.shared.onnx.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["export", "onnx", "--features", "64x64", "-o", "a.onnx"])
     assert result.exit_code == 2
     assert "pip install 'segspectral[onnx]'" in result.output

@@ -17,11 +17,11 @@ import segspectral
 from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
-from segspectral.images import as_image
+from segspectral.images.reader import as_image
 from segspectral.metrics.communities import modularity
 from segspectral.pipeline import COUNT_LEVEL, STAGES, Pipeline, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
-from segspectral.types import Image, Membership, Segmentation, Superpixels
+from segspectral.values import Image, Membership, Segmentation, Superpixels
 
 FEW = {"superpixels": {"count": 120}}
 PLAIN = {"features": {"cnn": None, "texture": None}}

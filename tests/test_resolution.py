@@ -11,7 +11,7 @@ from segspectral.pipeline import Pipeline
 from segspectral.refine import DenseCrf, crf_installed
 from segspectral.resolution import downsampled, joint_upsampling
 from segspectral.superpixels import Slic
-from segspectral.types import Image
+from segspectral.values import Image
 
 Quadrants = tuple[NDArray[np.uint8], NDArray[np.int64]]
 

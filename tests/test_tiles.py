@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from segspectral.config import make_pipeline, with_settings
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.export import read_place
-from segspectral.images import read_image
+from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.nodes import Grid, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster

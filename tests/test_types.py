@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from segspectral.errors import GraphError, ImageError
-from segspectral.types import Affinity, Features, Image, Membership, Outcome, Superpixels
+from segspectral.values import Affinity, Features, Image, Membership, Outcome, Superpixels
 
 RNG = np.random.default_rng(11)
 

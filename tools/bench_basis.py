@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from segspectral.features import Colour, FeatureStack, Position
-from segspectral.heads.exact import spectral_embedding
-from segspectral.heads.gcn import SLOPE, Gcn, walk_matrix
-from segspectral.heads.multilevel import SPARE, improved, normalized, ritz, smallest_by_levels
-from segspectral.heads.positions import averaged
-from segspectral.heads.readout import rayleigh_ritz
-from segspectral.images import as_image
-from segspectral.model import Block, Projection, Recipe
+from segspectral.heads.gcn import SLOPE, Gcn
+from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
-from segspectral.types import Affinity, Image
+from segspectral.shared.model import Block, Projection, Recipe
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.multilevel import SPARE, improved, normalized, ritz, smallest_by_levels
+from segspectral.spectral.ritz import rayleigh_ritz
+from segspectral.spectral.walk import diffused, walk_matrix
+from segspectral.values import Affinity, Image
 
 CLUSTERS = (8, 16)
 WALKS = (0, 4, 8, 16, 32)
@@ -142,7 +142,7 @@ def superpixel_graphs(network: Gcn, graphs: list[Affinity], inputs: list[NDArray
         exact = spectral_embedding(affinity, max(CLUSTERS))[1]
         for name, rows in bases(network, affinity, X).items():
             for steps in WALKS:
-                spanned = np.column_stack([averaged(rows, affinity, steps), np.ones(len(X))])
+                spanned = np.column_stack([diffused(rows, affinity, steps), np.ones(len(X))])
                 found = [rayleigh_ritz(spanned, affinity, k, tolerance=1e-12) for k in CLUSTERS]
                 line = [r[1].sum() / exact[:k].sum() if r else np.nan for r, k in zip(found, CLUSTERS, strict=True)]
                 ratios.setdefault((name, steps), []).append(line)
@@ -171,7 +171,7 @@ def dense(network: Gcn, affinity: Affinity, X: NDArray[np.float64], k: int = 8) 
     matrix, root = normalized(affinity.weights.astype(np.float64))
     for name in ("learnt", "random ReLU", "random"):
         begin = clock()
-        rows = averaged(bases(network, affinity, X)[name], affinity, 8)
+        rows = diffused(bases(network, affinity, X)[name], affinity, 8)
         values, vectors = ritz(matrix, rows * root[:, None])
         vectors = vectors[:, : k + SPARE]  # as many as the levels carry
         line = [f"{clock() - begin:.1f} s {values[:k].sum() / exact:.2f}"]

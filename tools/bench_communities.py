@@ -28,13 +28,13 @@ import scipy.sparse as sp
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from segspectral.communities import find_communities
-from segspectral.communities.find import extend_communities, scaled
-from segspectral.graphs import Graph, read_graph, undirected
-from segspectral.heads.assignment import spectral_communities
+from segspectral.heads.soft_assignment import spectral_communities
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.metrics.communities import conductance, modularity
-from segspectral.types import Affinity
+from segspectral.networks import find_communities
+from segspectral.networks.find import extend_communities, scaled
+from segspectral.networks.graphs import Graph, read_graph, undirected
+from segspectral.values import Affinity
 
 COMMUNITIES = 16
 

@@ -28,13 +28,14 @@ from sklearn.datasets import make_circles, make_moons
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from segspectral.affinity import knn_affinity
-from segspectral.clustering import agreement
 from segspectral.heads import head_class
-from segspectral.heads.exact import Exact, spectral_embedding
-from segspectral.heads.positions import averaged
-from segspectral.heads.pretraining import Autoencoder, Siamese
-from segspectral.types import Affinity
+from segspectral.heads.exact import Exact
+from segspectral.heads.training.pretraining import Autoencoder, Siamese
+from segspectral.networks.clustering import agreement
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import knn_affinity
+from segspectral.spectral.walk import diffused
+from segspectral.values import Affinity
 
 VECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "k-means": ("kmeans", {}),
@@ -146,7 +147,7 @@ def _vectors_row(
 
 def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int, contours: bool) -> None:
     """Superpixel graphs of the default pipeline; networks see features averaged along the walk, as they do there."""
-    from segspectral.images import as_image
+    from segspectral.images.reader import as_image
     from segspectral.pipeline import Pipeline
 
     pipeline = Pipeline(superpixels={"count": superpixels}, affinity={} if contours else {"contour": None})
@@ -160,7 +161,7 @@ def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superp
         affinity = pipeline.affinity(features, pieces)
         nodes = features.nodes.astype(np.float64)
         for k in ks:
-            _against_eigenvectors(results, f"{prefix}/{k}", nodes, affinity, k, walked=averaged(nodes, affinity))
+            _against_eigenvectors(results, f"{prefix}/{k}", nodes, affinity, k, walked=diffused(nodes, affinity))
 
 
 def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:

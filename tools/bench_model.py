@@ -29,13 +29,13 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from segspectral.config import with_settings
-from segspectral.datasets import Dataset, Sample, open_dataset
-from segspectral.fitting import fit_described
-from segspectral.images import read_image
+from segspectral.evaluate.datasets import Dataset, Sample, open_dataset
+from segspectral.images.reader import read_image
 from segspectral.metrics.semantic import ClusterCounts
-from segspectral.model import Block, Model, Parts, Recipe, Regions
 from segspectral.pipeline import Pipeline
-from segspectral.types import Superpixels
+from segspectral.shared.fit import fit_described
+from segspectral.shared.model import Block, Model, Parts, Recipe, Regions
+from segspectral.values import Superpixels
 
 KMEANS = {"head": {"name": "kmeans", "n_init": 3}, "fine": 1}
 SUPERPIXELS = {"regions": {"level": 0.0}}

@@ -29,12 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.config import load
-from segspectral.hierarchy import SWEEP_LEVELS
-from segspectral.images import read_image
+from segspectral.images.reader import read_image
 from segspectral.metrics.boundary import boundary_counts
 from segspectral.metrics.region import region_counts
 from segspectral.pipeline import Pipeline
-from segspectral.types import Image, Superpixels
+from segspectral.values import Image, Superpixels
+from segspectral.values.regions import SWEEP_LEVELS
 
 Maps = list[NDArray[np.integer]]
 Method = Callable[[Image, int], Maps]

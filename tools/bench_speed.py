@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from segspectral.types import Image
+from segspectral.values import Image
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("fast", "default", "default, 8 segments by the head", "quality", "Felzenszwalb", "SpectralClustering")
@@ -38,7 +38,7 @@ def measure(method: str, path: Path, width: int, height: int, threads: int) -> d
     import torch
 
     from segspectral.config import load
-    from segspectral.images import read_image
+    from segspectral.images.reader import read_image
     from segspectral.pipeline import Pipeline
 
     torch.set_num_threads(threads)

@@ -31,9 +31,9 @@ from segspectral.features import Cnn
 from segspectral.features.backbones import FeatureMap, load_backbone
 from segspectral.features.contours import Contours, Cues, Logistic, described, edge_cues
 from segspectral.features.edges import CHANNELS, EdgeDecoder, edge_probability, edges_along
-from segspectral.images import read_image
+from segspectral.images.reader import read_image
 from segspectral.superpixels import Slic
-from segspectral.types import Image, Superpixels
+from segspectral.values import Image, Superpixels
 
 CROP = 112
 """Side of the training crops, in half-resolution pixels; a multiple of the coarsest stride's cells."""

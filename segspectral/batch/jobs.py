@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segspectral.errors import ImageError, SettingsError
-from segspectral.finding import Search
-from segspectral.formats import EXTENSIONS, check_name
+from segspectral.images.finding import Search
+from segspectral.images.formats import EXTENSIONS, check_name
 
 __all__ = ["WHOLE", "Job", "Shard", "find_jobs", "fingerprint_of"]
 

@@ -166,7 +166,7 @@ class Segmenter:
         import numpy as np
 
         from segspectral.export import LabelMap, Writer, exporters_named, png, read_place, save, write_bytes
-        from segspectral.images import read_image
+        from segspectral.images.reader import read_image
 
         source, stem = Path(job.path), _stem(job)
         place = Path(self.out, stem)

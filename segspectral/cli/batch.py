@@ -134,7 +134,7 @@ def batch(
     with sentences(debug):
         from segspectral.batch import WHOLE, Segmenter, Shard, Tally, find_jobs, run
         from segspectral.export import parse_names
-        from segspectral.images import EXTENSIONS
+        from segspectral.images.reader import EXTENSIONS
 
         part = WHOLE if shard is None else Shard.parse(shard)
         tiles = _tiles(tile, bands, stretch)

@@ -40,9 +40,9 @@ def cluster(
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
     with sentences(debug):
-        from segspectral.clustering import cluster_file
-        from segspectral.edgelists import Dialect
-        from segspectral.types import Outcome
+        from segspectral.networks.clustering import cluster_file
+        from segspectral.networks.edgelists import Dialect
+        from segspectral.values import Outcome
 
         dialect = Dialect(separator, comments, header, source, target, weight)
         found = cluster_file(file, clusters, head=head or DEFAULT_HEAD, seed=seed or 0, output=output, dialect=dialect)

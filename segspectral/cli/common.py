@@ -134,8 +134,8 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
     output : folder of the results
     """
     from segspectral.export.files import check_folder
-    from segspectral.finding import find_images
-    from segspectral.images import image_size
+    from segspectral.images.finding import find_images
+    from segspectral.images.reader import image_size
 
     def note(sentence: str) -> None:
         print(f"note: {sentence}", file=sys.stderr)

@@ -68,8 +68,8 @@ def communities(
         if model is not None and (given := [name for name, value in {**fit, "--save": save}.items() if value]):
             raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
 
-        from segspectral.communities import DEFAULT_HEAD, extend_communities, find_communities, write_communities
-        from segspectral.graphs import Dialect, read_graph
+        from segspectral.networks import DEFAULT_HEAD, extend_communities, find_communities, write_communities
+        from segspectral.networks.graphs import Dialect, read_graph
 
         dialect = Dialect(separator, comments, header, source, target, weight)
         network = read_graph(graph, attributes, labels, dialect=dialect)

@@ -124,7 +124,7 @@ def _label_files(given: list[Path]) -> list[_Found]:
 
 def _found(path: Path, root: str, photograph: str) -> _Found:
     from segspectral.export import stem_of
-    from segspectral.images import EXTENSIONS
+    from segspectral.images.reader import EXTENSIONS
 
     stem, image = stem_of(path), Path(photograph)
     below = Path(os.path.relpath(path.absolute().parent, root))
@@ -139,7 +139,7 @@ def _found(path: Path, root: str, photograph: str) -> _Found:
 def _item(found: _Found, images: Path | None, names: dict[int, str], wants_place: bool) -> LabelMap:
     """The label map with its photograph, if there is one."""
     from segspectral.export import read_label_map, read_place
-    from segspectral.images import read_image
+    from segspectral.images.reader import read_image
 
     item = read_label_map(found.path)
     item = replace(
@@ -158,7 +158,7 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], wants_place
 
 def _photograph(folder: Path, name: str) -> Path:
     """In the same tree of folders as the label maps, or all in one folder."""
-    from segspectral.images import EXTENSIONS
+    from segspectral.images.reader import EXTENSIONS
 
     for place in (folder / name, folder / Path(name).name):
         for candidate in (place, *(place.with_name(f"{place.name}{suffix}") for suffix in EXTENSIONS)):

@@ -93,9 +93,9 @@ def evaluate(
     other settings are replaced with --overwrite alone.
     """
     with sentences(debug):
-        from segspectral.datasets import open_dataset
         from segspectral.evaluate import evaluate as score
         from segspectral.evaluate import seed_spread
+        from segspectral.evaluate.datasets import open_dataset
         from segspectral.evaluate.folder import IMAGES, claim, images_of
 
         options = {
@@ -196,8 +196,8 @@ class _Segmenter:
         import numpy as np
 
         from segspectral.evaluate import Prediction
-        from segspectral.hierarchy import SWEEP_LEVELS
-        from segspectral.images import read_image
+        from segspectral.images.reader import read_image
+        from segspectral.values.regions import SWEEP_LEVELS
 
         image = read_image(path)
         if self.by_level:

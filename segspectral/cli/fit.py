@@ -53,8 +53,8 @@ def fit(
         paths = readable_images(images, output.parent, debug=debug)[:limit]
 
         from segspectral.config import load_onto, merge_assignments, with_settings
-        from segspectral.fitting import fit_model
-        from segspectral.model import Recipe
+        from segspectral.shared.fit import fit_model
+        from segspectral.shared.model import Recipe
 
         recipe = Recipe() if config is None else load_onto(Recipe(), config)
         cnn = None if backbone is None else {"cnn": {"backbone": backbone}}

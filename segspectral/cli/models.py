@@ -11,7 +11,7 @@ from segspectral.cli.common import BackboneOption, ConfigOption, DebugOption, Se
 from segspectral.errors import SettingsError
 
 if TYPE_CHECKING:
-    from segspectral.heads.contract import Head
+    from segspectral.heads.base import Head
 
 models_app = typer.Typer(
     help="Fitted heads and models as folders with a model card, and to and from the Hugging Face hub."
@@ -40,7 +40,7 @@ def models_load(model: ModelPath, debug: DebugOption = False) -> None:
     """Look whether a file or folder holds a fitted head or model, and say which."""
     with sentences(debug):
         from segspectral import models
-        from segspectral.model import Model
+        from segspectral.shared.model import Model
 
         head = models.load(model)
         if isinstance(head, Model):

@@ -120,8 +120,8 @@ def _segment_all(
         save,
         write_bytes,
     )
-    from segspectral.images import read_image
-    from segspectral.types import Outcome
+    from segspectral.images.reader import read_image
+    from segspectral.values import Outcome
 
     exporters = exporters_named(formats or [])
     # Files that stand for all images hold each image once, so that each number of segments has its own.

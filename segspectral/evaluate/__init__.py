@@ -1,6 +1,6 @@
 """Evaluation of predictions on a data set: counts per image, results, files and a report.
 
->>> from segspectral.datasets import open_dataset
+>>> from segspectral.evaluate.datasets import open_dataset
 >>> from segspectral.evaluate import evaluate
 >>> results = evaluate(open_dataset("bsds", root), "predictions")  # doctest: +SKIP
 >>> results.write("out")  # doctest: +SKIP

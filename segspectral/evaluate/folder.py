@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segspectral.datasets import Dataset
 from segspectral.errors import OutputError
+from segspectral.evaluate.datasets import Dataset
 
 __all__ = ["IMAGES", "claim", "images_of"]
 

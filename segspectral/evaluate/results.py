@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from segspectral.datasets import Dataset
 from segspectral.errors import DatasetError, OutputError
+from segspectral.evaluate.datasets import Dataset
 from segspectral.metrics.contour import CONTOUR_KINDS
 
 if TYPE_CHECKING:

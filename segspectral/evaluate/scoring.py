@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segspectral import __version__
-from segspectral.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.errors import DatasetError, OutputError, SettingsError
+from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
+from segspectral.evaluate.masks import FULL, Mask, Survey, translated
 from segspectral.evaluate.results import Results
-from segspectral.masks import FULL, Mask, Survey, translated
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -149,7 +149,7 @@ def evaluate(
     Parameters
     ----------
     dataset : Dataset
-        From ``segspectral.datasets.open_dataset``.
+        From ``segspectral.evaluate.datasets.open_dataset``.
     predictor : path or callable
         A folder with ``ID.png``, ``ID.npy`` or ``ID.npz`` for every id (label maps (H, W); .npz may hold
         ``segs`` (S, H, W)), or with the ``ID_labels.png`` of segspectral; or a function from an image's path to a
@@ -371,8 +371,8 @@ def _few(names: Sequence[str]) -> str:
 class _Reading:
     """What the numbers in predictions mean, where they mean the same in all images ("direct", P1 and P2).
 
-    ``object`` is the number of the object, if the predictions are binary masks (see ``segspectral.masks``). Those of a
-    folder are looked at together, before the first one is scored; those of a function as they come.
+    ``object`` is the number of the object, if the predictions are binary masks (see ``masks``). Those of a folder are
+    looked at together, before the first one is scored; those of a function as they come.
     """
 
     def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
@@ -509,7 +509,7 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
     """A small JPEG: image (blank if unreadable), truth and prediction side by side; void is white."""
     from PIL import Image, ImageOps
 
-    from segspectral.formats import open_picture
+    from segspectral.images.formats import open_picture
 
     H, W = truth.size
     height = max(1, round(width * H / W))

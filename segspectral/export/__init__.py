@@ -18,7 +18,7 @@ from segspectral.export.labelmap import LabelMap, names_of, parse_names, read_la
 from segspectral.export.naming import names_below, result_stems
 from segspectral.export.pictures import boundaries, colour_table, label_png, overlay, png, tinted
 from segspectral.export.tables import PACKAGES, csv_bytes, csv_cell, segment_table, summary, versions
-from segspectral.types import Segmentation
+from segspectral.values import Segmentation
 
 __all__ = [
     "EXPORTERS",

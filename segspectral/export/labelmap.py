@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from segspectral.errors import ImageError, SettingsError
 from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_npz
-from segspectral.formats import PNG, TIFF, check_name, format_of, open_picture
-from segspectral.types import Segmentation
+from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
+from segspectral.values import Segmentation
 
 if TYPE_CHECKING:
     from segspectral.export.geo import Place
@@ -226,7 +226,7 @@ def stem_of(path: Path) -> str:
 
 
 def _read_png(path: Path) -> LabelMap:
-    from segspectral.images import MAX_PIXELS
+    from segspectral.images.reader import MAX_PIXELS
 
     with open_picture(path, among=(PNG,)) as picture:
         if picture.width * picture.height > MAX_PIXELS:
@@ -248,7 +248,7 @@ def _read_png(path: Path) -> LabelMap:
 
 
 def _read_npz(path: Path) -> LabelMap:
-    from segspectral.images import MAX_PIXELS
+    from segspectral.images.reader import MAX_PIXELS
 
     try:
         data = read_npz(path, 8 * MAX_PIXELS, ("labels",)) | read_npz(path, MOST_OF_TEXT, ("text", "image"))
@@ -266,7 +266,7 @@ def _read_npz(path: Path) -> LabelMap:
 
 def _read_tiff(path: Path) -> LabelMap:
     from segspectral.export.geo import read_place
-    from segspectral.images import first_page
+    from segspectral.images.reader import first_page
 
     with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)
@@ -276,7 +276,7 @@ def _read_tiff(path: Path) -> LabelMap:
 
 
 def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
-    from segspectral.images import MAX_PIXELS
+    from segspectral.images.reader import MAX_PIXELS
 
     if array.size > MAX_PIXELS:
         raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")

@@ -11,7 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from segspectral.export.files import FOLDERS
-from segspectral.images import EXTENSIONS
+from segspectral.images.reader import EXTENSIONS
 
 __all__ = ["is_photograph", "names_below", "result_stems", "short_stem", "stem_in", "yolo_stem"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.types import Segmentation
+from segspectral.values import Segmentation
 
 __all__ = ["boundaries", "colour_table", "label_png", "overlay", "png", "tinted"]
 

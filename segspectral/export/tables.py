@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import segspectral
 from segspectral.export.labelmap import LabelMap
-from segspectral.types import Segmentation
+from segspectral.values import Segmentation
 
 __all__ = ["csv_bytes", "csv_cell", "region_table", "segment_table", "summary", "versions"]
 

@@ -13,7 +13,7 @@ import segspectral
 from segspectral.features.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.features.cache import FeatureCache
 from segspectral.features.parts import Extractor, Means
-from segspectral.types import Image, Superpixels
+from segspectral.values import Image, Superpixels
 
 __all__ = ["EDGES", "Cnn", "principal_axes", "principal_components"]
 

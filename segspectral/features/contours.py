@@ -26,9 +26,9 @@ from pydantic import Field
 
 from segspectral.features.cnn import EDGES, principal_components
 from segspectral.features.parts import Means, Texture, lab_of
-from segspectral.hierarchy import RegionGraph
 from segspectral.settings import Settings
-from segspectral.types import Image, Superpixels
+from segspectral.values import Image, Superpixels
+from segspectral.values.regions import RegionGraph
 
 __all__ = ["Contours", "Cues", "Logistic", "border_graph", "described", "edge_cues"]
 

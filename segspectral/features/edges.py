@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segspectral.features.backbones import FeatureMap
-from segspectral.types import Superpixels
+from segspectral.values import Superpixels
 
 __all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "edges_along", "trained"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.settings import Settings
-from segspectral.types import Image, Superpixels
+from segspectral.values import Image, Superpixels
 
 __all__ = ["Colour", "Extractor", "Means", "Position", "Texture", "lab_of"]
 

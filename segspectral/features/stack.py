@@ -12,9 +12,9 @@ from pydantic import model_validator
 from segspectral.features.cnn import Cnn
 from segspectral.features.contours import Contours
 from segspectral.features.parts import Colour, Extractor, Means, Position, Texture
-from segspectral.hierarchy import RegionGraph
 from segspectral.settings import Settings
-from segspectral.types import Features, Image, Superpixels
+from segspectral.values import Features, Image, Superpixels
+from segspectral.values.regions import RegionGraph
 
 __all__ = ["EXTRACTORS", "FeatureStack", "Measured"]
 

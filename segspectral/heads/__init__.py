@@ -1,6 +1,6 @@
 """Heads: features and affinity -> membership. ``HEADS`` is the one list of them.
 
-To add a head: a class that keeps the contract (``segspectral.heads.contract``) in a file of its own, and a line here.
+To add a head: a class that keeps the contract (``segspectral.heads.base``) in a file of its own, and a line here.
 The command line, the settings, the README's table and the contract tests read this list.
 """
 
@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from segspectral.heads.contract import Head
+    from segspectral.heads.base import Head
 
 __all__ = ["DEFAULT_HEAD", "HEADS", "head_class"]
 

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
-from segspectral.heads.contract import Head
-from segspectral.heads.exact import membership_of, spectral_embedding
+from segspectral.heads.base import Head
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, fit_centres
-from segspectral.types import Affinity, Membership, Outcome
+from segspectral.spectral.discretise import soft_membership
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
-    from segspectral.heads.training import Progress
+    from segspectral.heads.training.loop import Progress
 
 __all__ = ["KMeans", "SpectralClustering"]
 
@@ -132,7 +133,7 @@ class SpectralClustering(Head):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of graphs that are not connected, and of too few distinct rows
                 labels = reference.fit_predict(weights).astype(np.int64)
-        probabilities = membership_of(affinity, labels, k)
+        probabilities = soft_membership(affinity, labels, k)
         return Membership(probabilities, embedding[:, :k], eigenvalues, outcome_of(probabilities)), np.empty(0)
 
 

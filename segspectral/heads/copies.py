@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from segspectral.types import Affinity, Membership, Outcome
+from segspectral.values import Affinity, Membership, Outcome
 
 __all__ = ["equal_rows", "one_each", "together", "twins"]
 

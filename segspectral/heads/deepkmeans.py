@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
-from segspectral.heads.inductive import (
+from segspectral.heads.network_head import (
     BatchSize,
     Device,
     Effort,
@@ -21,14 +20,15 @@ from segspectral.heads.inductive import (
     Widths,
 )
 from segspectral.heads.networks import Mlp, common_scale
-from segspectral.heads.pretraining import Autoencoder, reconstruction
 from segspectral.heads.readout import Readout, fit_centres, kmeans
-from segspectral.types import Affinity
+from segspectral.heads.training.pretraining import Autoencoder, reconstruction
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Progress, Run
+    from segspectral.heads.training.loop import Progress, Run
 
 __all__ = ["DeepKMeans"]
 
@@ -107,7 +107,7 @@ class DeepKMeans(NetworkHead):
     ) -> tuple[Mlp, Run]:
         import torch
 
-        from segspectral.heads.training import RowBatches, train
+        from segspectral.heads.training.loop import RowBatches, train
 
         effort = self._effort(X)
         pretrained = Autoencoder(

@@ -17,7 +17,7 @@ from segspectral.settings import Settings
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoder", "Gcn", "GraphConvolution", "convolution", "walk_matrix"]
+__all__ = ["Encoder", "Gcn", "GraphConvolution", "convolution"]
 
 SLOPE = 0.01
 """Of the leaky ReLU for negative values."""
@@ -114,24 +114,3 @@ class Gcn:
     @property
     def _linear(self) -> Mlp:
         return Mlp(self.weights, self.biases, np.ones(len(self.weights)))
-
-
-def walk_matrix(weights: sp.csr_array, first: int = 0) -> sp.csr_array:
-    """D^-1 W in float64; a node without edges stays where it is, so that all rows sum to one.
-
-    Parameters
-    ----------
-    weights : (M, N) rows of a graph
-    first : the number of the node of row 0
-
-    >>> walk_matrix(sp.csr_array([[0, 3, 1], [0, 0, 0]])).toarray()
-    array([[0.  , 0.75, 0.25],
-           [0.  , 1.  , 0.  ]])
-    """
-    degree = np.asarray(weights.sum(axis=1, dtype=np.float64)).ravel()
-    alone = np.flatnonzero(degree <= 0)
-    walk = sp.csr_array(weights, dtype=np.float64, copy=True)
-    walk.data /= np.repeat(np.where(degree > 0, degree, 1.0), np.diff(walk.indptr))
-    if len(alone):
-        walk = walk + sp.csr_array((np.ones(len(alone)), (alone, first + alone)), shape=walk.shape)
-    return sp.csr_array(walk)

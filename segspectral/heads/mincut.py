@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.affinity import Bandwidth, Symmetrization
-from segspectral.heads.assignment import AssignmentHead, Weight
 from segspectral.heads.gcn import Encoder
-from segspectral.heads.inductive import BatchSize, Device, LearningRate, Patience, Steps, TimeLimit, Widths
-from segspectral.types import Affinity
+from segspectral.heads.network_head import BatchSize, Device, LearningRate, Patience, Steps, TimeLimit, Widths
+from segspectral.heads.soft_assignment import AssignmentHead, Weight
+from segspectral.spectral.knn import Bandwidth, Symmetrization
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Batch
+    from segspectral.heads.training.loop import Batch
 
 __all__ = ["MinCut", "mincut_loss"]
 
@@ -116,6 +116,6 @@ def mincut_loss(P: torch.Tensor, weights: torch.Tensor, degree: torch.Tensor) ->
     weights : (N, N) sparse, symmetric
     degree : (N,)
     """
-    from segspectral.heads.training import symmetric_product
+    from segspectral.heads.training.loop import symmetric_product
 
     return -(P * symmetric_product(weights, P)).sum() / (degree[:, None] * P * P).sum().clamp_min(1e-300)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.affinity import Bandwidth, Symmetrization
-from segspectral.heads.assignment import AssignmentHead, Weight
 from segspectral.heads.gcn import Encoder
-from segspectral.heads.inductive import BatchSize, Device, LearningRate, Patience, Steps, TimeLimit, Widths
+from segspectral.heads.network_head import BatchSize, Device, LearningRate, Patience, Steps, TimeLimit, Widths
+from segspectral.heads.soft_assignment import AssignmentHead, Weight
 from segspectral.metrics.communities import modularity
-from segspectral.types import Affinity
+from segspectral.spectral.knn import Bandwidth, Symmetrization
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Batch
+    from segspectral.heads.training.loop import Batch
 
 __all__ = ["Modularity", "modularity_loss"]
 
@@ -117,7 +117,7 @@ def modularity_loss(P: torch.Tensor, weights: torch.Tensor, degree: torch.Tensor
     weights : (N, N) sparse, symmetric
     degree : (N,)
     """
-    from segspectral.heads.training import symmetric_product
+    from segspectral.heads.training.loop import symmetric_product
 
     total = degree.sum().clamp_min(1e-300)
     inside = (P * symmetric_product(weights, P)).sum() / total

@@ -8,18 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.errors import CollapseError
-from segspectral.heads.contract import Head
-from segspectral.heads.exact import (
-    greedy_moves,
-    membership_of,
-    most_eigenvectors,
-    partition,
-    spectral_embedding,
-)
-from segspectral.heads.gcn import Encoder, Gcn, walk_matrix
-from segspectral.heads.inductive import (
+from segspectral.heads.base import Head
+from segspectral.heads.gcn import Encoder, Gcn
+from segspectral.heads.network_head import (
     BatchSize,
     Device,
     LearningRate,
@@ -31,14 +23,17 @@ from segspectral.heads.inductive import (
     sees_graph,
 )
 from segspectral.heads.networks import Mlp
-from segspectral.heads.positions import positions
 from segspectral.heads.readout import Softmax, softmax, temperature
-from segspectral.types import Affinity, Membership, Outcome
+from segspectral.spectral.discretise import greedy_moves, most_eigenvectors, partition, soft_membership
+from segspectral.spectral.eigen import positions, spectral_embedding
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.spectral.walk import walk_matrix
+from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch, Progress, Run
 
 __all__ = ["NeuNcut", "ncut_loss"]
 
@@ -166,7 +161,7 @@ class NeuNcut(Head):
         embedding, eigenvalues = spectral_embedding(affinity, most_eigenvectors(k), seed=self.random_state)
         spectral = self._spectral_labels(affinity, embedding)
         embedding, eigenvalues = embedding[:, :k], eigenvalues[: k + 1]
-        start = np.log(membership_of(affinity, spectral, k) + FLATTEN)
+        start = np.log(soft_membership(affinity, spectral, k) + FLATTEN)
         outcome, network = Outcome.SOLVED, None
         for warm in (True,) if self.warm_start else (False, True):
             logits, run, network = self._train(X, affinity, (np.arange(len(X)), start) if warm else None, progress)
@@ -208,7 +203,7 @@ class NeuNcut(Head):
             graph = self._knn(X[some])
             vectors, _ = spectral_embedding(graph, most_eigenvectors(k), seed=self.random_state)
             labels = self._spectral_labels(graph, vectors)
-            start = some, np.log(membership_of(graph, labels, k) + FLATTEN)
+            start = some, np.log(soft_membership(graph, labels, k) + FLATTEN)
         logits, run, network = self._train(X, affinity, start, progress)
         labels = logits.argmax(axis=1)
         if len(np.unique(labels)) < k or network is None:
@@ -248,8 +243,8 @@ class NeuNcut(Head):
         """
         import torch
 
-        from segspectral.heads.learner import Learner, distil
-        from segspectral.heads.training import Subgraphs, train
+        from segspectral.heads.training.learner import Learner, distil
+        from segspectral.heads.training.loop import Subgraphs, train
 
         n, k, seed = len(affinity), self.n_clusters, self.random_state
         learner: Learner | None = None
@@ -313,7 +308,7 @@ def ncut_loss(
     """
     import torch
 
-    from segspectral.heads.training import symmetric_product
+    from segspectral.heads.training.loop import symmetric_product
 
     volume = (degree @ P).clamp_min(1e-12)
     own = (degree[:, None] * P * P).sum(dim=0) / volume

@@ -10,9 +10,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.inductive import (
+from segspectral.heads.network_head import (
     BatchSize,
     Device,
     Effort,
@@ -26,12 +25,13 @@ from segspectral.heads.inductive import (
 )
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout, Softmax, temperature, with_best_last_layer
-from segspectral.types import Affinity
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch, Progress, Run
 
 __all__ = ["NeuralEF"]
 
@@ -123,7 +123,7 @@ class NeuralEF(NetworkHead):
     ) -> tuple[Mlp | Gcn, Run]:
         import torch
 
-        from segspectral.heads.training import Subgraphs
+        from segspectral.heads.training.loop import Subgraphs
 
         columns = self.n_clusters if self.quantized else min(self.n_clusters + self.spare, len(X))
         batches = Subgraphs(affinity, self.batch_size, rank=columns, seed=seed, steps=self.power, device=self.device)

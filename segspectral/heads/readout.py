@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
-from segspectral.types import Affinity
+from segspectral.spectral.ritz import rayleigh_ritz
+from segspectral.values import Affinity
 
 __all__ = [
     "Centres",
@@ -22,7 +22,6 @@ __all__ = [
     "fit_centres",
     "fit_spectral_map",
     "kmeans",
-    "rayleigh_ritz",
     "with_best_last_layer",
 ]
 
@@ -143,40 +142,6 @@ def with_best_last_layer(
         return network
     rotation = found[0].T.astype(np.float32)
     return network.with_last(Mlp((rotation[:, :-1],), (rotation[:, -1],), np.ones(1)))
-
-
-def rayleigh_ritz(
-    raw: NDArray[np.float64], affinity: Affinity, k: int, *, tolerance: float = 1e-11
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """The best k eigenpairs of the normalized Laplacian within the span of the columns of ``raw`` (N, M).
-
-    Parameters
-    ----------
-    tolerance : directions whose share of the columns' Gram matrix is smaller than this are left out
-
-    Returns
-    -------
-    rotation : (M, k), such that V = raw @ rotation has V' D V = I and V' (D - W) V = diag(values)
-    values : (k,) Ritz values, rising, each at least the eigenvalue of its rank
-
-    None if the columns span fewer than k dimensions.
-    """
-    size = np.sqrt((affinity.degree[:, None] * raw**2).sum(axis=0))
-    if not np.isfinite(size).all() or (size > 0).sum() < k:
-        return None
-    unit = raw / np.where(size > 0, size, 1.0)
-    gram = unit.T @ (affinity.degree[:, None] * unit)
-    value, vector = scipy.linalg.eigh(gram)
-    kept = value > tolerance * value[-1]
-    if kept.sum() < k:
-        return None
-    white = vector[:, kept] / np.sqrt(value[kept])
-    laplacian = gram - unit.T @ (affinity.weights.astype(np.float64) @ unit)
-    ritz, turn = scipy.linalg.eigh(white.T @ (laplacian + laplacian.T) @ white / 2)
-    rotation = (white @ turn[:, :k]) / np.where(size > 0, size, 1.0)[:, None]
-    vectors = raw @ rotation
-    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
-    return rotation * sign, np.maximum(ritz[:k], 0.0)
 
 
 def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, seed: int) -> SpectralMap | None:

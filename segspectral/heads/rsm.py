@@ -9,9 +9,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.inductive import (
+from segspectral.heads.network_head import (
     BatchSize,
     Device,
     Effort,
@@ -25,12 +24,13 @@ from segspectral.heads.inductive import (
 )
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import with_best_last_layer
-from segspectral.types import Affinity
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch, Progress, Run
 
 __all__ = ["RSM"]
 
@@ -127,7 +127,7 @@ class RSM(NetworkHead):
     ) -> tuple[Mlp | Gcn, Run]:
         import torch
 
-        from segspectral.heads.training import Subgraphs, quadratic
+        from segspectral.heads.training.loop import Subgraphs, quadratic
 
         rng = np.random.default_rng(seed)
         columns = min(self.n_clusters + self.spare, len(X))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, InstanceOf, PlainSerializer, ValidationError, WithJsonSchema
 
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.contract import Head, parameter_model
+from segspectral.heads.base import Head, parameter_model
 from segspectral.settings import NestedError
 
 __all__ = ["AnyHead", "head_from", "head_schema", "head_to"]

@@ -8,10 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from segspectral.affinity import Bandwidth, Neighbors, Symmetrization
 from segspectral.errors import SettingsError
 from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.inductive import (
+from segspectral.heads.network_head import (
     BatchSize,
     Device,
     Effort,
@@ -25,14 +24,15 @@ from segspectral.heads.inductive import (
     sees_graph,
 )
 from segspectral.heads.networks import Mlp
-from segspectral.heads.pretraining import Autoencoder, Siamese
 from segspectral.heads.readout import with_best_last_layer
-from segspectral.types import Affinity, Membership
+from segspectral.heads.training.pretraining import Autoencoder, Siamese
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.values import Affinity, Membership
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch, Progress, Run
 
 __all__ = ["SpectralNet"]
 
@@ -154,7 +154,7 @@ class SpectralNet(NetworkHead):
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
     ) -> tuple[Mlp | Gcn, Run]:
-        from segspectral.heads.training import Subgraphs, rayleigh_quotients
+        from segspectral.heads.training.loop import Subgraphs, rayleigh_quotients
 
         k, columns = self.n_clusters, min(self.n_clusters + self.spare, len(X))
 

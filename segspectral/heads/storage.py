@@ -21,12 +21,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from segspectral.errors import OutputError, SettingsError
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.contract import Head
+from segspectral.heads.base import Head
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
 from segspectral.heads.settings import FROM_PIPELINE, head_from
-from segspectral.types import Affinity, Membership, Outcome
+from segspectral.values import Affinity, Membership, Outcome
 
 __all__ = [
     "load",

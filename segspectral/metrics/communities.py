@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.types import Affinity
+from segspectral.values import Affinity
 
 __all__ = ["conductance", "coverage", "modularity"]
 

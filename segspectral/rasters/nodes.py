@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from segspectral.features.parts import Means
 from segspectral.features.stack import Measured
-from segspectral.hierarchy import RegionGraph
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
-from segspectral.types import Features, Image, Superpixels
+from segspectral.values import Features, Image, Superpixels
+from segspectral.values.regions import RegionGraph
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.export.files import partial_of
-from segspectral.formats import FORMATS, format_of
+from segspectral.images.formats import FORMATS, format_of
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "open_header", "open_pixels", "windows"]
 

@@ -28,13 +28,13 @@ from pydantic import Field, field_validator
 
 from segspectral.errors import OutputError, SettingsError
 from segspectral.export.files import partial_of
-from segspectral.images import FLAT
+from segspectral.images.reader import FLAT
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, open_pixels, windows
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
 from segspectral.settings import Settings
-from segspectral.types import Image, Membership, Superpixels
+from segspectral.values import Image, Membership, Superpixels
 
 if TYPE_CHECKING:
     from segspectral.pipeline import AnyRefiner, Observer, Pipeline

@@ -226,7 +226,7 @@ def _jpeg(out: Path, picture: Path, longest: int) -> Path:
     import cv2
     import PIL.Image
 
-    from segspectral.images import read_image
+    from segspectral.images.reader import read_image
 
     key = hashlib.sha256(os.path.relpath(picture, out).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     target = out / FOLDER / f"{key}-{longest}.jpg"

@@ -25,7 +25,7 @@ from segspectral.errors import SegspectralError
 from segspectral.export import EXPORTERS, colour_table, png, tinted
 from segspectral.export.naming import short_stem
 from segspectral.figures import before_refinement, eigenvector_pictures
-from segspectral.images import EXTENSIONS
+from segspectral.images.reader import EXTENSIONS
 from segspectral.pipeline import Pipeline
 from segspectral.web.command import backbones, pipeline_from_client, settings_from_text
 from segspectral.web.edits import MOST_IN_A_CUT, Edit, Edits

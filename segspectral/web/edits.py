@@ -18,7 +18,7 @@ from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.exact import Exact
 from segspectral.heads.settings import head_from
 from segspectral.pipeline import Pipeline
-from segspectral.types import Affinity, Segmentation
+from segspectral.values import Affinity, Segmentation
 
 __all__ = ["MOST_IN_A_CUT", "Cut", "Edit", "Edits"]
 

@@ -28,9 +28,9 @@ from segspectral.batch.worker import Worker, WorkerDiedError
 from segspectral.errors import BatchError, SegspectralError
 from segspectral.export import LabelMap
 from segspectral.export.geo import Place
-from segspectral.images import EXTENSIONS
+from segspectral.images.reader import EXTENSIONS
 from segspectral.pipeline import Pipeline
-from segspectral.types import Segmentation
+from segspectral.values import Segmentation
 from segspectral.web.edits import Edits
 from segspectral.web.work import Done, Event, Failed, Segmenting, Stage, Task, clean_name, shape_of_upload
 

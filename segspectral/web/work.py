@@ -11,9 +11,9 @@ from pathlib import Path
 from segspectral.errors import ImageError, SegspectralError
 from segspectral.export import read_place
 from segspectral.export.geo import Place
-from segspectral.images import image_size, read_image
+from segspectral.images.reader import image_size, read_image
 from segspectral.pipeline import Observer, Pipeline
-from segspectral.types import Image, Scene, Segmentation, Superpixels
+from segspectral.values import Image, Scene, Segmentation, Superpixels
 
 __all__ = ["Done", "Failed", "Segmenting", "Stage", "Task", "clean_name", "read_upload", "shape_of_upload"]
 

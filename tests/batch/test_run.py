@@ -202,7 +202,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(
 ):
     import segspectral.images
 
-    real = segspectral.images.read_image
+    real = segspectral.images.reader.read_image
 
     def slow(path):
         image = real(path)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from segspectral.cli import app
-from segspectral.communities import choose_number, extend_communities, find_communities
-from segspectral.communities.pictures import adjacency_picture
 from segspectral.errors import CollapseError, SettingsError
-from segspectral.graphs import Graph, read_graph, undirected
-from segspectral.types import Affinity
+from segspectral.networks import choose_number, extend_communities, find_communities
+from segspectral.networks.graphs import Graph, read_graph, undirected
+from segspectral.networks.pictures import adjacency_picture
+from segspectral.values import Affinity
 from tests.heads.data import accuracy, block_model
 
 SIZES = (50, 40, 30)

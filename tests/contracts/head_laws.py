@@ -1,4 +1,4 @@
-"""The laws of ``segspectral.heads.contract.Head``, each as a function of one head that raises AssertionError.
+"""The laws of ``segspectral.heads.base.Head``, each as a function of one head that raises AssertionError.
 
 A law is given a head ready to be cloned; it fits clones of it on small graphs whose answer is known. ``LAWS`` is run
 over every head of ``HEADS``, and over heads with a planted defect, which it must reject.
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
-from segspectral.affinity import knn_affinity
 from segspectral.errors import CollapseError, SegspectralError, SettingsError
-from segspectral.heads.contract import Head
-from segspectral.types import Affinity, Outcome
+from segspectral.heads.base import Head
+from segspectral.spectral.knn import knn_affinity
+from segspectral.values import Affinity, Outcome
 
 SIZES = (60, 40, 24)
 

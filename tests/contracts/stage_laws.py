@@ -1,4 +1,4 @@
-"""The laws of the Protocols in ``segspectral.types``, as plain functions that any implementation can be run through.
+"""The laws of the Protocols in ``segspectral.values``, as plain functions that any implementation can be run through.
 
 A law takes the stage and its inputs, and raises AssertionError where the stage breaks it. ``test_stages`` runs them
 over what segspectral lists and, to test the laws themselves, over stages with planted defects.
@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segspectral.hierarchy import RegionGraph
-from segspectral.types import Affinity, Features, Image, Membership, Superpixels
+from segspectral.values import Affinity, Features, Image, Membership, Superpixels
+from segspectral.values.regions import RegionGraph
 
 Stage = Callable[..., Any]
 

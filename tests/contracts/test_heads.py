@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from segspectral.affinity import knn_affinity
 from segspectral.errors import SettingsError
 from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
-from segspectral.heads.contract import Head
-from segspectral.heads.exact import Exact, membership_of
-from segspectral.types import Affinity, Membership, Outcome
+from segspectral.heads.base import Head
+from segspectral.heads.exact import Exact
+from segspectral.spectral.discretise import soft_membership
+from segspectral.spectral.knn import knn_affinity
+from segspectral.values import Affinity, Membership, Outcome
 from tests.contracts import head_laws as laws
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -148,7 +149,7 @@ class LooksAtNodeNumbers(Defective):
     def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
         labels = membership.labels.copy()
         labels[5] = (labels[5] + 1) % self.n_clusters
-        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+        return replace(membership, probabilities=soft_membership(affinity, labels, self.n_clusters))
 
 
 class LooksAtTheUnitOfWeights(Defective):
@@ -157,7 +158,7 @@ class LooksAtTheUnitOfWeights(Defective):
         labels = membership.labels.copy()
         if affinity.degree.mean() > 100:
             labels[order[: len(X) // 4]] = 0
-        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+        return replace(membership, probabilities=soft_membership(affinity, labels, self.n_clusters))
 
 
 class ForgetsToShareRows(Defective):
@@ -227,7 +228,7 @@ class TakesWhatIsNoData(Exact):
 class DoesNotCluster(Defective):
     def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
         labels = np.argsort(np.argsort(X[:, 0])) * self.n_clusters // len(X)
-        return replace(membership, probabilities=membership_of(affinity, labels, self.n_clusters))
+        return replace(membership, probabilities=soft_membership(affinity, labels, self.n_clusters))
 
 
 class ReportsAnotherCut(Defective):

@@ -11,18 +11,18 @@ import pytest
 from typer.testing import CliRunner
 
 from segspectral import models
-from segspectral.affinity import knn_affinity
 from segspectral.cli import app
 from segspectral.errors import SegspectralError, SettingsError
-from segspectral.fitting import fit_model
 from segspectral.heads import storage
 from segspectral.heads.baselines import KMeans
 from segspectral.heads.exact import Exact
 from segspectral.heads.mincut import MinCut
 from segspectral.heads.spectralnet import SpectralNet
-from segspectral.images import as_image
-from segspectral.model import Model
+from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
+from segspectral.shared.fit import fit_model
+from segspectral.shared.model import Model
+from segspectral.spectral.knn import knn_affinity
 from tests.malformed import PATHS, as_bytes, changed, malformed, packed, unpacked
 from tests.test_model import QUICK, SCENES
 
@@ -143,7 +143,7 @@ def test_what_is_no_file_is_refused(make: Callable[[Path], None], tmp_path: Path
 def test_a_model_from_elsewhere_opens_no_file_or_address_that_it_names(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segspectral.model import Recipe
+    from segspectral.shared.model import Recipe
 
     fitted = KINDS["model"]()
     fitted.save(tmp_path / "m")
@@ -171,7 +171,7 @@ def test_a_saved_model_does_not_tell_where_its_weights_were(tmp_path: Path) -> N
     from dataclasses import replace
 
     from segspectral.features import Cnn
-    from segspectral.model import Recipe
+    from segspectral.shared.model import Recipe
 
     features = Recipe().features.model_copy(update={"cnn": Cnn(weights="/home/me/secret.safetensors")})
     model = KINDS["model"]()

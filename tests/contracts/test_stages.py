@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from segspectral.affinity import KnnAffinity
 from segspectral.features import FeatureStack
-from segspectral.hierarchy import RegionGraph
 from segspectral.refine import REFINERS, Guided, crf_installed
 from segspectral.superpixels import Slic
-from segspectral.types import Affinity, Features, Image, Membership, Superpixels
+from segspectral.values import Affinity, Features, Image, Membership, Superpixels
+from segspectral.values.regions import RegionGraph
 from tests.contracts import stage_laws as laws
 
 METHODS = {"slic": Slic(count=60), "slic, blurred": Slic(count=60, sigma=1.5), "slic, few": Slic(count=2)}

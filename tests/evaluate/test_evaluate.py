@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segspectral.datasets import Dataset, open_dataset
 from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate import ImageScore, Plan, Prediction, Results, evaluate, seed_spread
+from segspectral.evaluate.datasets import Dataset, open_dataset
 from segspectral.metrics.contour import CONTOUR_KINDS
 
 SHAPE = (24, 30)

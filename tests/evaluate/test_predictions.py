@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from segspectral.cli import app
-from segspectral.datasets import Dataset, open_dataset
 from segspectral.errors import DatasetError
 from segspectral.evaluate import evaluate
+from segspectral.evaluate.datasets import Dataset, open_dataset
 from segspectral.evaluate.scoring import Protocol
 
 SHAPE = (10, 12)

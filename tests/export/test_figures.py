@@ -22,7 +22,7 @@ from segspectral.figures import (
     entropy,
     figure,
 )
-from segspectral.images import as_image
+from segspectral.images.reader import as_image
 
 QUICK = {"features": {"cnn": None}, "head": "exact", "refine": "guided", "superpixels": {"count": 80}}
 

@@ -12,9 +12,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits, make_circles, make_moons
 from sklearn.decomposition import PCA
 
-from segspectral.affinity import knn_affinity
-from segspectral.heads.exact import spectral_embedding
-from segspectral.types import Affinity
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import knn_affinity
+from segspectral.values import Affinity
 
 
 def moons(seed: int, n: int = 2000, noise: float = 0.05) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -9,12 +9,14 @@ import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import adjusted_rand_score
 
-from segspectral.affinity import knn_affinity
 from segspectral.errors import GraphError, SettingsError
-from segspectral.heads.exact import Exact, agglomerate, greedy_moves, most_eigenvectors, partition, spectral_embedding
+from segspectral.heads.exact import Exact
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.spectralnet import SpectralNet
-from segspectral.types import Affinity, Outcome
+from segspectral.spectral.discretise import agglomerate, greedy_moves, most_eigenvectors, partition
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import knn_affinity
+from segspectral.values import Affinity, Outcome
 from tests.heads.data import accuracy, block_model, circles, digits, grid, moons, ring, subspace_distance
 
 
@@ -122,10 +124,10 @@ def test_a_little_noise_does_not_make_another_partition(monkeypatch: pytest.Monk
 
     assert min(agreement(7), agreement(8)) > 0.9
     assert agreement(4) < 0.88
-    monkeypatch.setattr("segspectral.heads.exact.SEARCHED_BELOW", len(land) - 1)
+    monkeypatch.setattr("segspectral.spectral.discretise.SEARCHED_BELOW", len(land) - 1)
     assert min(agreement(k) for k in (4, 7, 8)) > 0.9
-    monkeypatch.setattr("segspectral.heads.exact.SEARCHED_BELOW", len(land))
-    monkeypatch.setattr("segspectral.heads.exact.WORTHWHILE", 0.0)
+    monkeypatch.setattr("segspectral.spectral.discretise.SEARCHED_BELOW", len(land))
+    monkeypatch.setattr("segspectral.spectral.discretise.WORTHWHILE", 0.0)
     assert max(agreement(7), agreement(8)) < 0.8
 
 

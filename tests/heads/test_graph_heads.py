@@ -11,23 +11,24 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from segspectral.affinity import knn_affinity
 from segspectral.errors import CollapseError, GraphError, SettingsError
 from segspectral.heads.exact import Exact
-from segspectral.heads.gcn import Gcn, GraphConvolution, walk_matrix
-from segspectral.heads.inductive import effective_rank
-from segspectral.heads.learner import Learner, Neighborhoods
+from segspectral.heads.gcn import Gcn, GraphConvolution
 from segspectral.heads.mincut import MinCut, mincut_loss
 from segspectral.heads.modularity import Modularity, modularity_loss
+from segspectral.heads.network_head import effective_rank
 from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.neuralef import NeuralEF
-from segspectral.heads.positions import averaged, regularized_spectrum
 from segspectral.heads.rsm import RSM
 from segspectral.heads.spectralnet import SpectralNet
-from segspectral.heads.training import Subgraphs
+from segspectral.heads.training.learner import Learner, Neighborhoods
+from segspectral.heads.training.loop import Subgraphs
 from segspectral.metrics.communities import conductance, coverage, modularity
-from segspectral.types import Affinity, Outcome
+from segspectral.spectral.eigen import regularized_spectrum
+from segspectral.spectral.knn import knn_affinity
+from segspectral.spectral.walk import diffused, walk_matrix
+from segspectral.values import Affinity, Outcome
 from tests.contracts.head_laws import block_graph, planted
 from tests.heads.data import accuracy, block_model, digits
 
@@ -296,7 +297,7 @@ def test_averaged_features_are_those_at_the_end_of_a_lazy_walk() -> None:
     affinity, _ = block_model((20, 15), 0.5, 0.1, 0)
     X = np.random.default_rng(0).normal(size=(35, 3))
     step = (np.eye(35) + affinity.weights.toarray() / affinity.degree[:, None]) / 2
-    np.testing.assert_allclose(averaged(X, affinity, 7), np.linalg.matrix_power(step, 7) @ X, atol=1e-6)
+    np.testing.assert_allclose(diffused(X, affinity, 7), np.linalg.matrix_power(step, 7) @ X, atol=1e-6)
 
 
 def test_networks_see_a_contour_in_the_graph_by_averaged_features() -> None:
@@ -310,7 +311,7 @@ def test_networks_see_a_contour_in_the_graph_by_averaged_features() -> None:
     small = SpectralNet(2, hidden=(16,))
     for head in (small, NeuNcut(2, hidden=(16,), greedy=False)):
         assert head.learns_map
-        assert accuracy(truth, head.fit(averaged(X, affinity), affinity=affinity).labels_) >= 0.99
+        assert accuracy(truth, head.fit(diffused(X, affinity), affinity=affinity).labels_) >= 0.99
     assert accuracy(truth, small.fit(X, affinity=affinity).labels_) < 0.9
     assert not NeuNcut(2).learns_map
     assert not SpectralNet(2, encoder="gcn").learns_map

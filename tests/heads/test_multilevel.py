@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from segspectral.affinity import knn_affinity
 from segspectral.heads import multilevel
-from segspectral.heads.exact import Exact, spectral_embedding
-from segspectral.heads.multilevel import coarsened, smallest_by_levels
-from segspectral.types import Affinity
+from segspectral.heads.exact import Exact
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import knn_affinity
+from segspectral.spectral.multilevel import coarsened, smallest_by_levels
+from segspectral.values import Affinity
 from tests.heads.data import accuracy, block_model, moons
 
 

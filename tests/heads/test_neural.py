@@ -16,23 +16,26 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score as nmi
 
-from segspectral.affinity import KnnAffinity, knn_affinity
+from segspectral.affinity import KnnAffinity
 from segspectral.errors import CollapseError, SettingsError
 from segspectral.features import FeatureStack
 from segspectral.heads.baselines import KMeans, SpectralClustering
 from segspectral.heads.deepkmeans import DeepKMeans
-from segspectral.heads.exact import Exact, spectral_embedding
-from segspectral.heads.inductive import Effort
+from segspectral.heads.exact import Exact
+from segspectral.heads.network_head import Effort
 from segspectral.heads.neuncut import NeuNcut, ncut_loss
 from segspectral.heads.neuralef import NeuralEF
-from segspectral.heads.pretraining import Autoencoder, Siamese
-from segspectral.heads.readout import rayleigh_ritz, with_best_last_layer
+from segspectral.heads.readout import with_best_last_layer
 from segspectral.heads.rsm import RSM
 from segspectral.heads.spectralnet import SpectralNet
-from segspectral.heads.training import Subgraphs, orthonormal, quadratic, rayleigh_quotients, train
-from segspectral.images import as_image
+from segspectral.heads.training.loop import Subgraphs, orthonormal, quadratic, rayleigh_quotients, train
+from segspectral.heads.training.pretraining import Autoencoder, Siamese
+from segspectral.images.reader import as_image
+from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.knn import knn_affinity
+from segspectral.spectral.ritz import rayleigh_ritz
 from segspectral.superpixels import Slic
-from segspectral.types import Affinity, Outcome
+from segspectral.values import Affinity, Outcome
 from tests.heads.data import accuracy, circles, digits, moons, subspace_distance
 
 

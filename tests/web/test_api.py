@@ -21,7 +21,7 @@ from segspectral.errors import SettingsError
 from segspectral.export import EXPORTERS
 from segspectral.heads import HEADS
 from segspectral.pipeline import STAGES
-from segspectral.types import Image
+from segspectral.values import Image
 from segspectral.web import Limits, Workers, create_app
 from segspectral.web.command import MOST_OF, command_line, pipeline_from_client, settings_from_text
 from segspectral.web.work import Segmenting, Task, read_upload

@@ -1,0 +1,247 @@
+"""Heads whose result is a network: trained, looked at, and trained once more if it has collapsed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.errors import CollapseError, SettingsError
+from segspectral.heads.base import Head
+from segspectral.heads.gcn import Encoder, Gcn, convolution
+from segspectral.heads.networks import Mlp
+from segspectral.heads.readout import Readout, fit_spectral_map
+from segspectral.spectral.eigen import positions
+from segspectral.spectral.walk import walk_matrix
+from segspectral.values import Affinity, Membership, Outcome
+
+if TYPE_CHECKING:
+    import torch
+
+    from segspectral.heads.training.loop import Batch, Progress, Run
+
+__all__ = [
+    "SMALL",
+    "BatchSize",
+    "Device",
+    "Effort",
+    "LearningRate",
+    "NetworkHead",
+    "Patience",
+    "Spare",
+    "Steps",
+    "TimeLimit",
+    "Widths",
+]
+
+Widths = tuple[Annotated[int, Field(ge=1)], ...]
+Steps = Annotated[int, Field(ge=0, le=1_000_000)]
+LearningRate = Annotated[float, Field(gt=0, le=10)]
+BatchSize = Annotated[int, Field(ge=8)]
+Patience = Annotated[int, Field(ge=0)]
+Spare = Annotated[int, Field(ge=0)]
+TimeLimit = Annotated[float, Field(gt=0)] | None
+Device = Literal["cpu", "cuda", "mps"]
+
+DEGENERATE = 1e-3
+"""Effective rank of the outputs below which they are one point with noise."""
+
+TRIES = 3
+"""A collapsed training is run again from other weights; bad luck at the start does not strike three times."""
+
+
+SMALL = 1200
+"""At most so many nodes are the superpixels of an image: networks get what half a second of a processor can train."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a training costs and gives: widths of the hidden layers, steps, the rate of the first step."""
+
+    hidden: Widths
+    steps: int
+    learning_rate: float
+
+
+class NetworkHead(Head):
+    """A head that learns a map from features to clusters, and applies it to unseen points.
+
+    Parameters every such head has
+    ------------------------------
+    hidden, steps, learning_rate : widths of the hidden layers; steps of Adam, with cosine decay to 0. None is what the
+        class says in ``EFFORT`` or, for what looks like the superpixels of an image (at most 1200 nodes,
+        features at least ``FEATURES``), in ``SMALL_EFFORT``
+    encoder : "mlp"; or "gcn", graph convolutions, with which a node sees its neighbours: on a graph without features
+        they start from its eigenvectors. ``GraphConvolution`` has their settings
+    batch_size : nodes in a batch; a graph with at most so many is one batch
+    patience : stop when the criterion has stood still for so many steps; 0 never stops
+    time_limit : seconds of training, or None
+    device : where torch trains; a fitted head predicts by numpy
+
+    Fitted attribute every such head has
+    ------------------------------------
+    effective_rank_ : float, of the outputs (see ``effective_rank``); 0 would be a degenerate embedding, which is a
+        CollapseError
+    """
+
+    EFFORT: ClassVar[Effort]
+    SMALL_EFFORT: ClassVar[Effort]
+    FEATURES = 12
+    """Points in the plane need a finer map than superpixels, however few they are."""
+
+    hidden: Widths | None
+    encoder: Encoder = "mlp"
+    steps: int | None
+    learning_rate: float | None
+    batch_size: int
+    patience: int
+    time_limit: float | None
+    device: Device
+    effective_rank_: float
+
+    def _needs_features(self) -> bool:
+        return self.learns_map
+
+    @property
+    def learns_map(self) -> bool:
+        return not sees_graph(self.encoder)
+
+    @property
+    def _told_apart_by(self) -> Literal["features", "graph", "both"]:
+        return "features" if self.learns_map else "both"
+
+    def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
+        return positions(affinity, self.n_clusters, seed=self.random_state)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_widths(self)
+
+    def _effort(self, X: NDArray[np.float64]) -> Effort:
+        """The parameters as given, and those that are None by the size of X."""
+        usual = self.SMALL_EFFORT if self._small(X) else self.EFFORT
+        return Effort(
+            usual.hidden if self.hidden is None else self.hidden,
+            usual.steps if self.steps is None else self.steps,
+            usual.learning_rate if self.learning_rate is None else self.learning_rate,
+        )
+
+    def _small(self, X: NDArray[np.float64]) -> bool:
+        return X.shape[0] <= SMALL and X.shape[1] >= self.FEATURES
+
+    @abstractmethod
+    def _learn(
+        self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
+    ) -> tuple[Mlp | Gcn, Run]:
+        """A trained network."""
+
+    def _refit(
+        self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
+    ) -> Mlp | Gcn:
+        """The trained network with what is known in closed form: nothing, unless overridden."""
+        return network
+
+    def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout | None:
+        """What turns its outputs into memberships: the spectral map, unless overridden; None if it has collapsed."""
+        return fit_spectral_map(raw, affinity, self.n_clusters, seed=self.random_state)
+
+    def _solve(
+        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
+    ) -> tuple[Membership, NDArray[np.float64]]:
+        walk = walk_matrix(affinity.weights) if sees_graph(self.encoder) else None
+        collapse = ""
+        for attempt in range(TRIES):
+            network, run = self._learn(X, affinity, self.random_state + 7919 * attempt, progress)
+            network = self._refit(network, X, affinity, walk)
+            raw = network(X, walk)
+            if not np.isfinite(raw).all():
+                collapse = "gave NaN or infinity"
+                continue
+            rank = effective_rank(raw)
+            if rank < DEGENERATE and self.n_clusters > 1:
+                collapse = f"gave all nodes nearly one embedding (effective rank {rank:.2f})"
+                continue
+            readout = self._read(raw, affinity)
+            probabilities = None if readout is None else readout.memberships(raw)
+            used = 0 if probabilities is None else len(np.unique(probabilities.argmax(axis=1)))
+            if readout is None or probabilities is None or used < self._fewest():
+                collapse = f"used fewer than {self._fewest()} clusters"
+                continue
+            self.network_, self.readout_, self.effective_rank_ = network, readout, rank
+            outcome = Outcome.SOLVED if attempt == 0 else Outcome.RETRIED
+            if not run.finished:
+                outcome = Outcome.STOPPED
+            if used < self.n_clusters:
+                outcome = Outcome.FEWER
+            eigenvalues = getattr(readout, "eigenvalues", None)
+            return Membership(probabilities, readout.embedding(raw), eigenvalues, outcome), run.losses
+        raise CollapseError(
+            f"{type(self).__name__} {collapse} in {TRIES} trainings; ask for fewer clusters, or give more steps or a "
+            "smaller learning_rate"
+        )
+
+    def _fewest(self) -> int:
+        """Clusters below which a training has collapsed."""
+        return self.n_clusters
+
+    def _fit_network(
+        self,
+        X: NDArray[np.float64],
+        affinity: Affinity,
+        outputs: int,
+        seed: int,
+        loss: Callable[[torch.Tensor, Batch, float], torch.Tensor],
+        draw: Callable[[], Batch],
+        progress: Progress | None,
+    ) -> tuple[Mlp | Gcn, Run]:
+        """Train a network of the standardised features by ``loss(outputs, batch, done)``; the one of X itself."""
+        from segspectral.heads.training.learner import Learner
+        from segspectral.heads.training.loop import train
+
+        effort = self._effort(X)
+        learner = Learner(self.encoder, effort.hidden, outputs, X, affinity, seed=seed, device=self.device)
+
+        def of_batch(batch: Batch, done: float) -> torch.Tensor:
+            return loss(learner(batch.nodes), batch, done)
+
+        run = train(
+            learner.parameters(),
+            of_batch,
+            draw,
+            steps=effort.steps,
+            learning_rate=effort.learning_rate,
+            patience=self.patience,
+            time_limit=self.time_limit,
+            progress=progress,
+        )
+        return learner.trained(), run
+
+
+def effective_rank(raw: NDArray[np.float64]) -> float:
+    """How many directions the rows of (N, M) spread into: (sum of variances)^2 / sum of squared variances, along the
+    principal axes; 0 where they are constant, to a millionth of their size.
+
+    >>> effective_rank(np.array([[1.0, 5], [1, 7]])), effective_rank(np.ones((4, 3)))
+    (1.0, 0.0)
+    """
+    centred = raw - raw.mean(axis=0)
+    variance = np.linalg.eigvalsh(centred.T @ centred).clip(0)
+    if not np.isfinite(variance).all() or variance.sum() <= 1e-12 * max(float((raw**2).sum()), 1e-300):
+        return 0.0
+    return float(variance.sum() ** 2 / (variance**2).sum())
+
+
+def sees_graph(encoder: Encoder) -> bool:
+    return convolution(encoder) is not None
+
+
+def check_widths(head: Any) -> None:
+    """SettingsError if a graph convolution has no layers."""
+    if sees_graph(head.encoder) and head.hidden is not None and not head.hidden:
+        raise SettingsError("encoder='gcn' needs at least one width in hidden, such as (64, 16)")

@@ -1,0 +1,1 @@
+"""How networks are trained: the loop and its batches, what learns, and training before the training."""

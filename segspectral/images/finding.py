@@ -1,0 +1,140 @@
+"""Files, folders and globs -> the images that they name, and what was left out of folders."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from segspectral.errors import ImageError
+from segspectral.images.formats import EXTENSIONS, check_name
+
+__all__ = ["Search", "find_images"]
+
+NAMED = 8
+"""Suffixes that a sentence lists."""
+
+
+class Search:
+    """Looks for images in folders, and counts what it passes over.
+
+    Hidden files and folders are passed over, and so are links to folders, which may lead in a circle.
+
+    Parameters
+    ----------
+    recursive : whether folders below are looked into
+    extensions : suffixes of images, in lower case and with the dot
+    output : folder of the results, which is not looked into
+    complain : given a sentence about each folder that cannot be read
+    """
+
+    def __init__(
+        self,
+        recursive: bool = False,
+        extensions: tuple[str, ...] = EXTENSIONS,
+        output: str | os.PathLike[str] | None = None,
+        complain: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.recursive, self.extensions, self.complain = recursive, extensions, complain
+        self.output = None if output is None else os.path.realpath(output)
+        self.left_out: Counter[str] = Counter()
+        self.hidden = self.folders = 0
+
+    def inside(self, folder: str) -> list[str]:
+        """The images in a folder, in the order of their paths; each begins with ``folder`` as it is given."""
+
+        def unreadable(error: OSError) -> None:
+            self.complain(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
+        found = []
+        for here, folders, files in os.walk(folder, onerror=unreadable):
+            below = [
+                name
+                for name in folders
+                if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) != self.output
+            ]
+            self.folders += 0 if self.recursive else len(below)
+            folders[:] = below if self.recursive else []
+            for name in files:
+                path, suffix = os.path.join(here, name), os.path.splitext(name)[1].lower()
+                if not os.path.isfile(path):
+                    continue
+                if not name.lower().endswith(self.extensions):
+                    self.left_out[suffix] += not name.startswith(".")
+                elif name.startswith("."):
+                    self.hidden += 1
+                else:
+                    found.append(path)
+        return sorted(found, key=lambda path: Path(path).parts)
+
+    @property
+    def sentence(self) -> str:
+        """What was passed over in all folders so far; empty if it was nothing."""
+        parts = []
+        if count := self.left_out.total():
+            kinds = [f"{number} {suffix or 'without a suffix'}" for suffix, number in sorted((+self.left_out).items())]
+            if len(kinds) > NAMED + 1:
+                kinds = [*kinds[:NAMED], f"{len(kinds) - NAMED} other suffixes"]
+            parts.append(
+                f"{_files(count)} left out: {', '.join(kinds)} (folders are searched for "
+                f"{' '.join(self.extensions)}; a file that is named is tried whatever its suffix)"
+            )
+        if self.hidden:
+            parts.append(f"{self.hidden} hidden {'file' if self.hidden == 1 else 'files'} left out")
+        if self.folders:
+            parts.append(f"{self.folders} {'folder' if self.folders == 1 else 'folders'} below left out (--recursive)")
+        return "; ".join(parts)
+
+
+def find_images(
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    output: str | os.PathLike[str] | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
+) -> list[Path]:
+    """The image files that files, folders and globs name, each once, in order.
+
+    A folder stands for the images in it, with ``recursive`` also for those in the folders below it, in the order of
+    their paths. A name that matches nothing is kept, and so is a folder without images beside others, so that reading
+    it says so.
+
+    Parameters
+    ----------
+    output : folder of the results, which is not looked into
+    note : given a sentence about the files of folders that were left out, and one about each unreadable folder
+
+    Raises
+    ------
+    ImageError
+        There are only folders, and none holds an image; or a name is an address or ``-``.
+    """
+    search = Search(recursive, output=output, complain=note)
+    found: dict[str, Path] = {}  # one file by two spellings is one image
+
+    def add(paths: Iterable[Path]) -> None:
+        for path in paths:
+            found.setdefault(os.path.abspath(path), path)
+
+    for given in inputs:
+        check_name(given)
+        path = Path(given)
+        if path.is_dir():
+            add([Path(inner) for inner in search.inside(str(path))] or [path])
+        elif not path.exists() and glob.has_magic(str(given)):
+            matches = sorted(Path(p) for p in glob.glob(str(given), recursive=True))
+            add((p for p in matches if p.is_file()) if matches else [path])
+        else:
+            add([path])
+    if sentence := search.sentence:
+        note(sentence)
+    if found and all(path.is_dir() for path in found.values()):
+        deeper = "; --recursive looks into the folders below" if search.folders else ""
+        raise ImageError(f"{', '.join(map(str, found.values()))}: no images there ({', '.join(EXTENSIONS)}){deeper}")
+    return list(found.values())
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

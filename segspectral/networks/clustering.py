@@ -1,0 +1,170 @@
+"""Cluster anybody's vectors or sparse graph, read from a file: what ``segspectral cluster`` does."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from segspectral.errors import DatasetError, SettingsError
+from segspectral.export.files import check_folder, write_bytes
+from segspectral.heads import DEFAULT_HEAD
+from segspectral.heads.base import Head
+from segspectral.heads.settings import head_from
+from segspectral.metrics.clustering import clustering_scores
+from segspectral.networks.arrays import dense, is_array_file, load_arrays, load_sparse
+from segspectral.networks.graphs import FEATURES, LABELS, Dialect, Graph, holds_matrix, read_graph
+
+__all__ = ["Agreement", "Clustering", "Problem", "agreement", "cluster_file", "read_problem"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a file asks for: features (N, D) or a graph of N nodes, and the true classes (N,) if it has them."""
+
+    features: NDArray[np.float64] | None
+    graph: Graph | None
+    truth: NDArray[np.int64] | None
+
+    def __str__(self) -> str:
+        """What was understood, in one line."""
+        if self.graph is not None:
+            unused = [] if self.graph.attributes is None else ["its features are not used"]
+            return "; ".join([str(self.graph.counts), *self.graph.notes, *unused])
+        assert self.features is not None
+        return f"{self.features.shape[0]} vectors of {self.features.shape[1]} numbers"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well clusters agree with classes; each is 1 for equal partitions."""
+
+    accuracy: float
+    nmi: float
+    ari: float
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """What was clustered, the fitted head, its labels (N,), in the order of the graph's ``names`` or of the rows, and
+    the agreement with the file's classes if it has any."""
+
+    problem: Problem
+    head: Head
+    labels: NDArray[np.int64]
+    agreement: Agreement | None
+
+
+def cluster_file(
+    source: str | os.PathLike[str],
+    clusters: int = 10,
+    *,
+    head: Any = DEFAULT_HEAD,
+    seed: int = 0,
+    output: str | os.PathLike[str] | None = None,
+    dialect: Dialect | None = None,
+) -> Clustering:
+    """Cluster the rows of a file of features, or the nodes of a file of edges.
+
+    Parameters
+    ----------
+    source : see ``read_problem``
+    clusters : K
+    head : a Head, its name, or {"name": ..., settings}
+    output : npz to write: labels (N,) int64, probabilities (N, K) float32, and the names (N,) of the nodes of a graph
+    dialect : what cannot be known of a text file
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read as features or edges.
+    SettingsError, GraphError, CollapseError, OutputError
+    """
+    try:
+        fitted = clone(head_from(head)).set_params(n_clusters=clusters, random_state=seed)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    problem = read_problem(source, dialect)
+    if output is not None:
+        check_folder(Path(output).parent)
+    graph = problem.graph
+    fitted.fit(problem.features, affinity=None if graph is None else graph.affinity)
+    if output is not None:
+        arrays: dict[str, Any] = {"labels": fitted.labels_, "probabilities": fitted.membership_.probabilities}
+        if graph is not None:
+            arrays["names"] = np.array(graph.names)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_bytes(Path(output), buffer.getvalue())
+    known = None if problem.truth is None else agreement(problem.truth, fitted.labels_)
+    return Clustering(problem, fitted, fitted.labels_, known)
+
+
+def agreement(truth: NDArray[Any], labels: NDArray[Any]) -> Agreement:
+    """Accuracy under the best one-to-one naming of the clusters (Hungarian method), NMI (arithmetic mean), ARI."""
+    return Agreement(**clustering_scores(labels, truth))
+
+
+def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -> Problem:
+    """Features or a graph, from a file without pickle.
+
+    ::
+
+        .npy      features (N, ...), each sample flattened
+        .npz      features under ``features``, ``x`` or ``data`` and, if it has them, classes under ``labels`` or ``y``;
+                  or a matrix that ``scipy.sparse.save_npz`` wrote: a graph if it is square, else features
+        a graph   see ``segspectral.networks.graphs.read_graph``
+
+    Parameters
+    ----------
+    dialect : what cannot be known of a text file
+
+    Raises
+    ------
+    DatasetError, SettingsError
+    """
+    path = Path(path)
+    arrays = load_arrays(path) if is_array_file(path) else None
+    if arrays is None or "edges" in arrays or "edge_index" in arrays:
+        return _of_graph(read_graph(path, dialect=dialect))
+    label = next((name for name in LABELS if name in arrays), None)
+    if holds_matrix(arrays):
+        matrix = load_sparse(path, arrays)
+        if matrix.shape[0] == matrix.shape[1]:
+            return _of_graph(read_graph(path, dialect=dialect))
+        features = _rows(path, dense(path, matrix))
+    else:
+        name = next((name for name in FEATURES if name in arrays), None)
+        if name is None:
+            raise DatasetError(
+                f"{path}: holds {', '.join(sorted(arrays))}; features are looked for under {', '.join(FEATURES)}, a "
+                "graph under edges"
+            )
+        features = _rows(path, arrays[name])
+    truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
+    if truth is not None and len(truth) != len(features):
+        raise DatasetError(f"{path}: has {len(features)} rows of features and {len(truth)} {label}")
+    return Problem(features, None, truth)
+
+
+def _of_graph(graph: Graph) -> Problem:
+    return Problem(None, graph, graph.labels)
+
+
+def _rows(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
+    if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf":
+        raise DatasetError(f"{path}: features are (N, D) numbers, not {values.dtype} {values.shape}")
+    if len(values) < 2:
+        raise DatasetError(f"{path}: holds one vector; at least two are needed")
+    scale = 255.0 if values.dtype == np.uint8 else 1.0
+    rows = values.reshape(len(values), -1).astype(np.float64) / scale
+    if not np.isfinite(rows).all():
+        bad = int((~np.isfinite(rows)).any(axis=1).argmax())
+        raise DatasetError(f"{path}: features hold NaN or infinity, first in row {bad}")
+    return rows

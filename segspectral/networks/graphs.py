@@ -1,0 +1,411 @@
+"""Graphs with named nodes, and the files that they come in.
+
+Whatever a file says, what comes out is undirected, without loops and with one edge per pair; ``Counts`` tells what was
+there before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from segspectral.errors import DatasetError, SettingsError
+from segspectral.networks.arrays import dense, is_array_file, load_arrays, load_sparse
+from segspectral.networks.edgelists import Dialect, EdgeList, best_weight, read_edge_list
+from segspectral.networks.tables import match_rows, read_bytes, read_classes, read_numbers, read_text
+from segspectral.values import Affinity
+
+__all__ = [
+    "FEATURES",
+    "LABELS",
+    "Counts",
+    "Dialect",
+    "EdgeList",
+    "Graph",
+    "read_edge_list",
+    "read_graph",
+    "undirected",
+]
+
+FEATURES = ("features", "x", "X", "data", "arr_0")
+LABELS = ("labels", "y", "Y", "label")
+
+ISOLATED = 1_000_000
+"""Nodes without an edge that a file may have: a few bytes can claim any number of them."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was listed, and what became of it.
+
+    Parameters
+    ----------
+    listed : edges in the file
+    loops : of a node to itself; left out
+    repeated : listed once more in the same direction; the largest weight is kept
+    reciprocal : pairs listed in both directions; one undirected edge, with the larger weight
+    weightless : edges of weight 0; left out
+    edges : undirected ones that remain
+    nodes, isolated : nodes, and those of them without an edge
+    """
+
+    listed: int
+    loops: int
+    repeated: int
+    reciprocal: int
+    weightless: int
+    edges: int
+    nodes: int
+    isolated: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.nodes} nodes, {self.edges} undirected edges"]
+        if self.listed != self.edges:
+            parts.append(f"of {self.listed} listed")
+        told = {
+            "listed in both directions": self.reciprocal,
+            "repeated": self.repeated,
+            "loops left out": self.loops,
+            "of weight 0 left out": self.weightless,
+            "isolated nodes": self.isolated,
+        }
+        return ", ".join(parts + [f"{count} {what}" for what, count in told.items() if count])
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network of named nodes.
+
+    Parameters
+    ----------
+    names : (N,) all different
+    affinity : of the N nodes
+    attributes : (N, D) float64, finite, or None
+    labels : (N,) int64, known classes of the nodes, or None
+    notes : sentences for the user; the first tells how the file was read
+    """
+
+    names: tuple[str, ...]
+    affinity: Affinity
+    counts: Counts
+    attributes: NDArray[np.float64] | None = None
+    labels: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_graph(
+    path: str | os.PathLike[str],
+    attributes: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    *,
+    dialect: Dialect | None = None,
+) -> Graph:
+    """A network from a file, whose kind is told by what it holds, not by its name.
+
+    ::
+
+        text           one edge a line: two names and, if it has one, a weight; as spreadsheets, pandas, networkx,
+                       igraph, Gephi and SNAP write it; also gzip. More columns need a header, or a ``dialect``
+        .npz           a matrix that scipy.sparse.save_npz wrote; or edges (M, 2) of node numbers, or edge_index (2, M),
+                       with num_nodes, weights, features and labels if it has them
+        GraphML, GEXF, GML, Pajek   through networkx, with the edges' ``weight`` or a word like it
+        Matrix Market  through scipy
+
+    Nodes are those that the file names: numbers that it does not mention are no nodes, unless it tells ``num_nodes``.
+
+    Parameters
+    ----------
+    attributes : csv, tsv or txt, a line of numbers for each node after its name, or in the order of the nodes; npy or
+        npz (N, D), dense or sparse, in the order of the nodes. Named nodes that the graph lacks are isolated ones
+    labels : csv, tsv or txt, a name and a class a line, or classes in the order of the nodes; or npy, npz (N,)
+    dialect : what cannot be known of a text file
+
+    Raises
+    ------
+    DatasetError
+        A file cannot be read or does not fit the graph; fewer than two nodes; no edge at all.
+    SettingsError
+        The dialect does not go with the file.
+    """
+    path = Path(path)
+    try:
+        listed = _listed(path, dialect or Dialect())
+    except MemoryError as error:
+        raise DatasetError(f"{path}: is larger than the memory") from error
+    edges, inner, own = listed.edges, listed.rows, listed.classes
+    names, notes = list(edges.names), [edges.understood]
+    if attributes is not None:
+        given, rows = read_numbers(attributes, names)
+        known = set(names)
+        if given is not None and (further := [name for name in given if name not in known]):
+            notes.append(f"{len(further)} nodes have attributes and no edges")
+            names += further
+        inner = match_rows(attributes, given, rows, names, "attributes")
+    if labels is not None:
+        given, classes = read_classes(labels, names)
+        own = match_rows(labels, given, classes, names, "label")
+        if given is not None and len(given) > len(names):
+            notes.append(f"{len(given) - len(names)} labels are of nodes that the graph lacks")
+    if len(names) < 2:
+        raise DatasetError(f"{path}: has {len(names)} node{'s' * (len(names) != 1)}; at least two are needed")
+    weights, counts = undirected(edges.ends, edges.weights, len(names))
+    if counts.edges == 0:
+        raise DatasetError(f"{path}: has no edges between different nodes, so there is nothing to cluster")
+    if inner is not None:
+        if len(inner) != len(names):
+            raise DatasetError(f"{path}: has {len(names)} nodes and {len(inner)} rows of features")
+        if not np.isfinite(inner).all():
+            raise DatasetError(f"{attributes or path}: attributes hold NaN or infinity")
+    if own is not None and len(own) != len(names):
+        raise DatasetError(f"{path}: has {len(names)} nodes and {len(own)} labels")
+    truth = None if own is None else np.unique(own, return_inverse=True)[1].ravel().astype(np.int64)
+    return Graph(tuple(names), Affinity(weights), counts, inner, truth, tuple(notes))
+
+
+def undirected(ends: NDArray[np.integer[Any]], weights: NDArray[np.float64], nodes: int) -> tuple[sp.csr_array, Counts]:
+    """(N, N) symmetric weights: a pair that is listed in both directions, or twice, has its largest weight."""
+    i, j = ends.astype(np.int64).reshape(-1, 2).T
+    kept = (i != j) & (weights > 0)
+    loops, weightless = int((i == j).sum()), int(((i != j) & (weights == 0)).sum())
+    i, j, value = i[kept], j[kept], weights[kept].astype(np.float64)
+    directed = len(np.unique(i * nodes + j))
+    pair = np.minimum(i, j) * nodes + np.maximum(i, j)
+    order = np.lexsort((value, pair))
+    last = np.append(np.diff(pair[order]) != 0, True)[: len(order)]
+    pair, value = pair[order][last], value[order][last]
+    upper = sp.csr_array((value, (pair // nodes, pair % nodes)), shape=(nodes, nodes))
+    both = sp.csr_array(upper + upper.T)
+    isolated = int((np.diff(both.indptr) == 0).sum())
+    counts = Counts(len(ends), loops, len(i) - directed, directed - len(pair), weightless, len(pair), nodes, isolated)
+    return both, counts
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """What a file of any kind lists, with ``rows`` (N, D) and ``classes`` (N,) of the nodes if it has them."""
+
+    edges: EdgeList
+    rows: NDArray[np.float64] | None = None
+    classes: NDArray[Any] | None = None
+
+
+def _listed(path: Path, dialect: Dialect) -> _Listed:
+    kind = "npz" if is_array_file(path) else _kind(path, read_bytes(path)[:4000])
+    if kind == "text":
+        return _Listed(read_edge_list(path, dialect))
+    networked = kind not in ("npz", "Matrix Market")
+    if dialect != Dialect(weight=dialect.weight if networked else None):
+        raise SettingsError(f"{path}: is {kind}, which needs no options about columns")
+    if kind == "npz":
+        return _from_arrays(path, load_arrays(path))
+    if kind == "Matrix Market":
+        return _Listed(_from_matrix(path, _matrix_market(path), kind))
+    return _Listed(_from_networkx(path, kind, dialect.weight))
+
+
+def _kind(path: Path, begin: bytes) -> str:
+    """The kind of a file by its first bytes.
+
+    Raises
+    ------
+    DatasetError
+        It is of a known kind that is not read.
+    """
+    text = begin.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip()
+    lines = [line.strip().lower() for line in text.splitlines()]
+    # Programs sign their GML in front.
+    body = " ".join(line for line in lines if line and not line.startswith(("#", "creator", "version", "comment")))
+    if text.startswith("<"):
+        return "GEXF" if "<gexf" in text else "GraphML"
+    if body.startswith(("graph [", "graph[")) or path.suffix.lower() == ".gml":
+        return "GML"
+    if text.lower().startswith("%%matrixmarket"):
+        return "Matrix Market"
+    if any(line.startswith("*vertices") for line in lines[:20]):
+        return "Pajek"
+    refused = None
+    if text.startswith(("{", "[")) or path.suffix.lower() == ".json":
+        refused = "JSON"
+    elif body.startswith(("digraph", "strict ")) or (body.startswith("graph") and "--" in body and "{" in body):
+        refused = "DOT"
+    elif path.suffix.lower() == ".lgl":
+        refused = "LGL"
+    if refused is not None:
+        raise DatasetError(f"{path}: cannot be read as a graph: it is {refused}; write GraphML, or edges as CSV")
+    return "text"
+
+
+def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> _Listed:
+    label = next((name for name in LABELS if name in arrays), None)
+    own = None if label is None else arrays[label].ravel()
+    if holds_matrix(arrays):
+        return _Listed(_from_matrix(path, load_sparse(path, arrays), "a sparse matrix"), None, own)
+    key = next((key for key in ("edges", "edge_index") if key in arrays), None)
+    if key is None:
+        raise DatasetError(
+            f"{path}: cannot be read as a graph: holds {', '.join(sorted(arrays))}; looked for are edges, or what "
+            "scipy.sparse.save_npz wrote"
+        )
+    pairs = arrays[key].T if key == "edge_index" else arrays[key]
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iuf":
+        raise DatasetError(f"{path}: edges are (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}")
+    if pairs.size and not (np.isfinite(pairs).all() and pairs.min() >= 0 and pairs.max() < 2**53):
+        raise DatasetError(f"{path}: {key} hold node numbers that are below 0, or no numbers")
+    whole = pairs.astype(np.int64)
+    if (whole != pairs).any():
+        raise DatasetError(f"{path}: {key} hold the node {pairs[whole != pairs][0]:g}; node numbers are whole")
+    rows = None
+    if "feat_indptr" in arrays:
+        rows = dense(path, load_sparse(path, arrays, "feat_")).astype(np.float64)
+    elif (name := next((name for name in FEATURES if name in arrays), None)) is not None:
+        if arrays[name].ndim != 2 or arrays[name].dtype.kind not in "biuf":
+            raise DatasetError(f"{path}: {name} are (N, D) numbers, not {arrays[name].dtype} {arrays[name].shape}")
+        rows = arrays[name].astype(np.float64)
+    weight = next((name for name in ("weights", "weight", "edge_weight") if name in arrays), None)
+    weights = np.ones(len(whole)) if weight is None else _checked(path, arrays[weight], len(whole))
+    numbers, ends = _nodes(path, whole, _number_of_nodes(path, arrays, rows, own))
+    told = [f"{key} of an npz", "all weights 1" if weight is None else f"weights from {weight!r}"]
+    used = {key, weight, label, "num_nodes", *(name for name in arrays if name.startswith("feat_")), *FEATURES}
+    if unused := sorted(set(arrays) - used):
+        told.append(f"left out: {', '.join(unused)}")
+    names = tuple(map(str, numbers.tolist()))
+    return _Listed(EdgeList(names, ends, weights, ", ".join(told)), rows, own)
+
+
+def holds_matrix(arrays: Iterable[str]) -> bool:
+    """Whether the arrays of a file are the parts of a sparse matrix."""
+    return "format" in arrays or {"data", "indices", "indptr", "shape"} <= set(arrays)
+
+
+def _number_of_nodes(
+    path: Path, arrays: dict[str, NDArray[Any]], rows: NDArray[Any] | None, own: NDArray[Any] | None
+) -> int | None:
+    """By ``num_nodes``, or by what there is one of for each node."""
+    if "num_nodes" in arrays:
+        told = arrays["num_nodes"]
+        if told.size != 1 or told.dtype.kind not in "iuf" or not 0 <= float(told.item()) < 2**53 or told.item() % 1:
+            raise DatasetError(f"{path}: num_nodes is a whole number, not {told.dtype} {told.shape}")
+        return int(told.item())
+    return next((len(each) for each in (rows, own) if each is not None), None)
+
+
+def _nodes(path: Path, ends: NDArray[np.int64], nodes: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the nodes in rising order, and the places (M, 2) of the ends among them."""
+    numbers, places = np.unique(ends, return_inverse=True)
+    if nodes is None:
+        return numbers, places.reshape(-1, 2)
+    # Numbers from 1 are as common as from 0.
+    begin = int(len(numbers) > 0 and numbers[0] > 0 and numbers[-1] == nodes)
+    if len(numbers) and numbers[-1] >= nodes + begin:
+        raise DatasetError(f"{path}: edges lead to nodes outside 0..{nodes - 1}, such as {numbers[-1]}")
+    _check_isolated(path, nodes, len(numbers))
+    return np.arange(begin, nodes + begin), ends - begin
+
+
+def _check_isolated(path: Path, nodes: int, linked: int) -> None:
+    if nodes - linked > ISOLATED:
+        raise DatasetError(
+            f"{path}: says {nodes} nodes, of which {linked} have edges; at most {ISOLATED} may have none"
+        )
+
+
+def _checked(path: Path, weights: NDArray[Any], count: int) -> NDArray[np.float64]:
+    if weights.dtype.kind not in "biuf" or weights.size != count:
+        raise DatasetError(
+            f"{path}: weights are one number for each of {count} edges, not {weights.dtype} {weights.shape}"
+        )
+    weights = weights.ravel().astype(np.float64)
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise DatasetError(f"{path}: weights are finite and not negative")
+    return weights
+
+
+def _from_matrix(path: Path, matrix: sp.coo_array, kind: str) -> EdgeList:
+    """Edges of a square matrix; of one that is symmetric, each once."""
+    nodes = matrix.shape[0]
+    if matrix.shape[0] != matrix.shape[1]:
+        raise DatasetError(f"{path}: a graph is a square matrix, not {matrix.shape}")
+    _check_isolated(path, nodes, len(np.unique(np.concatenate([matrix.row, matrix.col]))))
+    matrix.sum_duplicates()
+    weights = _checked(path, matrix.data, matrix.nnz)
+    square = sp.csr_array((weights, (matrix.row, matrix.col)), shape=matrix.shape)
+    differing = abs(square - square.T)
+    told = [kind, "weights from its entries"]
+    pairs = np.stack([matrix.row, matrix.col], axis=1).astype(np.int64)
+    if differing.nnz == 0 or differing.max() <= 1e-6 * weights.max():
+        # A symmetric matrix has each edge twice, which is its form and nothing to tell.
+        larger = sp.coo_array(sp.triu(square.maximum(square.T)))
+        pairs, weights = np.stack([larger.row, larger.col], axis=1).astype(np.int64), larger.data
+    else:
+        told.append(f"not symmetric ({differing.count_nonzero() // 2} pairs differ, the larger weight is kept)")
+    return EdgeList(tuple(map(str, range(nodes))), pairs, weights, ", ".join(told))
+
+
+def _matrix_market(path: Path) -> sp.coo_array:
+    import scipy.io
+
+    data = read_bytes(path)
+    try:
+        rows, columns, entries, *_ = scipy.io.mminfo(io.BytesIO(data))
+        if entries > len(data):
+            raise ValueError(f"says {rows} x {columns} and {entries} entries, and has {len(data)} bytes")
+        matrix = sp.coo_array(scipy.io.mmread(io.BytesIO(data)))
+    except Exception as error:  # of a file that breaks its format scipy says what it likes
+        raise DatasetError(f"{path}: cannot be read as a graph ({error})") from error
+    return matrix
+
+
+def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
+    import networkx as nx
+
+    try:
+        if kind == "GraphML":
+            graph = nx.read_graphml(io.BytesIO(read_bytes(path)))
+        elif kind == "GEXF":
+            graph = nx.read_gexf(io.BytesIO(read_bytes(path)))
+        elif kind == "Pajek":
+            graph = nx.parse_pajek(read_text(path)[0])
+        else:
+            graph = nx.parse_gml(read_text(path)[0], label="id")
+    except DatasetError:
+        raise
+    except Exception as error:  # of a file that breaks its format networkx raises what it meets, and XML recursion
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(f"{path}: cannot be read as a graph ({kind}: {reason})") from error
+    told = [kind]
+    names = list(map(str, graph))
+    for key in ("label", "name"):
+        given = [str(name) for _, name in graph.nodes(data=key, default="")]
+        if all(given) and len(set(given)) == len(given):
+            told += [f"names from {key!r}"] if given != names else []
+            names = given
+            break
+    place = {node: i for i, node in enumerate(graph)}
+    listed = [(place[a], place[b], data) for a, b, data in graph.edges(data=True)]
+    keys = list(dict.fromkeys(key for _, _, data in listed for key in data))
+    weight = best_weight(keys) if told_weight is None else None if told_weight == "none" else told_weight
+    if told_weight is not None and weight is not None and weight not in keys:
+        raise SettingsError(f"{path}: its edges have the data {', '.join(keys)}; there is no {told_weight!r}")
+    values: list[Any] = [1.0 if weight is None else data.get(weight, 1.0) for _, _, data in listed]
+    try:
+        weights = _checked(path, np.array([float(value) for value in values]), len(listed))
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be read as a graph (a weight is no number: {error})") from error
+    told.append("all weights 1" if weight is None else f"weights from {weight!r}")
+    if weight is not None and (without := sum(weight not in data for _, _, data in listed)):
+        told.append(f"{without} edges without a weight have 1")
+    if left := [repr(other) for other in keys if other not in (weight, "id")]:
+        told.append(f"left out: {', '.join(left)}")
+    pairs = np.array([(a, b) for a, b, _ in listed], dtype=np.int64).reshape(-1, 2)
+    return EdgeList(tuple(names), pairs, weights, ", ".join(told))

@@ -1,0 +1,263 @@
+"""Fitted heads and backbones as ONNX models, for programs without Python. Needs the extra ``onnx``.
+
+A model is made from a torch module that computes what segspectral computes in numpy; the tests run both, and
+onnxruntime.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import segspectral
+from segspectral.errors import BackboneError, SettingsError
+from segspectral.features.backbones import Backbone
+from segspectral.heads.base import Head
+from segspectral.heads.networks import Mlp
+from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+__all__ = ["check_installed", "feature_module", "features_to_onnx", "head_module", "head_to_onnx"]
+
+NEEDS = ("onnx", "onnxscript")
+
+
+def check_installed() -> None:
+    """Raise SettingsError, with the command that helps, if a module is missing."""
+    missing = [module for module in NEEDS if find_spec(module) is None]
+    if missing:
+        raise SettingsError(f"ONNX needs {' and '.join(missing)}: pip install 'segspectral[onnx]'")
+
+
+def head_to_onnx(head: Head) -> bytes:
+    """A fitted head as an ONNX model.
+
+    Input ``features`` (nodes, D) float32, any number of nodes; output ``memberships`` (nodes, K) float32, whose rows
+    sum to one, and ``embedding`` (nodes, K) float32 for heads with a spectral embedding.
+
+    Raises
+    ------
+    SettingsError
+        The head has learnt no map from features, or a module is missing.
+    """
+    import torch
+
+    module = head_module(head)
+    outputs = ["memberships", "embedding"][: 1 + isinstance(head.readout_, SpectralMap)]
+    nodes = torch.export.Dim("nodes")
+    about = {"head": type(head).__name__, "clusters": str(head.n_clusters)}
+    return _exported(module, torch.zeros(2, head.n_features_in_), "features", outputs, about, ({0: nodes},))
+
+
+def features_to_onnx(backbone: Backbone, size: tuple[int, int], strides: Sequence[int]) -> bytes:
+    """The feature maps of a backbone for images of one size as an ONNX model.
+
+    Input ``image`` (1, 3, H, W) float32 in [0, 1], sRGB; an output ``stride4``, ... (1, C, h, w) float32 for each of
+    ``strides``. The image is normalized, and padded to a multiple of the largest stride, inside.
+
+    Parameters
+    ----------
+    size : H, W; torch's exporter does not come to an end for a CNN whose height and width are open
+
+    Raises
+    ------
+    SettingsError
+        A size below 1, or a module is missing.
+    BackboneError
+        The backbone has no map at a stride, or does not take images of that size.
+    """
+    import torch
+
+    if min(size) < 1:
+        raise SettingsError(f"the size of an image is at least 1x1 pixels, not {size[0]}x{size[1]}")
+    if missing := [stride for stride in strides if stride not in backbone.strides]:
+        raise BackboneError(f"'{backbone.name}' has maps at strides {backbone.strides}, not at {missing[0]}")
+    module = feature_module(backbone, strides)
+    example = torch.zeros(1, 3, *size)
+    try:
+        with torch.inference_mode():
+            module(example)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise BackboneError(
+            f"'{backbone.name}' does not take an image of {size[0]} x {size[1]} pixels ({why})"
+        ) from error
+    about = {"backbone": backbone.name, "fingerprint": backbone.fingerprint}
+    return _exported(module, example, "image", [f"stride{stride}" for stride in strides], about, None)
+
+
+def head_module(head: Head) -> torch.nn.Module:
+    """(N, D) float32 -> memberships (N, K), and the embedding (N, K) if there is one, as a torch module.
+
+    Raises
+    ------
+    SettingsError
+        The head has learnt no map.
+    """
+    import torch
+
+    if not hasattr(head, "network_"):
+        raise SettingsError(
+            f"{type(head).__name__} has learnt no map from features that could be exported: its memberships of new "
+            "points are those of the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans, or neuncut "
+            "with hidden layers"
+        )
+    mlp, readout = head.network_, head.readout_
+    if not isinstance(mlp, Mlp):
+        raise SettingsError(
+            f"{type(head).__name__} maps nodes with their neighbours (a graph network), which is no function of the "
+            "features alone: fit one with the encoder mlp to export it"
+        )
+
+    weights, biases, slopes = mlp.weights, mlp.biases, mlp.slopes.tolist()
+
+    class HeadModule(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList(_linear(w, b) for w, b in zip(weights, biases, strict=True))
+            self.readout = _readout_module(readout)
+
+        def forward(self, features: torch.Tensor) -> Any:
+            rows = features.double()
+            for layer, slope in zip(self.layers, slopes, strict=True):
+                rows = layer(rows)
+                if slope != 1:
+                    # onnxruntime has no leaky ReLU of doubles.
+                    rows = torch.where(rows > 0, rows, slope * rows)
+            return self.readout(rows)
+
+    return HeadModule().eval()
+
+
+def _readout_module(readout: Readout) -> torch.nn.Module:
+    import torch
+
+    class SoftmaxModule(torch.nn.Module):
+        def __init__(self, softmax: Softmax) -> None:
+            super().__init__()
+            self.temperature = float(softmax.temperature)
+
+        def forward(self, raw: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(raw / self.temperature, dim=1).float()
+
+    class CentresModule(torch.nn.Module):
+        def __init__(self, centres: Centres) -> None:
+            super().__init__()
+            # |raw|^2 is the same for all centres: the softmax does not see it.
+            t = float(centres.temperature)
+            self.logits = _linear(2 * centres.centres / t, -(centres.centres**2).sum(axis=1) / t)
+
+        def forward(self, raw: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(self.logits(raw), dim=1).float()
+
+    class SpectralModule(torch.nn.Module):
+        def __init__(self, spectral: SpectralMap) -> None:
+            super().__init__()
+            self.rotation = _linear(spectral.rotation.T, np.zeros(spectral.rotation.shape[1]))
+            self.directions = bool(spectral.directions)
+            self.centres = CentresModule(spectral.centres)
+
+        def forward(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            rows = self.rotation(raw)
+            at = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300) if self.directions else rows
+            return self.centres(at), rows.float()
+
+    if isinstance(readout, Softmax):
+        return SoftmaxModule(readout)
+    if isinstance(readout, Centres):
+        return CentresModule(readout)
+    if isinstance(readout, SpectralMap):
+        return SpectralModule(readout)
+    raise SettingsError(f"there is no ONNX form of {type(readout).__name__}")
+
+
+def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> torch.nn.Linear:
+    """In double precision, as heads compute in numpy: a rotation may magnify the rounding of single precision."""
+    import torch
+
+    layer = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0], dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float64)))
+        layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias, dtype=np.float64)))
+    return layer
+
+
+def feature_module(backbone: Backbone, strides: Sequence[int]) -> torch.nn.Module:
+    """(1, 3, H, W) in [0, 1] -> a map (1, C, h, w) per stride, as ``Backbone`` gives them, as a torch module."""
+    import torch
+
+    step = max(backbone.strides)
+    last = str(getattr(backbone.network, "output_fmt", "NCHW")).endswith("NHWC")
+    deepest = {stride: i for i, stride in enumerate(backbone.strides)}  # a ViT has its stride several times
+
+    class FeatureModule(torch.nn.Module):
+        mean: torch.Tensor
+        std: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = backbone.network
+            for name in ("mean", "std"):
+                self.register_buffer(name, torch.tensor(getattr(backbone, name)).reshape(1, -1, 1, 1))
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            pad = (0, (-image.shape[3]) % step, 0, (-image.shape[2]) % step)
+            padded = torch.nn.functional.pad(image, pad, mode="replicate")
+            maps = self.network((padded - self.mean) / self.std)
+            return tuple(maps[i].permute(0, 3, 1, 2) if last else maps[i] for i in map(deepest.__getitem__, strides))
+
+    return FeatureModule().eval()
+
+
+def _exported(
+    module: torch.nn.Module,
+    example: torch.Tensor,
+    name: str,
+    outputs: Sequence[str],
+    about: Mapping[str, str],
+    dynamic: Any,
+) -> bytes:
+    check_installed()
+    import onnx
+    import torch
+
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            input_names=[name],
+            output_names=list(outputs),
+            dynamic_shapes=dynamic,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.producer_name, model.producer_version = "segspectral", segspectral.__version__
+    onnx.helper.set_model_props(model, dict(about))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells its steps to those who develop it."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

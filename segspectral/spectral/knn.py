@@ -1,0 +1,138 @@
+"""Nearest neighbours, and the affinity of vectors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.errors import GraphError, SettingsError
+from segspectral.values import Affinity
+
+__all__ = ["FAINTEST", "Bandwidth", "Neighbors", "Symmetrization", "knn_affinity", "nearest_neighbors"]
+
+FAINTEST = 1e-6
+"""An edge that is in the graph stays in it: float32 must not flush a faint one to zero."""
+
+Bandwidth = Literal["self_tuning", "median"] | Annotated[float, Field(gt=0)]
+"""How wide the Gaussian is: a number in units of the features, one median for all, or one scale per node."""
+
+Symmetrization = Literal["mean", "max"]
+
+Neighbors = Annotated[int, Field(ge=1, strict=True)]
+
+
+def knn_affinity(
+    X: NDArray[Any],
+    *,
+    neighbors: int = 10,
+    bandwidth: Bandwidth = "self_tuning",
+    scale: float = 1.0,
+    symmetrize: Symmetrization = "max",
+    edges: NDArray[np.integer[Any]] | None = None,
+    groups: NDArray[np.integer[Any]] | None = None,
+) -> Affinity:
+    """Connected sparse affinity of vectors.
+
+    W_ij = exp(-|x_i - x_j|^2 / (2 scale^2 s_i s_j)) on the edges i ~ j: j is among the k nearest of i, or (i, j) is
+    in ``edges``. With ``self_tuning`` s_i is the distance to i's k-th neighbour (Zelnik-Manor and Perona 2004, eq. 2),
+    with ``median`` the median of all neighbour distances, else the number given. Components that are left are joined
+    at their closest nodes, so that the graph is connected.
+
+    Parameters
+    ----------
+    X : (N, D)
+    neighbors : k; at most N - 1 are taken
+    symmetrize : ``max`` keeps an edge that one of its two nodes has chosen, ``mean`` halves it
+    edges : (M, 2) further pairs of nodes
+    groups : (N,) from 0; neighbours are sought in other groups than a node's own, if there is more than one
+
+    Raises
+    ------
+    GraphError
+        X is not (N, D), or not finite.
+    SettingsError
+        A number that must be above 0 is not.
+    """
+    numbers: dict[str, Any] = {"neighbors": neighbors, "scale": scale}
+    if bandwidth not in ("self_tuning", "median"):
+        numbers["bandwidth"] = bandwidth
+    for name, number in numbers.items():
+        if isinstance(number, str) or not 0 < number < np.inf:
+            words = "self_tuning, median or " if name == "bandwidth" else ""
+            raise SettingsError(f"{name} is {words}a number above 0, not {number!r}")
+    X = np.asarray(X, dtype=np.float64)
+    if X.ndim != 2 or X.shape[0] == 0:
+        raise GraphError(f"features are (N, D), not {X.shape}")
+    if not np.isfinite(X).all():
+        raise GraphError("features hold NaN or infinity")
+    n = len(X)
+    if n == 1:
+        return Affinity(sp.csr_array((1, 1), dtype=np.float32))
+    distance, neighbor = nearest_neighbors(X, min(neighbors, n - 1), groups)
+    if bandwidth == "self_tuning":
+        width = distance[:, -1]
+        # Nodes with k duplicates have width 0; the typical one is the best guess.
+        width = np.where(width > 0, width, np.median(width[width > 0]) if (width > 0).any() else 1.0)
+    elif bandwidth == "median":
+        positive = distance[distance > 0]
+        width = np.full(n, np.median(positive) if positive.size else 1.0)
+    else:
+        width = np.full(n, float(bandwidth))
+
+    pairs = [np.stack([np.repeat(np.arange(n), neighbor.shape[1]), neighbor.ravel()], axis=1)]
+    if edges is not None and len(edges):
+        pairs += [np.asarray(edges), np.asarray(edges)[:, ::-1]]
+    if (bridges := _bridges(X, np.concatenate(pairs))).size:
+        pairs += [bridges, bridges[:, ::-1]]
+    graph = _gaussian(X, np.unique(np.concatenate(pairs), axis=0), scale * width)
+    graph = graph.maximum(graph.T) if symmetrize == "max" else (graph + graph.T) / 2
+    return Affinity(sp.csr_array(graph.astype(np.float32)))
+
+
+def nearest_neighbors(
+    X: NDArray[np.float64], k: int, groups: NDArray[np.integer[Any]] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances (N, k), rising, and indices (N, k) of the k nearest other rows, or of those of other groups."""
+    from sklearn.neighbors import NearestNeighbors
+
+    # Brute force beats trees above about 15 dimensions and for the few thousand nodes of an image.
+    algorithm = "brute" if X.shape[1] > 15 or len(X) < 2000 else "auto"
+    largest = 0 if groups is None or len(np.unique(groups)) == 1 else int(np.bincount(groups).max())
+    search = NearestNeighbors(n_neighbors=min(k + largest, len(X) - 1), algorithm=algorithm).fit(X)
+    distance, neighbor = search.kneighbors()
+    if groups is None or largest == 0:
+        return distance, neighbor
+    # At most ``largest - 1`` of the nearest are of a node's own group; the others keep their order.
+    order = np.argsort(groups[neighbor] == groups[:, None], axis=1, kind="stable")[:, : min(k, len(X) - largest)]
+    return np.take_along_axis(distance, order, axis=1), np.take_along_axis(neighbor, order, axis=1)
+
+
+def _gaussian(X: NDArray[np.float64], pairs: NDArray[np.int64], width: NDArray[np.float64]) -> sp.csr_array:
+    i, j = pairs[pairs[:, 0] != pairs[:, 1]].T
+    squared = ((X[i] - X[j]) ** 2).sum(axis=1)
+    weights = np.exp(-squared / (2 * width[i] * width[j]))
+    return sp.csr_array((np.maximum(weights, FAINTEST), (i, j)), shape=(len(X), len(X)))
+
+
+def _bridges(X: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B, 2) edges that join the components of a graph at their closest nodes."""
+    n = len(X)
+    graph = sp.csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    bridges: list[tuple[int, int]] = []
+    while True:
+        count, component = sp.csgraph.connected_components(graph, directed=False)
+        if count == 1:
+            return np.array(bridges, dtype=np.int64).reshape(-1, 2)
+        from scipy.spatial import cKDTree
+
+        # Each round joins the smallest component to what is nearest to it, and so ends after count - 1 rounds.
+        small = component == np.bincount(component).argmin()
+        distance, nearest = cKDTree(X[~small]).query(X[small])
+        closest = int(distance.argmin())
+        i, j = int(np.flatnonzero(small)[closest]), int(np.flatnonzero(~small)[nearest[closest]])
+        bridges.append((i, j))
+        graph = graph + sp.csr_array(([1.0], ([i], [j])), shape=(n, n))

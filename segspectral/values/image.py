@@ -1,0 +1,85 @@
+"""A colour image with its void."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.errors import ImageError
+
+__all__ = ["Image"]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A colour image, finite and in range, with at least one valid pixel.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) uint8, or floating point in [0, 1]
+    name : what messages and output files call it
+    mask : (H, W) bool or None
+        True where the pixel is valid; None where all are.
+
+    Raises
+    ------
+    ImageError
+        Wrong shape or type, values out of range or not finite, a mask of another shape, no valid pixel.
+    """
+
+    rgb: NDArray[Any]
+    name: str = "image"
+    mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        rgb = self.rgb
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
+            raise ImageError(f"an image is an array (H, W, 3), this one has shape {rgb.shape}")
+        if rgb.dtype != np.uint8:
+            if not np.issubdtype(rgb.dtype, np.floating):
+                raise ImageError(f"an image holds uint8, or floats in [0, 1], not {rgb.dtype}")
+            if not np.isfinite(rgb).all():
+                raise ImageError("an image holds NaN or infinity; mark such pixels as void in the mask instead")
+            if rgb.min() < 0 or rgb.max() > 1:
+                raise ImageError(f"a floating-point image lies in [0, 1], not [{rgb.min():g}, {rgb.max():g}]")
+        if self.mask is not None:
+            if self.mask.shape != rgb.shape[:2] or self.mask.dtype != np.bool_:
+                raise ImageError(f"the mask is bool of shape {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
+            if not self.mask.any():
+                raise ImageError("no pixel is valid (is the image wholly transparent?)")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    @cached_property
+    def flat(self) -> bool:
+        """Whether all valid pixels have one colour."""
+        pixels = self.rgb.reshape(-1, 3) if self.mask is None else self.rgb[self.mask]
+        return bool((pixels == pixels[0]).all())
+
+    @cached_property
+    def float32(self) -> NDArray[np.float32]:
+        """(H, W, 3) float32 in [0, 1]."""
+        if self.rgb.dtype == np.uint8:
+            return self.rgb.astype(np.float32) / np.float32(255)
+        return self.rgb.astype(np.float32, copy=False)
+
+    def filled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``values`` (H, W, ...) with the mean of the valid pixels on void ones, so that these have no influence."""
+        if self.mask is None:
+            return values
+        mask = self.mask.reshape(self.mask.shape + (1,) * (values.ndim - 2))
+        return np.where(mask, values, values[self.mask].mean(axis=0))
+
+    @cached_property
+    def uint8(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, rounded."""
+        if self.rgb.dtype == np.uint8:
+            return self.rgb
+        return np.round(self.rgb * 255).astype(np.uint8)

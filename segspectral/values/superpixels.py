@@ -1,0 +1,181 @@
+"""A partition of an image into small connected pieces, and what is pooled over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from segspectral.errors import ImageError
+from segspectral.values.image import Image
+from segspectral.values.regions import RegionGraph
+
+__all__ = ["Superpixels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Superpixels:
+    """A partition of the valid pixels into N connected pieces.
+
+    Parameters
+    ----------
+    labels : (H, W) int32
+        Ids 0..N-1, all of which occur; -1 on void pixels.
+
+    Raises
+    ------
+    ImageError
+        An id is missing, or there is no superpixel at all.
+    """
+
+    labels: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 2 or self.labels.dtype != np.int32:
+            raise ImageError(f"superpixel labels are (H, W) int32, not {self.labels.dtype} {self.labels.shape}")
+        if self.labels.size == 0 or self.labels.min() < -1 or len(self.area) == 0 or (self.area == 0).any():
+            raise ImageError("superpixel ids are 0..N-1 without gaps, and -1 on void pixels")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.labels.shape[0], self.labels.shape[1]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, W) True off the void."""
+        return self.labels >= 0
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+    @cached_property
+    def area(self) -> NDArray[np.int64]:
+        """(N,) pixels."""
+        flat = self.labels.ravel()
+        return np.bincount(flat[flat >= 0])
+
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """(N, 2) mean row and column."""
+        rows, cols = np.indices(self.shape, dtype=np.float64)
+        return self.pool(np.stack([rows, cols], axis=-1))
+
+    @cached_property
+    def _adjacency(self) -> sp.csr_array:
+        """(N, N) upper triangle: how many pairs of 4-neighbours the superpixels i < j share."""
+        pairs = []
+        for a, b in ((self.labels[:-1], self.labels[1:]), (self.labels[:, :-1], self.labels[:, 1:])):
+            cut = (a != b) & (a >= 0) & (b >= 0)
+            pairs.append(np.stack([np.minimum(a[cut], b[cut]), np.maximum(a[cut], b[cut])]))
+        i, j = np.concatenate(pairs, axis=1)
+        graph = sp.coo_array((np.ones(len(i), dtype=np.float64), (i, j)), shape=(len(self), len(self))).tocsr()
+        graph.sort_indices()
+        return graph
+
+    @cached_property
+    def borders(self) -> NDArray[np.int32]:
+        """(M, 2) pairs i < j of superpixels that touch, in lexicographic order."""
+        return np.stack(self._adjacency.nonzero(), axis=1).astype(np.int32)
+
+    @cached_property
+    def border_length(self) -> NDArray[np.float64]:
+        """(M,) length of each border, in pairs of touching pixels."""
+        return self._adjacency.data.copy()
+
+    @cached_property
+    def region_graph(self) -> RegionGraph:
+        """The region adjacency graph of the superpixels, without boundary probabilities."""
+        return RegionGraph(self.area, self.borders, self.border_length)
+
+    def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Mean of ``values`` (H, W, D) along each border: (M, D). Of two touching pixels the larger value counts."""
+        n = len(self)
+        total = np.zeros((len(self.borders), values.shape[2]))
+        keys = self.borders[:, 0].astype(np.int64) * n + self.borders[:, 1]
+        for here, there in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
+            a, b = self.labels[here], self.labels[there]
+            cut = (a != b) & (a >= 0) & (b >= 0)
+            border = np.searchsorted(keys, np.minimum(a[cut], b[cut]).astype(np.int64) * n + np.maximum(a[cut], b[cut]))
+            pairs = np.maximum(values[here][cut], values[there][cut])
+            total += np.stack([np.bincount(border, v, len(keys)) for v in pairs.T], axis=-1)
+        return total / self.border_length[:, None]
+
+    @cached_property
+    def _indicator(self) -> sp.csr_array:
+        """(N, H W) one where the pixel belongs to the superpixel."""
+        flat = self.labels.ravel()
+        order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
+        indptr = np.concatenate([[0], np.cumsum(self.area)])
+        return sp.csr_array((np.ones(len(order), np.float32), order, indptr), shape=(len(self), flat.size))
+
+    def pool(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Mean of ``values`` (H, W, D) or (H, W) over each superpixel: (N, D) or (N,)."""
+        flat = values.reshape(self.labels.size, -1)
+        means = (self._indicator @ flat) / self.area[:, None]
+        means = means.astype(np.result_type(values.dtype, np.float32), copy=False)
+        return means.reshape((len(self), *values.shape[2:]))
+
+    def pool_grid(self, values: NDArray[Any], stride: float, offset: float = 0.0) -> NDArray[Any]:
+        """Mean over each superpixel of a coarse grid upsampled bilinearly, without upsampling it.
+
+        Parameters
+        ----------
+        values : (h, w, D)
+            Cell (r, c) covers the pixels from ``offset + r * stride`` to ``offset + (r + 1) * stride``; its value
+            stands at the cell's centre. Outside the outermost centres the border value goes on.
+        stride : pixels per cell
+        offset : pixels by which the grid begins before (negative) or after the image's first pixel
+
+        Returns
+        -------
+        (N, D)
+        """
+        height, width = values.shape[:2]
+        return self._grid_operator(height, width, stride, offset) @ values.reshape(height * width, -1)
+
+    def _grid_operator(self, height: int, width: int, stride: float, offset: float) -> sp.csr_array:
+        """(N, height width): the pooled value of each superpixel as weights on the cells of a grid.
+
+        Bilinear upsampling and averaging are both linear, so their product is one sparse matrix with a few entries
+        per superpixel: it replaces an (H, W, D) array.
+        """
+
+        def axis(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            at = np.clip((np.arange(size) + 0.5 - offset) / stride - 0.5, 0, cells - 1)
+            low = np.minimum(at.astype(np.int64), max(cells - 2, 0))
+            return low, at - low
+
+        (row, row_part), (col, col_part) = axis(self.shape[0], height), axis(self.shape[1], width)
+        row, row_part = row[:, None, None], row_part[:, None, None]
+        col, col_part = col[None, :, None], col_part[None, :, None]
+        down, right = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+        cells = np.minimum(row + down, height - 1) * width + np.minimum(col + right, width - 1)
+        weights = np.where(down, row_part, 1 - row_part) * np.where(right, col_part, 1 - col_part)
+        pixels = self.labels.size
+        bilinear = sp.csr_array(
+            (weights.reshape(-1).astype(np.float32), cells.reshape(-1), np.arange(0, 4 * pixels + 1, 4)),
+            shape=(pixels, height * width),
+        )
+        return sp.csr_array(sp.diags_array(1 / self.area) @ (self._indicator @ bilinear))
+
+    def upsampled(self, image: Image) -> Superpixels:
+        """The superpixels on the pixels of a larger image: each valid pixel belongs to the pixel here that it lies in.
+
+        Void pixels between two of them may separate what touches here.
+        """
+        rows, cols = (np.arange(fine) * coarse // fine for fine, coarse in zip(image.shape, self.shape, strict=True))
+        labels = self.labels[np.ix_(rows, cols)]
+        if image.mask is not None:
+            labels = np.where(image.mask, labels, np.int32(-1))
+        return Superpixels(np.ascontiguousarray(labels))
+
+    def spread(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
+        """Give each pixel the value (N, ...) of its superpixel: (H, W, ...); void pixels get ``void``."""
+        pixels = np.asarray(values)[self.labels]
+        if not self.valid.all():
+            pixels[~self.valid] = void
+        return pixels
