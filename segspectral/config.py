@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
 
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
-from segspectral.settings import explain
+from segspectral.settings import merged_settings, validated, with_settings
 from segspectral.shared.model import Recipe
 
-__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets", "with_settings"]
+__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets"]
 
 Kind = TypeVar("Kind", Pipeline, Recipe)
 
@@ -28,16 +27,7 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
     SettingsError
         One sentence per fault: the setting, what is wrong, and the name that was probably meant.
     """
-    return _made(Pipeline, data, source)
-
-
-def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
-    """A pipeline, or a recipe, with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
-    merged = merged_settings(base.model_dump(), settings)
-    # What nobody has set stays so: such a default is as a model has it, or is replaced by what is installed.
-    chosen = base.model_fields_set | set(settings)
-    merged = {name: value for name, value in merged.items() if name in chosen}
-    return _made(type(base), merged, source)
+    return validated(Pipeline, data, source)
 
 
 def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline:
@@ -84,15 +74,6 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _made(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
-    try:
-        return kind.model_validate(dict(data))
-    except ValidationError as error:
-        # An option has the name of its setting: once is enough.
-        why = explain(error, kind).removeprefix(f"{source.removeprefix('--')}: ")
-        raise SettingsError(f"{source}: {why}") from error
-
-
 def dump(pipeline: Pipeline) -> str:
     """The pipeline as YAML, all settings spelled out; ``load`` reads it back to an equal pipeline."""
     return yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False)
@@ -121,21 +102,4 @@ def merge_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for text in assignments:
         merged = merged_settings(merged, parse_assignment(text))
-    return merged
-
-
-def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
-            value = {"name": value}  # head: exact
-        if isinstance(value, Mapping) and isinstance(old, str):
-            old = {"name": old}  # head=exact and then head.n_init=3
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            other = "name" in value and value["name"] != old.get("name")
-            # The settings of one head mean nothing to another.
-            merged[key] = dict(value) if other else merged_settings(old, value)
-        else:
-            merged[key] = value
     return merged

@@ -21,7 +21,7 @@ from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.images.reader import FLAT, as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
-from segspectral.settings import Settings
+from segspectral.settings import Settings, with_settings
 from segspectral.shared.model import AnyModel, model_from
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
@@ -373,8 +373,6 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
     if segments is not None:
         settings["segments"] = segments
     if settings:
-        from segspectral.config import with_settings
-
         pipeline = with_settings(pipeline, settings)
     return pipeline(as_image(source), observer)
 

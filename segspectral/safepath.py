@@ -1,4 +1,4 @@
-"""What somebody else's files may not lead to: modules of the current folder, and files outside their own folder.
+"""What Python may import: never a module of the current folder because a user stands there.
 
 ``python -c`` and ``python -m`` put the current folder before the standard library, and so does an empty entry in
 PYTHONPATH. A folder of somebody's images may hold a ``queue.py``, which must not run because a user stands there.
@@ -7,7 +7,7 @@ PYTHONPATH. A folder of somebody's images may hold a ``queue.py``, which must no
 import os
 import sys
 
-__all__ = ["is_inside", "safe_path"]
+__all__ = ["safe_path"]
 
 
 def safe_path() -> list[str]:
@@ -21,12 +21,3 @@ def safe_path() -> list[str]:
     if program is not None:
         trusted.add(os.path.dirname(os.path.realpath(program)))
     return sys.path[:] if here in trusted else [p for p in sys.path if os.path.realpath(p or os.curdir) != here]
-
-
-def is_inside(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
-    """Whether a file lies in a folder or below it, after following all links to folders on the way (not the file's)."""
-    try:
-        root, place = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
-        return os.path.commonpath([root, place]) == root
-    except ValueError:  # no file can have such a name, or it is on another drive
-        return False

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["NestedError", "Settings", "explain"]
+from segspectral.errors import SettingsError
+
+__all__ = ["NestedError", "Settings", "explain", "merged_settings", "validated", "with_settings"]
+
+Kind = TypeVar("Kind", bound="Settings")
 
 
 class Settings(BaseModel):
@@ -23,6 +27,59 @@ class NestedError(ValueError):
     def __init__(self, error: ValidationError, model: type[BaseModel]) -> None:
         super().__init__(explain(error, model))
         self.error, self.model = error, model
+
+
+def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
+    """Settings with nested ones replaced: {"refine": {"iterations": 3}} changes that one number.
+
+    Raises
+    ------
+    SettingsError
+        As ``validated``.
+    """
+    merged = merged_settings(base.model_dump(), settings)
+    # What nobody has set stays so: such a default is as a model has it, or is replaced by what is installed.
+    chosen = base.model_fields_set | set(settings)
+    merged = {name: value for name, value in merged.items() if name in chosen}
+    return validated(type(base), merged, source)
+
+
+def validated(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
+    """Settings from plain data.
+
+    Parameters
+    ----------
+    source : what the message calls the origin of the data, such as a file or an option
+
+    Raises
+    ------
+    SettingsError
+        One sentence per fault: the setting, what is wrong, and the name that was probably meant.
+    """
+    try:
+        return kind.model_validate(dict(data))
+    except ValidationError as error:
+        # An option has the name of its setting: once is enough.
+        why = explain(error, kind).removeprefix(f"{source.removeprefix('--')}: ")
+        raise SettingsError(f"{source}: {why}") from error
+
+
+def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with changes on top; another ``name`` replaces a strategy as a whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
+            value = {"name": value}  # head: exact
+        if isinstance(value, Mapping) and isinstance(old, str):
+            old = {"name": old}  # head=exact and then head.n_init=3
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            other = "name" in value and value["name"] != old.get("name")
+            # The settings of one head mean nothing to another.
+            merged[key] = dict(value) if other else merged_settings(old, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segspectral.config import make_pipeline, with_settings
+from segspectral.config import make_pipeline
 from segspectral.errors import OutputError
 from segspectral.features import Cnn
 from segspectral.features.backbones import Backbone
 from segspectral.features.cache import FeatureCache, prune
 from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
+from segspectral.settings import with_settings
 from segspectral.superpixels import Slic
 from segspectral.values import Image
 

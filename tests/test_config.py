@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from segspectral.config import dump, load, make_pipeline, merge_assignments, parse_assignment, presets, with_settings
+from segspectral.config import dump, load, make_pipeline, merge_assignments, parse_assignment, presets
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.pipeline import Pipeline
 from segspectral.refine import REFINERS
+from segspectral.settings import with_settings
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

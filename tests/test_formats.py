@@ -14,7 +14,7 @@ import tifffile
 
 from segspectral import datasets
 from segspectral.errors import ImageError, SegspectralError
-from segspectral.export import read_label_map, read_place
+from segspectral.export import read_georeference, read_label_map
 from segspectral.images.formats import FORMATS, check_name, format_of, what_is
 from segspectral.images.reader import as_image, image_size, read_image
 
@@ -102,7 +102,7 @@ def test_no_reader_takes_what_is_not_on_the_list_whatever_its_name(
         assert message.startswith(path.name if reader == "upload" else str(path))
         assert "\n" not in message
         assert what in message or (reader == "labels" and what == "zip")  # an .npz is one
-        assert read_place(path) is None
+        assert read_georeference(path) is None
 
 
 def test_a_pillow_image_of_postscript_is_not_run(tmp_path: Path, no_ghostscript: None) -> None:

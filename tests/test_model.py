@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 import segspectral
 from segspectral.cli import app
-from segspectral.config import make_pipeline, with_settings
+from segspectral.config import make_pipeline
 from segspectral.errors import BackboneError, ImageError, SettingsError
 from segspectral.features import Cnn
 from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
+from segspectral.settings import with_settings
 from segspectral.shared.fit import fit_model, merge_clusters, weighted
 from segspectral.shared.model import Block, Model, Projection, Recipe, Regions
 from segspectral.spectral.knn import knn_affinity

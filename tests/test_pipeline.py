@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 import segspectral
-from segspectral.config import make_pipeline, with_settings
+from segspectral.config import make_pipeline
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.images.reader import as_image
 from segspectral.metrics.communities import modularity
 from segspectral.pipeline import COUNT_LEVEL, STAGES, Pipeline, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
+from segspectral.settings import with_settings
 from segspectral.values import Image, Membership, Segmentation, Superpixels
 
 FEW = {"superpixels": {"count": 120}}

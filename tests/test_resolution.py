@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segspectral.config import with_settings
 from segspectral.pipeline import Pipeline
 from segspectral.refine import DenseCrf, crf_installed
 from segspectral.resolution import downsampled, joint_upsampling
+from segspectral.settings import with_settings
 from segspectral.superpixels import Slic
 from segspectral.values import Image
 

@@ -9,14 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from segspectral.config import make_pipeline, with_settings
+from segspectral.config import make_pipeline
 from segspectral.errors import ImageError, OutputError, SettingsError
-from segspectral.export import read_place
+from segspectral.export import read_georeference
 from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.nodes import Grid, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster
 from segspectral.rasters.segment import Tiles, segment_raster
+from segspectral.settings import with_settings
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
 
@@ -323,7 +324,7 @@ class TestOtherFiles:
             assert raster.crs.to_epsg() == 32633
             assert tuple(raster.transform)[:6] == (2, 0, 100, 0, -2, 200)
             np.testing.assert_array_equal(raster.read((0, 64), (0, 64))[1], picture[..., 0] != 5)
-        place = read_place(path)
+        place = read_georeference(path)
         assert place is not None
         assert place.transform == (2, 0, 100, 0, -2, 200)
         (tmp_path / "map.tif.aux.xml").unlink()

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from segspectral.config import with_settings
 from segspectral.evaluate.datasets import Dataset, Sample, open_dataset
 from segspectral.images.reader import read_image
 from segspectral.metrics.semantic import ClusterCounts
 from segspectral.pipeline import Pipeline
+from segspectral.settings import with_settings
 from segspectral.shared.fit import fit_described
 from segspectral.shared.model import Block, Model, Parts, Recipe, Regions
 from segspectral.values import Superpixels

@@ -18,9 +18,8 @@ from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.batch.journal import History, Journal, Record, RunStart, Status
 from segspectral.batch.work import Work
 from segspectral.errors import OutputError
-from segspectral.export.files import FOLDERS, cut
-from segspectral.export.naming import result_stems, short_stem, stem_in
-from segspectral.safepath import is_inside
+from segspectral.export.naming import FOLDERS, result_stems, short_stem, stem_in
+from segspectral.files import is_inside, shortened
 
 __all__ = ["Tally", "run"]
 
@@ -249,7 +248,7 @@ def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
     """Remove what was half-written of my jobs when a process was killed; what is of others' may be in use."""
 
     def start(name: str) -> str:
-        return (Path(name).parent / cut(Path(name).name)).as_posix()
+        return (Path(name).parent / shortened(Path(name).name)).as_posix()
 
     every, own = {start(job.stem) for job in jobs}, {start(job.stem) for job in mine}
     for below in {Path(name).parent for name in own}:

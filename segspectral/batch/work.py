@@ -165,7 +165,7 @@ class Segmenter:
     def _segment(self, job: Job, before: tuple[int, int]) -> _Made:
         import numpy as np
 
-        from segspectral.export import LabelMap, Writer, exporters_named, png, read_place, save, write_bytes
+        from segspectral.export import LabelMap, Writer, exporters_named, png, read_georeference, save, write_bytes
         from segspectral.images.reader import read_image
 
         source, stem = Path(job.path), _stem(job)
@@ -179,7 +179,7 @@ class Segmenter:
             contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
             files.append(write_bytes(place.with_name(f"{place.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
-        where = read_place(source) if writer.wants_place else None
+        where = read_georeference(source) if writer.wants_georeference else None
         item = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
         more, notes = writer.write(item, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])

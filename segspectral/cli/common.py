@@ -89,8 +89,9 @@ def check_head(head: str | None) -> None:
 def make_pipeline(config: Path | None, assignments: list[str] | None, **options: Any) -> Pipeline:
     """The defaults (of a --model, if there is one), --config, the named options, --set, each on top of the last."""
     check_head(options.get("head"))
-    from segspectral.config import load, merge_assignments, with_settings
+    from segspectral.config import load, merge_assignments
     from segspectral.pipeline import Pipeline
+    from segspectral.settings import with_settings
 
     model = options.pop("model", None)
     pipeline = Pipeline() if model is None else with_settings(Pipeline(), {"model": model}, "--model")
@@ -133,7 +134,7 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
     ----------
     output : folder of the results
     """
-    from segspectral.export.files import check_folder
+    from segspectral.files import check_folder
     from segspectral.images.finding import find_images
     from segspectral.images.reader import image_size
 

@@ -65,7 +65,7 @@ def convert(
         for one in found:
             path, writer = one.path, writers[one.group]
             try:
-                item = _item(one, images, named, writer.wants_place).of_category(category)
+                item = _item(one, images, named, writer.wants_georeference).of_category(category)
                 notes = writer.add(item, stems[one.group][one.name])
                 print("\n  ".join([f"{path}: {', '.join(exporter.name for exporter in exporters)}", *notes]))
             except SegspectralError as error:
@@ -136,9 +136,9 @@ def _found(path: Path, root: str, photograph: str) -> _Found:
     return _Found(path, (below / f"{stem}{image.suffix or '.png'}").as_posix(), "")
 
 
-def _item(found: _Found, images: Path | None, names: dict[int, str], wants_place: bool) -> LabelMap:
+def _item(found: _Found, images: Path | None, names: dict[int, str], wants_georeference: bool) -> LabelMap:
     """The label map with its photograph, if there is one."""
-    from segspectral.export import read_label_map, read_place
+    from segspectral.export import read_georeference, read_label_map
     from segspectral.images.reader import read_image
 
     item = read_label_map(found.path)
@@ -151,8 +151,8 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], wants_place
     item = replace(
         item, image=photograph.relative_to(images).as_posix(), path=photograph, pixels=read_image(photograph).uint8
     )
-    if wants_place and (place := read_place(photograph)) is not None:
-        item = replace(item, place=place)
+    if wants_georeference and (georeference := read_georeference(photograph)) is not None:
+        item = replace(item, georeference=georeference)
     return item
 
 

@@ -52,7 +52,8 @@ def fit(
             raise OutputError(f"{output}: is a folder; name the file of the model, such as {output / 'my.safetensors'}")
         paths = readable_images(images, output.parent, debug=debug)[:limit]
 
-        from segspectral.config import load_onto, merge_assignments, with_settings
+        from segspectral.config import load_onto, merge_assignments
+        from segspectral.settings import with_settings
         from segspectral.shared.fit import fit_model
         from segspectral.shared.model import Recipe
 

@@ -115,7 +115,7 @@ def _segment_all(
         names_below,
         parse_names,
         png,
-        read_place,
+        read_georeference,
         result_stems,
         save,
         write_bytes,
@@ -144,7 +144,8 @@ def _segment_all(
                 scene = pipeline.describe(read_image(path), report.stage)
                 wanted: dict[str, int | None] = {f"_k{k}": k for k in counts} or {"": None}
                 results = {end: pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
-                place = read_place(path) if any(writer.wants_place for writer in writers.values()) else None
+                somewhere = any(writer.wants_georeference for writer in writers.values())
+                georeference = read_georeference(path) if somewhere else None
                 lines = []
                 for end, one in results.items():
                     files = save(one, (output / stem).parent, f"{Path(stem).name}{end}", named, path)
@@ -155,7 +156,7 @@ def _segment_all(
                     if one.membership.outcome is not Outcome.SOLVED:
                         lines.append(f"note: {one.membership.outcome.sentence}")
                     lines += writers[end].add(
-                        replace(LabelMap.of(one, path, named, place, category), image=image), stem
+                        replace(LabelMap.of(one, path, named, georeference, category), image=image), stem
                     )
                     if figure:
                         lines.append(f"{write_bytes(output / f'{stem}{end}_figure.png', png(figures.figure(one)))}")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from segspectral.errors import DatasetError, OutputError
+from segspectral.errors import DatasetError
 from segspectral.evaluate.datasets import Dataset
+from segspectral.files import write_bytes
 from segspectral.metrics.contour import CONTOUR_KINDS
 
 if TYPE_CHECKING:
@@ -130,22 +131,12 @@ class Results:
         from segspectral.evaluate.report import render
         from segspectral.export.tables import csv_bytes
 
-        out = Path(out_dir)
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
             "scores.csv": csv_bytes(self.rows).decode(),
             "report.html": render(self),
         }
-        written = {}
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for name, text in contents.items():
-                part = out / f".{name}.part"
-                part.write_text(text, encoding="utf-8")
-                written[name] = part.replace(out / name)
-        except OSError as error:
-            raise OutputError(f"{out}: results cannot be written there ({error.strerror})") from error
-        return written
+        return {name: write_bytes(Path(out_dir, name), text.encode()) for name, text in contents.items()}
 
     def table(self) -> list[tuple[str, str, float, tuple[float, float] | None]]:
         """Lines (group, score, value, 95 % interval or None) for the terminal and the report."""

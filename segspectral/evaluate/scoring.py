@@ -20,6 +20,7 @@ from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.evaluate.masks import FULL, Mask, Survey, translated
 from segspectral.evaluate.results import Results
+from segspectral.files import write_bytes
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -482,13 +483,8 @@ class _Store:
             return None  # not there, or damaged: score it again
 
     def add(self, score: ImageScore) -> None:
-        try:
-            self._path(score.id, ".jpg").write_bytes(score.picture)
-            part = self._path(score.id, ".part")
-            part.write_text(json.dumps(score.to_json()))
-            part.replace(self._path(score.id, ".json"))
-        except OSError as error:
-            raise OutputError(f"{self._folder}: cannot be written to ({error.strerror})") from error
+        write_bytes(self._path(score.id, ".jpg"), score.picture)
+        write_bytes(self._path(score.id, ".json"), json.dumps(score.to_json()).encode())
 
 
 def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:

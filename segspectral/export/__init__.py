@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segspectral.export.exporters import EXPORTERS, Exporter, Writer, exporters_named
-from segspectral.export.files import check_folder, link_to, partial_of, write_bytes
-from segspectral.export.geo import read_place
 from segspectral.export.labelmap import LabelMap, names_of, parse_names, read_label_map, stem_of
 from segspectral.export.naming import names_below, result_stems
 from segspectral.export.pictures import boundaries, colour_table, label_png, overlay, png, tinted
 from segspectral.export.tables import PACKAGES, csv_bytes, csv_cell, segment_table, summary, versions
+from segspectral.files import check_folder, link_to, partial_of, write_bytes
+from segspectral.images.gdal import read_georeference
 from segspectral.values import Segmentation
 
 __all__ = [
@@ -38,8 +38,8 @@ __all__ = [
     "parse_names",
     "partial_of",
     "png",
+    "read_georeference",
     "read_label_map",
-    "read_place",
     "result_stems",
     "save",
     "segment_table",

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.export.files import link_to
 from segspectral.export.labelmap import Colour, LabelMap
 from segspectral.export.naming import yolo_stem
 from segspectral.export.outlines import keyholed, outlines
 from segspectral.export.pictures import png
+from segspectral.files import link_to
 
 __all__ = [
     "CocoImage",

@@ -18,11 +18,11 @@ import numpy as np
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.export import annotation, geo
-from segspectral.export.files import link_file, write_bytes
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
+from segspectral.files import link_file, write_bytes
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
 
@@ -208,7 +208,7 @@ class Writer:
         self._images: set[str] = set()
 
     @property
-    def wants_place(self) -> bool:
+    def wants_georeference(self) -> bool:
         """Whether a format tells where the image lies."""
         return any(exporter.needs for exporter in self._exporters)
 
@@ -254,7 +254,7 @@ class Writer:
             if made.kept < 1:
                 lost = round((1 - made.kept) * item.labels.size)
                 notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost} differ)")
-            if exporter.needs and item.place is None:
+            if exporter.needs and item.georeference is None:
                 notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
         return files, notes
 

@@ -4,56 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.errors import ImageError
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import outlines
 from segspectral.export.tables import region_table
+from segspectral.images.gdal import Georeference
 
-__all__ = ["Place", "geojson", "geopackage", "geotiff", "read_place"]
+__all__ = ["geojson", "geopackage", "geotiff"]
 
 TOLERANCE = 1.0
 """Pixels; how far borders may be moved when they are simplified."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an image lies.
-
-    Parameters
-    ----------
-    crs : coordinate reference system, as WKT
-    transform : a, b, c, d, e, f: easting = a x + b y + c, northing = d x + e y + f, of the pixel corner x, y
-    """
-
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-
-
-def read_place(path: str | os.PathLike[str]) -> Place | None:
-    """The georeference of a raster file, its own or of a world file beside it; None without one or without rasterio."""
-    try:
-        import rasterio
-
-        from segspectral.rasters.raster import open_header
-    except ImportError:
-        return None
-    try:
-        with open_header(Path(path)) as raster:
-            if raster.crs is None or raster.transform.is_identity:
-                return None
-            return Place(raster.crs.to_wkt(), tuple(raster.transform)[:6])
-    except (ImageError, rasterio.errors.RasterioError):  # damaged, or no raster, which who reads the pixels says
-        return None
 
 
 def geotiff(item: LabelMap) -> bytes:
@@ -68,8 +35,8 @@ def geotiff(item: LabelMap) -> bytes:
     dtype = "uint8" if item.labels.max() <= 255 else "uint16"
     profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": dtype}
     profile |= {"nodata": 0, "compress": "deflate", "photometric": "palette"}
-    if item.place is not None:
-        profile |= {"crs": item.place.crs, "transform": rasterio.Affine(*item.place.transform)}
+    if item.georeference is not None:
+        profile |= {"crs": item.georeference.crs, "transform": rasterio.Affine(*item.georeference.transform)}
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with memory.open(**profile) as raster:
@@ -96,10 +63,10 @@ def geopackage(item: LabelMap) -> tuple[bytes, float]:
     import shapely
 
     shapes, kept = _shapes(item)
-    place = item.place or Place("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
-    shapes = shapely.transform(shapes, lambda xy: _to_map(xy, place))
+    georeference = item.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    shapes = shapely.transform(shapes, lambda xy: _to_map(xy, georeference))
     table = region_table(item)
-    if item.place is not None:
+    if item.georeference is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
     columns = {key: np.array([row[key] for row in table]) for key in table[0]}
@@ -116,7 +83,7 @@ def geopackage(item: LabelMap) -> tuple[bytes, float]:
                 layer="segments",
                 driver="GPKG",
                 geometry_type="MultiPolygon",
-                crs=item.place.crs if item.place is not None else None,
+                crs=item.georeference.crs if item.georeference is not None else None,
             )
         return path.read_bytes(), kept
 
@@ -134,14 +101,14 @@ def geojson(item: LabelMap) -> tuple[bytes, float]:
     import shapely
 
     shapes, kept = _shapes(item)
-    if item.place is not None:
+    if item.georeference is not None:
         from rasterio.warp import transform as warp
 
-        place = item.place
+        georeference = item.georeference
 
         def to_wgs84(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-            east, north = _to_map(xy, place).T
-            longitude, latitude = warp(place.crs, "EPSG:4326", east.tolist(), north.tolist())
+            east, north = _to_map(xy, georeference).T
+            longitude, latitude = warp(georeference.crs, "EPSG:4326", east.tolist(), north.tolist())
             return np.round(np.stack([longitude, latitude], axis=1), 9)  # a tenth of a millimetre
 
         shapes = shapely.transform(shapes, to_wgs84)
@@ -155,8 +122,8 @@ def geojson(item: LabelMap) -> tuple[bytes, float]:
     return (text.getvalue() + "\n").encode(), kept
 
 
-def _to_map(xy: NDArray[np.float64], place: Place) -> NDArray[np.float64]:
-    a, b, c, d, e, f = place.transform
+def _to_map(xy: NDArray[np.float64], georeference: Georeference) -> NDArray[np.float64]:
+    a, b, c, d, e, f = georeference.transform
     return xy @ np.array([[a, d], [b, e]]) + (c, f)
 
 

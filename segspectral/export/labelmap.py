@@ -23,7 +23,7 @@ from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_pi
 from segspectral.values import Segmentation
 
 if TYPE_CHECKING:
-    from segspectral.export.geo import Place
+    from segspectral.images.gdal import Georeference
 
 __all__ = ["Colour", "LabelMap", "names_of", "parse_names", "read_label_map", "stem_of"]
 
@@ -54,7 +54,7 @@ class LabelMap:
         made both; so segments without a name share the category ``unnamed``. Names of segments below 1 are left out,
         and control characters in names become blanks: files with one name a line cannot hold them.
     colours : of segments that have one of their own
-    place : where on Earth the image lies, or None
+    georeference : where on the Earth the image lies, or None
     segmentation : what the labels were made by, or None if they were read from a file
     unnamed : the category of the segments without a name
     classes : categories of the images before, whose numbers go on
@@ -72,7 +72,7 @@ class LabelMap:
     pixels: NDArray[np.uint8] | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, Colour] = field(default_factory=dict)
-    place: Place | None = None
+    georeference: Georeference | None = None
     segmentation: Segmentation | None = None
     unnamed: str = UNNAMED
     classes: tuple[str, ...] = ()
@@ -109,12 +109,20 @@ class LabelMap:
         segmentation: Segmentation,
         path: Path | None = None,
         names: Mapping[int, str] | None = None,
-        place: Place | None = None,
+        georeference: Georeference | None = None,
         category: str | None = None,
     ) -> LabelMap:
         """The label map of a segmentation; ``category`` is that of all segments without a name in ``names``."""
         image, named = segmentation.image, names_of(segmentation, names)
-        item = cls(segmentation.labels, image.name, path, image.uint8, named, place=place, segmentation=segmentation)
+        item = cls(
+            segmentation.labels,
+            image.name,
+            path,
+            image.uint8,
+            named,
+            georeference=georeference,
+            segmentation=segmentation,
+        )
         return item.of_category(category)
 
     def of_category(self, category: str | None) -> LabelMap:
@@ -265,14 +273,14 @@ def _read_npz(path: Path) -> LabelMap:
 
 
 def _read_tiff(path: Path) -> LabelMap:
-    from segspectral.export.geo import read_place
+    from segspectral.images.gdal import read_georeference
     from segspectral.images.reader import first_page
 
     with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)
         text = getattr(page, "description", "") or ""
     names, colours = _from_text(text if text.startswith("{") else None, path)
-    return LabelMap(labels, names=names, colours=colours, place=read_place(path))
+    return LabelMap(labels, names=names, colours=colours, georeference=read_georeference(path))
 
 
 def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, count
 from pathlib import Path
 
-from segspectral.export.files import FOLDERS
 from segspectral.images.reader import EXTENSIONS
 
 __all__ = ["is_photograph", "names_below", "result_stems", "short_stem", "stem_in", "yolo_stem"]
+
+FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
+"""Folders below that of the results, in which formats have the files of images under the images' own stems."""
 
 OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"report"}
 """Folders at the top of the results that hold no results of images: those of formats, and of the gallery."""

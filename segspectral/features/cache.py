@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import OutputError
+from segspectral.files import write_bytes
 from segspectral.settings import Settings
 
 __all__ = ["DEFAULT_FOLDER", "FeatureCache", "prune"]
@@ -122,13 +123,8 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]] | None:
 def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
     from safetensors.numpy import save
 
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(save(arrays))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path.parent}: the cache cannot be written to ({error.strerror or error})") from error
+        write_bytes(path, save(arrays))
+    except OutputError as error:
+        why = getattr(error.__cause__, "strerror", None) or error.__cause__
+        raise OutputError(f"{path.parent}: the cache cannot be written to ({why})") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,8 @@ import scipy.sparse as sp
 from pydantic import BaseModel
 from sklearn.utils.validation import check_is_fitted
 
-from segspectral.errors import OutputError, SettingsError
+from segspectral.errors import SettingsError
+from segspectral.files import write_bytes
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.base import Head
 from segspectral.heads.gcn import Gcn
@@ -152,13 +152,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], 
     from safetensors.numpy import save as to_bytes
 
     payload = to_bytes(tensors, metadata={"segspectral": json.dumps(header)})
-    path = Path(path)
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            file.write(payload)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    write_bytes(Path(path), payload)
 
 
 def load(path: str | os.PathLike[str]) -> Head:

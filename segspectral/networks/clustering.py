@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.export.files import check_folder, write_bytes
+from segspectral.files import check_folder, write_bytes
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import head_from

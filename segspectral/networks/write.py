@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segspectral.export import csv_bytes, png, versions
-from segspectral.export.files import write_bytes
+from segspectral.files import write_bytes
 from segspectral.heads.settings import head_to
 from segspectral.heads.storage import plain
 from segspectral.metrics.communities import conductance

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from segspectral.errors import OutputError, SettingsError
-from segspectral.export.files import partial_of
+from segspectral.files import whole_file
+from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
-from segspectral.rasters.raster import DiskMap, Raster, Window, open_pixels, windows
+from segspectral.rasters.raster import DiskMap, Raster, Window, windows
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
 from segspectral.settings import Settings
@@ -194,7 +195,6 @@ def _write_labels(
 
     k = membership.probabilities.shape[1]
     used: set[int] = set()
-    partial = partial_of(target)
     profile = {
         "driver": "GTiff",
         "height": raster.shape[0],
@@ -213,18 +213,14 @@ def _write_labels(
     # Bounds the pixels of a block, too.
     block = max(64, BLOCK >> max(0, math.ceil(math.log2(raster.factor / 4))))
     try:
-        try:
-            with rasterio.open(partial, "w", **profile) as out:
-                if k <= 255:
-                    out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
-                for window in windows(raster.cells, block, MARGIN_REFINE):
-                    labels = _refined(raster, seed_map, nodes, membership, refine, window)
-                    used.update(np.unique(labels).tolist())
-                    out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-    except (OSError, RasterioError) as error:
+        with whole_file(target) as partial, rasterio.open(partial, "w", **profile) as out:
+            if k <= 255:
+                out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
+            for window in windows(raster.cells, block, MARGIN_REFINE):
+                labels = _refined(raster, seed_map, nodes, membership, refine, window)
+                used.update(np.unique(labels).tolist())
+                out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
+    except RasterioError as error:
         raise OutputError(f"{target}: cannot be written ({error})") from error
     return len(used - {0})
 

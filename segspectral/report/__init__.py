@@ -27,8 +27,8 @@ from segspectral.batch.jobs import fingerprint_of
 from segspectral.batch.journal import Record, read_history
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.export import write_bytes
+from segspectral.files import is_inside
 from segspectral.report.page import page
-from segspectral.safepath import is_inside
 
 __all__ = ["build"]
 

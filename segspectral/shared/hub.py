@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import segspectral
 from segspectral.errors import OutputError, SettingsError
-from segspectral.export.files import write_bytes
 from segspectral.features.backbones import hub_reachable
+from segspectral.files import write_bytes
 
 if TYPE_CHECKING:
     from segspectral.heads.base import Head

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from segspectral.config import merged_settings, with_settings
 from segspectral.errors import SettingsError
 from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
 from segspectral.features.cache import FeatureCache
 from segspectral.pipeline import Pipeline
+from segspectral.settings import merged_settings, with_settings
 
 __all__ = ["backbones", "command_line", "pipeline_from_client", "settings_from_text"]
 

@@ -27,7 +27,7 @@ from typing import Any
 from segspectral.batch.worker import Worker, WorkerDiedError
 from segspectral.errors import BatchError, SegspectralError
 from segspectral.export import LabelMap
-from segspectral.export.geo import Place
+from segspectral.images.gdal import Georeference
 from segspectral.images.reader import EXTENSIONS
 from segspectral.pipeline import Pipeline
 from segspectral.values import Segmentation
@@ -187,7 +187,7 @@ class Job:
     stages: dict[str, float] = field(default_factory=dict)
     error: str = ""
     result: Segmentation | None = None
-    place: Place | None = None
+    georeference: Georeference | None = None
     edits: Edits | None = None
     worker: Worker | None = None
     used: float = field(default_factory=time.monotonic)
@@ -200,7 +200,7 @@ class Job:
 
     def again(self, pipeline: Pipeline) -> Job:
         """The same image with other settings."""
-        return Job(Task(None, self.name, pipeline, self.result, self.place), self.name, self.shape, pipeline)
+        return Job(Task(None, self.name, pipeline, self.result, self.georeference), self.name, self.shape, pipeline)
 
     @property
     def pixels(self) -> int:
@@ -212,9 +212,9 @@ class Job:
             scene = result.scene
             work = earlier.image if scene.work is scene.image else scene.work
             result = replace(result, scene=replace(scene, image=earlier.image, work=work))
-        self.shape, self.place = result.image.shape, done.place
+        self.shape, self.georeference = result.image.shape, done.georeference
         self.result = result
-        self.edits = Edits(LabelMap.of(result, place=done.place), result)
+        self.edits = Edits(LabelMap.of(result, georeference=done.georeference), result)
 
 
 class Jobs:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segspectral.errors import ImageError, SegspectralError
-from segspectral.export import read_place
-from segspectral.export.geo import Place
+from segspectral.export import read_georeference
+from segspectral.images.gdal import Georeference
 from segspectral.images.reader import image_size, read_image
 from segspectral.pipeline import Observer, Pipeline
 from segspectral.values import Image, Scene, Segmentation, Superpixels
@@ -30,7 +30,7 @@ class Task:
     name: str
     pipeline: Pipeline
     earlier: Segmentation | None = None
-    place: Place | None = None
+    georeference: Georeference | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Stage:
 @dataclass(frozen=True)
 class Done:
     result: Segmentation
-    place: Place | None
+    georeference: Georeference | None
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,15 @@ class Segmenting:
 
     def segmented(self, task: Task, observer: Observer | None = None) -> Done:
         """Do it, in this process. Raises SegspectralError."""
-        pipeline, place = task.pipeline, task.place
+        pipeline, georeference = task.pipeline, task.georeference
         if task.earlier is not None:
             scene = pipeline.describe(task.earlier.image, observer, known=task.earlier.scene)
         else:
             assert task.source is not None
-            image, place = read_upload(task.source, task.name, self.pixels)
+            image, georeference = read_upload(task.source, task.name, self.pixels)
             scene = pipeline.describe(image, observer)
         result = pipeline.solve(scene, observer=observer)
-        return Done(replace(result, scene=_bare(scene)), place)
+        return Done(replace(result, scene=_bare(scene)), georeference)
 
 
 def _bare(scene: Scene) -> Scene:
@@ -122,7 +122,7 @@ def _bare(scene: Scene) -> Scene:
     return replace(scene, image=image, work=work, work_superpixels=Superpixels(scene.work_superpixels.labels))
 
 
-def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Place | None]:
+def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Georeference | None]:
     """An image from a file that a client sent; its content alone decides what it is.
 
     Raises
@@ -137,7 +137,7 @@ def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Place | None
     height, width = image.shape
     if height * width > pixels:
         raise ImageError(f"{name}: {_too_many(width, height, pixels)}")
-    return Image(image.rgb, name, image.mask), read_place(path)
+    return Image(image.rgb, name, image.mask), read_georeference(path)
 
 
 def clean_name(name: str) -> str:

@@ -26,11 +26,11 @@ from segspectral.batch import (
 )
 from segspectral.batch.run import _sweep
 from segspectral.cli import app
-from segspectral.config import with_settings
 from segspectral.errors import SettingsError
 from segspectral.export import EXPORTERS
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.segment import Tiles
+from segspectral.settings import with_settings
 from tests.batch.conftest import FAST_OPTIONS
 
 Put = Callable[..., Path]
@@ -149,7 +149,7 @@ def test_half_written_files_of_formats_and_long_names_are_swept(tmp_path: Path):
     long = "ö" * 110
     jobs = [Job("/", f"{stem}.jpg", stem=stem) for stem in ("a", "a_labels", "x/b", long)]
     mine = [jobs[0], *jobs[2:]]
-    from segspectral.export.files import partial_of
+    from segspectral.files import partial_of
 
     own = ["a_overlay.png", "x/b_labels.tif.nodes", "labelme/a.json", "yolo/labels/x/b.txt", "yolo/images/x/b.jpg"]
     own += [f"{long}_segments.csv", f"labelme/{long}.json"]

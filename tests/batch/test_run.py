@@ -31,11 +31,11 @@ from segspectral.batch import (
     run,
 )
 from segspectral.cli import app
-from segspectral.config import with_settings
 from segspectral.errors import BackboneError, OutputError
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.segment import Tiles
 from segspectral.report import build
+from segspectral.settings import with_settings
 from tests.batch.conftest import ENGINES, FAST_OPTIONS
 from tests.batch.sabotage import Sabotaged
 

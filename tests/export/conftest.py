@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from segspectral.export import LabelMap
-from segspectral.export.geo import Place
+from segspectral.images.gdal import Georeference
 
-UTM = Place("EPSG:32633", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_200_000.0))
+UTM = Georeference("EPSG:32633", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_200_000.0))
 
 
 def nasty(segments: int) -> NDArray[np.int32]:

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from segspectral import Pipeline, Segmentation
 from segspectral.cli import app
-from segspectral.config import with_settings
 from segspectral.figures import (
     PANEL,
     before_refinement,
@@ -23,6 +22,7 @@ from segspectral.figures import (
     figure,
 )
 from segspectral.images.reader import as_image
+from segspectral.settings import with_settings
 
 QUICK = {"features": {"cnn": None}, "head": "exact", "refine": "guided", "superpixels": {"count": 80}}
 

@@ -60,7 +60,7 @@ def test_segspectral_reads_it_back_with_names_and_colours(item: LabelMap, name: 
     assert (back.labels == item.labels).all()
     assert back.names == item.names
     assert back.colours == item.colours
-    assert (back.place is not None) == (name == "geotiff")
+    assert (back.georeference is not None) == (name == "geotiff")
 
 
 def test_csv(item: LabelMap) -> None:

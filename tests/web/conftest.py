@@ -22,7 +22,7 @@ pytest.importorskip("fastapi", reason="the extra 'web' is not installed")
 pytest.importorskip("python_multipart", reason="the extra 'web' is not installed")
 
 from segspectral import Pipeline
-from segspectral.config import with_settings
+from segspectral.settings import with_settings
 from segspectral.web import Limits, Workers, create_app
 
 QUICK = {"features": {"cnn": None}, "head": "exact", "refine": "guided", "superpixels": {"count": 120}, "segments": 4}

@@ -16,11 +16,11 @@ import PIL.Image
 import pytest
 
 from segspectral import Pipeline
-from segspectral.config import with_settings
 from segspectral.errors import SettingsError
 from segspectral.export import EXPORTERS
 from segspectral.heads import HEADS
 from segspectral.pipeline import STAGES
+from segspectral.settings import with_settings
 from segspectral.values import Image
 from segspectral.web import Limits, Workers, create_app
 from segspectral.web.command import MOST_OF, command_line, pipeline_from_client, settings_from_text

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segspectral.errors import OutputError
 
-__all__ = ["FOLDERS", "check_folder", "cut", "link_file", "link_to", "partial_of", "write_bytes"]
-
-FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
-"""Folders below that of the results, in which formats have the files of images under the images' own stems."""
+__all__ = ["check_folder", "link_file", "link_to", "partial_of", "shortened", "whole_file", "write_bytes"]
 
 NAME_BYTES = 220
 
 
-def write_bytes(path: Path, data: bytes) -> Path:
-    """Write a file as a whole or not at all."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to. At the end it is renamed in one step; if anything fails, it is removed.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_bytes(data)
+            yield partial
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """Write a file as a whole or not at all. Raises OutputError."""
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
     return path
 
 
@@ -54,10 +66,10 @@ def partial_of(path: Path) -> Path:
     >>> partial_of(Path("out/cat.png")).name.removesuffix(f"{os.getpid()}.partial")
     '.cat.png.'
     """
-    return path.with_name(f".{cut(path.name)}.{os.getpid()}.partial")
+    return path.with_name(f".{shortened(path.name)}.{os.getpid()}.partial")
 
 
-def cut(name: str) -> str:
+def shortened(name: str) -> str:
     """A name that leaves room for what partial files add to it, in the 255 bytes that file systems allow."""
     while len(os.fsencode(name)) > NAME_BYTES:
         name = name[: -max(1, (len(os.fsencode(name)) - NAME_BYTES) // 4)]
@@ -71,20 +83,12 @@ def link_file(path: Path, source: Path) -> bool:
     ------
     OutputError
     """
-    partial = partial_of(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
         try:
-            try:
-                partial.symlink_to(os.path.relpath(source.resolve(), path.parent.resolve()))
-            except (OSError, NotImplementedError, ValueError):
-                shutil.copyfile(source, partial)
-            linked = partial.is_symlink()
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+            partial.symlink_to(os.path.relpath(source.resolve(), path.parent.resolve()))
+        except (OSError, NotImplementedError, ValueError):
+            shutil.copyfile(source, partial)
+        linked = partial.is_symlink()
     return linked
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_BYTES", "check_inside", "parse_json", "read_npy", "read_npz"]
+__all__ = ["MAX_BYTES", "check_inside", "is_inside", "parse_json", "read_npy", "read_npz"]
 
 MAX_BYTES = 4 * 2**30
 """What arrays may take in memory unless their reader allows more or less."""
@@ -134,3 +134,12 @@ def check_inside(name: Any) -> str:
     if ".." in windows.parts:
         raise ValueError(f"the name {name[:80]!r} leads out of its folder")
     return name
+
+
+def is_inside(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
+    """Whether a file lies in a folder or below it, after following all links to folders on the way (not the file's)."""
+    try:
+        root, place = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
+        return os.path.commonpath([root, place]) == root
+    except ValueError:  # no file can have such a name, or it is on another drive
+        return False
