@@ -11,13 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from segspectral.errors import SettingsError
-from segspectral.model import Recipe
 from segspectral.pipeline import OF_THE_MODEL, Pipeline
-from segspectral.settings import explain
+from segspectral.settings import Settings, explain
 
 __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "with_settings"]
 
-Kind = TypeVar("Kind", Pipeline, Recipe)
+Kind = TypeVar("Kind", bound=Settings)
 
 
 def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline:
@@ -32,7 +31,7 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
 
 
 def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
-    """A pipeline, or a recipe, with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
+    """``base`` with nested settings replaced: {"refine": {"iterations": 3}} changes that one number."""
     merged = _merged(base.model_dump(), settings)
     if isinstance(base, Pipeline) and base.model is None and settings.get("model") is not None:
         # What nobody has set is as the model has it.
@@ -52,7 +51,7 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
 
 
 def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
-    """``base``, a pipeline or a recipe, with the settings of a YAML file."""
+    """``base``, a pipeline or other settings, with those of a YAML file."""
     path = Path(path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -101,9 +101,9 @@ def settings() -> str:
     parts = [
         "# Settings",
         "",
-        "Written from the pydantic models: the setting, what it is, its type and its default. `--set NAME=VALUE` changes "
-        "one of them, `--config FILE` reads them from a YAML file, and `segspectral config show` prints all of them. "
-        "A nested name such as `refine.iterations` is a nested mapping in YAML.",
+        "Written from the pydantic models: the setting, what it is, its type and its default. `--set NAME=VALUE` "
+        "changes one of them, `--config FILE` reads them from a YAML file, and `segspectral config show` prints "
+        "all of them. A nested name such as `refine.iterations` is a nested mapping in YAML.",
         "",
         "## Pipeline",
         "",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segspectral.cli.common import DebugOption, HeadOption, SeedOption, sentences
+from segspectral.cli.common import ConfigOption, DebugOption, HeadOption, SeedOption, sentences
 from segspectral.errors import SettingsError
 
 
@@ -37,6 +37,7 @@ def communities(
         Path | None, typer.Option("--model", help="A saved head: new nodes join the communities it has found.")
     ] = None,
     save: Annotated[Path | None, typer.Option("--save", metavar="MODEL", help="Save the head for --model.")] = None,
+    config: ConfigOption = None,
     seed: SeedOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -44,13 +45,26 @@ def communities(
     with sentences(debug):
         if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
             raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
-        fit = {"-k": number, "--attribute-weight": weight, "--head": head, "--encoder": encoder, "--seed": seed}
-        if model is not None and (given := [name for name, value in {**fit, "--save": save}.items() if value]):
+        fit: dict[str, Any] = {
+            "-k": number,
+            "--attribute-weight": weight,
+            "--head": head,
+            "--encoder": encoder,
+            "--seed": seed,
+        }
+        fit |= {"--config": config, "--save": save}
+        if model is not None and (given := [name for name, value in fit.items() if value]):
             raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
 
-        from segspectral.communities import DEFAULT_HEAD, extend_communities, find_communities, write_communities
+        from segspectral.communities import Search, extend_communities, find_communities, write_communities
+        from segspectral.config import load_onto, with_settings
         from segspectral.graphs import read_graph
 
+        search = Search() if config is None else load_onto(Search(), config)
+        if head is not None:
+            search = with_settings(search, {"head": {"name": head}}, "--head")
+        if encoder is not None:
+            search = with_settings(search, {"head": {"encoder": encoder}}, "--encoder")
         network = read_graph(graph, attributes, labels)
         print(f"{graph}: {network.counts}")
         for note in network.notes:
@@ -59,13 +73,12 @@ def communities(
             found = extend_communities(network, model)
             print(f"{found.new.sum()} nodes are new to {model}")
         else:
-            chosen: dict[str, Any] = {"name": head or DEFAULT_HEAD} | ({"encoder": encoder} if encoder else {})
             found = find_communities(
                 network,
-                "auto" if number == "auto" else int(number or 16),
-                head=chosen,
-                weight=0.2 if weight is None else weight,
-                seed=seed or 0,
+                search.communities if number is None else "auto" if number == "auto" else int(number),
+                head=search.head,
+                weight=search.attribute_weight if weight is None else weight,
+                seed=search.seed if seed is None else seed,
             )
         if save is not None:
             found.save(save)
