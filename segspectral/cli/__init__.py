@@ -7,6 +7,7 @@ command: a function in a module here, and its name in a group below.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -34,15 +35,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# The groups of --help, by job; the commands that everyone needs come first.
-for panel, commands in {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Segment": (segment, demo, serve),
     "Many images": (batch, status, fit),
     "Evaluate": (evaluate,),
     "Results": (convert, report),
     "Networks": (communities, cluster),
     "Housekeeping": (checks,),
-}.items():
+}
+"""The groups of ``--help``, by job; the commands that everyone needs come first."""
+
+for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(models_app, name="models", no_args_is_help=True, rich_help_panel="Results")
