@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from segspectral.cli import app
 from segspectral.communities import Search, find_communities
 from segspectral.config import load, load_onto, with_settings
+from segspectral.errors import SettingsError
 from segspectral.graphs import Graph, undirected
 from segspectral.images import as_image
 from segspectral.types import Affinity
@@ -58,3 +61,28 @@ def test_the_recipe_of_communities_runs() -> None:
     found = find_communities(graph, 2, head=head, weight=search.attribute_weight)
     agreement = (found.labels - 1 == block).mean()
     assert max(agreement, 1 - agreement) > 0.9
+
+
+def test_a_misspelt_setting_of_communities_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("comunities: 4\n")
+    with pytest.raises(SettingsError, match="unknown setting comunities; did you mean communities"):
+        load_onto(Search(), tmp_path / "mine.yaml")
+
+
+def test_options_replace_parts_of_a_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "edges.csv").write_text("".join(f"{a},{b}\n" for a in range(12) for b in range(a) if a % 3 == b % 3))
+    (tmp_path / "mine.yaml").write_text("communities: 2\nhead: exact\n")
+    for options, number in (([], 2), (["-k", "3"], 3)):
+        out = tmp_path / f"out{number}"
+        words = [
+            "communities",
+            str(tmp_path / "edges.csv"),
+            "-o",
+            str(out),
+            "-c",
+            str(tmp_path / "mine.yaml"),
+            *options,
+        ]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        assert f"{number} communities of" in result.output

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from segspectral.cli import app
+from segspectral.communities import Search
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.settings import head_to, settings_model
 from segspectral.model import Recipe
@@ -120,6 +121,7 @@ def settings() -> str:
     parts += ["## Settings of `segspectral fit`", "", "Where they differ from those of a pipeline.", ""]
     shared = {"superpixels", "features", "affinity", "head"}
     parts += [*_tables(Recipe, "", shared), "## Settings of `segspectral batch --tile`", "", *_tables(Tiles, "", set())]
+    parts += ["## Settings of `segspectral communities`", "", *_table(Search, ""), ""]
     return "\n".join(parts) + "\n"
 
 
