@@ -1,5 +1,6 @@
 # make demo   sets up .venv, segments sample_images/, prints where the pictures are
 # make test   sets up .venv, runs every check that CI runs
+# make docs   sets up .venv, builds the documentation into site/
 # Needs python3 >= 3.11 with venv, and about 8 GB of disk; gcc and Python.h for the CRF, which is left out without them.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/segspectral demo --output out/demo
@@ -20,9 +21,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 $(STAMP): pyproject.toml constraints.txt tools/install.sh
 	sh tools/install.sh "$(PYTHON)" "$(VENV)"
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out site
