@@ -223,8 +223,10 @@ class TestInputs:
             (photo.parent / name).write_bytes(photo.read_bytes())
         photo.unlink()
         assert run("segment", photo.parent, "-r", "-o", out, "-k", 2, *FAST).exit_code == 0
-        sources = {json.loads(path.read_text())["source"] for path in out.glob("*.json")}
-        assert sources == {f"../{name}" for name in names}
+        summaries = list(out.rglob("*.json"))
+        sources = {(path.parent / json.loads(path.read_text())["source"]).resolve() for path in summaries}
+        assert len(summaries) == len(names)
+        assert sources == {(photo.parent / name).resolve() for name in names}
 
     def test_a_folder_is_segmented_in_order(self, photo: Path, out: Path) -> None:
         for name in ("b.png", "a.bmp"):
@@ -519,15 +521,15 @@ class TestBadInput:
     ) -> None:
         last = photo.with_name("last.png")
         last.write_bytes(photo.read_bytes())
-        solve = Pipeline._membership
+        partition = Pipeline.partition
 
         def faulty(self: Pipeline, *inputs: object) -> object:
             if not files(out):
                 raise MemoryError("no room\nfor this")
-            return solve(self, *inputs)
+            return partition(self, *inputs)
 
         (out / "before").parent.mkdir()
-        monkeypatch.setattr(Pipeline, "_membership", faulty)
+        monkeypatch.setattr(Pipeline, "partition", faulty)
         result = run("segment", photo, "-o", out, "-k", 2, *FAST)
         assert result.exit_code == 3
         assert "MemoryError no room for this" in one_error(result)

@@ -30,26 +30,26 @@ def models_save(
 ) -> None:
     """Write what fit or cluster --save made as a folder: with config.json and README.md, a model card to complete."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub
 
-        print(f"-> {models.save(model, folder)}")
+        print(f"-> {hub.save(model, folder)}")
 
 
 @models_app.command("load")
 def models_load(model: ModelPath, debug: DebugOption = False) -> None:
     """Look whether a file or folder holds a fitted head or model, and say which."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub
         from segspectral.shared.model import Model
 
-        head = models.load(model)
+        head = hub.load(model)
         if isinstance(head, Model):
-            about = models.fitted_on(head)
-            print(f"{models.model_file(model)}: {head.segments} segments shared by all images, by a", end="")
+            about = hub.fitted_on(head)
+            print(f"{hub.model_file(model)}: {head.segments} segments shared by all images, by a", end="")
             print(f" {type(head.head).__name__} fitted on {about}; segspectral segment --model applies it")
             return
         features = getattr(head, "n_features_in_", None)
-        print(f"{models.model_file(model)}: {type(head).__name__}, {head.n_clusters} clusters", end="")
+        print(f"{hub.model_file(model)}: {type(head).__name__}, {head.n_clusters} clusters", end="")
         print(f" of {features} features, fitted on {len(head.labels_)} nodes, normalized cut {head.ncut_:.4f}")
 
 
@@ -62,9 +62,9 @@ def models_push(
 ) -> None:
     """Upload a fitted head or model with its model card to the hub (hf auth login, or HF_TOKEN)."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub
 
-        print(f"-> {models.push(model, repository, private=private)}")
+        print(f"-> {hub.push(model, repository, private=private)}")
 
 
 @models_app.command("pull")
@@ -76,9 +76,9 @@ def models_pull(
 ) -> None:
     """Download a fitted head or model from the hub."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub
 
-        print(f"-> {models.pull(repository, output, revision=revision)}")
+        print(f"-> {hub.pull(repository, output, revision=revision)}")
 
 
 @export_app.callback()
@@ -104,18 +104,18 @@ def export_onnx(
     with sentences(debug):
         if (model is None) == (size is None):
             raise SettingsError("give either a fitted head, MODEL, or the size of the images, --features HxW")
-        from segspectral import models, onnx_export
         from segspectral.export import write_bytes
         from segspectral.features.backbones import load_backbone
+        from segspectral.shared import hub, onnx
 
-        onnx_export.check_installed()
+        onnx.check_installed()
         if model is not None:
-            if models.is_model(model):
+            if hub.is_model(model):
                 raise SettingsError(
                     f"{model}: a model of `segspectral fit` takes images and not rows, which ONNX export cannot do; "
                     "heads saved by `segspectral cluster --save` can be exported"
                 )
-            data = onnx_export.head_to_onnx(cast("Head", models.load(model)))
+            data = onnx.head_to_onnx(cast("Head", hub.load(model)))
         else:
             cnn = make_pipeline(config, set_, backbone=backbone).features.cnn
             if cnn is None:
@@ -123,7 +123,7 @@ def export_onnx(
             shape = _size(str(size))
             loaded = load_backbone(cnn.backbone, cnn.weights, "cpu")
             strides = sorted({*cnn.strides} & {*loaded.strides}) or [max(loaded.strides)]
-            data = onnx_export.features_to_onnx(loaded, shape, strides)
+            data = onnx.features_to_onnx(loaded, shape, strides)
         print(f"-> {write_bytes(output, data)}, {len(data) / 1e6:.1f} MB")
 
 

@@ -77,7 +77,8 @@ def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     text = "not given" if value is None else str(value)
-    return text if len(text) < 80 else f"{text[:76]} ..."
+    # Paths differ at their ends.
+    return text if len(text) < 80 else f"... {text[-76:]}"
 
 
 def _read(record: Path) -> dict[str, Any] | None:

@@ -81,6 +81,8 @@ class LabelMap:
         labels = self.labels
         if not all(isinstance(name, str) for name in self.names.values()):
             raise ImageError(f"{self.image}: a name of a segment is text")
+        if not all(0 <= s <= LARGEST for s in (*self.names, *self.colours)):
+            raise ImageError(f"{self.image}: names and colours are of segments from 0 to {LARGEST}")
         names = {s: clean for s, name in self.names.items() if s > 0 and (clean := _printable(name))}
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "unnamed", _printable(self.unnamed) or UNNAMED)
@@ -94,8 +96,6 @@ class LabelMap:
             raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to {LARGEST}")
         if not labels.any():
             raise ImageError(f"{self.image}: the label map has no segment, only void")
-        if not all(0 <= s <= LARGEST for s in (*self.names, *self.colours)):
-            raise ImageError(f"{self.image}: names and colours are of segments from 0 to {LARGEST}")
         if not all(len(colour) == 3 and all(0 <= c <= 255 for c in colour) for colour in self.colours.values()):
             raise ImageError(f"{self.image}: a colour is three numbers from 0 to 255, red, green and blue")
         if self.pixels is not None and self.pixels.shape[:2] != labels.shape:

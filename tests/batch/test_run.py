@@ -82,7 +82,7 @@ def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name
     assert {name for name, r in history.items() if r.status is Status.DONE} == {"a.jpg", "a.png", "x/a.jpg"}
     for name, reason in {
         "gone.png": "there is no such file",
-        "bad.jpg": "not an image that can be read",
+        "bad.jpg": "is text, not an image that is read",
         "cut.png": "damaged or cut off",
         "defect_.png": "should be reported .*a planted defect",
     }.items():
@@ -200,7 +200,7 @@ def test_shards_do_all_once_and_merge(put: Put, segmenter: Segmenter, tmp_path: 
 def test_a_file_that_is_replaced_while_it_is_read_is_told(
     put: Put, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    import segspectral.images
+    import segspectral.images.reader
 
     real = segspectral.images.reader.read_image
 
@@ -209,7 +209,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(
         put("a.png")
         return image
 
-    monkeypatch.setattr(segspectral.images, "read_image", slow)
+    monkeypatch.setattr(segspectral.images.reader, "read_image", slow)
     record = segmenter(find_jobs([put("a.png")])[0])
     assert record.status is Status.FAILED
     assert "changed while it was read" in record.reason
@@ -317,14 +317,14 @@ def test_a_replaced_refiner_is_said_once_and_noted_with_each_image(
     put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
-    options = [*FAST_OPTIONS, "--set", "refine=crf", "-j", "0"]
+    options = [*FAST_OPTIONS, "-j", "0"]
     options.remove("--refine")
     options.remove("none")
     said = CliRunner().invoke(app, ["batch", str(put("a.png", "b.png")), "-o", str(tmp_path / "out"), *options]).output
     assert said.count("pydensecrf is not installed") == 1
     assert "with notes" not in said, "what is said of all images is not counted again"
     for name, record in read_history(tmp_path / "out").latest.items():
-        summary = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        summary = json.loads((tmp_path / "out" / name).with_suffix(".json").read_text())
         assert record.notes == summary["notes"]
         assert [note.partition(":")[0] for note in record.notes] == ["pydensecrf is not installed"]
         assert summary["pipeline"]["refine"]["name"] == "guided"
