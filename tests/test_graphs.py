@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 from segspectral.errors import DatasetError
-from segspectral.networks.graphs import read_graph, undirected
+from segspectral.graphs import read_graph
+from segspectral.networks.graphs import undirected
 
 EDGES = [("ann", "bob", 2.0), ("bob", "cy", 1.0), ("cy", "ann", 0.5), ("dora", "cy", 3.0)]
 DENSE = np.array([[0, 2, 0.5, 0], [2, 0, 1, 0], [0.5, 1, 0, 3], [0, 0, 3, 0]])
