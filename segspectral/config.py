@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from segspectral.errors import SettingsError
+from segspectral.files import read_file
 from segspectral.pipeline import Pipeline
 from segspectral.settings import merged_settings, validated, with_settings
 from segspectral.shared.model import Recipe
@@ -51,7 +52,7 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
     """``base``, a pipeline or a recipe, with the settings of a YAML file."""
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such settings file") from error
     except (OSError, UnicodeDecodeError) as error:

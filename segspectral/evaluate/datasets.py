@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, ImageError
 from segspectral.evaluate.masks import Mask, Survey, Void, meaning_of
+from segspectral.files import read_file, read_npy, read_npz
 
 __all__ = [
     "DATASETS",
@@ -238,7 +239,6 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
     """
     from PIL import ImageOps
 
-    from segspectral.files import read_npy
     from segspectral.images.formats import FORMATS, TIFF, format_of, open_picture
     from segspectral.images.reader import MAX_PIXELS, first_page
 
@@ -493,13 +493,12 @@ def _read_mat(path: Path) -> Truth:
 
 
 def _read_npz(path: Path) -> Truth:
-    import zipfile
     import zlib
 
     try:
-        with np.load(path, allow_pickle=False) as parts:
-            segmentations = parts["segs"]
-            boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
+        parts = read_npz(path, names=("segs", "bdrys"))
+        segmentations = parts["segs"]
+        boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
     except (
         OSError,
         ValueError,
@@ -507,7 +506,6 @@ def _read_npz(path: Path) -> Truth:
         EOFError,
         IndexError,
         TypeError,
-        zipfile.BadZipFile,
         zlib.error,
     ) as error:
         raise DatasetError(f"{path}: cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})") from error
@@ -633,7 +631,7 @@ def _left_out(folder: Path, files: list[str], why: str) -> tuple[str, ...]:
 def _lines(path: Path) -> list[str]:
     """The lines of a text file without blanks around them; UTF-8 with or without a mark, or UTF-16 with one."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{path}: the list cannot be read ({error.strerror})") from error

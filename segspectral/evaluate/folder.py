@@ -11,6 +11,7 @@ from typing import Any
 
 from segspectral.errors import OutputError
 from segspectral.evaluate.datasets import Dataset
+from segspectral.files import read_file
 
 __all__ = ["IMAGES", "claim", "images_of"]
 
@@ -82,7 +83,7 @@ def _shown(value: Any) -> str:
 
 def _read(record: Path) -> dict[str, Any] | None:
     try:
-        data = json.loads(record.read_text(encoding="utf-8"))
+        data = json.loads(read_file(record))
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

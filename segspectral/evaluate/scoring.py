@@ -20,7 +20,7 @@ from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.evaluate.masks import FULL, Mask, Survey, translated
 from segspectral.evaluate.results import Results
-from segspectral.files import write_bytes
+from segspectral.files import read_file, read_npy, read_npz, write_bytes
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -335,26 +335,24 @@ class _Folder:
         path = self._files[id]
         if path.suffix.lower() == ".png":
             return read_mask(path)
-        import zipfile
+        import zlib
 
         try:
-            stored = np.load(path, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                return Mask(stored)
-            with stored as parts:
-                names = parts.files
-                name = "segs" if "segs" in names else names[0] if len(names) == 1 else ""
-                if not name:
-                    raise DatasetError(f"{path}: holds {', '.join(names) or 'nothing'}, expected `segs`")
-                return Mask(parts[name])
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            if path.suffix.lower() == ".npy":
+                return Mask(read_npy(path))
+            parts = read_npz(path)
+            name = "segs" if "segs" in parts else next(iter(parts)) if len(parts) == 1 else ""
+            if not name:
+                raise DatasetError(f"{path}: holds {', '.join(parts) or 'nothing'}, expected `segs`")
+            return Mask(parts[name])
+        except (OSError, ValueError, EOFError, zlib.error) as error:
             raise DatasetError(f"{path}: cannot be read as label maps ({error})") from error
 
 
 def _numbered_by_itself(path: Path) -> bool:
     """Whether the summary beside a label map of segspectral says that no model was shared by the images."""
     try:
-        summary = json.loads(path.with_name(f"{path.stem.removesuffix('_labels')}.json").read_text(encoding="utf-8"))
+        summary = json.loads(read_file(path.with_name(f"{path.stem.removesuffix('_labels')}.json")))
         return path.stem.endswith("_labels") and summary["pipeline"]["model"] is None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -475,7 +473,7 @@ class _Store:
 
     def find(self, id: str, stamp: str) -> ImageScore | None:
         try:
-            data = json.loads(self._path(id, ".json").read_text())
+            data = json.loads(read_file(self._path(id, ".json")))
             if data["stamp"] != stamp or data["id"] != id:
                 return None
             return ImageScore.from_json(data, self._path(id, ".jpg").read_bytes())
@@ -491,7 +489,7 @@ def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:
     """A hash of all that the counts of an image come from: the settings and the contents of the files."""
     digest = hashlib.sha256(repr((settings, TRIMAP_WIDTH, __version__)).encode())
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_file(file)).digest())
     return digest.hexdigest()
 
 

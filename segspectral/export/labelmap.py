@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.export.pictures import KEYWORD, colour_table
-from segspectral.files import check_inside, parse_json, read_npz
+from segspectral.files import check_inside, parse_json, read_file, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
 from segspectral.values import Segmentation
 
@@ -321,7 +321,7 @@ def _photograph_of(path: Path) -> str:
     try:
         if summary.stat().st_size > MOST_OF_TEXT:
             return stem
-        name = parse_json(summary.read_text(encoding="utf-8"))["image"]
+        name = parse_json(read_file(summary))["image"]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return stem
     try:

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Container
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_BYTES", "check_inside", "is_inside", "parse_json", "read_npy", "read_npz"]
+__all__ = ["MAX_BYTES", "check_inside", "is_inside", "open_file", "parse_json", "read_file", "read_npy", "read_npz"]
 
 MAX_BYTES = 4 * 2**30
 """What arrays may take in memory unless their reader allows more or less."""
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file opened for its bytes; a pipe, which would be waited for, and a device, which may never end, are not.
+
+    Raises
+    ------
+    OSError
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", os.fspath(path))
+    return open(path, "rb")
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, as ``open_file``."""
+    with open_file(path) as file:
+        return file.read()
 
 
 def read_npy(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArray[Any]:
@@ -29,7 +50,7 @@ def read_npy(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArra
         One sentence without the name of the file: what it claims is impossible or too large, or it is damaged.
     OSError
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         return _array(file, "the array", size, max_bytes)
 
@@ -54,7 +75,7 @@ def read_npz(
     """
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as packed, zipfile.ZipFile(packed) as archive:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name == member.filename or (names is not None and name not in names) or name in arrays:

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sklearn.utils.validation import check_is_fitted
 
 from segspectral.errors import SettingsError
-from segspectral.files import write_bytes
+from segspectral.files import open_file, write_bytes
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.base import Head
 from segspectral.heads.gcn import Gcn
@@ -220,7 +220,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
     """The texts in the header of a safetensors file, whose size is looked at first; call it within ``whole``."""
     from safetensors import safe_open
 
-    with open(path, "rb") as start:
+    with open_file(path) as start:
         size = int.from_bytes(start.read(8), "little")
     if size > LARGEST_HEADER:
         raise SettingsError(f"its header is of {size} bytes, more than the {LARGEST_HEADER} that are read")

@@ -37,7 +37,7 @@ class Format:
     Parameters
     ----------
     name : as messages call it
-    pillow : Pillow's names of its decoders
+    pillow : Pillow's names of its decoders; that of JPEG takes MPO, too
     gdal : GDAL's name of its driver, or None where rasters are not read from it
     lossy : pixels may differ from what was saved, so that no label map can be kept in it
     """
@@ -48,7 +48,7 @@ class Format:
     lossy: bool = False
 
 
-JPEG = Format("JPEG", ("JPEG", "MPO"), "JPEG", lossy=True)
+JPEG = Format("JPEG", ("JPEG",), "JPEG", lossy=True)
 PNG = Format("PNG", ("PNG",), "PNG")
 WEBP = Format("WebP", ("WEBP",), lossy=True)
 BMP = Format("BMP", ("BMP",))

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
+from segspectral.files import open_file
 
 __all__ = ["UNPACKED", "check_unpacked", "dense", "is_array_file", "load_arrays", "load_sparse"]
 
@@ -20,6 +21,9 @@ UNPACKED = 2**30
 """Bytes to which a compressed file may unpack; a file that is itself large may unpack to fifty times its size."""
 
 MEMBERS = 1000
+
+SPARE = 1_000_000
+"""Rows and columns without an entry that a matrix may have: a few bytes can claim any number of them."""
 
 
 def is_array_file(path: str | os.PathLike[str]) -> bool:
@@ -32,7 +36,7 @@ def is_array_file(path: str | os.PathLike[str]) -> bool:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             magic = file.read(6)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: there is no such file") from error
@@ -62,7 +66,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if file.read(6) == b"\x93NUMPY":
                 file.seek(0)
                 _check(path, path.name, file, path.stat().st_size)
@@ -96,6 +100,10 @@ def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -
         The parts do not make a matrix of numbers.
     """
     try:
+        # Diagonals are small whatever the shape, and scipy allocates by the shape.
+        sides = arrays[prefix + "shape"].ravel().tolist() if prefix + "shape" in arrays else []
+        if max(sides, default=0) > SPARE + sum(array.size for array in arrays.values()):
+            raise ValueError(f"says {tuple(sides)}, and holds too little for it")
         if not prefix and "format" in arrays:
             matrix = sp.load_npz(path)
         else:

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.networks.arrays import dense, is_array_file, load_arrays, load_sparse
+from segspectral.networks.arrays import SPARE, dense, is_array_file, load_arrays, load_sparse
 from segspectral.networks.edgelists import Dialect, EdgeList, best_weight, read_edge_list
 from segspectral.networks.tables import match_rows, read_bytes, read_classes, read_numbers, read_text
 from segspectral.values import Affinity
@@ -37,9 +37,6 @@ __all__ = [
 
 FEATURES = ("features", "x", "X", "data", "arr_0")
 LABELS = ("labels", "y", "Y", "label")
-
-ISOLATED = 1_000_000
-"""Nodes without an edge that a file may have: a few bytes can claim any number of them."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,8 @@ def read_graph(
                        igraph, Gephi and SNAP write it; also gzip. More columns need a header, or a ``dialect``
         .npz           a matrix that scipy.sparse.save_npz wrote; or edges (M, 2) of node numbers, or edge_index (2, M),
                        with num_nodes, weights, features and labels if it has them
-        GraphML, GEXF, GML, Pajek   through networkx, with the edges' ``weight`` or a word like it
+        GraphML, GEXF, GML, Pajek, adjacency lists of networkx   through networkx, with the edges' ``weight`` or a word
+                       like it
         Matrix Market  through scipy
 
     Nodes are those that the file names: numbers that it does not mention are no nodes, unless it tells ``num_nodes``.
@@ -234,6 +232,9 @@ def _kind(path: Path, begin: bytes) -> str:
         return "Matrix Market"
     if any(line.startswith("*vertices") for line in lines[:20]):
         return "Pajek"
+    if len(lines) > 1 and lines[0].startswith("#") and lines[1].startswith("# gmt "):
+        # networkx dates its adjacency lists, and only these. In the one of many lines each edge ends with a dict.
+        return "a multi-line adjacency list" if "{" in body else "an adjacency list"
     refused = None
     if text.startswith(("{", "[")) or path.suffix.lower() == ".json":
         refused = "JSON"
@@ -261,7 +262,7 @@ def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> _Listed:
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iuf":
         raise DatasetError(f"{path}: edges are (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}")
     if pairs.size and not (np.isfinite(pairs).all() and pairs.min() >= 0 and pairs.max() < 2**53):
-        raise DatasetError(f"{path}: {key} hold node numbers that are below 0, or no numbers")
+        raise DatasetError(f"{path}: {key} hold node numbers that are below 0, above 2^53, or no numbers")
     whole = pairs.astype(np.int64)
     if (whole != pairs).any():
         raise DatasetError(f"{path}: {key} hold the node {pairs[whole != pairs][0]:g}; node numbers are whole")
@@ -314,9 +315,9 @@ def _nodes(path: Path, ends: NDArray[np.int64], nodes: int | None) -> tuple[NDAr
 
 
 def _check_isolated(path: Path, nodes: int, linked: int) -> None:
-    if nodes - linked > ISOLATED:
+    if nodes - linked > SPARE:
         raise DatasetError(
-            f"{path}: says {nodes} nodes, of which {linked} have edges; at most {ISOLATED} may have none"
+            f"{path}: says {nodes} nodes, of which {linked} have edges; at most {SPARE} may have none"
         )
 
 
@@ -376,6 +377,10 @@ def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
             graph = nx.read_gexf(io.BytesIO(read_bytes(path)))
         elif kind == "Pajek":
             graph = nx.parse_pajek(read_text(path)[0])
+        elif kind == "an adjacency list":
+            graph = nx.parse_adjlist(read_text(path)[0].splitlines())
+        elif kind == "a multi-line adjacency list":
+            graph = nx.parse_multiline_adjlist(iter(read_text(path)[0].splitlines()))
         else:
             graph = nx.parse_gml(read_text(path)[0], label="id")
     except DatasetError:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
+from segspectral.files import open_file
 from segspectral.networks.arrays import UNPACKED, check_unpacked, dense, is_array_file, load_arrays, load_sparse
 
 __all__ = [
@@ -101,13 +102,14 @@ def read_bytes(path: Path) -> bytes:
     DatasetError
     """
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        if not packed:
-            return path.read_bytes()
-        most = max(UNPACKED, 50 * path.stat().st_size)
-        with gzip.open(path) as stream:
-            data = stream.read(most + 1)
+        with open_file(path) as file:
+            if file.read(2) != b"\x1f\x8b":
+                file.seek(0)
+                return file.read()
+            file.seek(0)
+            most = max(UNPACKED, 50 * path.stat().st_size)
+            with gzip.open(file) as stream:
+                data = stream.read(most + 1)
         check_unpacked(path, len(data))
         return data
     except FileNotFoundError as error:
