@@ -180,8 +180,8 @@ class Segmenter:
             files.append(write_bytes(place.with_name(f"{place.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
         where = read_georeference(source) if writer.wants_georeference else None
-        item = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
-        more, notes = writer.write(item, stem)
+        label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
+        more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:

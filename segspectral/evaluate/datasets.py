@@ -34,7 +34,7 @@ __all__ = [
     "Truth",
     "files_below",
     "open_dataset",
-    "read_label_map",
+    "read_label_ids",
     "read_mask",
     "without_suffix",
 ]
@@ -213,7 +213,7 @@ def open_dataset(
     return dataset
 
 
-def read_label_map(path: Path) -> NDArray[np.integer]:
+def read_label_ids(path: Path) -> NDArray[np.integer]:
     """A label map (H, W) of integers from an indexed or grey PNG, TIFF, BMP or GIF, or from .npy; True is 1.
 
     Raises
@@ -465,7 +465,7 @@ def _class_reader(table: NDArray[np.integer], classes: int, void: int) -> Callab
     """Reader of class maps: ids through ``table`` (-1: unknown), then classes 0.. or void and no other."""
 
     def read(path: Path) -> Truth:
-        raw = read_label_map(path)
+        raw = read_label_ids(path)
         labels = table[np.clip(raw, 0, 255)]
         bad = (labels != void) & ((labels < 0) | (labels >= classes))
         bad |= (raw < 0) | (raw > 255)

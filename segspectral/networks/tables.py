@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.networks.arrays import UNPACKED, check_unpacked, dense, is_array_file, load_arrays, load_sparse
+from segspectral.networks.arrays import check_unpacked, dense, is_array_file, load_arrays, load_sparse, most_unpacked
 
 __all__ = [
     "SEPARATORS",
@@ -105,9 +105,8 @@ def read_bytes(path: Path) -> bytes:
             packed = file.read(2) == b"\x1f\x8b"
         if not packed:
             return path.read_bytes()
-        most = max(UNPACKED, 50 * path.stat().st_size)
         with gzip.open(path) as stream:
-            data = stream.read(most + 1)
+            data = stream.read(most_unpacked(path) + 1)
         check_unpacked(path, len(data))
         return data
     except FileNotFoundError as error:
