@@ -229,8 +229,8 @@ class Writer:
         if exporters and item.image in self._images:
             formats = ", ".join(exporter.name for exporter in exporters)
             raise ImageError(
-                f"{item.image}: a second label map of this image; {formats} can hold only one, so write this one into "
-                "another folder"
+                f"a second label map of this image; {formats} can hold only one, so write this one into another folder",
+                item.image,
             )
         item = self._numbered(item)
         for exporter in exporters:

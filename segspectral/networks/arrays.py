@@ -35,9 +35,9 @@ def is_array_file(path: str | os.PathLike[str]) -> bool:
         with path.open("rb") as file:
             magic = file.read(6)
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"cannot be read ({error.strerror})", path) from error
     return magic == b"\x93NUMPY" or path.suffix.lower() in (".npy", ".npz")
 
 
@@ -49,7 +49,7 @@ def check_unpacked(path: Path, size: int) -> None:
     DatasetError
     """
     if size > max(UNPACKED, 50 * path.stat().st_size):
-        raise DatasetError(f"{path}: unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first")
+        raise DatasetError(f"unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first", path)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -70,7 +70,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if len(members) > MEMBERS:
-                raise DatasetError(f"{path}: holds {len(members)} members; at most {MEMBERS} are read")
+                raise DatasetError(f"holds {len(members)} members; at most {MEMBERS} are read", path)
             check_unpacked(path, sum(member.file_size for member in members))
             for member in members:
                 with archive.open(member) as stream:
@@ -78,13 +78,13 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as loaded:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except MemoryError as error:
-        raise DatasetError(f"{path}: is larger than the memory") from error
+        raise DatasetError("is larger than the memory", path) from error
     except DatasetError:
         raise
     except Exception as error:  # a damaged archive raises errors of zipfile, zlib, struct and numpy
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
+        raise DatasetError(f"cannot be read ({error})", path) from error
 
 
 def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -> sp.coo_array:
@@ -107,9 +107,9 @@ def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -
             raise ValueError(f"{matrix.dtype} {matrix.shape} is no matrix of numbers")
         return sp.coo_array(matrix)
     except MemoryError as error:
-        raise DatasetError(f"{path}: is a matrix larger than the memory") from error
+        raise DatasetError("is a matrix larger than the memory", path) from error
     except Exception as error:  # parts of odd types raise all kinds of errors in scipy
-        raise DatasetError(f"{path}: cannot be read as a sparse matrix ({error})") from error
+        raise DatasetError(f"cannot be read as a sparse matrix ({error})", path) from error
 
 
 def dense(path: Path, matrix: sp.coo_array) -> NDArray[Any]:
@@ -121,7 +121,7 @@ def dense(path: Path, matrix: sp.coo_array) -> NDArray[Any]:
     """
     if math.prod(matrix.shape) * 8 > 4 * UNPACKED:
         raise DatasetError(
-            f"{path}: {matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB if they are not sparse"
+            f"{matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB if they are not sparse", path
         )
     return matrix.toarray()
 
@@ -132,6 +132,6 @@ def _check(path: Path, name: str, stream: IO[bytes], size: int) -> None:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
     if dtype.hasobject:
-        raise DatasetError(f"{path}: {name} holds Python objects (pickle), which may run code; save plain numbers")
+        raise DatasetError(f"{name} holds Python objects (pickle), which may run code; save plain numbers", path)
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size:
-        raise DatasetError(f"{path}: {name} says {shape} {dtype} and has {size} bytes")
+        raise DatasetError(f"{name} says {shape} {dtype} and has {size} bytes", path)
