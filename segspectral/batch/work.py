@@ -144,7 +144,7 @@ class Segmenter:
                 raise
             record = replace(record, reason=str(error))
         except SegspectralError as error:
-            record = replace(record, reason=str(error).removeprefix(f"{job.path}: "))
+            record = replace(record, reason=error.message if error.source == job.path else str(error))
         except MemoryError:
             record = replace(record, reason="does not fit into memory; scale it down or cut it into tiles")
         except Exception as error:  # one image that meets a defect must not cost the others

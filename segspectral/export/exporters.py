@@ -235,8 +235,9 @@ class Writer:
         if exporters and label_map.image in self._images:
             formats = ", ".join(exporter.name for exporter in exporters)
             raise ImageError(
-                f"{label_map.image}: this is a second label map of the image; {formats} can hold only one, so write "
-                "this one into another folder"
+                f"this is a second label map of the image; {formats} can hold only one, so write this one into another "
+                "folder",
+                label_map.image,
             )
         label_map = self._numbered(label_map)
         for exporter in exporters:

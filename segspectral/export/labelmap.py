@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.errors import ImageError, SettingsError
+from segspectral.errors import ImageError, SettingsError, about
 from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Colour", "LabelMap", "names_of", "parse_names", "read_label_map", "stem_of"]
 
 Colour = tuple[int, int, int]
+
+UNKNOWN = "image"
+"""The name of an image that nobody has named."""
 
 UNNAMED = "segment"
 """The category of segments without a name."""
@@ -70,7 +73,7 @@ class LabelMap:
     """
 
     labels: NDArray[np.int32]
-    image: str = "image"
+    image: str = UNKNOWN
     path: Path | None = None
     pixels: NDArray[np.uint8] | None = None
     names: Mapping[int, str] = field(default_factory=dict)
@@ -81,11 +84,11 @@ class LabelMap:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        labels = self.labels
+        labels, source = self.labels, self.image if self.image != UNKNOWN else None
         if not all(0 <= s <= LARGEST for s in (*self.names, *self.colours)):
-            raise ImageError(f"{self.image}: names and colours belong to segments from 0 to {LARGEST}")
+            raise ImageError(f"names and colours belong to segments from 0 to {LARGEST}", source)
         if not all(isinstance(name, str) for name in self.names.values()):
-            raise ImageError(f"{self.image}: the name of a segment must be text")
+            raise ImageError("the name of a segment must be text", source)
         names = {s: clean for s, name in self.names.items() if s > 0 and (clean := _printable(name))}
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "unnamed", _printable(self.unnamed) or UNNAMED)
@@ -96,14 +99,14 @@ class LabelMap:
             or labels.min() < 0
             or labels.max() > LARGEST
         ):
-            raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to {LARGEST}")
+            raise ImageError(f"a label map is (H, W) int32 with values from 0 to {LARGEST}", source)
         if not labels.any():
-            raise ImageError(f"{self.image}: the label map has only void and no segment")
+            raise ImageError("the label map has only void and no segment", source)
         if not all(len(colour) == 3 and all(0 <= c <= 255 for c in colour) for colour in self.colours.values()):
-            raise ImageError(f"{self.image}: a colour is three numbers from 0 to 255, red, green and blue")
+            raise ImageError("a colour is three numbers from 0 to 255, red, green and blue", source)
         if self.pixels is not None and self.pixels.shape[:2] != labels.shape:
             raise ImageError(
-                f"{self.image}: the photograph has {_size(self.pixels)} pixels, but its label map has {_size(labels)}"
+                f"the photograph has {_size(self.pixels)} pixels, but its label map has {_size(labels)}", source
             )
 
     @classmethod
@@ -217,21 +220,19 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     """
     check_name(path)
     path = Path(path)
-    try:
-        if zipfile.is_zipfile(path):
-            found = _read_npz(path)
-        elif format_of(path, among=(PNG, TIFF)) is TIFF:
-            found = _read_tiff(path)
-        else:
-            found = _read_png(path)
-        return found if found.image != "image" else replace(found, image=_photograph_of(path))
-    except ImageError as error:
-        message = str(error)
-        if message.startswith(str(path)):
+    with about(path):
+        try:
+            if zipfile.is_zipfile(path):
+                found = _read_npz(path)
+            elif format_of(path, among=(PNG, TIFF)) is TIFF:
+                found = _read_tiff(path)
+            else:
+                found = _read_png(path)
+            return found if found.image != UNKNOWN else replace(found, image=_photograph_of(path))
+        except ImageError:
             raise
-        raise ImageError(f"{path}: {message.removeprefix('image: ')}") from error
-    except Exception as error:  # damaged data can make decoders raise any kind of error
-        raise ImageError(f"{path}: is damaged, or is not a label map ({error})") from error
+        except Exception as error:  # damaged data can make decoders raise any kind of error
+            raise ImageError(f"is damaged, or is not a label map ({error})") from error
 
 
 def stem_of(path: Path) -> str:
@@ -248,11 +249,12 @@ def _read_png(path: Path) -> LabelMap:
 
     with open_picture(path, among=(PNG,)) as picture:
         if picture.width * picture.height > MAX_PIXELS:
-            raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
+            raise ImageError(f"has more than {MAX_PIXELS:,} pixels", path)
         if picture.mode not in ("P", "L", "1", "I", "I;16"):
             raise ImageError(
-                f"{path}: is a colour picture ({picture.mode}), not a label map; a label map is an indexed or grey PNG "
-                "such as cat_labels.png"
+                f"is a colour picture ({picture.mode}), not a label map; a label map is an indexed or grey PNG such as "
+                "cat_labels.png",
+                path,
             )
         labels = _as_labels(np.asarray(picture), path)
         colours: dict[int, Colour] = {}
@@ -271,13 +273,13 @@ def _read_npz(path: Path) -> LabelMap:
     try:
         data = read_npz(path, 8 * MAX_PIXELS, ("labels",)) | read_npz(path, MAX_TEXT, ("text", "image"))
         if "labels" not in data:
-            raise ImageError(f"{path}: has no array 'labels'")
+            raise ImageError("has no array 'labels'", path)
         labels = _as_labels(data["labels"], path)
-        image = check_inside(str(data["image"])) if "image" in data else "image"
+        image = check_inside(str(data["image"])) if "image" in data else UNKNOWN
     except ImageError:
         raise
     except ValueError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(error, path) from error
     names, colours = _from_text(str(data["text"]) if "text" in data else None, path)
     return LabelMap(labels, image, names=names, colours=colours)
 
@@ -297,11 +299,11 @@ def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
     from segspectral.images.reader import MAX_PIXELS
 
     if array.size > MAX_PIXELS:
-        raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
+        raise ImageError(f"has more than {MAX_PIXELS:,} pixels", path)
     if array.ndim != 2 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise ImageError(f"{path}: a label map is one band of integers, not {array.dtype} {array.shape}")
+        raise ImageError(f"a label map is one band of integers, not {array.dtype} {array.shape}", path)
     if array.size == 0 or array.min() < 0 or array.max() > LARGEST:
-        raise ImageError(f"{path}: labels must lie between 0 and {LARGEST}")
+        raise ImageError(f"labels must lie between 0 and {LARGEST}", path)
     return array.astype(np.int32)
 
 
@@ -315,7 +317,7 @@ def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, 
         return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ImageError(
-            f"{path}: its text does not list names and colours of segments ({' '.join(str(error).split())[:100]})"
+            f"its text does not list names and colours of segments ({' '.join(str(error).split())[:100]})", path
         ) from error
 
 
@@ -337,7 +339,7 @@ def _photograph_of(path: Path) -> str:
     try:
         return check_inside(name)
     except ValueError as error:
-        raise ImageError(f"{summary}: {error}") from error
+        raise ImageError(error, summary) from error
 
 
 def _printable(name: str) -> str:

@@ -38,9 +38,9 @@ def is_array_file(path: str | os.PathLike[str]) -> bool:
     try:
         return is_npy(path) or path.suffix.lower() in (".npy", ".npz")
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DatasetError(f"cannot be read ({error.strerror})", path) from error
 
 
 def most_unpacked(path: Path) -> int:
@@ -56,7 +56,7 @@ def check_unpacked(path: Path, size: int) -> None:
     DatasetError
     """
     if size > most_unpacked(path):
-        raise DatasetError(f"{path}: unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first")
+        raise DatasetError(f"unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first", path)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -74,11 +74,11 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         check_unpacked(path, unpacked_size(path))
         return read_npz(path, most_unpacked(path))
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except MemoryError as error:
-        raise DatasetError(f"{path}: is larger than the memory") from error
+        raise DatasetError("is larger than the memory", path) from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
+        raise DatasetError(f"cannot be read ({error})", path) from error
 
 
 def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -> sp.coo_array:
@@ -103,9 +103,9 @@ def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -
             raise ValueError(f"{matrix.dtype} {matrix.shape} is not a matrix of numbers")
         return sp.coo_array(matrix)
     except MemoryError as error:
-        raise DatasetError(f"{path}: is a matrix that is larger than the memory") from error
+        raise DatasetError("is a matrix that is larger than the memory", path) from error
     except Exception as error:  # scipy raises many kinds of errors when the parts have unexpected types
-        raise DatasetError(f"{path}: cannot be read as a sparse matrix ({error})") from error
+        raise DatasetError(f"cannot be read as a sparse matrix ({error})", path) from error
 
 
 def dense(path: Path, matrix: sp.coo_array) -> NDArray[Any]:
@@ -116,5 +116,5 @@ def dense(path: Path, matrix: sp.coo_array) -> NDArray[Any]:
     DatasetError
     """
     if math.prod(matrix.shape) * 8 > 4 * UNPACKED:
-        raise DatasetError(f"{path}: {matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB as a dense matrix")
+        raise DatasetError(f"{matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB as a dense matrix", path)
     return matrix.toarray()

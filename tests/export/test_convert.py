@@ -87,7 +87,7 @@ def test_one_bad_file_does_not_stop_the_others(out: Path) -> None:
     ("arguments", "sentence"),
     [
         (["--to", "shapefile"], "unknown format 'shapefile'; the formats are png, npz"),
-        (["--to", "csv", "--names", "sky"], "--names sky: write it as 1=sky,2=road"),
+        (["--to", "csv", "--names", "sky"], "--names sky: write names as 1=sky,2=road"),
         (["--to", "csv", "--names", "1=a,1=b"], "segment 1 has two names"),
         (["--to", "csv", "--names", "0=a"], "segment numbers start at 1"),
     ],
