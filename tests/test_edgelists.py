@@ -306,7 +306,6 @@ def test_a_bad_line_is_one_sentence_of_both_commands(tmp_path: Path, content: st
 
 
 def test_a_packed_file_does_not_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segspectral.networks.tables.UNPACKED", 10_000)
     monkeypatch.setattr("segspectral.networks.arrays.UNPACKED", 10_000)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n" * 100_000))
     with pytest.raises(DatasetError, match="unpacks to more than"):

@@ -49,9 +49,9 @@ FOREIGN = {
 
 
 def uploaded(path: Path) -> object:
-    from segspectral.web.jobs import read_upload
+    from segspectral.web.work import read_upload
 
-    return read_upload(path.read_bytes(), path.name, 10**6)
+    return read_upload(path, path.name, 10**6)
 
 
 def rastered(path: Path) -> object:
@@ -66,7 +66,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "size": image_size,
     "array": as_image,
     "labels": read_label_map,
-    "truth": datasets.read_label_map,
+    "truth": datasets.read_label_ids,
     "raster": rastered,
     "upload": uploaded,
 }

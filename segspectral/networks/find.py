@@ -5,31 +5,46 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.base import clone
 
 from segspectral.errors import SettingsError
 from segspectral.heads.base import Head
 from segspectral.heads.networks import standardization
-from segspectral.heads.settings import head_from
+from segspectral.heads.settings import AnyHead, head_from
 from segspectral.heads.storage import load_with_notes, save
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.metrics.communities import conductance, coverage, modularity
 from segspectral.networks.graphs import Graph
 from segspectral.networks.number import Choice, choose_number
+from segspectral.settings import Settings
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
 
-__all__ = ["DEFAULT_HEAD", "Communities", "extend_communities", "find_communities"]
+__all__ = ["DEFAULT_HEAD", "Communities", "Search", "extend_communities", "find_communities"]
 
 DEFAULT_HEAD = "modularity"
 
 BRUTE = 20_000
 """Nodes up to which neighbours in the space of attributes are looked for among all; above, in few dimensions."""
+
+
+class Search(Settings):
+    """How communities are found: what ``--config`` of ``segspectral communities`` changes."""
+
+    communities: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        16, description="how many communities at most; auto: chosen by eigengap, modularity and silhouette"
+    )
+    attribute_weight: float = Field(
+        0.2, ge=0, le=1, description="weight of the similarity of attributes beside the edges; 0: edges alone"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
+    head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +169,7 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
     """
     head, notes = load_with_notes(model)
     if "nodes" not in notes:
-        raise SettingsError(f"{model}: holds a head without the names of its nodes; save it by segspectral communities")
+        raise SettingsError("holds a head without the names of its nodes; save it by segspectral communities", model)
     begin = time.perf_counter()
     nodes, order, weight = tuple(notes["nodes"]), np.array(notes["order"]), float(notes["weight"])
     place = {name: i for i, name in enumerate(nodes)}
@@ -162,9 +177,9 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
     new = np.flatnonzero(known < 0)
     featured = hasattr(head, "X_fit_") or hasattr(head, "network_")
     if featured and graph.attributes is None:
-        raise SettingsError(f"{model}: was fitted on attributes; give those of this graph, too")
+        raise SettingsError("was fitted on attributes; give those of this graph, too", model)
     if len(new) == len(graph) and not hasattr(head, "network_"):
-        raise SettingsError(f"{model}: knows none of the graph's nodes, and has no network to carry to other graphs")
+        raise SettingsError("knows none of the graph's nodes, and has no network to carry to other graphs", model)
     X = scaled(graph.attributes) if featured and graph.attributes is not None else None
     P = np.empty((len(graph), len(order)), dtype=np.float32)
     old = np.flatnonzero(known >= 0)
@@ -179,7 +194,7 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
         try:
             P[new] = head.predict_proba(None if X is None else X[new], affinity=links)
         except ValueError as error:
-            raise SettingsError(f"{model}: does not go with this graph ({error})") from error
+            raise SettingsError(f"does not go with this graph ({error})", model) from error
     seconds = {"head": time.perf_counter() - begin}
     return Communities(graph, *_numbered(P, order), head, order, nodes, known < 0, weight, None, seconds)
 
