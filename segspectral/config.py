@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from segspectral.errors import SettingsError
+from segspectral.errors import SettingsError, about
+from segspectral.files import read_file
 from segspectral.pipeline import Pipeline
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
-__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets"]
+__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets", "read_yaml"]
 
 Kind = TypeVar("Kind", bound=Settings)
+
+DEEPEST = 10
+"""Levels of settings within settings; there are four."""
 
 
 def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline:
@@ -42,7 +46,7 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
     if not path.exists() and str(path) in (path.stem, f"configs/{path.stem}.yaml"):
         path = known.get(path.stem, path)
     if not path.exists():
-        raise SettingsError(f"{path}: there is no such settings file, and no such preset ({', '.join(known)})")
+        raise SettingsError(f"there is no such settings file, and no such preset ({', '.join(known)})", path)
     return load_onto(base or Pipeline(), path)
 
 
@@ -50,20 +54,48 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
     """``base``, a pipeline or other settings, with those of a YAML file."""
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with about(path):
+            data = read_yaml(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such settings file") from error
+        raise SettingsError("there is no such settings file", path) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"cannot be read ({error})", path) from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise SettingsError(
-            f"{path}: a settings file is a mapping of names to values, as `segspectral config show` prints"
+            "a settings file is a mapping of names to values, as `segspectral config show` prints", path
         )
     return with_settings(base, data, str(path))
+
+
+def read_yaml(text: str) -> Any:
+    """YAML of plain values, which cannot claim more than its text holds.
+
+    The parser's events come first: they tell of aliases, which multiply what they stand for, and of the depth, which
+    the parser's recursion would not survive.
+
+    Raises
+    ------
+    SettingsError
+        It is not YAML, has an anchor, or is nested too deeply.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise SettingsError(f"more than {DEEPEST} levels")
+            if getattr(event, "anchor", None) is not None:
+                raise SettingsError("anchors and aliases (& and *) are not taken; write the value again")
+        return yaml.safe_load(text)
+    except SettingsError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark is not None else ""
+        raise SettingsError(f"is not YAML: {error.problem}{line}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise SettingsError("is not YAML with plain values") from error
 
 
 def presets() -> dict[str, Path]:
@@ -87,10 +119,8 @@ def parse_assignment(text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not all(part.strip() for part in name.split(".")):
         raise SettingsError(f"--set {text}: write it as NAME=VALUE, such as --set refine.iterations=5")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {text}: the value is not YAML") from error
+    with about(f"--set {text}"):
+        parsed = read_yaml(value)
     for part in reversed(name.split(".")):
         parsed = {part.strip(): parsed}
     return parsed

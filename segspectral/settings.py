@@ -61,7 +61,7 @@ def validated(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
     except ValidationError as error:
         # An option has the name of its setting: once is enough.
         why = explain(error, kind).removeprefix(f"{source.removeprefix('--')}: ")
-        raise SettingsError(f"{source}: {why}") from error
+        raise SettingsError(why, source) from error
 
 
 def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "size": image_size,
     "array": as_image,
     "labels": read_label_map,
-    "truth": datasets.read_label_map,
+    "truth": datasets.read_label_ids,
     "raster": rastered,
     "upload": uploaded,
 }

@@ -127,4 +127,4 @@ def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
         write_bytes(path, save(arrays))
     except OutputError as error:
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise OutputError(f"{path.parent}: the cache cannot be written to ({why})") from error
+        raise OutputError(f"the cache cannot be written to ({why})", path.parent) from error

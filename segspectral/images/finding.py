@@ -132,7 +132,7 @@ def find_images(
         note(sentence)
     if found and all(path.is_dir() for path in found.values()):
         deeper = "; --recursive looks into the folders below" if search.folders else ""
-        raise ImageError(f"{', '.join(map(str, found.values()))}: no images there ({', '.join(EXTENSIONS)}){deeper}")
+        raise ImageError(f"no images there ({', '.join(EXTENSIONS)}){deeper}", ", ".join(map(str, found.values())))
     return list(found.values())
 
 

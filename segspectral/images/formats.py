@@ -37,7 +37,7 @@ class Format:
     Parameters
     ----------
     name : as messages call it
-    pillow : Pillow's names of its decoders
+    pillow : Pillow's names of its decoders; that of JPEG takes MPO, too
     gdal : GDAL's name of its driver, or None where rasters are not read from it
     lossy : pixels may differ from what was saved, so that no label map can be kept in it
     """
@@ -48,7 +48,7 @@ class Format:
     lossy: bool = False
 
 
-JPEG = Format("JPEG", ("JPEG", "MPO"), "JPEG", lossy=True)
+JPEG = Format("JPEG", ("JPEG",), "JPEG", lossy=True)
 PNG = Format("PNG", ("PNG",), "PNG")
 WEBP = Format("WebP", ("WEBP",), lossy=True)
 BMP = Format("BMP", ("BMP",))
@@ -167,7 +167,7 @@ def check_name(name: str | os.PathLike[str]) -> None:
         raise ImageError("-: nothing is read from standard input; save the image and name its file")
     if (address := ADDRESS.match(text)) and not os.path.lexists(text):
         whole = f"{address[1]}://{text[address.end() :]}"
-        raise ImageError(f"{whole}: is an address, and nothing is downloaded; fetch the file first and name it here")
+        raise ImageError("is an address, and nothing is downloaded; fetch the file first and name it here", whole)
 
 
 def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) -> Format:
@@ -184,32 +184,32 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             if not any(name.lower().endswith(EXTENSIONS) for name in os.listdir(path)):
-                raise ImageError(f"{path}: the folder holds no images ({', '.join(EXTENSIONS)})")
-            raise ImageError(f"{path}: is a folder, not an image")
+                raise ImageError(f"the folder holds no images ({', '.join(EXTENSIONS)})", path)
+            raise ImageError("is a folder, not an image", path)
         if not stat.S_ISREG(mode):
-            raise ImageError(f"{path}: is a device or a pipe, not the file of an image")
+            raise ImageError("is a device or a pipe, not the file of an image", path)
         with open(path, "rb") as file:
             head = file.read(HEAD)
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageError(f"{path}: there is no such file") from error
+        raise ImageError("there is no such file", path) from error
     except PermissionError as error:
-        raise ImageError(f"{path}: may not be read (permission denied)") from error
+        raise ImageError("may not be read (permission denied)", path) from error
     except (OSError, ValueError) as error:  # too long a name, a name with a NUL, a faulty disk
-        raise ImageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
     if not head:
-        raise ImageError(f"{path}: the file is empty")
+        raise ImageError("the file is empty", path)
     found = what_is(head)
     read = ", ".join(f.name for f in FORMATS if f in among)
     if isinstance(found, Format):
         if found in among:
             return found
-        raise ImageError(f"{path}: is {found.name}, and what is read here is {read}")
+        raise ImageError(f"is {found.name}, and what is read here is {read}", path)
     if found is None:
-        raise ImageError(f"{path}: is not an image that is read ({read}), whatever its name says")
+        raise ImageError(f"is not an image that is read ({read}), whatever its name says", path)
     what, advice = found
-    raise ImageError(f"{path}: is {what}, not an image that is read ({read}); {advice}")
+    raise ImageError(f"is {what}, not an image that is read ({read}); {advice}", path)
 
 
 def what_is(head: bytes) -> Format | tuple[str, str] | None:

@@ -46,7 +46,7 @@ class Raster:
         default = (1, 1, 1) if len(colour) < 3 else tuple(colour[:3])
         self.bands = bands or default
         if not all(1 <= band <= dataset.count for band in self.bands):
-            raise SettingsError(f"{path}: has {dataset.count} bands, not {', '.join(map(str, self.bands))}")
+            raise SettingsError(f"has {dataset.count} bands, not {', '.join(map(str, self.bands))}", path)
         self.flat = True
         """Whether all valid pixels that were read so far have one colour."""
         self._colour: NDArray[np.float32] | None = None
@@ -78,7 +78,7 @@ class Raster:
                 raster.nodata = nodata if dataset.nodata is None else None
                 yield raster
             except RasterioError as error:
-                raise ImageError(f"{path}: is a raster that cannot be read ({error})") from error
+                raise ImageError(f"is a raster that cannot be read ({error})", path) from error
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -154,7 +154,7 @@ class Raster:
         shape = max(1, round(height / thin)), max(1, round(width / thin))
         rgb, valid = self._raw((0, height), (0, width), shape)
         if not valid.any():
-            raise ImageError(f"{self.path}: no pixel is valid (all of it is nodata)")
+            raise ImageError("no pixel is valid (all of it is nodata)", self.path)
         pixels = rgb[valid]
         if self.stretch is None:
             low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
@@ -182,7 +182,7 @@ class DiskMap:
         except OSError as error:
             with suppress(OSError):
                 path.unlink()
-            raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+            raise OutputError(f"cannot be written ({error.strerror})", target) from error
         try:
             yield cls(path, shape)
         finally:

@@ -253,9 +253,10 @@ class Model:
         cnn = self.recipe.features.cnn
         if cnn is not None and cnn.load().fingerprint != self.backbone:
             raise BackboneError(
-                f"{self.file or 'the model'}: was fitted with other weights of '{cnn.backbone}' than the ones here "
+                f"was fitted with other weights of '{cnn.backbone}' than the ones here "
                 f"({cnn.load().source}); put the same ones as {cnn.backbone}.safetensors into the folder that "
-                f"{WEIGHTS_VARIABLE} names, or fit again"
+                f"{WEIGHTS_VARIABLE} names, or fit again",
+                self.file or "the model",
             )
         parts = self.recipe.parts(image, superpixels)
         return self.described(parts), parts.graph
@@ -264,8 +265,8 @@ class Model:
         """``features`` of parts that are there already."""
         if (width := parts.rows.shape[1]) != len(self.projection.shift):
             raise SettingsError(
-                f"{self.file or 'the model'}: is damaged: it maps {len(self.projection.shift)} features, and its "
-                f"settings give {width}"
+                f"is damaged: it maps {len(self.projection.shift)} features, and its settings give {width}",
+                self.file or "the model",
             )
         # Map and means are both linear; after the map there are fewer columns to average.
         rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
@@ -321,7 +322,7 @@ class Model:
         try:
             stat = os.stat(path)
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{path}: there is no such model; `segspectral fit` makes one") from error
+            raise SettingsError("there is no such model; `segspectral fit` makes one", path) from error
         return _read(os.fspath(path), stat.st_mtime_ns, stat.st_size)
 
 
@@ -330,7 +331,7 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
     with whole(path, "a model that `segspectral fit` has written"):
         header, tensors = read_tensors(path)
         if header["model"] != FORMAT:
-            raise SettingsError(f"{path}: is a model of another version of segspectral; fit it again")
+            raise SettingsError("is a model of another version of segspectral; fit it again", path)
         if not isinstance(header["backbone"], str) or not isinstance(header["about"], dict):
             raise SettingsError("its backbone or what it says of itself is of another type")
         model = Model(

@@ -19,7 +19,7 @@ from segspectral.heads.mincut import MinCut
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
-from segspectral.shared import hub
+from segspectral.shared import hub as models
 from segspectral.shared.fit import fit_model
 from segspectral.shared.model import Model
 from segspectral.spectral.knn import knn_affinity
@@ -70,10 +70,10 @@ def test_each_of_many_malformed_files_is_refused_in_a_sentence_or_works(
         path.write_bytes(spoilt)
         try:
             fitted = refused(lambda: Model.load(path) if kind == "model" else storage.load(path), path)
-            refused(lambda: hub.load(path), path)
-            refused(lambda: hub.config_of(path), path)
+            refused(lambda: models.load(path), path)
+            refused(lambda: models.config_of(path), path)
             if fitted is not None:
-                hub.model_card(fitted, {})
+                models.model_card(fitted, {})
                 try:
                     if kind == "model":
                         Pipeline(model=fitted, refine="none")(image)
@@ -117,7 +117,7 @@ def test_commands_refuse_them_in_a_sentence_and_write_nothing(whole: tuple[str, 
     path = tmp_path / "bad.safetensors"
     for name, spoilt in cases.items():
         path.write_bytes(spoilt)
-        if refused(lambda: hub.load(path), path) is not None:
+        if refused(lambda: models.load(path), path) is not None:
             continue  # a byte that does not matter
         for command in commands(kind, path, tmp_path):
             result = CliRunner().invoke(app, command)
