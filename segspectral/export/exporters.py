@@ -1,6 +1,7 @@
 """The one list of exporters, and what runs them over images.
 
-To add a format: a function that makes the files of one image, and a line in ``EXPORTERS``. A format with one file for
+To add a format: a function that makes the files of one image, a line in ``EXPORTERS`` that names it, and what it is in
+``segspectral.registry.FORMATS``. A format with one file for
 all images has a function that says what this needs to know of each, and one that makes it from that.
 """
 
@@ -23,6 +24,7 @@ from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
 from segspectral.files import link_file, write_bytes
+from segspectral.registry import FORMATS
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
 
@@ -138,39 +140,27 @@ def _geojson(item: LabelMap, stem: str, folder: Path | None) -> Exported:
     return Exported({f"{stem}.geojson": data}, kept)
 
 
+def _listed(name: str, *image: Any, **more: Any) -> Exporter:
+    return Exporter(name, FORMATS[name], *image, **more)
+
+
 _VECTOR = ("rasterio", "shapely", "pyogrio")
 
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
-        Exporter("png", "label map, an indexed PNG", _png),
-        Exporter("npz", "labels, superpixels, memberships, eigenvalues for numpy", _npz),
-        Exporter("csv", "table of regions: area, perimeter, box, centroid, mean colour", _csv),
-        Exporter(
-            "coco",
-            "COCO instances, run lengths, one JSON for all images",
-            part=annotation.coco_image,
-            together=annotation.coco,
-        ),
-        Exporter("labelme", "labelme, mask shapes (lossless)", _labelme),
-        Exporter("labelme-polygons", "labelme, polygons with holes cut open", _labelme_polygons),
-        Exporter(
-            "cvat",
-            "CVAT Segmentation mask 1.1, one zip for all images",
-            part=annotation.cvat_image,
-            together=annotation.cvat,
-        ),
-        Exporter(
-            "yolo",
-            "YOLO segmentation, polygons with holes cut open",
-            _yolo,
-            annotation.yolo_classes,
-            annotation.yolo_data,
-        ),
-        Exporter("svg", "scalable vector graphics, exact outlines", _svg),
-        Exporter("geotiff", "GeoTIFF label map with CRS and colour table", _geotiff, needs=("rasterio",)),
-        Exporter("gpkg", "GeoPackage of regions with statistics", _geopackage, needs=_VECTOR),
-        Exporter("geojson", "GeoJSON of regions in WGS84", _geojson, needs=_VECTOR),
+        _listed("png", _png),
+        _listed("npz", _npz),
+        _listed("csv", _csv),
+        _listed("coco", part=annotation.coco_image, together=annotation.coco),
+        _listed("labelme", _labelme),
+        _listed("labelme-polygons", _labelme_polygons),
+        _listed("cvat", part=annotation.cvat_image, together=annotation.cvat),
+        _listed("yolo", _yolo, annotation.yolo_classes, annotation.yolo_data),
+        _listed("svg", _svg),
+        _listed("geotiff", _geotiff, needs=("rasterio",)),
+        _listed("gpkg", _geopackage, needs=_VECTOR),
+        _listed("geojson", _geojson, needs=_VECTOR),
     )
 }
 
