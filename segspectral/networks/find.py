@@ -22,6 +22,7 @@ from segspectral.metrics.clustering import clustering_scores
 from segspectral.metrics.communities import conductance, coverage, modularity
 from segspectral.networks.graphs import Graph
 from segspectral.networks.number import Choice, choose_number
+from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
 from segspectral.settings import Settings
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
@@ -38,10 +39,13 @@ class Search(Settings):
     """How communities are found: what ``--config`` of ``segspectral communities`` changes."""
 
     communities: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        16, description="how many communities at most; auto: chosen by eigengap, modularity and silhouette"
+        COMMUNITIES, description="how many communities at most; auto: chosen by eigengap, modularity and silhouette"
     )
     attribute_weight: float = Field(
-        0.2, ge=0, le=1, description="weight of the similarity of attributes beside the edges; 0: edges alone"
+        ATTRIBUTE_WEIGHT,
+        ge=0,
+        le=1,
+        description="weight of the similarity of attributes beside the edges; 0: edges alone",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
@@ -106,10 +110,10 @@ class Communities:
 
 def find_communities(
     graph: Graph,
-    k: int | Literal["auto"] = 16,
+    k: int | Literal["auto"] = COMMUNITIES,
     *,
     head: Any = DEFAULT_HEAD,
-    weight: float = 0.2,
+    weight: float = ATTRIBUTE_WEIGHT,
     most: int = 20,
     seed: int = 0,
 ) -> Communities:

@@ -125,7 +125,8 @@ def build(
     with ThreadPoolExecutor(THREADS) as pool:
         rows = list(pool.map(gallery.row, overlays))
     if history.unreadable:
-        complain(f"lines of the journals that cannot be read and were passed over: {history.unreadable}")
+        lines = "1 line" if history.unreadable == 1 else f"{history.unreadable} lines"
+        complain(f"passed over {lines} of the journals that cannot be read")
     for what, paths in (
         ("pictures that are links out of the folder and are not shown", links),
         ("summaries that are not as segspectral writes them, whose images are shown without facts", gallery.odd),

@@ -67,7 +67,7 @@ def settings_from_text(text: str) -> dict[str, Any]:
         # JSON first: YAML reads 1e5 as a text.
         data = json.loads(text)
     except RecursionError as error:
-        raise SettingsError(f"settings: more than {DEEPEST} levels") from error
+        raise SettingsError(f"settings: they have more than {DEEPEST} levels") from error
     except ValueError:
         with about("settings"):
             data = read_yaml(text)
@@ -88,7 +88,7 @@ def settings_from_text(text: str) -> dict[str, Any]:
 def _check_plain(data: Any, name: str, levels: int) -> None:
     """What JSON has, and no number beyond what a computer counts with."""
     if levels == 0:
-        raise SettingsError(f"settings: more than {DEEPEST} levels")
+        raise SettingsError(f"settings: they have more than {DEEPEST} levels")
     if isinstance(data, dict):
         for key, value in data.items():
             if not isinstance(key, str):
@@ -98,7 +98,7 @@ def _check_plain(data: Any, name: str, levels: int) -> None:
         for value in data:
             _check_plain(value, name, levels - 1)
     elif isinstance(data, int | float) and not abs(data) < 2**63:
-        raise SettingsError(f"{name}: is no number that a computer can count with")
+        raise SettingsError(f"{name}: is too large a number")
     elif data is not None and not isinstance(data, str | int | float):
         raise SettingsError(f"{name}: a value is a number, a text, true, false, null or a list")
 

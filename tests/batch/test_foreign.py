@@ -126,11 +126,11 @@ def test_a_foreign_line_ends_no_command(done: Path, tmp_path: Path, line: bytes)
     code, said = command("batch", done / "in", "-o", out, "-j", 0, *FAST_OPTIONS)
     assert code == 0
     assert "nothing to do" in said
-    assert "lines of the journals that cannot be read and were passed over: 2" in said
+    assert "passed over 2 lines of the journals that cannot be read" in said
     assert {path: path.read_bytes() for path in before} == before
     code, said = command("report", out)
     assert code == 0
-    assert "note: lines of the journals that cannot be read and were passed over: 2" in said
+    assert "note: passed over 2 lines of the journals that cannot be read" in said
     assert "1 image -> " in said
 
 
