@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from abc import abstractmethod
-from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -20,16 +18,17 @@ from segspectral.errors import GraphError, SettingsError
 from segspectral.heads.copies import equal_rows, one_each, together, twins
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
+from segspectral.heads.parameters import Parameters, parameter_model
 from segspectral.heads.readout import Readout
 from segspectral.settings import explain
-from segspectral.spectral.knn import Bandwidth, Symmetrization, knn_affinity
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization, knn_affinity
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
     from segspectral.heads.training.loop import Progress
 
-__all__ = ["Head", "parameter_model"]
+__all__ = ["Head"]
 
 NEAREST, FARTHEST = 1e-30, 1e30
 """Features that differ by less or are larger are refused: their squares, or the float32 of networks, would not hold
@@ -43,27 +42,49 @@ class NotNumbersError(GraphError, TypeError):
     """Features are of a type that scikit-learn answers with a TypeError."""
 
 
-class Head(ClusterMixin, TransformerMixin, BaseEstimator):
-    """Features and affinity -> membership: a scikit-learn clusterer.
+class Fitted:
+    """What every fitted head has.
 
-    Parameters every head has
-    -------------------------
-    n_clusters : K, the number of clusters, 1 <= K <= N
-    n_neighbors, bandwidth, symmetrize : of the kNN affinity that is built when ``fit`` gets none
-    random_state : int; equal seeds give equal bytes
-
-    Fitted attributes every head has
-    --------------------------------
+    Attributes
+    ----------
     labels_ : (N,) int64, clusters 0..K-1
     membership_ : Membership
-    affinity_ : Affinity it was fitted on
+    affinity_ : Affinity that the head was fitted on
     ncut_ : float, the normalized cut of ``labels_``
-    eigenvalues_ : (>= K,) float64, of the normalized Laplacian, or Ritz values, each at least the eigenvalue of its
-        rank; rising; None if the head has none
+    eigenvalues_ : (>= K,) float64, rising: eigenvalues of the normalized Laplacian, or Ritz values, each at least the
+        eigenvalue of its rank; None if the head has none
     outcome_ : Outcome
     loss_curve_ : (steps,) float64, empty if nothing was trained
     network_, readout_ : of heads that have learnt a map from features to memberships; the others extend the
         memberships of their nodes ``X_fit_``. A ``Gcn`` needs both
+    """
+
+    labels_: NDArray[np.int64]
+    membership_: Membership
+    affinity_: Affinity
+    ncut_: float
+    eigenvalues_: NDArray[np.float64] | None
+    outcome_: Outcome
+    loss_curve_: NDArray[np.float64]
+    network_: Mlp | Gcn
+    readout_: Readout
+    X_fit_: NDArray[np.float64]
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    effective_rank_: float
+
+
+class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
+    """Features and affinity -> membership: a scikit-learn clusterer.
+
+    The annotated attributes of a head are its parameters (see ``Parameters``); a head implements ``_solve``.
+
+    Parameters
+    ----------
+    n_clusters : K, the number of clusters, 1 <= K <= N; the only parameter that may be given by position
+    n_neighbors, bandwidth, symmetrize : of the kNN affinity that ``fit`` builds when it is given none, see
+        ``knn_affinity``
+    random_state : int; equal seeds give equal bytes
 
     Laws
     ----
@@ -79,24 +100,11 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan); the embedding V has V' D V = I.
     """
 
-    n_clusters: int
-    n_neighbors: int
-    bandwidth: Bandwidth
-    symmetrize: Symmetrization
-    random_state: int
-
-    labels_: NDArray[np.int64]
-    membership_: Membership
-    affinity_: Affinity
-    ncut_: float
-    eigenvalues_: NDArray[np.float64] | None
-    outcome_: Outcome
-    loss_curve_: NDArray[np.float64]
-    network_: Mlp | Gcn
-    readout_: Readout
-    X_fit_: NDArray[np.float64]
-    n_features_in_: int
-    feature_names_in_: NDArray[np.object_]
+    n_clusters: int = field(default=8, kw_only=False)
+    n_neighbors: Neighbors = 10
+    bandwidth: Bandwidth = "self_tuning"
+    symmetrize: Symmetrization = "max"
+    random_state: int = 0
 
     @abstractmethod
     def _solve(
@@ -304,7 +312,7 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
             for key, value in self.get_params(deep=False).items()
             if key != "n_clusters"
         }
-        model = parameter_model(type(self))  # type: ignore[arg-type]
+        model = parameter_model(type(self), ("n_clusters",))  # type: ignore[arg-type]
         try:
             model.model_validate(given)
         except ValidationError as error:
@@ -385,18 +393,6 @@ def as_sparse(affinity: Any) -> sp.csr_array:
         if isinstance(error, GraphError):
             raise
         raise GraphError(f"an affinity is a sparse or dense matrix of numbers ({error})") from error
-
-
-@cache
-def parameter_model(cls: type[Head], leave_out: tuple[str, ...] = ("n_clusters",)) -> type[BaseModel]:
-    """A pydantic model of the constructor of a head: scikit-learn forbids constructors to check anything."""
-    hints = get_type_hints(cls.__init__, include_extras=True)
-    fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], parameter.default)
-        for parameter in inspect.signature(cls).parameters.values()
-        if parameter.name not in leave_out
-    }
-    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
 def extension(fitted: NDArray[np.float64], unseen: NDArray[np.float64], k: int) -> sp.csr_array:

@@ -1,4 +1,4 @@
-"""The baselines that everybody has: k-means and scikit-learn's spectral clustering, as they are."""
+"""The usual baselines, unchanged: k-means and scikit-learn's spectral clustering."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, fit_centres
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
@@ -26,35 +25,20 @@ Starts = Annotated[int, Field(ge=1, le=1000)]
 
 
 class KMeans(Head):
-    """k-means (Lloyd 1982, started by k-means++), which does not look at the graph.
+    """k-means (Lloyd 1982, started by k-means++), which minimises sum_i min_c |x_i - m_c|^2.
 
-    minimise  sum_i min_c |x_i - m_c|^2
+    It does not look at the graph.
 
     Parameters
     ----------
-    n_init : starts, of which the best is kept; scikit-learn's own default is 1, the usual one 10
+    n_init : how often k-means is started; the best run is kept. scikit-learn's own default is 1, the usual one 10
 
     Differs from the paper
     ----------------------
-    1. It has memberships: softmax(-|x - m_c|^2 / T), with T set as in ``NeuNcut``. Labels are those of k-means.
+    1. It has memberships: softmax(-|x - m_c|^2 / T), with T set as in ``NeuNcut``. The labels are those of k-means.
     """
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        n_init: Starts = 10,
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.n_init = n_init
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    n_init: Starts = 10
 
     def _needs_features(self) -> bool:
         return True
@@ -77,37 +61,23 @@ class KMeans(Head):
 class SpectralClustering(Head):
     """``sklearn.cluster.SpectralClustering`` on the same affinity as all other heads.
 
-    The K smallest eigenvectors of I - D^-1/2 W D^-1/2, divided by sqrt(d) (von Luxburg 2007, section 4), and k-means.
+    It takes the K smallest eigenvectors of I - D^-1/2 W D^-1/2, divides them by sqrt(d) (von Luxburg 2007, section 4)
+    and runs k-means on their rows.
 
     Parameters
     ----------
-    assign_labels : kmeans, discretize or cluster_qr; scikit-learn's default is kmeans
-    n_init : starts of k-means; scikit-learn's default is 10
+    assign_labels : how the eigenvectors become clusters: kmeans, discretize or cluster_qr; scikit-learn's default is
+        kmeans
+    n_init : how often k-means is started; scikit-learn's default is 10
 
     Differs from the paper
     ----------------------
-    1. It has memberships, and a ``predict`` for unseen points, both as ``Exact`` has them.
+    1. It has memberships and a ``predict`` for unseen points, both as ``Exact`` has them.
     2. Where ``discretize`` or k-means leaves clusters empty, ``outcome_`` says so.
     """
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans",
-        n_init: Starts = 10,
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.assign_labels = assign_labels
-        self.n_init = n_init
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans"
+    n_init: Starts = 10
 
     def _solve(
         self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None

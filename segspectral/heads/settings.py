@@ -1,7 +1,6 @@
 """Heads to and from plain data: {"name": "neuncut", "steps": 60}.
 
-A head is a scikit-learn estimator, which may not check its parameters when it is made. The annotations of its
-constructor are read into a pydantic model, so that settings files are checked like those of any other strategy.
+Settings files are checked by the annotations of the head's class, see ``heads.parameters``.
 """
 
 from __future__ import annotations
@@ -12,17 +11,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, InstanceOf, PlainSerializer, ValidationError, WithJsonSchema
 
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.base import Head, parameter_model
+from segspectral.heads.base import Head
+from segspectral.heads.parameters import FROM_PIPELINE, checked_parameters, parameter_model
 from segspectral.settings import NestedError
 
 __all__ = ["AnyHead", "head_from", "head_schema", "head_to"]
 
-FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symmetrize")
-"""Parameters that a pipeline has elsewhere: ``segments``, ``seed`` and ``affinity``."""
-
 
 def settings_model(name: str) -> type[BaseModel]:
-    """A pydantic model of the constructor of the head ``name``, without what a pipeline has elsewhere."""
+    """A pydantic model of the parameters of the head ``name``, without what a pipeline has elsewhere."""
     return parameter_model(head_class(name), FROM_PIPELINE)  # type: ignore[arg-type]
 
 
@@ -37,10 +34,9 @@ def head_from(value: Any) -> Head:
     if not isinstance(name, str) or name not in HEADS:
         raise ValueError(f"unknown head '{name}'; there are {', '.join(HEADS)}")
     try:
-        settings = settings_model(name).model_validate(data)
+        return head_class(name)(**checked_parameters(head_class(name), data, FROM_PIPELINE))
     except ValidationError as error:
         raise NestedError(error, settings_model(name)) from error
-    return head_class(name)(**dict(settings))
 
 
 def head_to(head: Head) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,12 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 from segspectral.errors import SettingsError
 from segspectral.files import write_bytes
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.base import Head
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
+from segspectral.heads.parameters import checked_parameters
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
-from segspectral.heads.settings import FROM_PIPELINE, head_from
 from segspectral.values import Affinity, Membership, Outcome
+
+if TYPE_CHECKING:
+    from segspectral.heads.base import Head
 
 __all__ = [
     "load",
@@ -85,9 +87,8 @@ def pack(head: Head, tensors: dict[str, np.ndarray], only: Collection[str] | Non
 
 def unpack(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Head:
     """What ``pack`` was given: types and shapes are checked, and a row is mapped. Call it within ``whole``."""
-    given = dict(header["parameters"])
-    common = {key: given.pop(key) for key in list(given) if key in FROM_PIPELINE}
-    head = head_from({"name": header["head"], **given}).set_params(**common)
+    cls = head_class(header["head"])
+    head = cls(**checked_parameters(cls, header["parameters"]))
     head._check_settings()
     hints = get_type_hints(type(head))
     for name, encoded in header["state"].items():
