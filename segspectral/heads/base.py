@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -16,10 +16,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.errors import GraphError, SettingsError
 from segspectral.heads.copies import equal_rows, one_each, together, twins
-from segspectral.heads.gcn import Gcn
-from segspectral.heads.networks import Mlp
+from segspectral.heads.extension import Extension, Learnt, extension_of
 from segspectral.heads.parameters import Parameters, parameter_model
-from segspectral.heads.readout import Readout
 from segspectral.settings import explain
 from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization, knn_affinity
 from segspectral.spectral.walk import walk_matrix
@@ -28,18 +26,31 @@ from segspectral.values import Affinity, Membership, Outcome
 if TYPE_CHECKING:
     from segspectral.heads.training.loop import Progress
 
-__all__ = ["Head"]
+__all__ = ["Head", "Solution"]
 
 NEAREST, FARTHEST = 1e-30, 1e30
 """Features that differ by less or are larger are refused: their squares, or the float32 of networks, would not hold
 them."""
 
-ARRIVALS = 300
-"""Steps of a random walk after which nearly all walkers from new nodes have come to fitted ones."""
-
 
 class NotNumbersError(GraphError, TypeError):
     """Features are of a type that scikit-learn answers with a TypeError."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a head has found for the nodes of a graph.
+
+    Parameters
+    ----------
+    membership : of the nodes
+    losses : (steps,) of the training; empty if nothing was trained
+    learnt : the network that was trained, if it maps other nodes, too
+    """
+
+    membership: Membership
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    learnt: Learnt | None = None
 
 
 class Fitted:
@@ -55,8 +66,8 @@ class Fitted:
         eigenvalue of its rank; None if the head has none
     outcome_ : Outcome
     loss_curve_ : (steps,) float64, empty if nothing was trained
-    network_, readout_ : of heads that have learnt a map from features to memberships; the others extend the
-        memberships of their nodes ``X_fit_``. A ``Gcn`` needs both
+    extension_ : Extension, which gives the memberships of other nodes: by the network that was trained or, if there is
+        none, by a random walk to the fitted nodes
     """
 
     labels_: NDArray[np.int64]
@@ -66,9 +77,7 @@ class Fitted:
     eigenvalues_: NDArray[np.float64] | None
     outcome_: Outcome
     loss_curve_: NDArray[np.float64]
-    network_: Mlp | Gcn
-    readout_: Readout
-    X_fit_: NDArray[np.float64]
+    extension_: Extension
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
     effective_rank_: float
@@ -107,12 +116,14 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
     random_state: int = 0
 
     @abstractmethod
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
-        """The membership of the nodes, and the loss at each step (empty if nothing was trained).
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
+        """Cluster a graph with more distinct nodes than ``n_clusters``.
 
-        A head that learns a map sets ``network_`` and ``readout_``.
+        Parameters
+        ----------
+        X : (N, D) features, finite; what ``_positions`` gives for a graph without features
+        affinity : of the N nodes
+        progress : called after each step of training
         """
 
     def _needs_features(self) -> bool:
@@ -130,7 +141,7 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
         return "features" if self._needs_features() else "graph"
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
-        """(N, D) what stands for the features of a graph that has none."""
+        """(N, D) numbers that stand for the features of a graph that has none."""
         return np.zeros((len(affinity), 1))
 
     def fit(
@@ -172,24 +183,24 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
         graph = self._graph(X, affinity)
         copies = self._copies(X, None if affinity is None else graph, bare)
         if copies.max() < self.n_clusters:
-            membership, losses = one_each(copies, self.n_clusters), np.empty(0)
+            solution = Solution(one_each(copies, self.n_clusters))
         else:
-            membership, losses = self._solve(X, graph, progress)
-            membership = together(membership, copies)
+            solution = self._solve(X, graph, progress)
+            membership = together(solution.membership, copies)
             if len(np.unique(membership.labels)) < self.n_clusters:
                 membership = replace(membership, outcome=Outcome.FEWER)
-        if bare and hasattr(self, "network_"):
-            # It maps positions in this graph, and new nodes have none.
-            del self.network_, self.readout_
-        if not bare and not isinstance(getattr(self, "network_", None), Mlp):
-            self.X_fit_ = X.copy()
+            solution = replace(solution, membership=membership)
+        membership = solution.membership
+        # A network of a graph without features maps positions in that graph, and new nodes have none.
+        learnt, nodes = (None, None) if bare else (solution.learnt, X.copy())
+        self.extension_ = extension_of(learnt, nodes, graph, membership)
         self.affinity_ = graph
         self.membership_ = membership
         self.labels_ = membership.labels
         self.eigenvalues_ = membership.eigenvalues
         self.outcome_ = membership.outcome
         self.ncut_ = graph.ncut(self.labels_)
-        self.loss_curve_ = losses
+        self.loss_curve_ = solution.losses
         return self
 
     def fit_predict(self, X: Any, y: object = None, **options: Any) -> NDArray[np.int64]:
@@ -203,44 +214,24 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
     def predict_proba(self, X: Any, *, affinity: Any = None) -> NDArray[np.float32]:
         """(N', K) memberships of unseen points, or of nodes that have joined the graph; those of the fitted ones stay.
 
-        By the network if the head has learnt one: of the features alone (MLP), or on the graph (graph convolution).
-        Else the mean over the fitted nodes where a random walk from the new one first arrives (Zhu, Ghahramani and
-        Lafferty 2003, eq. 5), which for points that see fitted ones only is one step (Bengio et al. 2004, eq. 8).
+        See ``heads.extension`` for the three ways: by the network that the head has learnt, of the features alone or on
+        the graph, or by a random walk to the fitted nodes.
 
         Parameters
         ----------
-        X : (N', D) features; None if the head was fitted on a bare graph
+        X : (N', D) features; None if the head was fitted on a graph without features
         affinity : (N', N + N') weights of the new nodes to the N fitted ones and among themselves, or (N', N') among
-            themselves alone; None: to the nearest fitted points, by the kernel. An MLP does not look at it
+            themselves alone; None links them to the nearest fitted points, by the kernel. A network of the features
+            alone does not look at it
         """
-        X, links = self._unseen(X, affinity)
-        if hasattr(self, "network_"):
-            return self.readout_.memberships(self._outputs(X, links))
-        n, known = len(self.labels_), self.membership_.probabilities.astype(np.float64)
-        first, further = links[:, :n] @ known, links[:, n:]
-        found = first
-        for _ in range(ARRIVALS if further.nnz else 0):
-            before, found = found, first + further @ found
-            if np.abs(found - before).max() < 1e-9:
-                break
-        # Nodes without a way into the fitted graph may belong anywhere.
-        found[found.sum(axis=1) <= 0] = 1.0
-        return (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
+        return self.extension_.memberships(*self._unseen(X, affinity))
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
-        """(N', K) spectral embedding of points: of the network, or Nystroem's extension of the eigenvectors.
+        """(N', K) spectral embedding of points: that of the network, or Nystroem's extension of the eigenvectors.
 
-        v_k(x) = sum_i p(x, i) v_k(i) / (1 - lambda_k) for a step p of the random walk (Bengio et al. 2004, eq. 8).
-        ``affinity`` as in ``predict_proba``.
+        ``affinity`` is as for ``predict_proba``.
         """
-        X, links = self._unseen(X, affinity)
-        embedding: NDArray[np.float64] | None = None
-        if hasattr(self, "network_"):
-            embedding = self.readout_.embedding(self._outputs(X, links))
-        elif self.membership_.embedding is not None and self.eigenvalues_ is not None:
-            vectors = self.membership_.embedding
-            walked = links[:, : len(vectors)] @ vectors
-            embedding = walked / np.maximum(1 - self.eigenvalues_[: vectors.shape[1]], 1e-3)
+        embedding = self.extension_.embedding(*self._unseen(X, affinity))
         if embedding is None:
             raise SettingsError(f"{type(self).__name__} with these settings has no spectral embedding")
         return embedding
@@ -261,11 +252,10 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
             raise SettingsError(f"{path}: holds a head of class {type(head).__name__}, not {cls.__name__}")
         return head
 
-    def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64], sp.csr_array]:
+    def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64] | None, sp.csr_array]:
         """The features, checked, and the walk (N', N + N') from the new nodes to the fitted ones and each other."""
         check_is_fitted(self)
-        alone = isinstance(getattr(self, "network_", None), Mlp)
-        if not alone and not hasattr(self, "X_fit_"):
+        if not self.extension_.needs_features:
             if affinity is None:
                 raise SettingsError(
                     "the head was fitted on a graph without features, so it has no place for new points; give the "
@@ -276,11 +266,11 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
             raise SettingsError(f"{type(self).__name__} was fitted on features; give those of the new nodes, too")
         else:
             X = self._rows(X, fitting=False)
-        if alone:
+        if not self.extension_.needs_graph:
             return X, sp.csr_array((len(X), 0))
         n = len(self.labels_)
         if affinity is None:
-            links = extension(self.X_fit_, X, min(self.n_neighbors, n))
+            links = self.extension_.nearest(X, min(self.n_neighbors, n))
             return X, sp.csr_array(sp.hstack([links, sp.csr_array((len(X), len(X)))]))
         links = affinity.weights if isinstance(affinity, Affinity) else as_sparse(affinity)
         count = links.shape[0] if X is None else len(X)
@@ -294,17 +284,6 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
         if links.nnz and not (np.isfinite(links.data).all() and links.data.min() >= 0):
             raise GraphError("an affinity is finite and non-negative")
         return X, walk_matrix(links, first=n)
-
-    def _outputs(self, X: NDArray[np.float64], links: sp.csr_array, *, hidden: bool = False) -> NDArray[np.float64]:
-        """(N', outputs) of the network, or its last hidden layer. Fitted nodes do not see the new ones, and so stay."""
-        layer = self.network_.hidden if hidden else self.network_
-        if isinstance(self.network_, Mlp):
-            return layer(X, None)
-        n = len(self.X_fit_)
-        old = walk_matrix(self.affinity_.weights)
-        old.resize((n, n + len(X)))
-        walk = sp.csr_array(sp.vstack([old, links]))
-        return layer(np.concatenate([self.X_fit_, X]), walk)[n:]
 
     def _check_settings(self) -> None:
         given = {
@@ -393,15 +372,3 @@ def as_sparse(affinity: Any) -> sp.csr_array:
         if isinstance(error, GraphError):
             raise
         raise GraphError(f"an affinity is a sparse or dense matrix of numbers ({error})") from error
-
-
-def extension(fitted: NDArray[np.float64], unseen: NDArray[np.float64], k: int) -> sp.csr_array:
-    """(N', N) rows sum to one: Gaussian weights of the k nearest fitted points, scaled by the k-th distance."""
-    from sklearn.neighbors import NearestNeighbors
-
-    distance, neighbor = NearestNeighbors(n_neighbors=k).fit(fitted).kneighbors(unseen)
-    scale = np.maximum(distance[:, -1:], np.finfo(np.float64).tiny)
-    weights = np.exp(-((distance / scale) ** 2) / 2)
-    weights /= weights.sum(axis=1, keepdims=True)
-    indptr = np.arange(0, weights.size + 1, k)
-    return sp.csr_array((weights.ravel(), neighbor.ravel(), indptr), shape=(len(unseen), len(fitted)))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.base import Head
+from segspectral.heads.base import Head, Solution
+from segspectral.heads.extension import FeatureMap, Learnt
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, fit_centres
 from segspectral.spectral.discretise import soft_membership
@@ -43,19 +44,19 @@ class KMeans(Head):
     def _needs_features(self) -> bool:
         return True
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         readout = fit_centres(X, affinity, self.n_clusters, seed=self.random_state, n_init=self.n_init)
-        self.network_, self.readout_ = Mlp((), (), np.empty(0)), readout
         probabilities = readout.memberships(X)
-        return Membership(probabilities, outcome=outcome_of(probabilities)), np.empty(0)
+        membership = Membership(probabilities, outcome=outcome_of(probabilities))
+        return Solution(membership, learnt=Learnt(Mlp((), (), np.empty(0)), readout))
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', K) distances to the centres."""
-        X, _ = self._unseen(X, None)
-        assert isinstance(self.readout_, Centres)
-        return np.sqrt(np.maximum(-self.readout_.logits(X), 0))
+        extension, unseen = self.extension_, self._unseen(X, affinity)
+        rows = extension.outputs(*unseen)
+        assert isinstance(extension, FeatureMap)
+        assert isinstance(extension.readout, Centres)
+        return np.sqrt(np.maximum(-extension.readout.logits(rows), 0))
 
 
 class SpectralClustering(Head):
@@ -79,9 +80,7 @@ class SpectralClustering(Head):
     assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans"
     n_init: Starts = 10
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         from sklearn.cluster import SpectralClustering as Reference
 
         k = self.n_clusters
@@ -104,7 +103,7 @@ class SpectralClustering(Head):
                 warnings.simplefilter("ignore")  # of graphs that are not connected, and of too few distinct rows
                 labels = reference.fit_predict(weights).astype(np.int64)
         probabilities = soft_membership(affinity, labels, k)
-        return Membership(probabilities, embedding[:, :k], eigenvalues, outcome_of(probabilities)), np.empty(0)
+        return Solution(Membership(probabilities, embedding[:, :k], eigenvalues, outcome_of(probabilities)))
 
 
 def outcome_of(probabilities: NDArray[np.float32]) -> Outcome:

@@ -116,4 +116,4 @@ class DeepKMeans(NetworkHead):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', code) codes."""
-        return self._outputs(*self._unseen(X, None))
+        return self.extension_.outputs(*self._unseen(X, affinity))

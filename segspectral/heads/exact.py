@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.base import Head
+from segspectral.heads.base import Head, Solution
 from segspectral.spectral.discretise import most_eigenvectors, partition, soft_membership
 from segspectral.spectral.eigen import EXACT_BELOW, spectral_embedding
 from segspectral.values import Affinity, Membership, Outcome
@@ -52,9 +52,7 @@ class Exact(Head):
     n_init: Annotated[int, Field(ge=1, le=100)] = 10
     exact_below: Annotated[int, Field(ge=1)] = EXACT_BELOW
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         k, seed = self.n_clusters, self.random_state
         embedding, eigenvalues = spectral_embedding(
             affinity, most_eigenvectors(k), seed=seed, exact_below=self.exact_below
@@ -62,4 +60,4 @@ class Exact(Head):
         labels = partition(affinity, embedding, k, n_init=self.n_init, greedy=self.greedy, seed=seed)
         outcome = Outcome.SOLVED if labels.max() + 1 == k else Outcome.FEWER
         probabilities = soft_membership(affinity, labels, k)
-        return Membership(probabilities, embedding[:, :k], eigenvalues[: k + 1], outcome), np.empty(0)
+        return Solution(Membership(probabilities, embedding[:, :k], eigenvalues[: k + 1], outcome))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import CollapseError, SettingsError
-from segspectral.heads.base import Head
+from segspectral.heads.base import Head, Solution
+from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Encoder, Gcn, convolution
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout, fit_spectral_map
@@ -154,9 +155,7 @@ class NetworkHead(TrainedHead):
         """What turns its outputs into memberships: the spectral map, unless overridden; None if it has collapsed."""
         return fit_spectral_map(raw, affinity, self.n_clusters, seed=self.random_state)
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         walk = walk_matrix(affinity.weights) if sees_graph(self.encoder) else None
         collapse = ""
         for attempt in range(TRIES):
@@ -176,14 +175,15 @@ class NetworkHead(TrainedHead):
             if readout is None or probabilities is None or used < self._fewest():
                 collapse = f"used fewer than {self._fewest()} clusters"
                 continue
-            self.network_, self.readout_, self.effective_rank_ = network, readout, rank
+            self.effective_rank_ = rank
             outcome = Outcome.SOLVED if attempt == 0 else Outcome.RETRIED
             if not run.finished:
                 outcome = Outcome.STOPPED
             if used < self.n_clusters:
                 outcome = Outcome.FEWER
             eigenvalues = getattr(readout, "eigenvalues", None)
-            return Membership(probabilities, readout.embedding(raw), eigenvalues, outcome), run.losses
+            membership = Membership(probabilities, readout.embedding(raw), eigenvalues, outcome)
+            return Solution(membership, run.losses, Learnt(network, readout))
         raise CollapseError(
             f"{type(self).__name__} {collapse} in {TRIES} trainings; ask for fewer clusters, or give more steps or a "
             "smaller learning_rate"

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import CollapseError
+from segspectral.heads.base import Solution
+from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.network_head import Steps, TrainedHead, Widths, sees_graph
 from segspectral.heads.networks import Mlp
@@ -99,9 +101,7 @@ class NeuNcut(TrainedHead):
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
         return super()._positions(affinity) if self.hidden else np.zeros((len(affinity), 1))
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         k = self.n_clusters
         if self.hidden and len(X) > self.subsample and not sees_graph(self.encoder):
             return self._solve_large(X, affinity, progress)
@@ -128,20 +128,17 @@ class NeuNcut(TrainedHead):
             logits = start if network is None else logits
         if not run.finished:
             outcome = Outcome.STOPPED
-        doubt = affinity.ncut(labels) / k
+        uncertainty, learnt = affinity.ncut(labels) / k, None
         if network is not None:
-            self.network_ = network
-            self.readout_ = Softmax(temperature(logits, affinity.degree, doubt))
+            learnt = Learnt(network, Softmax(temperature(logits, affinity.degree, uncertainty)))
         # Where a greedy move or the choice of the start overrules the network, the two logits change places.
         logits = logits.copy()
         rows, argmax = np.arange(len(labels)), logits.argmax(axis=1)
         logits[rows, argmax], logits[rows, labels] = logits[rows, labels], logits[rows, argmax]
-        probabilities = softmax(logits / temperature(logits, affinity.degree, doubt))
-        return Membership(probabilities, embedding, eigenvalues, outcome), run.losses
+        probabilities = softmax(logits / temperature(logits, affinity.degree, uncertainty))
+        return Solution(Membership(probabilities, embedding, eigenvalues, outcome), run.losses, learnt)
 
-    def _solve_large(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve_large(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         """A network on more nodes than an eigensolver should see: it first learns the labels of a subsample."""
         k = self.n_clusters
         start = None
@@ -158,10 +155,10 @@ class NeuNcut(TrainedHead):
                 f"training ended with {len(np.unique(labels))} of {k} clusters; give a smaller learning_rate, fewer "
                 "clusters, or warm_start=true"
             )
-        self.network_ = network
-        self.readout_ = Softmax(temperature(logits, affinity.degree, affinity.ncut(labels) / k))
+        readout = Softmax(temperature(logits, affinity.degree, affinity.ncut(labels) / k))
         outcome = Outcome.SOLVED if run.finished else Outcome.STOPPED
-        return Membership(self.readout_.memberships(logits), outcome=outcome), run.losses
+        membership = Membership(readout.memberships(logits), outcome=outcome)
+        return Solution(membership, run.losses, Learnt(network, readout))
 
     def _spectral_labels(self, affinity: Affinity, embedding: NDArray[np.float64]) -> NDArray[np.int64]:
         labels = partition(affinity, embedding, self.n_clusters, greedy=self.greedy, seed=self.random_state)

@@ -121,8 +121,8 @@ class NeuralEF(NetworkHead):
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout | None:
         if not self.quantized:
             return super()._read(raw, affinity)
-        doubt = affinity.ncut(raw.argmax(axis=1)) / self.n_clusters
-        return Softmax(temperature(raw, affinity.degree, doubt))
+        uncertainty = affinity.ncut(raw.argmax(axis=1)) / self.n_clusters
+        return Softmax(temperature(raw, affinity.degree, uncertainty))
 
 
 def _walk(steps: int, *, lazy: bool = True) -> Callable[[Batch, torch.Tensor], torch.Tensor]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.errors import SettingsError
 from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.network_head import SMALL, BatchSize, Effort, NetworkHead
 from segspectral.heads.networks import Mlp
@@ -136,15 +135,12 @@ class AssignmentHead(NetworkHead):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', width) the last hidden layer, from which the memberships are one linear step; see ``predict_proba``."""
-        X, links = self._unseen(X, affinity)
-        if not hasattr(self, "network_"):
-            raise SettingsError(f"{type(self).__name__} was fitted on a graph without features: it embeds no new nodes")
-        return self._outputs(X, links, hidden=True)
+        return self.extension_.outputs(*self._unseen(X, affinity), hidden=True)
 
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Softmax:
         labels = raw.argmax(axis=1)
-        doubt = affinity.ncut(labels) / len(np.unique(labels))
-        return Softmax(temperature(raw, affinity.degree, doubt))
+        uncertainty = affinity.ncut(labels) / len(np.unique(labels))
+        return Softmax(temperature(raw, affinity.degree, uncertainty))
 
 
 def spectral_communities(affinity: Affinity, k: int, *, seed: int = 0) -> NDArray[np.int64]:

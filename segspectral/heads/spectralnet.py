@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
+from segspectral.heads.base import Solution
+from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.network_head import Effort, NetworkHead, Spare, sees_graph
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import with_best_last_layer
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
-from segspectral.values import Affinity, Membership
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
@@ -89,14 +92,14 @@ class SpectralNet(NetworkHead):
             X = self.siamese.encoder(X, seed=self.random_state, device=self.device)(X)
         return super()._graph(X, affinity)
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         code = self.__dict__.pop("_code")
-        membership, losses = super()._solve(X if code is None else code(X), affinity, progress)
-        if code is not None:
-            self.network_ = code.then(self.network_)
-        return membership, losses
+        solution = super()._solve(X if code is None else code(X), affinity, progress)
+        if code is None or solution.learnt is None:
+            return solution
+        network, readout = solution.learnt
+        assert isinstance(network, Mlp)
+        return replace(solution, learnt=Learnt(code.then(network), readout))
 
     def _refit(
         self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from segspectral.errors import SettingsError
 from segspectral.files import write_bytes
 from segspectral.heads import HEADS, head_class
+from segspectral.heads.extension import PARTS, extension_from
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
 from segspectral.heads.parameters import checked_parameters
@@ -76,11 +77,9 @@ def pack(head: Head, tensors: dict[str, np.ndarray], only: Collection[str] | Non
     names = [name for name in HEADS if type(head) is head_class(name)]
     if not names:
         raise SettingsError(f"{type(head).__name__} is not in the list of heads, so it could not be loaded again")
-    state = {
-        name: _encode(value, name, tensors)
-        for name, value in vars(head).items()
-        if name.endswith("_") and not name.startswith("_") and (only is None or name in only)
-    }
+    fitted = {name: value for name, value in vars(head).items() if name.endswith("_") and not name.startswith("_")}
+    fitted |= fitted.pop("extension_").parts()
+    state = {name: _encode(value, name, tensors) for name, value in fitted.items() if only is None or name in only}
     parameters = {key: plain(value) for key, value in head.get_params(deep=False).items()}
     return {"head": names[0], "parameters": parameters, "state": state}
 
@@ -90,13 +89,15 @@ def unpack(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Head:
     cls = head_class(header["head"])
     head = cls(**checked_parameters(cls, header["parameters"]))
     head._check_settings()
-    hints = get_type_hints(type(head))
-    for name, encoded in header["state"].items():
-        value = _decode(encoded, tensors)
+    hints = get_type_hints(cls) | PARTS
+    state = {name: _decode(encoded, tensors) for name, encoded in header["state"].items()}
+    for name, value in state.items():
         if not name.endswith("_") or not _fits(value, hints[name], finite=name != "loss_curve_"):
-            raise SettingsError(f"{name} is not what a {type(head).__name__} has there")
-        setattr(head, name, value)
-    _check(head)
+            raise SettingsError(f"{name} is not what a {cls.__name__} has there")
+        if name not in PARTS:
+            setattr(head, name, value)
+    head.extension_ = extension_from(state)
+    _check(head, state)
     return head
 
 
@@ -120,9 +121,9 @@ def _fits(value: Any, hint: Any, *, finite: bool = True) -> bool:
     return isinstance(value, hint)
 
 
-def _check(head: Head) -> None:
+def _check(head: Head, state: dict[str, Any]) -> None:
     """Raise if the parts of a fitted head do not go together: here, and not when it is used."""
-    k, state = head.n_clusters, vars(head)
+    k = head.n_clusters
     head._check_clusters(k)
     labels, membership = state.get("labels_"), state.get("membership_")
     n = None if labels is None else len(labels)
@@ -135,7 +136,7 @@ def _check(head: Head) -> None:
         raise SettingsError("its parts are of different numbers of nodes")
     if labels is not None and not (len(labels) and labels.min() >= 0 and labels.max() < k):
         raise SettingsError(f"its labels are not 0..{k - 1}")
-    bare = "network_" not in state and "X_fit_" not in state
+    bare = not head.extension_.needs_features
     row = None if bare else np.zeros((1, head.n_features_in_))
     links = sp.csr_array((1, (n or 0) + 1)) if bare else None
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -143,9 +144,8 @@ def _check(head: Head) -> None:
         P = head.predict_proba(row, affinity=links)
         if P.shape != (1, k) or not np.isfinite(P).all():
             raise SettingsError(f"it does not map a row to {k} clusters")
-        if getattr(head, "membership_", None) is not None or hasattr(head, "network_"):
-            with suppress(SettingsError):  # some have no embedding
-                head.transform(row, affinity=links)
+        with suppress(SettingsError):  # some have no embedding
+            head.transform(row, affinity=links)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:

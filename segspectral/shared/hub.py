@@ -212,15 +212,15 @@ def _of_head(head: Head) -> tuple[str, str, str, dict[str, Any], str]:
     facts = {
         "head": kind,
         "clusters": head.n_clusters,
-        "features": getattr(head, "n_features_in_", "none, a bare graph"),
+        "features": head.n_features_in_ if head.extension_.needs_features else "none, a bare graph",
         "fitted on": f"{len(head.labels_)} nodes",
         "normalized cut": f"{head.ncut_:.4f}",
         "outcome": head.outcome_.sentence,
     }
     use = f"""```python
-from segspectral import models
+from segspectral.shared import hub
 
-head = models.load(".")  # this folder
+head = hub.load(".")  # this folder
 head.predict(X)  # (N, {facts["features"]}) features -> (N,) clusters 0..{head.n_clusters - 1}
 head.predict_proba(X)  # (N, {head.n_clusters}) memberships
 ```"""
