@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from segspectral.errors import SettingsError
+from segspectral.heads.own import allow
 from segspectral.pipeline import Pipeline
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
@@ -63,6 +64,7 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
         raise SettingsError(
             f"{path}: a settings file is a mapping of names to values, as `segspectral config show` prints"
         )
+    allow(data)
     return with_settings(base, data, str(path))
 
 
@@ -101,4 +103,5 @@ def merge_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for text in assignments:
         merged = merged_settings(merged, parse_assignment(text))
+    allow(merged)
     return merged

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from segspectral.cli.common import DebugOption, HeadOption, SeedOption, sentences
+from segspectral.cli.common import DebugOption, HeadOption, SeedOption, check_head, sentences
 from segspectral.cli.dialect import (
     CommentsOption,
     NamesOption,
@@ -40,6 +40,7 @@ def cluster(
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
     with sentences(debug):
+        check_head(head)
         from segspectral.networks.clustering import cluster_file
         from segspectral.networks.edgelists import Dialect
         from segspectral.values import Outcome

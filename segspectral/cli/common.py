@@ -32,7 +32,9 @@ SetOption = Annotated[
 SegmentsOption = Annotated[
     str | None, typer.Option("--segments", "-k", metavar="K|auto", help="How many segments; auto chooses per image.")
 ]
-HeadOption = Annotated[str | None, typer.Option("--head", help=f"{', '.join(HEADS)}.")]
+HeadOption = Annotated[
+    str | None, typer.Option("--head", help=f"{', '.join(HEADS)}; or your own, ./my_head.py:MyHead.")
+]
 BackboneOption = Annotated[str | None, typer.Option("--backbone", help="A timm model, such as tf_efficientnet_lite0.")]
 RefineOption = Annotated[str | None, typer.Option("--refine", help="crf, guided or none.")]
 HierarchyOption = Annotated[
@@ -81,8 +83,12 @@ def failures(failed: int, images: int) -> str:
 
 
 def check_head(head: str | None) -> None:
-    """Refuse an unknown head before the pipeline is imported, which takes a second or two."""
-    if head is not None and head not in HEADS:
+    """Refuse an unknown head before the pipeline is imported, which takes a second or two; load one of the user's."""
+    if head is not None and ":" in head:
+        from segspectral.heads.own import allow
+
+        allow({"head": head})
+    elif head is not None and head not in HEADS:
         raise SettingsError(f"--head: unknown head '{head}'; there are {', '.join(HEADS)}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segspectral.cli.common import ConfigOption, DebugOption, HeadOption, SeedOption, sentences
+from segspectral.cli.common import ConfigOption, DebugOption, HeadOption, SeedOption, check_head, sentences
 from segspectral.cli.dialect import (
     CommentsOption,
     NamesOption,
@@ -69,6 +69,7 @@ def communities(
         fit |= {"--config": config, "--save": save}
         if model is not None and (given := [name for name, value in fit.items() if value]):
             raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
+        check_head(head)
 
         from segspectral.config import load_onto
         from segspectral.networks import Search, extend_communities, find_communities, write_communities

@@ -116,7 +116,7 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
     random_state: int = 0
 
     @abstractmethod
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution | Membership:
         """Cluster a graph with more distinct nodes than ``n_clusters``.
 
         Parameters
@@ -185,7 +185,7 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
         if copies.max() < self.n_clusters:
             solution = Solution(one_each(copies, self.n_clusters))
         else:
-            solution = self._solve(X, graph, progress)
+            solution = self._checked(self._solve(X, graph, progress), len(X))
             membership = together(solution.membership, copies)
             if len(np.unique(membership.labels)) < self.n_clusters:
                 membership = replace(membership, outcome=Outcome.FEWER)
@@ -224,14 +224,16 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
             themselves alone; None links them to the nearest fitted points, by the kernel. A network of the features
             alone does not look at it
         """
-        return self.extension_.memberships(*self._unseen(X, affinity))
+        unseen = self._unseen(X, affinity)
+        return self.extension_.memberships(*unseen)
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', K) spectral embedding of points: that of the network, or Nystroem's extension of the eigenvectors.
 
         ``affinity`` is as for ``predict_proba``.
         """
-        embedding = self.extension_.embedding(*self._unseen(X, affinity))
+        unseen = self._unseen(X, affinity)
+        embedding = self.extension_.embedding(*unseen)
         if embedding is None:
             raise SettingsError(f"{type(self).__name__} with these settings has no spectral embedding")
         return embedding
@@ -296,6 +298,19 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
             model.model_validate(given)
         except ValidationError as error:
             raise SettingsError(explain(error, model)) from error
+
+    def _checked(self, solution: Solution | Membership, nodes: int) -> Solution:
+        """The solution, which may be a bare membership, if it is of the right shape."""
+        if isinstance(solution, Membership):
+            solution = Solution(solution)
+        if not isinstance(solution, Solution):
+            raise SettingsError(f"{type(self).__name__}._solve returns a Membership, not {type(solution).__name__}")
+        if (shape := solution.membership.probabilities.shape) != (nodes, self.n_clusters):
+            raise SettingsError(
+                f"{type(self).__name__}._solve gave memberships {shape}, not one row for each of {nodes} nodes and one "
+                f"column for each of {self.n_clusters} clusters"
+            )
+        return solution
 
     def _check_clusters(self, nodes: int) -> None:
         k = self.n_clusters

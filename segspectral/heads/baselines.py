@@ -52,7 +52,8 @@ class KMeans(Head):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', K) distances to the centres."""
-        extension, unseen = self.extension_, self._unseen(X, affinity)
+        unseen = self._unseen(X, affinity)
+        extension = self.extension_
         rows = extension.outputs(*unseen)
         assert isinstance(extension, FeatureMap)
         assert isinstance(extension.readout, Centres)

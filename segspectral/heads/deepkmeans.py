@@ -116,4 +116,5 @@ class DeepKMeans(NetworkHead):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', code) codes."""
-        return self.extension_.outputs(*self._unseen(X, affinity))
+        unseen = self._unseen(X, affinity)
+        return self.extension_.outputs(*unseen)

@@ -8,6 +8,7 @@ annotations make a pydantic model that checks a settings file or an estimator's 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,14 +38,19 @@ class Parameters:
 
 @cache
 def parameter_model(cls: type, leave_out: tuple[str, ...] = ()) -> type[BaseModel]:
-    """A pydantic model of the parameters of a class, without those to ``leave_out``."""
+    """A pydantic model of the parameters of a class, without those to ``leave_out``.
+
+    A parameter that the class does not annotate may be anything.
+    """
     hints = get_type_hints(cls, include_extras=True)
     fields: dict[str, Any] = {
-        name: (hints.get(name, Any), parameter.default)
+        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in inspect.signature(cls).parameters.items()
         if name not in leave_out
     }
-    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn has parameters such as copy, which pydantic's models have, too
+        return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
 def checked_parameters(cls: type, given: Mapping[str, Any], leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

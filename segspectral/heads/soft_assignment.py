@@ -135,7 +135,8 @@ class AssignmentHead(NetworkHead):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', width) the last hidden layer, from which the memberships are one linear step; see ``predict_proba``."""
-        return self.extension_.outputs(*self._unseen(X, affinity), hidden=True)
+        unseen = self._unseen(X, affinity)
+        return self.extension_.outputs(*unseen, hidden=True)
 
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Softmax:
         labels = raw.argmax(axis=1)

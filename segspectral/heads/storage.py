@@ -74,14 +74,24 @@ def save(head: Head, path: str | os.PathLike[str], notes: dict[str, Any] | None 
 
 def pack(head: Head, tensors: dict[str, np.ndarray], only: Collection[str] | None = None) -> dict[str, Any]:
     """A fitted head as plain data; its arrays go to ``tensors``. ``only`` some of its fitted attributes."""
-    names = [name for name in HEADS if type(head) is head_class(name)]
-    if not names:
-        raise SettingsError(f"{type(head).__name__} is not in the list of heads, so it could not be loaded again")
+    name = saved_name(head)
     fitted = {name: value for name, value in vars(head).items() if name.endswith("_") and not name.startswith("_")}
     fitted |= fitted.pop("extension_").parts()
     state = {name: _encode(value, name, tensors) for name, value in fitted.items() if only is None or name in only}
     parameters = {key: plain(value) for key, value in head.get_params(deep=False).items()}
-    return {"head": names[0], "parameters": parameters, "state": state}
+    return {"head": name, "parameters": parameters, "state": state}
+
+
+def saved_name(head: Head) -> str:
+    """The name of a head in a saved file. SettingsError for one from outside the package, which no file may load."""
+    place = f"{type(head).__module__}:{type(head).__qualname__}"
+    for name, where in HEADS.items():
+        if where == place:
+            return name
+    raise SettingsError(
+        f"{type(head).__name__} is not one of segspectral's heads, so it cannot be saved: a file may not name code "
+        "that runs when it is loaded"
+    )
 
 
 def unpack(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Head:

@@ -85,11 +85,6 @@ class Defective(Exact):
         return membership
 
 
-class Collapses(Defective):
-    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
-        return replace(membership, probabilities=np.eye(self.n_clusters, dtype=np.float32)[0 * membership.labels])
-
-
 class ReadsGlobalRandomState(Defective):
     def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
         P = membership.probabilities + 1e-3 * np.random.rand(*membership.probabilities.shape)  # noqa: NPY002
@@ -182,6 +177,11 @@ class SpoiltAfterwards(Exact):
 
     def _spoil(self, affinity):  # type: ignore[no-untyped-def]
         pass
+
+
+class Collapses(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        self.labels_ = 0 * self.labels_
 
 
 class SplitsCopies(SpoiltAfterwards):
