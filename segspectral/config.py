@@ -11,6 +11,7 @@ import yaml
 
 from segspectral.errors import SettingsError, about
 from segspectral.files import read_file
+from segspectral.heads.own import allow
 from segspectral.pipeline import Pipeline
 from segspectral.registry import presets
 from segspectral.settings import Settings, merged_settings, validated, with_settings
@@ -79,6 +80,7 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
         raise SettingsError(
             "a settings file is a mapping of names to values, as `segspectral config show` prints", path
         )
+    allow(data)
     return with_settings(base, data, str(path))
 
 
@@ -137,4 +139,5 @@ def merge_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for text in assignments:
         merged = merged_settings(merged, parse_assignment(text))
+    allow(merged)
     return merged

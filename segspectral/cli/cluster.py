@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.errors import plural
@@ -27,6 +28,7 @@ def cluster(
     ] = None,
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
+    check_head(options.head)
     from segspectral.networks.clustering import cluster_file
     from segspectral.values import Outcome
 

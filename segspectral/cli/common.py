@@ -48,8 +48,12 @@ def failures(failed: int, images: int) -> str:
 
 
 def check_head(head: str | None) -> None:
-    """Refuse an unknown head before the pipeline is imported, which takes a second or two."""
-    if head is not None and head not in HEADS:
+    """Refuse an unknown head before the pipeline is imported, which takes a second or two; load one of the user's."""
+    if head is not None and ":" in head:
+        from segspectral.heads.own import allow
+
+        allow({"head": head})
+    elif head is not None and head not in HEADS:
         raise SettingsError(f"unknown head '{head}'; there are {', '.join(HEADS)}", "--head")
 
 

@@ -103,7 +103,9 @@ class PipelineOptions:
         float | None,
         typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level instead of at a number."),
     ] = None
-    head: Annotated[str | None, typer.Option("--head", help=f"The head: {', '.join(HEADS)}.")] = None
+    head: Annotated[
+        str | None, typer.Option("--head", help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.")
+    ] = None
     model: Annotated[
         Path | None,
         typer.Option("--model", metavar="FILE", help="A model of `segspectral fit`: all images share its segments."),

@@ -1,7 +1,8 @@
 """Heads: features and affinity -> membership. ``HEADS`` is the one list of them.
 
-To add a head: a class that keeps the contract (``segspectral.heads.base``) in a file of its own, and a line here.
-The command line, the settings, the README's table and the contract tests read this list.
+To add a head to the package, write a class that keeps the contract (``segspectral.heads.base``) in a file of its own,
+and add a line here: the command line, the settings and the contract tests read this list. A head of your own needs no
+line here, see ``segspectral.heads.own``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from segspectral.heads.base import Head
 
-__all__ = ["DEFAULT_HEAD", "HEADS", "head_class"]
+__all__ = ["ALLOWED", "DEFAULT_HEAD", "HEADS", "head_class"]
 
 HEADS = {
     "neuncut": "segspectral.heads.neuncut:NeuNcut",
@@ -27,6 +28,9 @@ HEADS = {
     "deepkmeans": "segspectral.heads.deepkmeans:DeepKMeans",
 }
 """Name -> where the class is; imported on use, because torch costs seconds."""
+
+ALLOWED: dict[str, type] = {}
+"""Name -> class, of those from outside the package that the user has named in this process (``heads.own``)."""
 
 DEFAULT_HEAD = "neuncut"
 

@@ -2,68 +2,98 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from abc import abstractmethod
-from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.errors import GraphError, SettingsError
 from segspectral.heads.copies import equal_rows, one_each, together, twins
-from segspectral.heads.gcn import Gcn
-from segspectral.heads.networks import Mlp
-from segspectral.heads.readout import Readout
+from segspectral.heads.extension import Extension, Learnt, extension_of
+from segspectral.heads.parameters import Parameters, parameter_model
 from segspectral.settings import explain
-from segspectral.spectral.knn import Bandwidth, Symmetrization, knn_affinity
+from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization, knn_affinity
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
     from segspectral.heads.training.loop import Progress
 
-__all__ = ["Head", "parameter_model"]
+__all__ = ["Head", "Solution"]
 
 NEAREST, FARTHEST = 1e-30, 1e30
 """Features that differ by less or are larger are refused: their squares, or the float32 of networks, would not hold
 them."""
-
-ARRIVALS = 300
-"""Steps of a random walk after which nearly all walkers from new nodes have come to fitted ones."""
 
 
 class NotNumbersError(GraphError, TypeError):
     """Features are of a type that scikit-learn answers with a TypeError."""
 
 
-class Head(ClusterMixin, TransformerMixin, BaseEstimator):
-    """Features and affinity -> membership: a scikit-learn clusterer.
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a head has found for the nodes of a graph.
 
-    Parameters every head has
-    -------------------------
-    n_clusters : K, the number of clusters, 1 <= K <= N
-    n_neighbors, bandwidth, symmetrize : of the kNN affinity that is built when ``fit`` gets none
-    random_state : int; equal seeds give equal bytes
+    Parameters
+    ----------
+    membership : of the nodes
+    losses : (steps,) of the training; empty if nothing was trained
+    learnt : the network that was trained, if it maps other nodes, too
+    """
 
-    Fitted attributes every head has
-    --------------------------------
+    membership: Membership
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    learnt: Learnt | None = None
+
+
+class Fitted:
+    """What every fitted head has.
+
+    Attributes
+    ----------
     labels_ : (N,) int64, clusters 0..K-1
     membership_ : Membership
-    affinity_ : Affinity it was fitted on
+    affinity_ : Affinity that the head was fitted on
     ncut_ : float, the normalized cut of ``labels_``
-    eigenvalues_ : (>= K,) float64, of the normalized Laplacian, or Ritz values, each at least the eigenvalue of its
-        rank; rising; None if the head has none
+    eigenvalues_ : (>= K,) float64, rising: eigenvalues of the normalized Laplacian, or Ritz values, each at least the
+        eigenvalue of its rank; None if the head has none
     outcome_ : Outcome
     loss_curve_ : (steps,) float64, empty if nothing was trained
-    network_, readout_ : of heads that have learnt a map from features to memberships; the others extend the
-        memberships of their nodes ``X_fit_``. A ``Gcn`` needs both
+    extension_ : Extension, which gives the memberships of other nodes: by the network that was trained or, if there is
+        none, by a random walk to the fitted nodes
+    """
+
+    labels_: NDArray[np.int64]
+    membership_: Membership
+    affinity_: Affinity
+    ncut_: float
+    eigenvalues_: NDArray[np.float64] | None
+    outcome_: Outcome
+    loss_curve_: NDArray[np.float64]
+    extension_: Extension
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+    effective_rank_: float
+
+
+class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
+    """Features and affinity -> membership: a scikit-learn clusterer.
+
+    The annotated attributes of a head are its parameters (see ``Parameters``); a head implements ``_solve``.
+
+    Parameters
+    ----------
+    n_clusters : K, the number of clusters, 1 <= K <= N; the only parameter that may be given by position
+    n_neighbors, bandwidth, symmetrize : of the kNN affinity that ``fit`` builds when it is given none, see
+        ``knn_affinity``
+    random_state : int; equal seeds give equal bytes
 
     Laws
     ----
@@ -79,32 +109,21 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan); the embedding V has V' D V = I.
     """
 
-    n_clusters: int
-    n_neighbors: int
-    bandwidth: Bandwidth
-    symmetrize: Symmetrization
-    random_state: int
-
-    labels_: NDArray[np.int64]
-    membership_: Membership
-    affinity_: Affinity
-    ncut_: float
-    eigenvalues_: NDArray[np.float64] | None
-    outcome_: Outcome
-    loss_curve_: NDArray[np.float64]
-    network_: Mlp | Gcn
-    readout_: Readout
-    X_fit_: NDArray[np.float64]
-    n_features_in_: int
-    feature_names_in_: NDArray[np.object_]
+    n_clusters: int = field(default=8, kw_only=False)
+    n_neighbors: Neighbors = 10
+    bandwidth: Bandwidth = "self_tuning"
+    symmetrize: Symmetrization = "max"
+    random_state: int = 0
 
     @abstractmethod
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
-        """The membership of the nodes, and the loss at each step (empty if nothing was trained).
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution | Membership:
+        """Cluster a graph with more distinct nodes than ``n_clusters``.
 
-        A head that learns a map sets ``network_`` and ``readout_``.
+        Parameters
+        ----------
+        X : (N, D) features, finite; what ``_positions`` gives for a graph without features
+        affinity : of the N nodes
+        progress : called after each step of training
         """
 
     def _needs_features(self) -> bool:
@@ -122,7 +141,7 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         return "features" if self._needs_features() else "graph"
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
-        """(N, D) what stands for the features of a graph that has none."""
+        """(N, D) numbers that stand for the features of a graph that has none."""
         return np.zeros((len(affinity), 1))
 
     def fit(
@@ -164,24 +183,24 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
         graph = self._graph(X, affinity)
         copies = self._copies(X, None if affinity is None else graph, bare)
         if copies.max() < self.n_clusters:
-            membership, losses = one_each(copies, self.n_clusters), np.empty(0)
+            solution = Solution(one_each(copies, self.n_clusters))
         else:
-            membership, losses = self._solve(X, graph, progress)
-            membership = together(membership, copies)
+            solution = self._checked(self._solve(X, graph, progress), len(X))
+            membership = together(solution.membership, copies)
             if len(np.unique(membership.labels)) < self.n_clusters:
                 membership = replace(membership, outcome=Outcome.FEWER)
-        if bare and hasattr(self, "network_"):
-            # It maps positions in this graph, and new nodes have none.
-            del self.network_, self.readout_
-        if not bare and not isinstance(getattr(self, "network_", None), Mlp):
-            self.X_fit_ = X.copy()
+            solution = replace(solution, membership=membership)
+        membership = solution.membership
+        # A network of a graph without features maps positions in that graph, and new nodes have none.
+        learnt, nodes = (None, None) if bare else (solution.learnt, X.copy())
+        self.extension_ = extension_of(learnt, nodes, graph, membership)
         self.affinity_ = graph
         self.membership_ = membership
         self.labels_ = membership.labels
         self.eigenvalues_ = membership.eigenvalues
         self.outcome_ = membership.outcome
         self.ncut_ = graph.ncut(self.labels_)
-        self.loss_curve_ = losses
+        self.loss_curve_ = solution.losses
         return self
 
     def fit_predict(self, X: Any, y: object = None, **options: Any) -> NDArray[np.int64]:
@@ -195,44 +214,26 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
     def predict_proba(self, X: Any, *, affinity: Any = None) -> NDArray[np.float32]:
         """(N', K) memberships of unseen points, or of nodes that have joined the graph; those of the fitted ones stay.
 
-        By the network if the head has learnt one: of the features alone (MLP), or on the graph (graph convolution).
-        Else the mean over the fitted nodes where a random walk from the new one first arrives (Zhu, Ghahramani and
-        Lafferty 2003, eq. 5), which for points that see fitted ones only is one step (Bengio et al. 2004, eq. 8).
+        See ``heads.extension`` for the three ways: by the network that the head has learnt, of the features alone or on
+        the graph, or by a random walk to the fitted nodes.
 
         Parameters
         ----------
-        X : (N', D) features; None if the head was fitted on a bare graph
+        X : (N', D) features; None if the head was fitted on a graph without features
         affinity : (N', N + N') weights of the new nodes to the N fitted ones and among themselves, or (N', N') among
-            themselves alone; None: to the nearest fitted points, by the kernel. An MLP does not look at it
+            themselves alone; None links them to the nearest fitted points, by the kernel. A network of the features
+            alone does not look at it
         """
-        X, links = self._unseen(X, affinity)
-        if hasattr(self, "network_"):
-            return self.readout_.memberships(self._outputs(X, links))
-        n, known = len(self.labels_), self.membership_.probabilities.astype(np.float64)
-        first, further = links[:, :n] @ known, links[:, n:]
-        found = first
-        for _ in range(ARRIVALS if further.nnz else 0):
-            before, found = found, first + further @ found
-            if np.abs(found - before).max() < 1e-9:
-                break
-        # Nodes without a way into the fitted graph may belong anywhere.
-        found[found.sum(axis=1) <= 0] = 1.0
-        return (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
+        unseen = self._unseen(X, affinity)
+        return self.extension_.memberships(*unseen)
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
-        """(N', K) spectral embedding of points: of the network, or Nystroem's extension of the eigenvectors.
+        """(N', K) spectral embedding of points: that of the network, or Nystroem's extension of the eigenvectors.
 
-        v_k(x) = sum_i p(x, i) v_k(i) / (1 - lambda_k) for a step p of the random walk (Bengio et al. 2004, eq. 8).
-        ``affinity`` as in ``predict_proba``.
+        ``affinity`` is as for ``predict_proba``.
         """
-        X, links = self._unseen(X, affinity)
-        embedding: NDArray[np.float64] | None = None
-        if hasattr(self, "network_"):
-            embedding = self.readout_.embedding(self._outputs(X, links))
-        elif self.membership_.embedding is not None and self.eigenvalues_ is not None:
-            vectors = self.membership_.embedding
-            walked = links[:, : len(vectors)] @ vectors
-            embedding = walked / np.maximum(1 - self.eigenvalues_[: vectors.shape[1]], 1e-3)
+        unseen = self._unseen(X, affinity)
+        embedding = self.extension_.embedding(*unseen)
         if embedding is None:
             raise SettingsError(f"{type(self).__name__} with these settings has no spectral embedding")
         return embedding
@@ -253,11 +254,10 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
             raise SettingsError(f"holds a head of class {type(head).__name__}, not {cls.__name__}", path)
         return head
 
-    def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64], sp.csr_array]:
+    def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64] | None, sp.csr_array]:
         """The features, checked, and the walk (N', N + N') from the new nodes to the fitted ones and each other."""
         check_is_fitted(self)
-        alone = isinstance(getattr(self, "network_", None), Mlp)
-        if not alone and not hasattr(self, "X_fit_"):
+        if not self.extension_.needs_features:
             if affinity is None:
                 raise SettingsError(
                     "the head was fitted on a graph without features, so it has no place for new points; give the "
@@ -268,11 +268,11 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
             raise SettingsError(f"{type(self).__name__} was fitted on features; give those of the new nodes, too")
         else:
             X = self._rows(X, fitting=False)
-        if alone:
+        if not self.extension_.needs_graph:
             return X, sp.csr_array((len(X), 0))
         n = len(self.labels_)
         if affinity is None:
-            links = extension(self.X_fit_, X, min(self.n_neighbors, n))
+            links = self.extension_.nearest(X, min(self.n_neighbors, n))
             return X, sp.csr_array(sp.hstack([links, sp.csr_array((len(X), len(X)))]))
         links = affinity.weights if isinstance(affinity, Affinity) else as_sparse(affinity)
         count = links.shape[0] if X is None else len(X)
@@ -287,28 +287,30 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
             raise GraphError("an affinity is finite and non-negative")
         return X, walk_matrix(links, first=n)
 
-    def _outputs(self, X: NDArray[np.float64], links: sp.csr_array, *, hidden: bool = False) -> NDArray[np.float64]:
-        """(N', outputs) of the network, or its last hidden layer. Fitted nodes do not see the new ones, and so stay."""
-        layer = self.network_.hidden if hidden else self.network_
-        if isinstance(self.network_, Mlp):
-            return layer(X, None)
-        n = len(self.X_fit_)
-        old = walk_matrix(self.affinity_.weights)
-        old.resize((n, n + len(X)))
-        walk = sp.csr_array(sp.vstack([old, links]))
-        return layer(np.concatenate([self.X_fit_, X]), walk)[n:]
-
     def _check_settings(self) -> None:
         given = {
             key: value.item() if isinstance(value, np.generic) else value
             for key, value in self.get_params(deep=False).items()
             if key != "n_clusters"
         }
-        model = parameter_model(type(self))  # type: ignore[arg-type]
+        model = parameter_model(type(self), ("n_clusters",))  # type: ignore[arg-type]
         try:
             model.model_validate(given)
         except ValidationError as error:
             raise SettingsError(explain(error, model)) from error
+
+    def _checked(self, solution: Solution | Membership, nodes: int) -> Solution:
+        """The solution, which may be a bare membership, if it is of the right shape."""
+        if isinstance(solution, Membership):
+            solution = Solution(solution)
+        if not isinstance(solution, Solution):
+            raise SettingsError(f"{type(self).__name__}._solve returns a Membership, not {type(solution).__name__}")
+        if (shape := solution.membership.probabilities.shape) != (nodes, self.n_clusters):
+            raise SettingsError(
+                f"{type(self).__name__}._solve gave memberships {shape}, not one row for each of {nodes} nodes and one "
+                f"column for each of {self.n_clusters} clusters"
+            )
+        return solution
 
     def _check_clusters(self, nodes: int) -> None:
         k = self.n_clusters
@@ -385,27 +387,3 @@ def as_sparse(affinity: Any) -> sp.csr_array:
         if isinstance(error, GraphError):
             raise
         raise GraphError(f"an affinity is a sparse or dense matrix of numbers ({error})") from error
-
-
-@cache
-def parameter_model(cls: type[Head], leave_out: tuple[str, ...] = ("n_clusters",)) -> type[BaseModel]:
-    """A pydantic model of the constructor of a head: scikit-learn forbids constructors to check anything."""
-    hints = get_type_hints(cls.__init__, include_extras=True)
-    fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], parameter.default)
-        for parameter in inspect.signature(cls).parameters.values()
-        if parameter.name not in leave_out
-    }
-    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
-
-
-def extension(fitted: NDArray[np.float64], unseen: NDArray[np.float64], k: int) -> sp.csr_array:
-    """(N', N) rows sum to one: Gaussian weights of the k nearest fitted points, scaled by the k-th distance."""
-    from sklearn.neighbors import NearestNeighbors
-
-    distance, neighbor = NearestNeighbors(n_neighbors=k).fit(fitted).kneighbors(unseen)
-    scale = np.maximum(distance[:, -1:], np.finfo(np.float64).tiny)
-    weights = np.exp(-((distance / scale) ** 2) / 2)
-    weights /= weights.sum(axis=1, keepdims=True)
-    indptr = np.arange(0, weights.size + 1, k)
-    return sp.csr_array((weights.ravel(), neighbor.ravel(), indptr), shape=(len(unseen), len(fitted)))

@@ -1,4 +1,4 @@
-"""The baselines that everybody has: k-means and scikit-learn's spectral clustering, as they are."""
+"""The usual baselines, unchanged: k-means and scikit-learn's spectral clustering."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.base import Head
+from segspectral.heads.base import Head, Solution
+from segspectral.heads.extension import FeatureMap, Learnt
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, fit_centres
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
@@ -26,92 +26,62 @@ Starts = Annotated[int, Field(ge=1, le=1000)]
 
 
 class KMeans(Head):
-    """k-means (Lloyd 1982, started by k-means++), which does not look at the graph.
+    """k-means (Lloyd 1982, started by k-means++), which minimises sum_i min_c |x_i - m_c|^2.
 
-    minimise  sum_i min_c |x_i - m_c|^2
+    It does not look at the graph.
 
     Parameters
     ----------
-    n_init : starts, of which the best is kept; scikit-learn's own default is 1, the usual one 10
+    n_init : how often k-means is started; the best run is kept. scikit-learn's own default is 1, the usual one 10
 
     Differs from the paper
     ----------------------
-    1. It has memberships: softmax(-|x - m_c|^2 / T), with T set as in ``NeuNcut``. Labels are those of k-means.
+    1. It has memberships: softmax(-|x - m_c|^2 / T), with T set as in ``NeuNcut``. The labels are those of k-means.
     """
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        n_init: Starts = 10,
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.n_init = n_init
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    n_init: Starts = 10
 
     def _needs_features(self) -> bool:
         return True
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         readout = fit_centres(X, affinity, self.n_clusters, seed=self.random_state, n_init=self.n_init)
-        self.network_, self.readout_ = Mlp((), (), np.empty(0)), readout
         probabilities = readout.memberships(X)
-        return Membership(probabilities, outcome=outcome_of(probabilities)), np.empty(0)
+        membership = Membership(probabilities, outcome=outcome_of(probabilities))
+        return Solution(membership, learnt=Learnt(Mlp((), (), np.empty(0)), readout))
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', K) distances to the centres."""
-        X, _ = self._unseen(X, None)
-        assert isinstance(self.readout_, Centres)
-        return np.sqrt(np.maximum(-self.readout_.logits(X), 0))
+        unseen = self._unseen(X, affinity)
+        extension = self.extension_
+        rows = extension.outputs(*unseen)
+        assert isinstance(extension, FeatureMap)
+        assert isinstance(extension.readout, Centres)
+        return np.sqrt(np.maximum(-extension.readout.logits(rows), 0))
 
 
 class SpectralClustering(Head):
     """``sklearn.cluster.SpectralClustering`` on the same affinity as all other heads.
 
-    The K smallest eigenvectors of I - D^-1/2 W D^-1/2, divided by sqrt(d) (von Luxburg 2007, section 4), and k-means.
+    It takes the K smallest eigenvectors of I - D^-1/2 W D^-1/2, divides them by sqrt(d) (von Luxburg 2007, section 4)
+    and runs k-means on their rows.
 
     Parameters
     ----------
-    assign_labels : kmeans, discretize or cluster_qr; scikit-learn's default is kmeans
-    n_init : starts of k-means; scikit-learn's default is 10
+    assign_labels : how the eigenvectors become clusters: kmeans, discretize or cluster_qr; scikit-learn's default is
+        kmeans
+    n_init : how often k-means is started; scikit-learn's default is 10
 
     Differs from the paper
     ----------------------
-    1. It has memberships, and a ``predict`` for unseen points, both as ``Exact`` has them.
+    1. It has memberships and a ``predict`` for unseen points, both as ``Exact`` has them.
     2. Where ``discretize`` or k-means leaves clusters empty, ``outcome_`` says so.
     """
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans",
-        n_init: Starts = 10,
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.assign_labels = assign_labels
-        self.n_init = n_init
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans"
+    n_init: Starts = 10
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         from sklearn.cluster import SpectralClustering as Reference
 
         k = self.n_clusters
@@ -134,7 +104,7 @@ class SpectralClustering(Head):
                 warnings.simplefilter("ignore")  # of graphs that are not connected, and of too few distinct rows
                 labels = reference.fit_predict(weights).astype(np.int64)
         probabilities = soft_membership(affinity, labels, k)
-        return Membership(probabilities, embedding[:, :k], eigenvalues, outcome_of(probabilities)), np.empty(0)
+        return Solution(Membership(probabilities, embedding[:, :k], eigenvalues, outcome_of(probabilities)))
 
 
 def outcome_of(probabilities: NDArray[np.float32]) -> Outcome:

@@ -1,28 +1,18 @@
-"""Deep k-means: an autoencoder whose code is trained for k-means."""
+"""Deep k-means: an autoencoder whose codes are trained for k-means."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.network_head import (
-    BatchSize,
-    Device,
-    Effort,
-    LearningRate,
-    NetworkHead,
-    Patience,
-    Steps,
-    TimeLimit,
-    Widths,
-)
+from segspectral.heads.gcn import Encoder
+from segspectral.heads.network_head import BatchSize, Effort, NetworkHead
 from segspectral.heads.networks import Mlp, common_scale
 from segspectral.heads.readout import Readout, fit_centres, kmeans
 from segspectral.heads.training.pretraining import Autoencoder, reconstruction
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
@@ -36,71 +26,45 @@ __all__ = ["DeepKMeans"]
 class DeepKMeans(NetworkHead):
     """Deep k-means (Fard, Thonet and Gaussier 2020, eq. 2 with the softmax of eq. 3).
 
-    minimise  mean_i |x_i - g(f(x_i))|^2 / V_x + weight * mean_i sum_c s_ic |f(x_i) - m_c|^2 / V_f,
-              s_ic = softmax_c(-sharpness * |f(x_i) - m_c|^2 / V_f)
+    It minimises
 
-    over encoder f, decoder g and centres m, after the autoencoder has been trained by itself and k-means has placed
-    the centres. V_x is the total variance of the features, V_f that of the codes before the joint training. It does
-    not look at the graph, and like k-means it cannot tell two circles apart.
+        mean_i |x_i - g(f(x_i))|^2 / V_x + weight * mean_i sum_c s_ic |f(x_i) - m_c|^2 / V_f,
+        s_ic = softmax_c(-sharpness * |f(x_i) - m_c|^2 / V_f)
+
+    over the encoder f, the decoder g and the centres m, after the autoencoder has been trained by itself and k-means
+    has placed the centres. V_x is the total variance of the features, V_f that of the codes before the joint training.
+    It does not look at the graph, and like k-means it cannot tell two circles apart.
 
     Parameters
     ----------
-    hidden : widths of the encoder, mirrored by the decoder; published: (500, 500, 2000), which None is for more
-        than 1200 nodes; else it is (64,)
-    pretraining : epochs of the autoencoder alone; published: 50
-    steps : of the joint training; published: 100 epochs. None is 300, or 60 for at most 1200 nodes
-    weight : of the clustering loss; published: 1, tuned for each data set
-    sharpness : published: 1000
-    learning_rate, batch_size : published: 0.001 and 256. None is 0.001, or 0.005 for at most 1200 nodes
-    patience, time_limit, device : see ``NetworkHead``
+    hidden : widths of the encoder; the decoder mirrors them
+    pretraining : epochs of the autoencoder alone
+    weight : of the clustering loss
+    sharpness : of the softmax in the clustering loss
+
+    Published values
+    ----------------
+    hidden (500, 500, 2000), also the default above 1200 nodes; 50 epochs of pretraining and 100 of joint training in
+    batches of 256 at 0.001; weight 1, tuned for each data set; sharpness 1000.
 
     Differs from the paper
     ----------------------
     1. Both terms are in units of a variance, so that one ``weight`` fits data and codes of any scale. Without it the
        published weight of 1 outweighs the reconstruction of MNIST five times, and three of ten clusters die.
     2. The code has K dimensions, as published, but at least 2.
-    3. It has memberships: softmax(-|f(x) - m_c|^2 / T), with T set as in ``NeuNcut``; the centres are those of a last
+    3. It has memberships: softmax(-|f(x) - m_c|^2 / T), with T set as in ``NeuNcut``. The centres are those of a last
        k-means on the codes, started anew.
     """
 
     EFFORT = Effort((500, 500, 2000), 300, 1e-3)
     SMALL_EFFORT = Effort((64,), 60, 5e-3)
-    FEATURES = 1
+    FEATURES: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        hidden: Widths | None = None,
-        pretraining: Annotated[int, Field(ge=1)] = 30,
-        steps: Steps | None = None,
-        weight: Annotated[float, Field(ge=0)] = 1.0,
-        sharpness: Annotated[float, Field(gt=0)] = 1000.0,
-        learning_rate: LearningRate | None = None,
-        batch_size: BatchSize = 256,
-        patience: Patience = 0,
-        time_limit: TimeLimit = None,
-        device: Device = "cpu",
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.hidden = hidden
-        self.pretraining = pretraining
-        self.steps = steps
-        self.weight = weight
-        self.sharpness = sharpness
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.patience = patience
-        self.time_limit = time_limit
-        self.device = device
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    encoder: ClassVar[Encoder] = "mlp"  # type: ignore[misc]  # it does not look at the graph
+    batch_size: BatchSize = 256
+    pretraining: Annotated[int, Field(ge=1)] = 30
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    sharpness: Annotated[float, Field(gt=0)] = 1000.0
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
@@ -152,4 +116,5 @@ class DeepKMeans(NetworkHead):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', code) codes."""
-        return self._outputs(*self._unseen(X, None))
+        unseen = self._unseen(X, affinity)
+        return self.extension_.outputs(*unseen)

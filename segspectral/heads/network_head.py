@@ -1,11 +1,11 @@
-"""Heads whose result is a network: trained, looked at, and trained once more if it has collapsed."""
+"""Heads that train a network: it is trained, examined, and trained again if it has collapsed."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import CollapseError, SettingsError
-from segspectral.heads.base import Head
+from segspectral.heads.base import Head, Solution
+from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Encoder, Gcn, convolution
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout, fit_spectral_map
@@ -26,19 +27,7 @@ if TYPE_CHECKING:
 
     from segspectral.heads.training.loop import Batch, Progress, Run
 
-__all__ = [
-    "SMALL",
-    "BatchSize",
-    "Device",
-    "Effort",
-    "LearningRate",
-    "NetworkHead",
-    "Patience",
-    "Spare",
-    "Steps",
-    "TimeLimit",
-    "Widths",
-]
+__all__ = ["SMALL", "Effort", "NetworkHead", "Spare", "TrainedHead", "Widths", "sees_graph"]
 
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 Steps = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -57,60 +46,56 @@ TRIES = 3
 
 
 SMALL = 1200
-"""At most so many nodes are the superpixels of an image: networks get what half a second of a processor can train."""
+"""A graph of at most so many nodes is taken for the superpixels of an image, and its network is trained in half a
+second of one processor."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What a training costs and gives: widths of the hidden layers, steps, the rate of the first step."""
+    """The size of a training: widths of the hidden layers, steps, and the learning rate of the first step."""
 
     hidden: Widths
     steps: int
     learning_rate: float
 
 
-class NetworkHead(Head):
-    """A head that learns a map from features to clusters, and applies it to unseen points.
+class TrainedHead(Head):
+    """A head that trains with torch, by Adam with cosine decay of the learning rate to 0.
 
-    Parameters every such head has
-    ------------------------------
-    hidden, steps, learning_rate : widths of the hidden layers; steps of Adam, with cosine decay to 0. None is what the
-        class says in ``EFFORT`` or, for what looks like the superpixels of an image (at most 1200 nodes,
-        features at least ``FEATURES``), in ``SMALL_EFFORT``
-    encoder : "mlp"; or "gcn", graph convolutions, with which a node sees its neighbours: on a graph without features
-        they start from its eigenvectors. ``GraphConvolution`` has their settings
-    batch_size : nodes in a batch; a graph with at most so many is one batch
-    patience : stop when the criterion has stood still for so many steps; 0 never stops
+    Parameters
+    ----------
+    hidden : widths of the hidden layers
+    encoder : what maps a node to the outputs. "mlp" sees the features of the node alone. With "gcn", graph
+        convolutions, it sees its neighbours, too; on a graph without features they start from its eigenvectors, and
+        ``GraphConvolution`` has their settings
+    steps : of Adam
+    learning_rate : of the first step
+    batch_size : nodes in a batch; a graph with at most so many nodes is one batch
+    patience : training stops when the criterion has not improved for so many steps; with 0 it never stops early
     time_limit : seconds of training, or None
-    device : where torch trains; a fitted head predicts by numpy
-
-    Fitted attribute every such head has
-    ------------------------------------
-    effective_rank_ : float, of the outputs (see ``effective_rank``); 0 would be a degenerate embedding, which is a
-        CollapseError
+    device : where torch trains; a fitted head predicts with numpy
     """
 
-    EFFORT: ClassVar[Effort]
-    SMALL_EFFORT: ClassVar[Effort]
-    FEATURES = 12
-    """Points in the plane need a finer map than superpixels, however few they are."""
-
-    hidden: Widths | None
+    hidden: Widths | None = None
     encoder: Encoder = "mlp"
-    steps: int | None
-    learning_rate: float | None
-    batch_size: int
-    patience: int
-    time_limit: float | None
-    device: Device
-    effective_rank_: float
+    steps: Steps | None = None
+    learning_rate: LearningRate | None = None
+    batch_size: BatchSize = 2048
+    patience: Patience = 0
+    time_limit: TimeLimit = None
+    device: Device = "cpu"
+
+    @property
+    def _has_network(self) -> bool:
+        """Whether what is trained is a network of the features, and not one row of numbers for each node."""
+        return True
 
     def _needs_features(self) -> bool:
         return self.learns_map
 
     @property
     def learns_map(self) -> bool:
-        return not sees_graph(self.encoder)
+        return self._has_network and not sees_graph(self.encoder)
 
     @property
     def _told_apart_by(self) -> Literal["features", "graph", "both"]:
@@ -121,10 +106,29 @@ class NetworkHead(Head):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        check_widths(self)
+        if sees_graph(self.encoder) and self.hidden is not None and not self.hidden:
+            raise SettingsError("encoder='gcn' needs at least one width in hidden, such as (64, 16)")
+
+
+class NetworkHead(TrainedHead):
+    """A head that learns a map from features to clusters and applies it to unseen points.
+
+    For ``hidden``, ``steps`` and ``learning_rate`` None stands for the numbers in ``EFFORT``. A graph that looks like
+    the superpixels of an image (at most 1200 nodes with at least ``FEATURES`` features) gets those in ``SMALL_EFFORT``.
+
+    Attributes
+    ----------
+    effective_rank_ : float, of the outputs (see ``effective_rank``); at 0 the embedding would be degenerate, which
+        raises CollapseError
+    """
+
+    EFFORT: ClassVar[Effort]
+    SMALL_EFFORT: ClassVar[Effort]
+    FEATURES: ClassVar[int] = 12
+    """Points in the plane need a finer map than superpixels, however few they are."""
 
     def _effort(self, X: NDArray[np.float64]) -> Effort:
-        """The parameters as given, and those that are None by the size of X."""
+        """The parameters as they were given; those that are None depend on the size of X."""
         usual = self.SMALL_EFFORT if self._small(X) else self.EFFORT
         return Effort(
             usual.hidden if self.hidden is None else self.hidden,
@@ -151,9 +155,7 @@ class NetworkHead(Head):
         """What turns its outputs into memberships: the spectral map, unless overridden; None if it has collapsed."""
         return fit_spectral_map(raw, affinity, self.n_clusters, seed=self.random_state)
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         walk = walk_matrix(affinity.weights) if sees_graph(self.encoder) else None
         collapse = ""
         for attempt in range(TRIES):
@@ -173,14 +175,15 @@ class NetworkHead(Head):
             if readout is None or probabilities is None or used < self._fewest():
                 collapse = f"used fewer than {self._fewest()} clusters"
                 continue
-            self.network_, self.readout_, self.effective_rank_ = network, readout, rank
+            self.effective_rank_ = rank
             outcome = Outcome.SOLVED if attempt == 0 else Outcome.RETRIED
             if not run.finished:
                 outcome = Outcome.STOPPED
             if used < self.n_clusters:
                 outcome = Outcome.FEWER
             eigenvalues = getattr(readout, "eigenvalues", None)
-            return Membership(probabilities, readout.embedding(raw), eigenvalues, outcome), run.losses
+            membership = Membership(probabilities, readout.embedding(raw), eigenvalues, outcome)
+            return Solution(membership, run.losses, Learnt(network, readout))
         raise CollapseError(
             f"{type(self).__name__} {collapse} in {TRIES} trainings; ask for fewer clusters, or give more steps or a "
             "smaller learning_rate"
@@ -239,9 +242,3 @@ def effective_rank(raw: NDArray[np.float64]) -> float:
 
 def sees_graph(encoder: Encoder) -> bool:
     return convolution(encoder) is not None
-
-
-def check_widths(head: Any) -> None:
-    """SettingsError if a graph convolution has no layers."""
-    if sees_graph(head.encoder) and head.hidden is not None and not head.hidden:
-        raise SettingsError("encoder='gcn' needs at least one width in hidden, such as (64, 16)")

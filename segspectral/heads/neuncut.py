@@ -1,4 +1,4 @@
-"""Neural Normalized Cut: memberships trained on the relaxed normalized cut itself."""
+"""Neural Normalized Cut: memberships that are trained on the relaxed normalized cut itself."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import CollapseError
-from segspectral.heads.base import Head
-from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.network_head import (
-    BatchSize,
-    Device,
-    LearningRate,
-    Patience,
-    Steps,
-    TimeLimit,
-    Widths,
-    check_widths,
-    sees_graph,
-)
+from segspectral.heads.base import Solution
+from segspectral.heads.extension import Learnt
+from segspectral.heads.gcn import Gcn
+from segspectral.heads.network_head import Steps, TrainedHead, Widths, sees_graph
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Softmax, softmax, temperature
 from segspectral.spectral.discretise import greedy_moves, most_eigenvectors, partition, soft_membership
-from segspectral.spectral.eigen import positions, spectral_embedding
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
+from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership, Outcome
 
@@ -38,123 +28,80 @@ if TYPE_CHECKING:
 __all__ = ["NeuNcut", "ncut_loss"]
 
 FLATTEN = 0.03
-"""Added to the memberships of the warm start: gradients of one-hot softmax rows vanish."""
+"""Added to the memberships of the warm start, because the gradients of one-hot softmax rows vanish."""
 
 DISTIL_STEPS = 300
 
 
-class NeuNcut(Head):
+class NeuNcut(TrainedHead):
     """Neural Normalized Cut (He, Zhang, Li, Qi, Xiao and Guo 2024).
 
-    A network gives each node a membership P = softmax(f(x)); with H = P diag(vol)^-1/2 and vol = P' d it minimises
+    A network gives each node a membership P = softmax(f(x)). With H = P diag(vol)^-1/2 and vol = P' d it minimises
 
         tr(H' L H) + hardness * tr(I - H' D H) + penalty / 2 * ||H' D H - I||_F / K
 
     the relaxed normalized cut and its orthogonality H' D H = I: for one-hot P the first term is the Ncut and the others
     are 0. The membership is the result; there is no k-means.
 
+    Without hidden layers the "network" is a table with one row of logits for each node. It fits a single graph better
+    and faster than any network of its features, but knows no other points. A network also maps unseen points; ``fit``
+    still returns the best labels that it can find for its own nodes (see ``greedy``).
+
     Parameters
     ----------
-    hidden : widths of the network's hidden layers; published: (512, 512). Empty for a table of one row of logits per
-        node, which fits a single graph better and faster than any network of its features. A network also maps unseen
-        points; ``fit`` still returns the best labels it can for its own nodes (see ``greedy``)
-    encoder : what the network is, if there are hidden layers; see ``NetworkHead``
-    steps, learning_rate : of Adam, with cosine decay; published: 300 epochs and 0.005. None is 0.1 for a table, 0.002
-        for a network
     hardness : weight of the diagonal of the orthogonality; at 1 the first two terms are the soft normalized cut
-        K - sum_c P_c' W P_c / vol_c. Published: 0
-    penalty : weight of the published penalty, the (not squared) Frobenius norm; published: 80
-    penalty_start : from which the penalty grows exponentially to ``penalty``; None keeps it constant
-    warm_start : start from the spectral solution (see below); False is the published, cold form
-    greedy : finish with greedy single-node moves; only without it are ``labels_`` what ``predict`` gives
-    noise : added to a network's inputs in training, in units of the typical distance along an edge: without it a
-        network that has learnt all its own nodes maps unseen ones less well
-    batch_size : nodes in a batch of a network's training; a graph with at most so many is one batch. Published: 1000
-    subsample : nodes on whose graph the spectral solution is computed, if there are more; of an MLP only
-    patience, time_limit, device : see ``NetworkHead``
+        K - sum_c P_c' W P_c / vol_c
+    penalty : weight of the published penalty, the (not squared) Frobenius norm
+    penalty_start : the penalty grows exponentially from here to ``penalty``; None keeps it constant
+    warm_start : whether training starts from the spectral solution (see below)
+    greedy : whether to finish with greedy moves of single nodes; only without them ``labels_`` is what ``predict``
+        gives for the same nodes
+    noise : standard deviation of the noise that is added to a network's inputs in training, in units of the typical
+        length of an edge. Without it a network that has learnt its own nodes by heart maps unseen ones less well
+    subsample : an MLP on more nodes than this gets its spectral solution from the graph of so many of them
+    learning_rate : of the first step; None is 0.1 for a table and 0.002 for a network
+
+    Published values
+    ----------------
+    hidden (512, 512); 300 epochs in batches of 1000 nodes at a learning rate of 0.005; hardness 0 and penalty 80;
+    a cold start.
 
     Differs from the paper
     ----------------------
-    1. Warm start: the logits begin at (a network is first distilled to) the flattened memberships of the exact
-       spectral solution. Trained cold on each image it ends far above the Ncut of eigenvectors and k-means; started
+    1. Warm start: the logits begin at the flattened memberships of the exact spectral solution; a network is first
+       distilled to them. Trained cold on each image the Ncut ends far above that of eigenvectors and k-means; started
        warm it ends below. The better of start and end is kept, so that training never does harm.
-    2. The soft normalized cut (``hardness=1``) instead of the Frobenius penalty, which freezes the assignment early.
+    2. The soft normalized cut (``hardness=1``) replaces the Frobenius penalty, which freezes the assignment early.
        The published form is ``warm_start=False, hardness=0, penalty=80, hidden=(512, 512), learning_rate=0.005``.
-    3. A sparse kNN affinity instead of a dense Gaussian one, which is almost constant on unit vectors; batches are
-       seeds with sampled neighbours (``training.Subgraphs``).
-    4. The returned membership is calibrated: its temperature is set so that the mean doubt 1 - max_c P_ic equals the
-       probability that a random walk leaves its cluster in one step. Trained memberships are nearly one-hot, and
-       leave a CRF nothing to refine.
+    3. The affinity is a sparse kNN graph instead of a dense Gaussian one, which is almost constant on unit vectors.
+       Batches are seeds with sampled neighbours (``training.Subgraphs``).
+    4. The returned membership is calibrated: its temperature is set so that the mean uncertainty 1 - max_c P_ic equals
+       the probability that a random walk leaves its cluster in one step. Trained memberships are nearly one-hot, and
+       would leave a CRF nothing to refine.
     """
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        hidden: Widths = (),
-        encoder: Encoder = "mlp",
-        steps: Steps = 60,
-        learning_rate: LearningRate | None = None,
-        hardness: Annotated[float, Field(ge=0)] = 1.0,
-        penalty: Annotated[float, Field(ge=0)] = 0.0,
-        penalty_start: Annotated[float, Field(gt=0)] | None = None,
-        warm_start: bool = True,
-        greedy: bool = True,
-        noise: Annotated[float, Field(ge=0)] = 0.5,
-        batch_size: BatchSize = 2048,
-        subsample: Annotated[int, Field(ge=10)] = 10_000,
-        patience: Patience = 0,
-        time_limit: TimeLimit = None,
-        device: Device = "cpu",
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.hidden = hidden
-        self.encoder = encoder
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.hardness = hardness
-        self.penalty = penalty
-        self.penalty_start = penalty_start
-        self.warm_start = warm_start
-        self.greedy = greedy
-        self.noise = noise
-        self.batch_size = batch_size
-        self.subsample = subsample
-        self.patience = patience
-        self.time_limit = time_limit
-        self.device = device
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
-
-    def _needs_features(self) -> bool:
-        return self.learns_map
+    hidden: Widths = ()
+    steps: Steps = 60
+    hardness: Annotated[float, Field(ge=0)] = 1.0
+    penalty: Annotated[float, Field(ge=0)] = 0.0
+    penalty_start: Annotated[float, Field(gt=0)] | None = None
+    warm_start: bool = True
+    greedy: bool = True
+    noise: Annotated[float, Field(ge=0)] = 0.5
+    subsample: Annotated[int, Field(ge=10)] = 10_000
 
     @property
-    def learns_map(self) -> bool:
-        return bool(self.hidden) and not sees_graph(self.encoder)
+    def _has_network(self) -> bool:
+        return bool(self.hidden)
 
     @property
     def _told_apart_by(self) -> Literal["graph", "both"]:
         return "both" if self.hidden else "graph"
 
     def _positions(self, affinity: Affinity) -> NDArray[np.float64]:
-        if not self.hidden:
-            return super()._positions(affinity)
-        return positions(affinity, self.n_clusters, seed=self.random_state)
+        return super()._positions(affinity) if self.hidden else np.zeros((len(affinity), 1))
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
-        check_widths(self)
-
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         k = self.n_clusters
         if self.hidden and len(X) > self.subsample and not sees_graph(self.encoder):
             return self._solve_large(X, affinity, progress)
@@ -181,20 +128,17 @@ class NeuNcut(Head):
             logits = start if network is None else logits
         if not run.finished:
             outcome = Outcome.STOPPED
-        doubt = affinity.ncut(labels) / k
+        uncertainty, learnt = affinity.ncut(labels) / k, None
         if network is not None:
-            self.network_ = network
-            self.readout_ = Softmax(temperature(logits, affinity.degree, doubt))
+            learnt = Learnt(network, Softmax(temperature(logits, affinity.degree, uncertainty)))
         # Where a greedy move or the choice of the start overrules the network, the two logits change places.
         logits = logits.copy()
         rows, argmax = np.arange(len(labels)), logits.argmax(axis=1)
         logits[rows, argmax], logits[rows, labels] = logits[rows, labels], logits[rows, argmax]
-        probabilities = softmax(logits / temperature(logits, affinity.degree, doubt))
-        return Membership(probabilities, embedding, eigenvalues, outcome), run.losses
+        probabilities = softmax(logits / temperature(logits, affinity.degree, uncertainty))
+        return Solution(Membership(probabilities, embedding, eigenvalues, outcome), run.losses, learnt)
 
-    def _solve_large(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve_large(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         """A network on more nodes than an eigensolver should see: it first learns the labels of a subsample."""
         k = self.n_clusters
         start = None
@@ -211,10 +155,10 @@ class NeuNcut(Head):
                 f"training ended with {len(np.unique(labels))} of {k} clusters; give a smaller learning_rate, fewer "
                 "clusters, or warm_start=true"
             )
-        self.network_ = network
-        self.readout_ = Softmax(temperature(logits, affinity.degree, affinity.ncut(labels) / k))
+        readout = Softmax(temperature(logits, affinity.degree, affinity.ncut(labels) / k))
         outcome = Outcome.SOLVED if run.finished else Outcome.STOPPED
-        return Membership(self.readout_.memberships(logits), outcome=outcome), run.losses
+        membership = Membership(readout.memberships(logits), outcome=outcome)
+        return Solution(membership, run.losses, Learnt(network, readout))
 
     def _spectral_labels(self, affinity: Affinity, embedding: NDArray[np.float64]) -> NDArray[np.int64]:
         labels = partition(affinity, embedding, self.n_clusters, greedy=self.greedy, seed=self.random_state)

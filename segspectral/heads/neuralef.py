@@ -1,4 +1,4 @@
-"""Neural eigenfunctions: ordered ones by deflation inside the loss, and the quantised form for segmentation."""
+"""Neural eigenfunctions: in order, by deflation inside the loss, or quantised for segmentation."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.network_head import (
-    BatchSize,
-    Device,
-    Effort,
-    LearningRate,
-    NetworkHead,
-    Patience,
-    Spare,
-    Steps,
-    TimeLimit,
-    Widths,
-)
+from segspectral.heads.gcn import Gcn
+from segspectral.heads.network_head import Effort, NetworkHead, Spare
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout, Softmax, temperature, with_best_last_layer
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
@@ -40,83 +28,48 @@ class NeuralEF(NetworkHead):
     """Neural eigenfunctions (Deng, Shi and Zhu 2022, eq. 9 and 10; quantised: Deng and Luo 2023).
 
     With psi_j the j-th output, scaled so that psi_j' D psi_j = 1, the kernel K = D (I + D^-1 W)^q / 2^q, and
-    R_ij = stop_gradient(psi_i)' K psi_j:
+    R_ij = stop_gradient(psi_i)' K psi_j, it maximises
 
-        maximise  sum_j ( R_jj - sum_{i<j} R_ij^2 / R_ii )                              (ordered)
-        maximise  sum_j R_jj / K - alpha / K sum_{i<j} R_ij^2                           (quantised)
+        sum_j ( R_jj - sum_{i<j} R_ij^2 / R_ii )                                        (ordered)
+        sum_j R_jj / K - alpha / K sum_{i<j} R_ij^2                                     (quantised)
 
-    The first has one optimum: psi_j is the j-th eigenvector. In the second psi is a Gumbel softmax, the
-    temperature of which falls from 1 to 0.3, and the largest output is the cluster.
+    The first has one optimum: psi_j is the j-th eigenvector. In the second psi is a Gumbel softmax whose temperature
+    falls from 1 to 0.3, and the largest output is the cluster.
 
     Parameters
     ----------
-    spare : eigenvectors beyond K that are learnt along, when not quantised
-    quantized : learn clusters, not eigenvectors
-    power : q, even steps of the lazy random walk make the spectrum (1 - lambda / 2)^q decay; with a flat one the
-        eigenvectors do not separate
-    alpha : weight of the orthogonality in the quantised form; published: 0.08 for 256 clusters
-    encoder : see ``NetworkHead``
-    hidden : widths of the hidden layers; published: (32, 32) for each eigenfunction by itself. None is (128, 128),
-        (64, 64) for the superpixels of an image
-    steps, learning_rate : of Adam with cosine decay; published: 2000 and 0.001. None is 800 and 0.01, 130 and 0.02
-        for the superpixels of an image. For eigenvectors one by one rather than
-        for clusters: 1000 steps at 0.005 with hidden (256, 256) and spare 2 recover all ten of the digits, |cos| > 0.99
-    batch_size : nodes in a batch; published: 256. A graph with at most so many nodes is one batch
-    patience, time_limit, device : see ``NetworkHead``
+    quantized : whether to learn clusters instead of eigenvectors
+    power : q; an even number of steps of the lazy random walk makes the spectrum (1 - lambda / 2)^q decay. With a flat
+        spectrum the eigenvectors do not separate
+    alpha : weight of the orthogonality in the quantised form
+    spare : columns beyond K that are trained, too, when not quantised
+
+    Published values
+    ----------------
+    hidden (32, 32) for each eigenfunction by itself; 2000 steps at 0.001 in batches of 256; alpha 0.08 for 256
+    clusters. To find the eigenvectors one by one rather than clusters, 1000 steps at 0.005 with hidden (256, 256) and
+    spare 2 recover all ten of the digits with |cos| > 0.99.
 
     Differs from the paper
     ----------------------
-    1. The kernel is a power of the lazy walk on a sparse graph, in a mini-batch estimated by the ends of random walks
-       (``training.Subgraphs``), where the papers have dense classical kernels or products of features.
-    2. One network with K outputs instead of K networks.
-    3. The columns are scaled under the degrees, in each batch by itself, without a running mean.
-    4. The ordered form takes K - c D as the kernel, c such that the smallest R_jj is half of the largest possible: the
-       same eigenvectors, and a spectrum that decays whatever the graph. Without it two moons are not separated.
+    1. The kernel is a power of the lazy walk on a sparse graph, which a mini-batch estimates from the ends of random
+       walks (``training.Subgraphs``); the papers have dense classical kernels or products of features.
+    2. One network has K outputs instead of K networks with one each.
+    3. The columns are scaled under the degrees, in each batch by itself and without a running mean.
+    4. The ordered form takes K - c D as the kernel, with c such that the smallest R_jj is half of the largest possible
+       value: the eigenvectors are the same, and the spectrum decays whatever the graph. Without it two moons are not
+       separated.
     5. The clusters come from k-means with stored centres after Rayleigh-Ritz on all hidden units (ordered), or from the
-       largest output (quantised); the second paper maps many clusters to classes by their truths instead.
+       largest output (quantised). The second paper maps many clusters to classes by the ground truth instead.
     """
 
     EFFORT = Effort((128, 128), 800, 1e-2)
     SMALL_EFFORT = Effort((64, 64), 130, 2e-2)
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        quantized: bool = False,
-        power: Annotated[int, Field(ge=1, le=4096)] = 16,
-        alpha: Annotated[float, Field(ge=0)] = 0.1,
-        hidden: Widths | None = None,
-        encoder: Encoder = "mlp",
-        spare: Spare = 6,
-        steps: Steps | None = None,
-        learning_rate: LearningRate | None = None,
-        batch_size: BatchSize = 2048,
-        patience: Patience = 0,
-        time_limit: TimeLimit = None,
-        device: Device = "cpu",
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.quantized = quantized
-        self.power = power
-        self.alpha = alpha
-        self.hidden = hidden
-        self.encoder = encoder
-        self.spare = spare
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.patience = patience
-        self.time_limit = time_limit
-        self.device = device
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    quantized: bool = False
+    power: Annotated[int, Field(ge=1, le=4096)] = 16
+    alpha: Annotated[float, Field(ge=0)] = 0.1
+    spare: Spare = 6
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None
@@ -168,8 +121,8 @@ class NeuralEF(NetworkHead):
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Readout | None:
         if not self.quantized:
             return super()._read(raw, affinity)
-        doubt = affinity.ncut(raw.argmax(axis=1)) / self.n_clusters
-        return Softmax(temperature(raw, affinity.degree, doubt))
+        uncertainty = affinity.ncut(raw.argmax(axis=1)) / self.n_clusters
+        return Softmax(temperature(raw, affinity.degree, uncertainty))
 
 
 def _walk(steps: int, *, lazy: bool = True) -> Callable[[Batch, torch.Tensor], torch.Tensor]:

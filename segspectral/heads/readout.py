@@ -109,8 +109,8 @@ def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
 
 
-def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], doubt: float) -> float:
-    """T such that the degree-weighted mean of 1 - max_c softmax(logits / T)_ic is ``doubt``, by bisection.
+def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], uncertainty: float) -> float:
+    """T such that the degree-weighted mean of 1 - max_c softmax(logits / T)_ic is ``uncertainty``, by bisection.
 
     The mean rises with T from 0 to 1 - 1/K.
     """
@@ -121,7 +121,7 @@ def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], doubt:
     for _ in range(40):
         middle = (low + high) / 2
         likeliest = 1 / np.exp(shifted / (unit * np.exp(middle))).sum(axis=1)
-        if np.average(1 - likeliest, weights=weight) < doubt:
+        if np.average(1 - likeliest, weights=weight) < uncertainty:
             low = middle
         else:
             high = middle
@@ -172,10 +172,11 @@ def fit_centres(points: NDArray[np.float64], affinity: Affinity, k: int, *, seed
 
 
 def calibrated(centres: Centres, points: NDArray[np.float64], affinity: Affinity) -> Centres:
-    """With the temperature at which the mean doubt is the chance that a random walk leaves its cluster in one step."""
+    """Centres with the temperature at which the mean uncertainty is the chance that one step of a random walk leaves
+    its cluster."""
     logits = centres.logits(points)
-    doubt = affinity.ncut(logits.argmax(axis=1)) / len(centres.centres)
-    return replace(centres, temperature=temperature(logits, affinity.degree, doubt))
+    uncertainty = affinity.ncut(logits.argmax(axis=1)) / len(centres.centres)
+    return replace(centres, temperature=temperature(logits, affinity.degree, uncertainty))
 
 
 def kmeans(

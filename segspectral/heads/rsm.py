@@ -1,4 +1,4 @@
-"""Robust Spectral Map: orthogonality by a penalty, the bandwidth of the kernel drawn anew for each batch."""
+"""Robust Spectral Map: a penalty for orthogonality, and a kernel whose bandwidth is drawn anew for each batch."""
 
 from __future__ import annotations
 
@@ -9,22 +9,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.network_head import (
-    BatchSize,
-    Device,
-    Effort,
-    LearningRate,
-    NetworkHead,
-    Patience,
-    Spare,
-    Steps,
-    TimeLimit,
-    Widths,
-)
+from segspectral.heads.gcn import Gcn
+from segspectral.heads.network_head import Effort, NetworkHead, Spare
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import with_best_last_layer
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
@@ -35,87 +23,53 @@ if TYPE_CHECKING:
 __all__ = ["RSM"]
 
 BANDWIDTHS = 8
-"""Kernels that the batches choose among; each keeps a copy of the weights."""
+"""Number of kernels that the batches choose from; each keeps a copy of the weights."""
 
 
 class RSM(NetworkHead):
     """Robust Spectral Map (Rykov and Hess, Robust Deep Spectral Clustering): the ratio cut with randomised kernels.
 
-    The paper is an extended abstract without numbered equations; its objective is L_RC + lambda ||Z' Z - I||_F^2. Here
+    The paper is an extended abstract without numbered equations; its objective is L_RC + lambda ||Z' Z - I||_F^2. For
+    z = f(x) this head minimises
 
-    minimise  T + penalty * stop_gradient(T) * ||Z' Z / N - I||_F^2,    T = 1/2 sum_ij S_ij |z_i - z_j|^2 / N
+        T + penalty * stop_gradient(T) * ||Z' Z / N - I||_F^2,    T = 1/2 sum_ij S_ij |z_i - z_j|^2 / N
 
-    for z = f(x), where S is a kernel whose bandwidth is that of the affinity times a factor drawn, for each batch,
-    log-uniformly between 1 / spread and spread. With a fixed weight w of the penalty the optimum has
-    Z' Z / N = I - Lambda / (2 w): columns whose eigenvalue is above 2 w vanish. In units of the trace T, which no
-    eigenvalue exceeds, a penalty above 1/2 loses none.
+    where S is a kernel whose bandwidth is that of the affinity times a factor, drawn for each batch log-uniformly
+    between 1 / spread and spread. With a fixed weight w of the penalty the optimum has Z' Z / N = I - Lambda / (2 w):
+    columns whose eigenvalue is above 2 w vanish. In units of the trace T, which no eigenvalue exceeds, a penalty above
+    1/2 loses none.
 
     Parameters
     ----------
-    penalty : weight of the orthogonality in units of T; not published
-    spread : of the bandwidths; 1 is a fixed one. Not published
-    spare : columns beyond K that the network has, as in ``SpectralNet``; published: 0
-    encoder : see ``NetworkHead``
-    hidden : widths of the hidden layers; not published. None is (128, 128), (64, 64) for the superpixels of an image
-    steps, learning_rate : of Adam with cosine decay; published: stochastic gradient descent. None is 600 and 0.01,
-        160 and 0.02 for the superpixels of an image. On 9600 images of MNIST (hidden (256, 256), one seed) 600 steps
-        reach an NMI of .60, 1500 steps .72
-    batch_size : nodes in a batch. A graph with at most so many nodes is one batch
-    patience, time_limit, device : see ``NetworkHead``
+    penalty : weight of the orthogonality in units of T
+    spread : range of the factors of the bandwidth; 1 is a fixed bandwidth
+    spare : columns beyond K that the network has in training, as in ``SpectralNet``
+
+    Published values
+    ----------------
+    spare 0 and stochastic gradient descent; hidden, penalty, spread and the number of steps are not published. On 9600
+    images of MNIST (hidden (256, 256), one seed) 600 steps reach an NMI of .60, and 1500 steps .72.
 
     Differs from the paper
     ----------------------
     1. S_ij = (W_ij / max W)^(1 / factor^2), which for a Gaussian W is the Gaussian of ``factor`` times the bandwidth;
        ``BANDWIDTHS`` factors are drawn once, and each batch takes one of them.
     2. Batches are seeds with sampled neighbours of one global graph (``training.Subgraphs``).
-    3. Adam instead of plain stochastic gradient descent.
+    3. Adam replaces plain stochastic gradient descent.
     4. At the end the outputs are made orthonormal on the whole training set and turned by Rayleigh-Ritz, under the
        degrees; the penalty alone leaves the columns neither orthogonal nor of one length. The last layer is fitted
        anew on all hidden units, as in ``SpectralNet``.
-    5. The penalty is in units of T, not a number of its own: on two moons the eigenvalues are near 1e-5, and beside a
-       fixed penalty they do not count.
+    5. The penalty is in units of T. On two moons the eigenvalues are near 1e-5, and a fixed penalty would outweigh
+       them entirely.
     6. k-means runs once, and its centres are kept.
     """
 
     EFFORT = Effort((128, 128), 600, 1e-2)
     SMALL_EFFORT = Effort((64, 64), 160, 2e-2)
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        penalty: Annotated[float, Field(gt=0)] = 1.0,
-        spread: Annotated[float, Field(ge=1)] = 2.0,
-        spare: Spare = 6,
-        hidden: Widths | None = None,
-        encoder: Encoder = "mlp",
-        steps: Steps | None = None,
-        learning_rate: LearningRate | None = None,
-        batch_size: BatchSize = 2048,
-        patience: Patience = 0,
-        time_limit: TimeLimit = None,
-        device: Device = "cpu",
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.penalty = penalty
-        self.spread = spread
-        self.spare = spare
-        self.hidden = hidden
-        self.encoder = encoder
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.patience = patience
-        self.time_limit = time_limit
-        self.device = device
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    penalty: Annotated[float, Field(gt=0)] = 1.0
+    spread: Annotated[float, Field(ge=1)] = 2.0
+    spare: Spare = 6
 
     def _refit(
         self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None

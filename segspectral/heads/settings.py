@@ -1,7 +1,6 @@
 """Heads to and from plain data: {"name": "neuncut", "steps": 60}.
 
-A head is a scikit-learn estimator, which may not check its parameters when it is made. The annotations of its
-constructor are read into a pydantic model, so that settings files are checked like those of any other strategy.
+Settings files are checked by the annotations of the head's class, see ``heads.parameters``.
 """
 
 from __future__ import annotations
@@ -9,45 +8,85 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, InstanceOf, PlainSerializer, ValidationError, WithJsonSchema
+import numpy as np
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    InstanceOf,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from segspectral.heads import HEADS, head_class
-from segspectral.heads.base import Head, parameter_model
+from segspectral.heads import ALLOWED, HEADS, head_class
+from segspectral.heads.base import Head
+from segspectral.heads.clusterer import NOT_SETTINGS, Clusterer
+from segspectral.heads.own import as_head, name_of
+from segspectral.heads.parameters import FROM_PIPELINE, checked_parameters, parameter_model
 from segspectral.settings import NestedError
 
 __all__ = ["AnyHead", "head_from", "head_schema", "head_to"]
 
-FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symmetrize")
-"""Parameters that a pipeline has elsewhere: ``segments``, ``seed`` and ``affinity``."""
-
-
-def settings_model(name: str) -> type[BaseModel]:
-    """A pydantic model of the constructor of the head ``name``, without what a pipeline has elsewhere."""
-    return parameter_model(head_class(name), FROM_PIPELINE)  # type: ignore[arg-type]
+LOST = "lost"
+"""Key of a head in a settings file that names the parameters which are no plain data, and are therefore missing."""
 
 
 def head_from(value: Any) -> Head:
-    """A head from itself, its name, or {"name": ..., settings}. ValueError (pydantic's) if something is off."""
-    if isinstance(value, Head):
-        return value
+    """A head from itself, its name, or {"name": ..., settings}; or from a clusterer of scikit-learn's kind.
+
+    Raises
+    ------
+    ValueError (pydantic's)
+        There is no such head or setting.
+    """
     if not isinstance(value, str | Mapping):
-        raise ValueError(f"a head is its name or a mapping with it; there are {', '.join(HEADS)}")
+        return as_head(value)
     data = {"name": value} if isinstance(value, str) else dict(value)
     name = data.pop("name", None)
-    if not isinstance(name, str) or name not in HEADS:
+    if isinstance(name, str) and ":" in name and name not in ALLOWED:
+        raise ValueError(
+            f"the head '{name}' is code from outside segspectral, which runs only if you name it yourself: by --head, "
+            f"in your settings file, or in Python as an object, head={name.rpartition(':')[2]}()"
+        )
+    if not isinstance(name, str) or name not in {*HEADS, *ALLOWED}:
         raise ValueError(f"unknown head '{name}'; there are {', '.join(HEADS)}")
+    if missing := data.pop(LOST, None):
+        raise ValueError(f"the settings of {name} are incomplete: {missing} could not be written; make it in Python")
+    cls = ALLOWED[name] if name in ALLOWED else head_class(name)
+    elsewhere = FROM_PIPELINE if issubclass(cls, Head) else NOT_SETTINGS
     try:
-        settings = settings_model(name).model_validate(data)
+        made = cls(**checked_parameters(cls, data, elsewhere))
     except ValidationError as error:
-        raise NestedError(error, settings_model(name)) from error
-    return head_class(name)(**dict(settings))
+        raise NestedError(error, parameter_model(cls, elsewhere)) from error
+    return made if isinstance(made, Head) else Clusterer(estimator=made)
 
 
 def head_to(head: Head) -> dict[str, Any]:
     """{"name": ..., settings}: what ``head_from`` takes."""
-    name = next(name for name in HEADS if type(head) is head_class(name))
-    parameters = {key: value for key, value in head.get_params().items() if key not in FROM_PIPELINE}
-    return {"name": name, **parameters}
+    made, elsewhere = (head.estimator, NOT_SETTINGS) if isinstance(head, Clusterer) else (head, FROM_PIPELINE)
+    parameters = {key: value for key, value in made.get_params(deep=False).items() if key not in elsewhere}
+    return {"name": name_of(type(made)), **parameters}
+
+
+def _serialized(head: Head, info: SerializationInfo) -> dict[str, Any]:
+    """``head_to``; as JSON without parameters that are no plain data, such as functions, which it names."""
+    data = head_to(head)
+    if info.mode == "python":
+        return data
+    data = {key: value.item() if isinstance(value, np.generic) else value for key, value in data.items()}
+    lost = [key for key, value in data.items() if not _is_plain(value)]
+    kept = {key: value for key, value in data.items() if key not in lost}
+    return kept | ({LOST: ", ".join(lost)} if lost else {})
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        to_jsonable_python(value)
+    except PydanticSerializationError:
+        return False
+    return True
 
 
 def head_schema() -> dict[str, Any]:
@@ -55,7 +94,8 @@ def head_schema() -> dict[str, Any]:
     variants: list[dict[str, Any]] = []
     nested: dict[str, Any] = {}
     for name in HEADS:
-        schema = settings_model(name).model_json_schema()
+        model: type[BaseModel] = parameter_model(head_class(name), FROM_PIPELINE)  # type: ignore[arg-type]
+        schema = model.model_json_schema()
         nested |= schema.pop("$defs", {})
         schema["properties"] = {"name": {"const": name, "title": "Name"}, **schema["properties"]}
         variants.append(schema | {"required": ["name"]})
@@ -65,7 +105,7 @@ def head_schema() -> dict[str, Any]:
 AnyHead = Annotated[
     InstanceOf[Head],
     BeforeValidator(head_from),
-    PlainSerializer(head_to),
+    PlainSerializer(_serialized),
     WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
 ]
 """A head as a field of settings."""

@@ -1,4 +1,4 @@
-"""Heads whose network gives memberships at once, trained on a criterion of communities and a term against collapse."""
+"""Heads whose network gives memberships directly, trained on a criterion of communities and a balance term."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.errors import SettingsError
-from segspectral.heads.gcn import Gcn
-from segspectral.heads.network_head import SMALL, Effort, NetworkHead
+from segspectral.heads.gcn import Encoder, Gcn
+from segspectral.heads.network_head import SMALL, BatchSize, Effort, NetworkHead
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Centres, Softmax, kmeans, softmax, temperature, unit_rows
 from segspectral.metrics.communities import modularity
@@ -33,28 +32,31 @@ DISTIL_STEPS = 150
 SMALL_DISTIL_STEPS = 60
 
 FLATTEN = 0.03
-"""Added to the memberships that a network begins with: gradients of one-hot softmax rows vanish."""
+"""Added to the memberships that a network begins with, because the gradients of one-hot softmax rows vanish."""
 
 
 class AssignmentHead(NetworkHead):
-    """P = softmax(f(X, W)); minimise  criterion(P) + collapse * balance(P) + reconstruction * missed share of X.
+    """A head that gives memberships P = softmax(f(X, W)) and minimises
 
-    Parameters every such head has
-    ------------------------------
-    collapse : weight of the term against few large clusters
+        criterion(P) + collapse * balance(P) + reconstruction * missed share of X
+
+    Parameters
+    ----------
+    collapse : weight of the balance term, which works against few large clusters
     reconstruction : weight of the share of the features' squares that a linear map from the last hidden layer misses
-    warm_start : begin at spectral clustering, to which the network is first distilled; of the regularized form and, on
-        graphs as small as an image's, the plain one, at that of the higher modularity. The better of start and end, by
-        ``_score``, is kept; with ``reconstruction``, always the end
-    and those of ``NetworkHead``
+    warm_start : whether the network is first distilled to spectral clustering: of the regularized form and, on graphs
+        as small as an image's, of the plain one; whichever has the higher modularity. The better of start and end, by
+        ``_score``, is kept; with ``reconstruction`` it is always the end
     """
 
     EFFORT = Effort((64, 16), 200, 5e-3)
     SMALL_EFFORT = Effort((64, 16), 60, 1.5e-2)
 
-    collapse: float
-    reconstruction: float
-    warm_start: bool
+    encoder: Encoder = "gcn"
+    batch_size: BatchSize = 4096
+    collapse: Weight = 0.0
+    reconstruction: Weight = 0.0
+    warm_start: bool = True
 
     @abstractmethod
     def _criterion(self, P: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -133,15 +135,13 @@ class AssignmentHead(NetworkHead):
 
     def transform(self, X: Any, *, affinity: Any = None) -> NDArray[np.float64]:
         """(N', width) the last hidden layer, from which the memberships are one linear step; see ``predict_proba``."""
-        X, links = self._unseen(X, affinity)
-        if not hasattr(self, "network_"):
-            raise SettingsError(f"{type(self).__name__} was fitted on a graph without features: it embeds no new nodes")
-        return self._outputs(X, links, hidden=True)
+        unseen = self._unseen(X, affinity)
+        return self.extension_.outputs(*unseen, hidden=True)
 
     def _read(self, raw: NDArray[np.float64], affinity: Affinity) -> Softmax:
         labels = raw.argmax(axis=1)
-        doubt = affinity.ncut(labels) / len(np.unique(labels))
-        return Softmax(temperature(raw, affinity.degree, doubt))
+        uncertainty = affinity.ncut(labels) / len(np.unique(labels))
+        return Softmax(temperature(raw, affinity.degree, uncertainty))
 
 
 def spectral_communities(affinity: Affinity, k: int, *, seed: int = 0) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
-"""SpectralNet: a network whose outputs are made orthonormal, trained on the Rayleigh quotient."""
+"""SpectralNet: a network with orthonormal outputs that is trained on the Rayleigh quotient."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,25 +10,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
-from segspectral.heads.gcn import Encoder, Gcn
-from segspectral.heads.network_head import (
-    BatchSize,
-    Device,
-    Effort,
-    LearningRate,
-    NetworkHead,
-    Patience,
-    Spare,
-    Steps,
-    TimeLimit,
-    Widths,
-    sees_graph,
-)
+from segspectral.heads.base import Solution
+from segspectral.heads.extension import Learnt
+from segspectral.heads.gcn import Gcn
+from segspectral.heads.network_head import Effort, NetworkHead, Spare, sees_graph
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import with_best_last_layer
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
-from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization
-from segspectral.values import Affinity, Membership
+from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
@@ -40,85 +30,50 @@ __all__ = ["SpectralNet"]
 class SpectralNet(NetworkHead):
     """SpectralNet (Shaham, Stanton, Li, Nadler, Basri and Kluger 2018, eq. 5 with the constraint eq. 3).
 
-    minimise  tr(Y' (D - W) Y)   over networks f, with Y = f(X) R and R such that Y' D Y = I
+    Over networks f it minimises
+
+        tr(Y' (D - W) Y)   with Y = f(X) R and R such that Y' D Y = I
 
     R is the inverse of Cholesky's factor of f(X)' D f(X), recomputed in each batch; the gradient flows through it.
     The minimum over all Y is the sum of the K smallest eigenvalues of I - D^-1/2 W D^-1/2, and no loss is below it.
 
     Parameters
     ----------
-    encoder : see ``NetworkHead``
-    hidden : widths of the hidden layers; published: (1024, 1024, 512). None is (128, 128), (64, 64) for the
-        superpixels of an image
-    spare : columns beyond K that the network has in training; published: 0
-    steps : of Adam with cosine decay; published: up to 30 epochs, that is 1750 steps for 60000 points. None is 400,
-        160 for the superpixels of an image
-    learning_rate : published: 0.001, divided by 10 on plateaus. None is 0.01, 0.03 for the superpixels of an image
-    batch_size : nodes in a batch; published: 1024. A graph with at most so many nodes is one batch
-    patience : stop when the loss has stood still for so many steps; 0 never stops. Published: 10 epochs
-    time_limit : seconds, or None
-    siamese : learn the distance of the kNN affinity first (section 3.2); None is off
-    autoencoder : map and compare codes instead of the features; None is off
-    device : where torch trains
+    spare : columns beyond K that the network has in training
+    siamese : the distance of the kNN affinity is learnt first (section 3.2); None leaves this out
+    autoencoder : codes are mapped and compared instead of the features; None leaves this out
+
+    Published values
+    ----------------
+    hidden (1024, 1024, 512), spare 0, batches of 1024; up to 30 epochs, that is 1750 steps for 60000 points, with a
+    patience of 10 epochs; a learning rate of 0.001, divided by 10 on plateaus.
 
     Differs from the paper
     ----------------------
-    1. Weighted by the degrees (the normalized cut), where eq. 5 is unnormalised (the ratio cut).
-    2. Batches are seeds with sampled neighbours of one global kNN graph (``training.Subgraphs``), not random points
-       with a graph of their own: those lose fine structure, and most random nodes have no edge among them.
-    3. R is of the batch itself in each step, not of another batch, and of the whole training set at the end; there
-       Rayleigh-Ritz then turns it to single eigenvectors. Cholesky runs in float64 on columns of unit length, without
-       jitter, and QR where it fails.
-    4. k-means runs once, at the end of ``fit``, in the embedding and on its directions; the one of the lower Ncut is
-       kept with its centres, so that ``predict`` gives the same clusters in every call.
-    5. The network has ``spare`` more columns; their Rayleigh quotients count half at first and nothing from the middle
-       of the training on, and Rayleigh-Ritz picks K of all. With K columns alone a training often stays where one
-       eigenvector is missing: on the digits the Rayleigh quotient is then 1.1 to 1.5 times the optimum, with spare
+    1. The criterion is weighted by the degrees (the normalized cut), where eq. 5 is unnormalised (the ratio cut).
+    2. Batches are seeds with sampled neighbours of one global kNN graph (``training.Subgraphs``) instead of random
+       points with a graph of their own: those lose fine structure, and most random nodes have no edge among them.
+    3. In each step R comes from the batch itself, not from another batch; at the end it comes from the whole training
+       set, and Rayleigh-Ritz then turns it to single eigenvectors. Cholesky runs in float64 on columns of unit length,
+       without jitter; where it fails QR takes over.
+    4. k-means runs once, at the end of ``fit``, in the embedding and on its directions. The result with the lower Ncut
+       is kept with its centres, so that ``predict`` gives the same clusters in every call.
+    5. The network has ``spare`` more columns. Their Rayleigh quotients count half at first and nothing from the middle
+       of the training on, and Rayleigh-Ritz picks K of all. With K columns alone a training often misses one
+       eigenvector for good: on the digits the Rayleigh quotient is then 1.1 to 1.5 times the optimum, with spare
        columns 1.01 to 1.04.
-    6. After the training the last layer, which is linear, is replaced by the best there is for its hidden layers:
+    6. After the training the last layer, which is linear, is replaced by the best one for its hidden layers:
        Rayleigh-Ritz in the span of all hidden units.
-    7. Leaky ReLU, a linear last layer instead of tanh, Adam with cosine decay, gradients clipped to norm 1.
+    7. The hidden layers have leaky ReLUs, and the last one is linear instead of tanh. Adam has a cosine decay, and
+       gradients are clipped to norm 1.
     """
 
     EFFORT = Effort((128, 128), 400, 1e-2)
     SMALL_EFFORT = Effort((64, 64), 160, 3e-2)
 
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        hidden: Widths | None = None,
-        encoder: Encoder = "mlp",
-        spare: Spare = 6,
-        steps: Steps | None = None,
-        learning_rate: LearningRate | None = None,
-        batch_size: BatchSize = 2048,
-        patience: Patience = 0,
-        time_limit: TimeLimit = None,
-        siamese: Siamese | None = None,
-        autoencoder: Autoencoder | None = None,
-        device: Device = "cpu",
-        n_neighbors: Neighbors = 10,
-        bandwidth: Bandwidth = "self_tuning",
-        symmetrize: Symmetrization = "max",
-        random_state: int = 0,
-    ) -> None:
-        self.n_clusters = n_clusters
-        self.hidden = hidden
-        self.encoder = encoder
-        self.spare = spare
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.patience = patience
-        self.time_limit = time_limit
-        self.siamese = siamese
-        self.autoencoder = autoencoder
-        self.device = device
-        self.n_neighbors = n_neighbors
-        self.bandwidth = bandwidth
-        self.symmetrize = symmetrize
-        self.random_state = random_state
+    spare: Spare = 6
+    siamese: Siamese | None = None
+    autoencoder: Autoencoder | None = None
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -137,14 +92,14 @@ class SpectralNet(NetworkHead):
             X = self.siamese.encoder(X, seed=self.random_state, device=self.device)(X)
         return super()._graph(X, affinity)
 
-    def _solve(
-        self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None
-    ) -> tuple[Membership, NDArray[np.float64]]:
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
         code = self.__dict__.pop("_code")
-        membership, losses = super()._solve(X if code is None else code(X), affinity, progress)
-        if code is not None:
-            self.network_ = code.then(self.network_)
-        return membership, losses
+        solution = super()._solve(X if code is None else code(X), affinity, progress)
+        if code is None or solution.learnt is None:
+            return solution
+        network, readout = solution.learnt
+        assert isinstance(network, Mlp)
+        return replace(solution, learnt=Learnt(code.then(network), readout))
 
     def _refit(
         self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,12 +21,15 @@ from sklearn.utils.validation import check_is_fitted
 from segspectral.errors import SettingsError
 from segspectral.files import open_file, write_bytes
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.base import Head
+from segspectral.heads.extension import PARTS, extension_from
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
+from segspectral.heads.parameters import checked_parameters
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
-from segspectral.heads.settings import FROM_PIPELINE, head_from
 from segspectral.values import Affinity, Membership, Outcome
+
+if TYPE_CHECKING:
+    from segspectral.heads.base import Head
 
 __all__ = [
     "load",
@@ -71,31 +74,40 @@ def save(head: Head, path: str | os.PathLike[str], notes: dict[str, Any] | None 
 
 def pack(head: Head, tensors: dict[str, np.ndarray], only: Collection[str] | None = None) -> dict[str, Any]:
     """A fitted head as plain data; its arrays go to ``tensors``. ``only`` some of its fitted attributes."""
-    names = [name for name in HEADS if type(head) is head_class(name)]
-    if not names:
-        raise SettingsError(f"{type(head).__name__} is not in the list of heads, so it could not be loaded again")
-    state = {
-        name: _encode(value, name, tensors)
-        for name, value in vars(head).items()
-        if name.endswith("_") and not name.startswith("_") and (only is None or name in only)
-    }
+    name = saved_name(head)
+    fitted = {name: value for name, value in vars(head).items() if name.endswith("_") and not name.startswith("_")}
+    fitted |= fitted.pop("extension_").parts()
+    state = {name: _encode(value, name, tensors) for name, value in fitted.items() if only is None or name in only}
     parameters = {key: plain(value) for key, value in head.get_params(deep=False).items()}
-    return {"head": names[0], "parameters": parameters, "state": state}
+    return {"head": name, "parameters": parameters, "state": state}
+
+
+def saved_name(head: Head) -> str:
+    """The name of a head in a saved file. SettingsError for one from outside the package, which no file may load."""
+    place = f"{type(head).__module__}:{type(head).__qualname__}"
+    for name, where in HEADS.items():
+        if where == place:
+            return name
+    raise SettingsError(
+        f"{type(head).__name__} is not one of segspectral's heads, so it cannot be saved: a file may not name code "
+        "that runs when it is loaded"
+    )
 
 
 def unpack(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Head:
     """What ``pack`` was given: types and shapes are checked, and a row is mapped. Call it within ``whole``."""
-    given = dict(header["parameters"])
-    common = {key: given.pop(key) for key in list(given) if key in FROM_PIPELINE}
-    head = head_from({"name": header["head"], **given}).set_params(**common)
+    cls = head_class(header["head"])
+    head = cls(**checked_parameters(cls, header["parameters"]))
     head._check_settings()
-    hints = get_type_hints(type(head))
-    for name, encoded in header["state"].items():
-        value = _decode(encoded, tensors)
+    hints = get_type_hints(cls) | PARTS
+    state = {name: _decode(encoded, tensors) for name, encoded in header["state"].items()}
+    for name, value in state.items():
         if not name.endswith("_") or not _fits(value, hints[name], finite=name != "loss_curve_"):
-            raise SettingsError(f"{name} is not what a {type(head).__name__} has there")
-        setattr(head, name, value)
-    _check(head)
+            raise SettingsError(f"{name} is not what a {cls.__name__} has there")
+        if name not in PARTS:
+            setattr(head, name, value)
+    head.extension_ = extension_from(state)
+    _check(head, state)
     return head
 
 
@@ -119,9 +131,9 @@ def _fits(value: Any, hint: Any, *, finite: bool = True) -> bool:
     return isinstance(value, hint)
 
 
-def _check(head: Head) -> None:
+def _check(head: Head, state: dict[str, Any]) -> None:
     """Raise if the parts of a fitted head do not go together: here, and not when it is used."""
-    k, state = head.n_clusters, vars(head)
+    k = head.n_clusters
     head._check_clusters(k)
     labels, membership = state.get("labels_"), state.get("membership_")
     n = None if labels is None else len(labels)
@@ -134,7 +146,7 @@ def _check(head: Head) -> None:
         raise SettingsError("its parts are of different numbers of nodes")
     if labels is not None and not (len(labels) and labels.min() >= 0 and labels.max() < k):
         raise SettingsError(f"its labels are not 0..{k - 1}")
-    bare = "network_" not in state and "X_fit_" not in state
+    bare = not head.extension_.needs_features
     row = None if bare else np.zeros((1, head.n_features_in_))
     links = sp.csr_array((1, (n or 0) + 1)) if bare else None
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -142,9 +154,8 @@ def _check(head: Head) -> None:
         P = head.predict_proba(row, affinity=links)
         if P.shape != (1, k) or not np.isfinite(P).all():
             raise SettingsError(f"it does not map a row to {k} clusters")
-        if getattr(head, "membership_", None) is not None or hasattr(head, "network_"):
-            with suppress(SettingsError):  # some have no embedding
-                head.transform(row, affinity=links)
+        with suppress(SettingsError):  # some have no embedding
+            head.transform(row, affinity=links)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:

@@ -179,10 +179,10 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
     place = {name: i for i, name in enumerate(nodes)}
     known = np.array([place.get(name, -1) for name in graph.names])
     new = np.flatnonzero(known < 0)
-    featured = hasattr(head, "X_fit_") or hasattr(head, "network_")
+    featured = head.extension_.needs_features
     if featured and graph.attributes is None:
         raise SettingsError("was fitted on attributes; give those of this graph, too", model)
-    if len(new) == len(graph) and not hasattr(head, "network_"):
+    if len(new) == len(graph) and not head.extension_.inductive:
         raise SettingsError("knows none of the graph's nodes, and has no network to carry to other graphs", model)
     X = scaled(graph.attributes) if featured and graph.attributes is not None else None
     P = np.empty((len(graph), len(order)), dtype=np.float32)

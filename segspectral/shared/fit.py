@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from segspectral.affinity import KnnAffinity
 from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads.base import Head
+from segspectral.heads.storage import saved_name
 from segspectral.images.reader import as_image
 from segspectral.resolution import downsampled
 from segspectral.shared.model import Block, Model, Parts, Projection, Recipe, unit
@@ -55,7 +56,7 @@ def fit_model(
     ImageError
         There is no image, or none that can be read.
     SettingsError
-        More segments are asked for than the images have regions.
+        More segments are asked for than the images have regions, or the head is of a kind that cannot be saved.
     BackboneError, CollapseError
 
     Notes
@@ -64,6 +65,7 @@ def fit_model(
     until the graph is full.
     """
     recipe = recipe or Recipe()
+    saved_name(recipe.head)  # a model that cannot be saved is not worth minutes
     sources = list(sources)
     if not sources:
         raise ImageError("there is no image to fit a model on")

@@ -212,7 +212,7 @@ def _of_head(head: Head) -> tuple[str, str, str, dict[str, Any], str]:
     facts = {
         "head": kind,
         "clusters": head.n_clusters,
-        "features": getattr(head, "n_features_in_", "none, a bare graph"),
+        "features": head.n_features_in_ if head.extension_.needs_features else "none, a bare graph",
         "fitted on": f"{len(head.labels_)} nodes",
         "normalized cut": f"{head.ncut_:.4f}",
         "outcome": head.outcome_.sentence,

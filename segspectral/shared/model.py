@@ -32,7 +32,6 @@ from segspectral.features import Cnn, FeatureStack
 from segspectral.features.backbones import WEIGHTS_VARIABLE
 from segspectral.features.cnn import principal_axes
 from segspectral.heads.base import Head
-from segspectral.heads.networks import Mlp
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.settings import AnyHead
 from segspectral.heads.storage import pack, read_tensors, unpack, whole, write_tensors
@@ -45,10 +44,6 @@ from segspectral.values.regions import RegionGraph
 __all__ = ["AnyModel", "Model", "Parts", "Projection", "Recipe", "Regions", "model_from", "unit"]
 
 FORMAT = 1
-
-ROW_STATE = ("network_", "readout_", "n_features_in_")
-GRAPH_STATE = ("X_fit_", "labels_", "membership_", "eigenvalues_", "n_features_in_")
-"""What a head needs to place unseen points: a network of features, or the nodes it was fitted on; or all, for both."""
 
 
 class Block(NamedTuple):
@@ -293,9 +288,7 @@ class Model:
 
     def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors: dict[str, NDArray[Any]] = {}
-        network = getattr(self.head, "network_", None)
-        kept = GRAPH_STATE if network is None else ROW_STATE if isinstance(network, Mlp) else None
-        head = pack(self.head, tensors, kept)
+        head = pack(self.head, tensors, self.head.extension_.KEPT)
         tensors |= {"shift": self.projection.shift, "axes": self.projection.axes, "segment_of": self.segment_of}
         header = {
             "model": FORMAT,

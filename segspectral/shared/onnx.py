@@ -14,13 +14,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 import segspectral
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.features.backbones import Backbone
 from segspectral.heads.base import Head
-from segspectral.heads.networks import Mlp
+from segspectral.heads.extension import FeatureMap
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def head_to_onnx(head: Head) -> bytes:
     import torch
 
     module = head_module(head)
-    outputs = ["memberships", "embedding"][: 1 + isinstance(head.readout_, SpectralMap)]
+    embeds = head.extension_.embedding(np.zeros((1, head.n_features_in_)), sp.csr_array((1, 0))) is not None
+    outputs = ["memberships", "embedding"][: 1 + embeds]
     nodes = torch.export.Dim("nodes")
     about = {"head": type(head).__name__, "clusters": str(head.n_clusters)}
     return _exported(module, torch.zeros(2, head.n_features_in_), "features", outputs, about, ({0: nodes},))
@@ -107,19 +109,20 @@ def head_module(head: Head) -> torch.nn.Module:
     """
     import torch
 
-    if not hasattr(head, "network_"):
+    extension = head.extension_
+    if not extension.inductive:
         raise SettingsError(
             f"{type(head).__name__} has learnt no map from features that could be exported: its memberships of new "
             "points are those of the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans, or neuncut "
             "with hidden layers"
         )
-    mlp, readout = head.network_, head.readout_
-    if not isinstance(mlp, Mlp):
+    if not isinstance(extension, FeatureMap):
         raise SettingsError(
             f"{type(head).__name__} maps nodes with their neighbours (a graph network), which is no function of the "
             "features alone: fit one with the encoder mlp to export it"
         )
 
+    mlp, readout = extension.network, extension.readout
     weights, biases, slopes = mlp.weights, mlp.biases, mlp.slopes.tolist()
 
     class HeadModule(torch.nn.Module):

@@ -43,7 +43,7 @@ def test_what_is_no_head_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="of class Exact, not NeuNcut"):
         NeuNcut.load(tmp_path / "exact")
     with pytest.raises(OutputError, match="cannot be written"):
-        Exact(3).fit(X).save(tmp_path / "no" / "folder")
+        Exact(3).fit(X).save(tmp_path / "exact" / "inside")
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from segspectral.errors import SettingsError
 from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
-from segspectral.heads.base import Head
+from segspectral.heads.base import Head, Solution
 from segspectral.heads.exact import Exact
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.knn import knn_affinity
@@ -77,17 +77,12 @@ def test_scikit_learn_check(estimator: Head, check: Any) -> None:
 class Defective(Exact):
     """An exact head whose ``_solve`` is spoilt by a subclass."""
 
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity, *rest: Any) -> tuple[Membership, NDArray[np.float64]]:
-        membership, losses = super()._solve(X, affinity, *rest)
-        return self._spoil(membership, X, affinity), losses
+    def _solve(self, X: NDArray[np.float64], affinity: Affinity, *rest: Any) -> Solution:
+        solution = super()._solve(X, affinity, *rest)
+        return replace(solution, membership=self._spoil(solution.membership, X, affinity))
 
     def _spoil(self, membership: Membership, X: NDArray[np.float64], affinity: Affinity) -> Membership:
         return membership
-
-
-class Collapses(Defective):
-    def _spoil(self, membership, X, affinity):  # type: ignore[no-untyped-def]
-        return replace(membership, probabilities=np.eye(self.n_clusters, dtype=np.float32)[0 * membership.labels])
 
 
 class ReadsGlobalRandomState(Defective):
@@ -184,10 +179,15 @@ class SpoiltAfterwards(Exact):
         pass
 
 
+class Collapses(SpoiltAfterwards):
+    def _spoil(self, affinity):  # type: ignore[no-untyped-def]
+        self.labels_ = 0 * self.labels_
+
+
 class SplitsCopies(SpoiltAfterwards):
     def _spoil(self, affinity):  # type: ignore[no-untyped-def]
-        if hasattr(self, "X_fit_"):
-            _, first, count = np.unique(self.X_fit_, axis=0, return_index=True, return_counts=True)
+        if self.extension_.needs_features:
+            _, first, count = np.unique(self.extension_.nodes, axis=0, return_index=True, return_counts=True)
             self.labels_[first[count > 1]] += 1
             self.labels_ %= self.n_clusters
 
@@ -205,7 +205,7 @@ class NeverSaysFewer(SpoiltAfterwards):
 
 class FailsOnAConstantColumn(SpoiltAfterwards):
     def _spoil(self, affinity):  # type: ignore[no-untyped-def]
-        if hasattr(self, "X_fit_") and not np.ptp(self.X_fit_, axis=0).all():
+        if self.extension_.needs_features and not np.ptp(self.extension_.nodes, axis=0).all():
             raise ZeroDivisionError
 
 

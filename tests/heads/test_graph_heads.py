@@ -289,7 +289,7 @@ class TestNodesThatArriveLater:
         bare = Modularity(3, steps=5).fit(None, affinity=affinity)
         with pytest.raises(SettingsError, match="no place for new points"):
             bare.predict(Z)
-        with pytest.raises(SettingsError, match="embeds no new nodes"):
+        with pytest.raises(SettingsError, match="no network that could embed new nodes"):
             bare.transform(None, affinity=links)
 
 
