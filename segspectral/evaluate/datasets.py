@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, ImageError
 from segspectral.evaluate.masks import Mask, Survey, Void, meaning_of
+from segspectral.files import read_npy, read_npz
 
 __all__ = [
     "DATASETS",
@@ -238,7 +239,6 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
     """
     from PIL import ImageOps
 
-    from segspectral.files import read_npy
     from segspectral.images.formats import FORMATS, TIFF, format_of, open_picture
     from segspectral.images.reader import MAX_PIXELS, first_page
 
@@ -495,23 +495,11 @@ def _read_mat(path: Path) -> Truth:
 
 
 def _read_npz(path: Path) -> Truth:
-    import zipfile
-    import zlib
-
     try:
-        with np.load(path, allow_pickle=False) as parts:
-            segmentations = parts["segs"]
-            boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        IndexError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        parts = read_npz(path, names=("segs", "bdrys"))
+        segmentations = parts["segs"]
+        boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DatasetError(f"cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})", path) from error
     return _regions(path, segmentations, boundaries)
 

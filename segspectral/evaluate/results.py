@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from segspectral.errors import DatasetError
 from segspectral.evaluate.datasets import Dataset
+from segspectral.export.tables import csv_bytes, versions
 from segspectral.files import write_bytes
 from segspectral.metrics.contour import CONTOUR_KINDS
 
@@ -95,7 +94,7 @@ class Results:
             "settings": dict(settings or {}),
             "command": command,
             "seed": seed,
-            "versions": _versions(),
+            "versions": versions(),
             "seconds": sum(s.seconds for s in ordered),
         }
         for name, counts in groups.items():
@@ -129,7 +128,6 @@ class Results:
             If the folder cannot be written to.
         """
         from segspectral.evaluate.report import render
-        from segspectral.export.tables import csv_bytes
 
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
@@ -314,16 +312,6 @@ def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
         row |= {"superpixels": scores.pop("segments")} | scores
     row["seconds"] = round(score.seconds, 4)
     return row
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("segspectral", "numpy", "scipy", "scikit-learn", "torch", "timm"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _json(value: Any) -> Any:

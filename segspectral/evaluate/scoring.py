@@ -20,7 +20,8 @@ from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.evaluate.masks import FULL, Mask, Survey, translated
 from segspectral.evaluate.results import Results
-from segspectral.files import write_bytes
+from segspectral.export.pictures import colour_table
+from segspectral.files import is_npy, read_npy, read_npz, write_bytes
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -337,20 +338,15 @@ class _Folder:
         path = self._files[id]
         if path.suffix.lower() == ".png":
             return read_mask(path)
-        import zipfile
-
         try:
-            stored = np.load(path, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                return Mask(stored)
-            with stored as parts:
-                names = parts.files
-                name = "segs" if "segs" in names else names[0] if len(names) == 1 else ""
-                if not name:
-                    raise DatasetError(f"holds {', '.join(names) or 'nothing'}, expected `segs`", path)
-                return Mask(parts[name])
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            if is_npy(path):
+                return Mask(read_npy(path))
+            arrays = read_npz(path, names=("segs",)) or read_npz(path)
+        except (OSError, ValueError) as error:
             raise DatasetError(f"cannot be read as label maps ({error})", path) from error
+        if len(arrays) != 1:
+            raise DatasetError(f"holds {', '.join(arrays) or 'nothing'}, expected `segs`", path)
+        return Mask(*arrays.values())
 
 
 def _numbered_by_itself(path: Path) -> bool:
@@ -532,12 +528,8 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
 
 
 def _colours(labels: NDArray[np.integer], void: int | None) -> NDArray[np.uint8]:
-    """Hues by the golden ratio, so that neighbouring ids differ: (H, W, 3)."""
-    ids = labels.astype(np.int64)
-    hue = (ids * 0.61803398875) % 1.0
-    bright = 0.55 + 0.4 * ((ids * 0.7548776662) % 1.0)
-    rgb = np.abs((hue[..., None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
-    rgb = (bright[..., None] * (1 - 0.65 * (1 - np.clip(rgb, 0, 1))) * 255).astype(np.uint8)
+    """Return the colours (H, W, 3) of labels; equal labels have equal colours in the truth and in the prediction."""
+    rgb = colour_table(256)[labels % 256]
     if void is not None:
         rgb[labels == void] = 255
     return rgb
