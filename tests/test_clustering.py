@@ -131,7 +131,10 @@ def test_sparse_graphs_of_odd_kinds(tmp_path: Path) -> None:
         ({"indices": np.arange(4), "indptr": np.arange(3)}, "sparse matrix"),
         ({"indices": np.arange(4), "format": "what"}, "sparse matrix"),
         ({"indices": np.arange(4), "data": np.full(4, np.nan), "indptr": np.array([0, *[4] * 10])}, "finite"),
-        ({"indices": np.arange(4), "data": np.full(4, 1j), "indptr": np.array([0, *[4] * 10])}, "not a matrix of numbers"),
+        (
+            {"indices": np.arange(4), "data": np.full(4, 1j), "indptr": np.array([0, *[4] * 10])},
+            "not a matrix of numbers",
+        ),
         ({"format": "coo", "row": [0], "col": [1], "data": [1.0], "shape": [10**10] * 2}, "says 10000000000 nodes"),
         ({"format": "coo", "row": [0], "col": [1], "data": [1.0], "shape": [10**10, 10**9]}, "need more than"),
     ):
