@@ -16,6 +16,7 @@ from rich.console import Console
 
 from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads import HEADS
+from segspectral.wording import plural as plural
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -60,14 +61,6 @@ def sentences(debug: bool) -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(USAGE) from error
-
-
-def plural(count: int, what: str) -> str:
-    """
-    >>> plural(1, "segment"), plural(7, "segment")
-    ('1 segment', '7 segments')
-    """
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def failures(failed: int, images: int) -> str:
