@@ -34,7 +34,6 @@ __all__ = [
     "SegspectralError",
     "SettingsError",
     "about",
-    "plural",
 ]
 
 
@@ -110,13 +109,3 @@ class OutputError(SegspectralError):
 
 class BatchError(SegspectralError):
     """A batch cannot begin or go on: another one writes to the same place, or its workers do not start."""
-
-
-def plural(count: int | float, what: str) -> str:
-    """How many, as messages say it.
-
-    >>> plural(1, "segment"), plural(7, "segment"), plural(0.5, "second")
-    ('1 segment', '7 segments', '0.5 seconds')
-    """
-    number = f"{count:g}" if isinstance(count, float) else str(count)
-    return f"{number} {what}" if count == 1 else f"{number} {what}s"

@@ -1,7 +1,8 @@
-"""What Python may import: never a module of the current folder because a user stands there.
+"""The import path without the current folder, so that a file in a folder of images never runs as a Python module.
 
 ``python -c`` and ``python -m`` put the current folder before the standard library, and so does an empty entry in
-PYTHONPATH. A folder of somebody's images may hold a ``queue.py``, which must not run because a user stands there.
+PYTHONPATH. A folder with images from somebody else may contain a ``queue.py``. That file must not run only because the
+user works in that folder.
 """
 
 import os
@@ -11,10 +12,10 @@ __all__ = ["safe_path"]
 
 
 def safe_path() -> list[str]:
-    """``sys.path`` without the current folder, unless this package or the program that runs lies in it."""
+    """Return ``sys.path`` without the current folder, unless this package or the running program lies in it."""
     try:
         here = os.path.realpath(os.curdir)
-    except FileNotFoundError:  # somebody has removed it, and whoever makes it again may fill it
+    except FileNotFoundError:  # the current folder was removed, and whoever creates it again can put files there
         return [p for p in sys.path if os.path.isabs(p)]
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     trusted = {os.path.realpath(os.path.join(os.path.dirname(__file__), os.pardir))}

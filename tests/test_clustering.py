@@ -72,7 +72,7 @@ def test_names_that_are_missing_and_objects_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         read_problem(tmp_path / "absent.npz")
     np.savez(tmp_path / "a.npz", something=X)
-    with pytest.raises(DatasetError, match="holds something; features are looked for under"):
+    with pytest.raises(DatasetError, match="has the arrays something; features must be called"):
         read_problem(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x=np.array([{}], dtype=object))
     with pytest.raises(DatasetError, match="pickle"):
@@ -169,7 +169,7 @@ def test_vectors_that_are_not_finite_or_alone_are_one_sentence(tmp_path: Path) -
         features = X.copy()
         features[7, 1] = bad
         np.save(tmp_path / "a.npy", features)
-        with pytest.raises(DatasetError, match="features hold NaN or infinity, first in row 7"):
+        with pytest.raises(DatasetError, match="features contain NaN or infinity, first in row 7"):
             read_problem(tmp_path / "a.npy")
 
 

@@ -202,7 +202,7 @@ def test_bad_requests(tmp_path: Path) -> None:
     ):
         with pytest.raises(DatasetError, match=words):
             open_dataset("voc", tmp_path, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(DatasetError, match="known are voc"):
+    with pytest.raises(DatasetError, match="the known ones are voc"):
         open_dataset("imagenet", tmp_path)
 
 
@@ -293,16 +293,16 @@ def test_files_that_are_not_scored_are_counted_and_named(tmp_path: Path) -> None
     _, images, masks = open_dataset("folder", tmp_path).notes
     assert "images: 1 file is left out" in images
     assert "readme.gif" in images
-    assert "masks: 2 files are left out, each belongs to no image: alone0.png, alone1.png" in masks
+    assert "masks: 2 files are left out because each of them belongs to no image: alone0.png, alone1.png" in masks
 
 
 def test_images_of_one_name_need_masks_that_tell_them_apart(tmp_path: Path) -> None:
     folder(tmp_path)
     photo(tmp_path / "images" / "x.png")
-    with pytest.raises(DatasetError, match=r"x\.jpg and x\.png have one name"):
+    with pytest.raises(DatasetError, match=r"x\.jpg and x\.png have the same name"):
         open_dataset("folder", tmp_path)
     save(tmp_path / "masks" / "x.jpg.png", np.full(SHAPE, 1))
-    with pytest.raises(DatasetError, match=r"x\.jpg and x\.png have one name"):
+    with pytest.raises(DatasetError, match=r"x\.jpg and x\.png have the same name"):
         open_dataset("folder", tmp_path)
     (tmp_path / "masks" / "x.png").rename(tmp_path / "masks" / "x.png.png")
     dataset = open_dataset("folder", tmp_path)
@@ -357,10 +357,10 @@ def test_lists_hold_one_id_a_line(tmp_path: Path) -> None:
     asked.write_text("a\nmy cat\na\n")
     dataset = open_dataset("voc", tmp_path, ids=asked)
     assert [s.id for s in dataset.samples] == ["my cat", "a"]
-    assert dataset.notes == (f"{asked}: listed more than once and scored once: a",)
+    assert dataset.notes == (f"{asked}: these ids are listed more than once but scored once: a",)
     assert len(open_dataset("voc", tmp_path, ids=["a", "a"]).notes) == 1
     asked.write_bytes(b"caf\xe9\n")
-    with pytest.raises(DatasetError, match=r"ids\.txt: is no text in UTF-8"):
+    with pytest.raises(DatasetError, match=r"ids\.txt: is not a text in UTF-8"):
         open_dataset("voc", tmp_path, ids=asked)
 
 
@@ -370,7 +370,7 @@ def test_lists_of_a_class_stand_for_its_images(tmp_path: Path) -> None:
     (lists / "dog_val.txt").write_text("2007_1 -1\n2007_2  1\n2007_3  0\n")
     dataset = open_dataset("voc", tmp_path, split="dog_val")
     assert [s.id for s in dataset.samples] == ["2007_2", "2007_3"]
-    assert dataset.notes == (f"{lists / 'dog_val.txt'}: 1 of 3 images have the flag -1 and are left out",)
+    assert dataset.notes == (f"{lists / 'dog_val.txt'}: 1 of 3 images left out because of the flag -1",)
 
 
 @pytest.mark.parametrize("id", ["../a", "/etc/passwd", "b/../../a", "c\\..\\a", "a\0b"])
@@ -378,7 +378,7 @@ def test_ids_stay_inside_of_the_data_set(tmp_path: Path, id: str) -> None:
     voc(tmp_path)
     listing = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "val.txt"
     listing.write_text(f"a\n{id}\n")
-    with pytest.raises(DatasetError, match=r"val\.txt: .* is no id"):
+    with pytest.raises(DatasetError, match=r"val\.txt: .* is not an id"):
         open_dataset("voc", tmp_path)
 
 

@@ -158,7 +158,7 @@ def test_a_matrix_between_names_is_a_graph(tmp_path: Path) -> None:
     check(tmp_path / "a.csv", expected())
     for wrong in (rows[:-1], [*rows, rows[0]], [rows[0], rows[1][:-2]]):
         (tmp_path / "a.csv").write_text("\n".join(["," + ",".join(names), *wrong]))
-        with pytest.raises(DatasetError, match=r"a matrix (is square|has the same names)"):
+        with pytest.raises(DatasetError, match=r"a matrix (is square|must have the same names)"):
             read_graph(tmp_path / "a.csv")
 
 
@@ -242,7 +242,7 @@ def test_a_first_line_of_words_is_an_edge_unless_told(tmp_path: Path) -> None:
     path.write_text("paper,cites\nx,y\ny,z\n")
     graph = read_graph(path)
     assert graph.names == ("paper", "cites", "x", "y", "z")
-    assert "'paper cites', is taken as an edge" in graph.notes[0]
+    assert "'paper cites', is read as an edge" in graph.notes[0]
     assert read_graph(path, dialect=Dialect(header=True)).names == ("x", "y", "z")
     path.write_text("source,target\nsource,x\n")
     assert read_graph(path).names == ("source", "target", "x")
@@ -266,33 +266,33 @@ def test_columns_may_be_told_by_name_or_number(tmp_path: Path) -> None:
     path.write_text("source,target\na,b\n")
     for wrong, sentence in (
         (Dialect(weight="size"), "has the columns 'source', 'target'; there is no column 'size'"),
-        (Dialect(separator="dots"), "a separator is one of"),
+        (Dialect(separator="dots"), "a separator must be one of"),
     ):
         with pytest.raises(SettingsError, match=sentence):
             read_graph(path, dialect=wrong)
     nx.write_graphml(network(), tmp_path / "a.graphml")
-    with pytest.raises(SettingsError, match="is GraphML, which needs no options"):
+    with pytest.raises(SettingsError, match="is GraphML, which has no columns"):
         read_graph(tmp_path / "a.graphml", dialect=Dialect(header=True))
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("source,target,weight\na,b,1\nc,d,heavy\n", "line 3: the weight 'heavy' is no number"),
+        ("source,target,weight\na,b,1\nc,d,heavy\n", "line 3: the weight 'heavy' is not a number"),
         ("source,target,weight\na,b,1,9\n", "line 2: has 4 columns, not 3"),
-        ("a b {'weight': 1}\nb c {'weight': [1]}\n", r"line 2: the weight '\[1\]' is no number"),
-        ("a b {'weight': 1}\nb c {'weight': -1}\n", "line 2: the weight -1 is not finite, or below 0"),
-        ("a b {}\nb c {open('x')}\n", "line 2: the data .* are no dict of plain values"),
-        ("a b {}\nb c " + "{1:" * 5000 + "}\n", "line 2: the data .* are no dict of plain values"),
+        ("a b {'weight': 1}\nb c {'weight': [1]}\n", r"line 2: the weight '\[1\]' is not a number"),
+        ("a b {'weight': 1}\nb c {'weight': -1}\n", "line 2: the weight -1 is negative or not finite"),
+        ("a b {}\nb c {open('x')}\n", "line 2: the data .* are not a dict of plain values"),
+        ("a b {}\nb c " + "{1:" * 5000 + "}\n", "line 2: the data .* are not a dict of plain values"),
         ('a,b\nb,"c\nd,e\n', "line 2: a cell begins with a quotation mark"),
         ("a,b,inf\n", "line 1: the weight inf"),
-        ("a,b,1_0\n", "line 1: the weight '1_0' is no number"),
+        ("a,b,1_0\n", "line 1: the weight '1_0' is not a number"),
         ('a,b,"1,234"\nb,c,"2"\n', "line 1: the weight '1,234' may be 1234 or 1.234"),
         ("source\na\nb\n", "line 1: an edge is two nodes"),
-        ("Id,Label\n1,Ann\n2,Bob\n", "the columns 'Id', 'Label' are of nodes"),
-        ("a,b,NA\nb,c,2\n", "line 1: the weight 'NA' is no number"),
+        ("Id,Label\n1,Ann\n2,Bob\n", "the columns 'Id', 'Label' describe nodes"),
+        ("a,b,NA\nb,c,2\n", "line 1: the weight 'NA' is not a number"),
         ("1,2\n" + "9" * 5000 + ",2\n", "the name of a node has 5000 characters"),
-        ("# x\n% y\n", "holds 2 comment lines and nothing else"),
+        ("# x\n% y\n", "has only 2 comment lines"),
         ("0.5,1.5\n1.5,2.5\n", "line 1: the node '0.5' is a number that is not whole"),
         ("a,b\n" + "x" * 2000 + ",b\n", "the name of a node has 2000 characters"),
     ],
@@ -357,7 +357,7 @@ def test_both_commands_say_in_one_line_what_was_understood(tmp_path: Path) -> No
         result = CliRunner().invoke(app, [*map(str, command), "--head", "exact"])
         assert result.exit_code == 0, result.output
         assert result.stdout.splitlines()[0] == (
-            f"{path}: 18 nodes, 47 undirected edges, of 49 listed, 1 repeated, 1 loops left out; columns separated by "
+            f"{path}: 18 nodes, 47 undirected edges, of 49 listed, 1 repeated, 1 loop left out; columns separated by "
             "commas, 1 comment line left out, header: nodes from 'user' and 'friend', weights from 'count', left out: "
             "'year'"
         )

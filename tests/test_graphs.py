@@ -66,7 +66,7 @@ def test_what_was_odd_is_counted() -> None:
     weights, counts = undirected(ends, np.array([1.0, 5, 2, 1, 1, 0, 1]), 7)
     assert weights.toarray()[0, 1] == weights.toarray()[1, 0] == 5
     assert str(counts) == (
-        "7 nodes, 3 undirected edges, of 7 listed, 1 listed in both directions, 1 repeated, 1 loops left out, "
+        "7 nodes, 3 undirected edges, of 7 listed, 1 listed in both directions, 1 repeated, 1 loop left out, "
         "1 of weight 0 left out, 3 isolated nodes"
     )
     assert counts.listed == counts.edges + counts.reciprocal + counts.repeated + counts.loops + counts.weightless
@@ -83,7 +83,10 @@ def test_attributes_and_labels_by_name_and_in_order(tmp_path: Path) -> None:
     assert graph.labels is not None
     assert graph.labels.tolist() == [1, 1, 0, 0]
     assert graph.counts.isolated == 1
-    assert graph.notes[1:] == ("1 nodes have attributes and no edges", "1 labels are of nodes that the graph lacks")
+    assert graph.notes[1:] == (
+        "1 node has attributes and no edges",
+        "1 label belongs to nodes that the graph does not have",
+    )
     X = np.array([[1, 1.7], [2, 1.6], [3, 1.5]])
     np.save(tmp_path / "x.npy", X)
     np.savez(tmp_path / "x.npz", features=X)
@@ -102,8 +105,8 @@ def test_attributes_and_labels_by_name_and_in_order(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         ("a,b\nc\n", "line 2: an edge is two nodes"),
-        ("# x\n\na,b,1\nc,d,heavy\n", "line 4: the weight 'heavy' is no number"),
-        ("a,b,1\nc,d,-2\n", "line 2: the weight -2 is not finite, or below 0"),
+        ("# x\n\na,b,1\nc,d,heavy\n", "line 4: the weight 'heavy' is not a number"),
+        ("a,b,1\nc,d,-2\n", "line 2: the weight -2 is negative or not finite"),
         ("a,b,nan\n", "line 1: the weight nan"),
         ("a,b,1,2\nc,d,1,2\n", "line 1: has 4 columns"),
         ("a,\n", "line 1: an edge is two nodes"),
@@ -126,8 +129,8 @@ def test_a_bad_edge_list_is_one_sentence(tmp_path: Path, content: str, sentence:
         ("a.npz", b"junk", "cannot be read"),
         ("a.graphml", b"<graphml", "cannot be read as a graph"),
         ("a.gml", b"graph [ node [ id 1", "cannot be read as a graph"),
-        ("a.txt", b"\xff\xfe\x00", "cannot be read: its mark says UTF-16"),
-        ("a.txt", b"a,b\n\x00\x01,c\n", "cannot be read: it is no text"),
+        ("a.txt", b"\xff\xfe\x00", "cannot be read: its byte order mark says UTF-16"),
+        ("a.txt", b"a,b\n\x00\x01,c\n", "cannot be read: it is not a text"),
         ("a.csv", b"PK\x03\x04junk", "save the sheet as CSV"),
         ("a.csv", b'{"nodes": []}', "it is JSON"),
         ("a.json", b"[" * 100_000, "it is JSON"),
@@ -149,22 +152,22 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, content: bytes
 
 def test_bad_arrays_are_one_sentence(tmp_path: Path) -> None:
     for arrays, sentence in (
-        ({"edges": np.ones((3, 3), int)}, r"edges are \(M, 2\)"),
+        ({"edges": np.ones((3, 3), int)}, r"edges must be \(M, 2\)"),
         ({"edges": np.array([[0, 5]]), "num_nodes": 3}, r"outside 0\.\.2"),
         ({"edges": np.array([[0, 1]]), "weights": np.array([-1.0])}, "not negative"),
         ({"edges": np.array([[0, 3]]), "labels": np.arange(3)[:2]}, r"outside 0\.\.1"),
         ({"edges": np.array([[0, 1]]), "labels": np.arange(3), "num_nodes": 2}, "2 nodes and 3 labels"),
         ({"edges": np.array([[0, 1]]), "features": np.ones((3, 2)), "num_nodes": 2}, "2 nodes and 3 rows of features"),
         ({"edges": np.array([[0, 1]]), "num_nodes": 10**10}, "says 10000000000 nodes"),
-        ({"edges": np.array([[0, 1]]), "num_nodes": "many"}, "num_nodes is a whole number"),
-        ({"edges": np.array([[0, -1]])}, "below 0"),
-        ({"edges": np.array([[0, 0.5]])}, "node numbers are whole"),
-        ({"edges": np.array([[0, np.nan]])}, "no numbers"),
+        ({"edges": np.array([[0, 1]]), "num_nodes": "many"}, "num_nodes must be a whole number"),
+        ({"edges": np.array([[0, -1]])}, "negative node numbers"),
+        ({"edges": np.array([[0, 0.5]])}, "node numbers must be whole"),
+        ({"edges": np.array([[0, np.nan]])}, "NaN or infinity"),
         ({"edges": np.array([[0, 1]]), "weights": np.array([np.nan])}, "finite"),
-        ({"edges": np.array([[0, 1]]), "weights": np.ones(2)}, "one number for each of 1 edges"),
-        ({"edges": np.array([["a", "b"]])}, r"edges are \(M, 2\) node numbers"),
+        ({"edges": np.array([[0, 1]]), "weights": np.ones(2)}, "one number for each of 1 edge"),
+        ({"edges": np.array([["a", "b"]])}, r"edges must be \(M, 2\) node numbers"),
         ({"edges": np.array([[0, 1]]), "features": np.full((2, 2), np.nan)}, "NaN"),
-        ({"something": np.arange(3)}, "holds something"),
+        ({"something": np.arange(3)}, "has the arrays something"),
         ({"edges": np.array([{}], dtype=object)}, "pickle"),
     ):
         np.savez(tmp_path / "a.npz", **arrays)
@@ -178,13 +181,13 @@ def test_bad_arrays_are_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("node,x\nann,1\n", "1 of 2 nodes have no attributes, such as 'bob'"),
-        ("node,x\nann,1\nbob,tall\n", "line 3: the attribute 'tall' is no number"),
-        ("node,x\nann,1\nbob,1,2\n", "line 3: has 3 columns, the first has 2"),
+        ("node,x\nann,1\n", "1 of 2 nodes has no attributes, such as 'bob'"),
+        ("node,x\nann,1\nbob,tall\n", "line 3: the attribute 'tall' is not a number"),
+        ("node,x\nann,1\nbob,1,2\n", "line 3: has 3 columns, but the first has 2"),
         ("node,x\nann,1\nbob,1\nann,2\n", "'ann' has two lines"),
-        ("0.5,1\n1.5,2\n0.5,3\n", "has 3 rows of attributes, and the graph has 2 nodes"),
-        ("ann\nbob\n", "holds names and no attributes"),
-        ("node,x\n", "holds no numbers"),
+        ("0.5,1\n1.5,2\n0.5,3\n", "has 3 rows of attributes, but the graph has 2 nodes"),
+        ("ann\nbob\n", "has names but no attributes"),
+        ("node,x\n", "has no numbers"),
         ("", "is empty"),
     ],
 )
@@ -199,9 +202,9 @@ def test_bad_attributes_are_one_sentence(tmp_path: Path, content: str, sentence:
 def test_bad_labels_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("ann,bob\nbob,cy\n")
     for content, sentence in (
-        ("ann,red\nbob,blue\n", "1 of 3 nodes have no label, such as 'cy'"),
+        ("ann,red\nbob,blue\n", "1 of 3 nodes has no label, such as 'cy'"),
         ("red\nblue\n", "has 2 rows of label"),
-        ("ann,red,1\n", "line 1: a line is a node and its class"),
+        ("ann,red,1\n", "line 1: a line must be a node and its class"),
     ):
         (tmp_path / "y.csv").write_text(content)
         with pytest.raises(DatasetError, match=sentence):
@@ -209,5 +212,5 @@ def test_bad_labels_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         read_graph(tmp_path / "g.csv", labels=tmp_path / "absent.csv")
     np.save(tmp_path / "bad.npy", np.array(["a"]))
-    with pytest.raises(DatasetError, match="are \\(N, D\\) numbers"):
+    with pytest.raises(DatasetError, match="must be \\(N, D\\) numbers"):
         read_graph(tmp_path / "g.csv", tmp_path / "bad.npy")

@@ -236,7 +236,7 @@ def test_a_set_of_one_class_is_refused_unless_all_are_named(tmp_path: Path) -> N
     assert dataset.classes == ("background", "object")
     results = evaluate(dataset, lambda path: np.zeros(SHAPE, int), protocol="direct", bootstrap=0)
     assert results.data["notes"][-1].endswith("object")
-    assert "1 of 2 classes occur in no truth" in results.data["notes"][-1]
+    assert "1 of 2 classes occurs in no truth" in results.data["notes"][-1]
     assert all(value is not None for _, _, value, _ in results.table()), "no contour, and no trimap, is no line"
 
 
@@ -270,7 +270,7 @@ def test_negative_numbers_are_void_only_if_declared(tmp_path: Path) -> None:
 
 
 def test_void_belongs_to_folders(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="voc declares"):
+    with pytest.raises(DatasetError, match="voc defines"):
         open_dataset("voc", tmp_path, void=255)
 
 
@@ -289,7 +289,7 @@ def test_turned_photographs_need_truths_that_tell(tmp_path: Path) -> None:
             evaluate(dataset, predict, bootstrap=0)
             continue
         words = "does not tell" if orientation < 5 and not turned else "turn the mask as well"
-        with pytest.raises(DatasetError, match=rf"0\.png: its EXIF orientation .*{words}"):
+        with pytest.raises(DatasetError, match=rf"0\.png: the EXIF orientation .*{words}"):
             evaluate(dataset, predict, bootstrap=0)
         np.save(root / "0.npy", predict(Path()))
         assert "must both be turned, or neither: 0" in evaluate(dataset, root, bootstrap=0).data["notes"][-1]

@@ -15,7 +15,8 @@ import typer
 from segspectral.cli.common import INTERRUPTED, OK, SOME_FAILED, exit_code, note, printable, tell_error
 from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
 from segspectral.cli.progress import Progress, ProgressKind, duration, summary
-from segspectral.errors import SettingsError, plural
+from segspectral.errors import SettingsError
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.batch import Engine, History, Job, Record, Segmenter, Tally, Work

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from segspectral.cli.options import command
-from segspectral.errors import SettingsError, plural
+from segspectral.errors import SettingsError
+from segspectral.wording import plural
 
 cache_app = typer.Typer(
     help="Features kept on disk: --set 'features.cnn.cache={}' for a command, or in a settings file.",

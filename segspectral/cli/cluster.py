@@ -10,8 +10,8 @@ import typer
 from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, PipelineOptions, command
-from segspectral.errors import plural
 from segspectral.heads import DEFAULT_HEAD
+from segspectral.wording import plural
 
 
 @command

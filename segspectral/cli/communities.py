@@ -10,8 +10,9 @@ import typer
 from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, PipelineOptions, command
-from segspectral.errors import SettingsError, plural
+from segspectral.errors import SettingsError
 from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.networks import Communities

@@ -12,8 +12,9 @@ import typer
 
 from segspectral.cli.common import progress
 from segspectral.cli.options import PipelineOptions, command
-from segspectral.errors import SettingsError, plural
+from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.evaluate import ImageScore, Prediction, Results

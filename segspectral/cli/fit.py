@@ -10,7 +10,8 @@ import typer
 
 from segspectral.cli.common import OK, SOME_FAILED, Faults, check_head, progress, readable_images
 from segspectral.cli.options import Only, PipelineOptions, command
-from segspectral.errors import OutputError, SegspectralError, plural
+from segspectral.errors import OutputError, SegspectralError
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.shared.model import Model, Recipe

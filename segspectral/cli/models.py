@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from segspectral.cli.options import Only, PipelineOptions, command
-from segspectral.errors import SettingsError, plural
+from segspectral.errors import SettingsError
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.heads.base import Head

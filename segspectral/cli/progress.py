@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from segspectral.cli.common import printable
-from segspectral.errors import plural
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.batch import Record, Status, Tally

@@ -9,7 +9,7 @@ import typer
 
 from segspectral.cli.common import note
 from segspectral.cli.options import command
-from segspectral.errors import plural
+from segspectral.wording import plural
 
 
 @command

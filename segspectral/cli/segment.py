@@ -12,7 +12,8 @@ import typer
 
 from segspectral.cli.common import Faults, Report, exit_code, failures, note, progress, readable_images, sample_images
 from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
-from segspectral.errors import SettingsError, plural
+from segspectral.errors import SettingsError
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.export import Writer

@@ -5,10 +5,9 @@
 >>> results = evaluate(open_dataset("bsds", root), "predictions")  # doctest: +SKIP
 >>> results.write("out")  # doctest: +SKIP
 
-The predictor is a folder of label maps or a function from an image's path to its label map. Every image gives
-counts that add up; results are computed from the list of counts alone, in the data set's order, so a run that
-was stopped and resumed, or split over machines and put together with ``Results.of``, gives equal results to
-the last digit.
+The predictor is a folder of label maps, or a function from an image's path to its label map. Every image has counts
+that add up. Results are computed only from the list of counts, in the order of the data set. So a run that was stopped
+and resumed, or split over machines and merged by ``Results.of``, has the same results to the last digit.
 """
 
 from segspectral.evaluate.results import Results, seed_spread

@@ -1,9 +1,9 @@
-"""Benchmark data sets in their own directory layouts, read-only.
+"""Benchmark data sets, read from their official folder layouts.
 
-A data set is a list of samples in a fixed order; a sample knows its id, its image file and how to load its
-truth. Truths arrive in one form: class ids 0..C-1 and one void label for semantic sets, A label maps for sets
-with several annotators. Whatever is not as the layout says is a ``DatasetError`` in one sentence that names
-the file; what is left out on purpose is counted and named in ``Dataset.notes``.
+A data set is a list of samples in a fixed order. A sample knows its id, its image file and how to load its truth. All
+truths have one form: class ids 0..C-1 and one void label for semantic sets, or A label maps for sets with several
+annotators. A file that does not fit the layout raises a ``DatasetError``, whose sentence names the file. Files that are
+left out on purpose are counted and named in ``Dataset.notes``.
 
 ``DATASETS`` lists them all; a new one is one function, its name in ``_READERS``, and what it is in
 ``segspectral.registry.DATASETS``.
@@ -28,6 +28,7 @@ from segspectral import registry
 from segspectral.errors import DatasetError, ImageError
 from segspectral.evaluate.masks import Mask, Survey, Void, meaning_of
 from segspectral.files import read_file, read_npy, read_npz
+from segspectral.wording import few, plural
 
 __all__ = [
     "DATASETS",
@@ -54,7 +55,8 @@ CAMVID_CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "signsymbol", "fence", "car", "pedestrian",
     "bicyclist",
 )
-# Cityscapes ids 7..33 in order; a star: not among the 19 evaluated (``ignoreInEval`` in labels.py)
+# Cityscapes ids 7..33 in order; a star marks classes that are not among the 19 evaluated ones (``ignoreInEval`` in
+# the official labels.py).
 _CITYSCAPES = (
     "road", "sidewalk", "parking*", "rail track*", "building", "wall", "fence", "guard rail*", "bridge*",
     "tunnel*", "pole", "polegroup*", "traffic light", "traffic sign", "vegetation", "terrain", "sky",
@@ -65,9 +67,9 @@ _CITYSCAPES = (
 
 @dataclass(frozen=True)
 class Truth:
-    """What humans said of one image: ``labels`` (A, H, W) integers, A = 1 for semantic sets.
+    """The annotations of one image: ``labels`` (A, H, W) integers by A annotators; A = 1 for semantic sets.
 
-    ``boundaries`` (A, H, W) bool are the annotators' boundary maps where the data set ships them, else None.
+    ``boundaries`` (A, H, W) bool are the annotators' boundary maps if the data set has them, else None.
     """
 
     labels: NDArray[np.integer]
@@ -94,11 +96,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in order; ``classes`` is empty where truths are regions, ``void`` is the label not scored.
+    """The samples of a data set, in order.
 
-    ``ids`` are the numbers that predictions have for the classes, where these are not 0, 1, 2, ...; ``notes`` are
-    sentences about what was decided and what was left out; ``known`` are the ids of the whole split, before it was
-    narrowed.
+    Parameters
+    ----------
+    classes : names of the classes; empty if truths are regions without classes
+    void : label of the pixels that are not scored, or None
+    ids : pixel values that stand for the classes in predictions, if they are not 0, 1, 2, ...
+    notes : sentences about decisions that were made and files that were left out
+    known : ids of all samples of the split, including those that ``open_dataset`` was told to leave out
     """
 
     name: str
@@ -113,14 +119,14 @@ class Dataset:
 
     @property
     def binary(self) -> bool:
-        """Whether there are two classes, background and object, whichever numbers a mask has for them."""
+        """Whether there are two classes, background and object, whatever numbers a mask stores for them."""
         return self.void is None and self.ids in ((0, 1), (0, 255), (0, 65535))
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def fingerprint(self) -> str:
-        """SHA-256 over ids and truth files: two results with the same one were taken on the same data."""
+        """Return a SHA-256 over ids and truth files. Results with the same fingerprint come from the same data."""
         digest = hashlib.sha256()
         for sample in self.samples:
             digest.update(sample.id.encode() + b"\0")
@@ -130,7 +136,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Layout:
-    """A kind of data set: its name on the command line, what it is, and the function that opens it."""
+    """A kind of data set: its name on the command line, its title, and the function that opens it."""
 
     name: str
     title: str
@@ -147,57 +153,58 @@ def open_dataset(
     with_class: str | None = None,
     void: Void | None = None,
 ) -> Dataset:
-    """Open a data set of ``DATASETS`` and narrow it.
+    """Open a data set of ``DATASETS``, or a part of it.
 
     Parameters
     ----------
     name : str
         A name of ``DATASETS``.
     root : path
-        The folder of the data set; a few levels around the official one are understood.
+        The folder of the data set; the official folder or one a few levels above it.
     split : str, optional
-        The part, by default "val"; for ``folder`` a subfolder, by default "val" if there is one, else everything.
+        The part; the default is "val". For ``folder`` it is a subfolder; the default is "val" if it exists, else all.
     limit : int, optional
-        Only the first ``limit`` samples.
-    ids : list of str, or a file with one id a line, optional
-        Only these samples, in the data set's order.
+        Keep only the first ``limit`` samples.
+    ids : list of str, or a file with one id per line, optional
+        Keep only these samples, in the order of the data set.
     with_class : str, optional
-        Only images whose truth holds this class.
+        Keep only images whose truth has this class.
     void : int or "none", optional
-        For ``folder``: the value of mask pixels that are not scored, or that there is none. It must be given where
-        masks hold 255 (65535, or a negative number) beside other classes; the other data sets declare theirs.
+        For ``folder`` only: the value of mask pixels that are not scored, or "none" if all pixels are scored. It is
+        required if masks have the value 255 (or 65535, or a negative number) beside other classes. The other data sets
+        define their void value themselves.
 
     Raises
     ------
     DatasetError
-        If the root is not of this layout, a file is missing, two files have one name, it is not known what is void, an
-        id or class is unknown, or nothing is left.
+        The root does not have this layout, a file is missing, two files have the same name, the void value is unknown,
+        an id or class is unknown, or no sample is left.
     """
     layout = next((layout for layout in DATASETS if layout.name == name), None)
     if layout is None:
-        raise DatasetError(f"unknown data set {name!r}: known are {', '.join(d.name for d in DATASETS)}")
-    place = Path(root)
-    if not place.is_dir():
-        raise DatasetError(f"no such folder, expected the root of {layout.title}", place)
+        raise DatasetError(f"unknown data set {name!r}: the known ones are {', '.join(d.name for d in DATASETS)}")
+    base = Path(root)
+    if not base.is_dir():
+        raise DatasetError(f"no such folder, expected the root of {layout.title}", base)
     if name == "folder":
-        dataset = _folder(place, split, void)
+        dataset = _folder(base, split, void)
     elif void is None:
-        dataset = layout.open(place, split or "val")
+        dataset = layout.open(base, split or "val")
     else:
-        raise DatasetError(f"{name} declares itself what is void: leave out void (--void), which is for folder")
+        raise DatasetError(f"{name} defines its void label itself: leave out void (--void), which is only for folder")
     twice = _twice(s.id for s in dataset.samples)
     if twice:
-        raise DatasetError(f"several images have the id {_few(twice)}, rename them", place)
+        raise DatasetError(f"several images have the id {few(twice)}, rename them", base)
     strange = [s.id for s in dataset.samples if not s.id.isprintable()]
     if strange:
-        raise DatasetError(f"the name {strange[0]!a} cannot be printed, rename the image", place)
+        raise DatasetError(f"the name {strange[0]!a} cannot be printed, rename the image", base)
     known = {s.id for s in dataset.samples}
     dataset = replace(dataset, known=frozenset(known))
     if ids is not None:
         named, notes = _read_ids(Path(ids), known.__contains__) if isinstance(ids, str | Path) else (list(ids), ())
         unknown = sorted(set(named) - known)
         if unknown:
-            raise DatasetError(f"the {split or 'val'} split of {name} has no image {_few(unknown)}", place)
+            raise DatasetError(f"the {split or 'val'} split of {name} has no image {few(unknown)}", base)
         wanted = set(named)
         if len(wanted) < len(named):
             notes += (_listed_twice("ids", named),)
@@ -205,39 +212,42 @@ def open_dataset(
         dataset = replace(dataset, samples=samples, notes=dataset.notes + notes)
     if with_class is not None:
         if with_class not in dataset.classes:
-            names = ", ".join(dataset.classes) or "none, its truths are regions"
-            raise DatasetError(f"{name} has no class {with_class!r}: known are {names}")
+            names = ", ".join(dataset.classes) or "none, because its truths are regions"
+            raise DatasetError(f"{name} has no class {with_class!r}: its classes are {names}")
         label = dataset.classes.index(with_class)
         dataset = replace(dataset, samples=tuple(s for s in dataset.samples if (s.truth().labels == label).any()))
     if limit is not None:
         dataset = replace(dataset, samples=dataset.samples[: max(limit, 0)])
     if not dataset.samples:
-        raise DatasetError(f"no image is left in the {split or 'val'} split of {name} with these restrictions", place)
+        raise DatasetError(f"no image is left in the {split or 'val'} split of {name} with these restrictions", base)
     return dataset
 
 
 def read_label_ids(path: Path) -> NDArray[np.integer]:
-    """A label map (H, W) of integers from an indexed or grey PNG, TIFF, BMP or GIF, or from .npy; True is 1.
+    """Return the label ids (H, W) of an indexed or grey PNG, TIFF, BMP or GIF, or of an .npy file; True becomes 1.
+
+    Use this function for masks of data sets and for predictions, whose ids may be any integers.
+    ``segspectral.export.read_label_map`` reads the label maps of segspectral together with names and colours.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read, is no label map, or is of a format in which labels do not survive, such as JPEG.
+        The file cannot be read, is not a label map, or has a format that changes labels, such as JPEG.
     """
     values = read_mask(path, rgb=False).values
     return values.astype(np.uint8) if values.dtype == bool else np.asarray(values)
 
 
 def read_mask(path: Path, *, rgb: bool = True) -> Mask:
-    """The values of a mask file as they are stored, with the palette of an indexed picture.
+    """Return the values of a mask file as they are stored, with the palette of an indexed picture.
 
-    A picture in colours whose pixels are all grey is read as grey if ``rgb``. The EXIF orientation is applied, as it is
-    to photographs.
+    With ``rgb``, a colour picture whose pixels are all grey is read as a grey one. The EXIF orientation is applied, as
+    for photographs.
 
     Raises
     ------
     DatasetError
-        If the file cannot be read, holds no integers, several pages or colours, or was compressed with loss.
+        The file cannot be read, does not store integers, has several pages or colours, or is compressed with loss.
     """
     from PIL import ImageOps
 
@@ -254,7 +264,7 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
             form = format_of(path)
             if form is TIFF:
                 with first_page(path, bands=4 if rgb else 1):
-                    pass  # its size is fit
+                    pass  # opening the page checks its size
             with open_picture(path, FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DatasetError(f"has more than {MAX_PIXELS:,} pixels", path)
@@ -286,14 +296,14 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
 
 
 def _grey(path: Path, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) of a picture (H, W, 2 to 4) whose pixels are all grey and opaque."""
+    """Return one band (H, W) of a picture (H, W, 2 to 4) whose pixels are all grey and opaque."""
     colours, opacity = (array[..., :-1], array[..., -1]) if array.shape[2] in (2, 4) else (array, None)
     if opacity is not None and (opacity != 255).any():
         raise DatasetError("has transparent pixels, save the mask without an alpha channel", path)
     if (colours != colours[..., :1]).any():
         raise DatasetError(
-            "is an RGB image, and which colour is which class is not known: save the id of each pixel's "
-            "class, 0, 1, 2, ..., as an indexed or grey PNG",
+            "is an RGB image, and it is not known which colour is which class: save the id of each pixel's class, 0, "
+            "1, 2, ..., as an indexed or grey PNG",
             path,
         )
     return colours[..., 0]
@@ -311,7 +321,7 @@ def _voc(root: Path, split: str) -> Dataset:
     lists = base / "ImageSets" / "Segmentation"
     listing = lists / f"{split}.txt"
     if not listing.is_file():
-        raise DatasetError(f"no such split list, found {_few(sorted(p.stem for p in lists.glob('*.txt')))}", listing)
+        raise DatasetError(f"no such split list, found {few(sorted(p.stem for p in lists.glob('*.txt')))}", listing)
     read = _class_reader(np.arange(256), len(VOC_CLASSES), 255)
     photos, masks = base / "JPEGImages", base / "SegmentationClass"
     images, truths = _by_name(files_below(photos), IMAGE_SUFFIXES), _by_name(files_below(masks), (".png",))
@@ -325,7 +335,7 @@ def _voc(root: Path, split: str) -> Dataset:
 def _cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
     base = _find(root, ("", "cityscapes"), ("leftImg8bit", "gtFine"), "Cityscapes")
     table = np.full(256, -1)
-    table[:34] = table[255] = 255  # 255 is -1, the licence plate, in eight bits
+    table[:34] = table[255] = 255  # the licence plate has the id -1, which is 255 in eight bits
     names: list[str] = []
     for label, name in enumerate(_CITYSCAPES, start=7):
         if classes == 27 or not name.endswith("*"):
@@ -337,7 +347,7 @@ def _cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
     files = files_below(photos / split)
     images = [file for file in files if file.lower().endswith(tail)]
     if not images:
-        splits = _few(sorted(p.name for p in photos.iterdir() if p.is_dir()))
+        splits = few(sorted(p.name for p in photos.iterdir() if p.is_dir()))
         raise DatasetError(f"no image CITY/*_leftImg8bit.png, splits found: {splits}", photos / split)
     truths = {file[: -len(truth_tail)]: file for file in files_below(masks) if file.lower().endswith(truth_tail)}
     samples = [
@@ -350,7 +360,7 @@ def _cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
         for file in images
     ]
     lonely = sorted(set(truths) - {file[: -len(tail)] for file in images})
-    notes = _left_out(photos / split, sorted(set(files) - set(images)), "is no *_leftImg8bit.png")
+    notes = _left_out(photos / split, sorted(set(files) - set(images)), "is not called *_leftImg8bit.png")
     notes += _left_out(masks, [truths[name] for name in lonely], "has no image")
     name = "cityscapes" if classes == 27 else f"cityscapes{classes}"
     return Dataset(name, split, base, _existing(samples), tuple(names), 255, notes=notes)
@@ -365,23 +375,23 @@ def _camvid(root: Path, split: str) -> Dataset:
 
 
 def _bsds(root: Path, split: str) -> Dataset:
-    places = [
+    folders = [
         (base / a, base / b)
         for base in (root / inner for inner in ("", "data", "BSDS500/data", "BSR/BSDS500/data"))
         for a, b in ((f"images/{split}", f"groundTruth/{split}"), (f"{split}/images", f"{split}/gt"))
         if (base / a).is_dir() and (base / b).is_dir()
     ]
-    if not places:
+    if not folders:
         raise DatasetError(
-            f"is no BSDS500 root with a {split} split: expected images/{split} and "
+            f"is not a BSDS500 root with a {split} split: expected images/{split} and "
             f"groundTruth/{split} (.mat), or {split}/images and {split}/gt (.npz), found {_contents(root)}",
             root,
         )
-    if len(places) > 1:
+    if len(folders) > 1:
         raise DatasetError(
-            f"holds the {split} split twice, in {places[0][0]} and {places[1][0]}: name one of them", root
+            f"holds the {split} split twice, in {folders[0][0]} and {folders[1][0]}: name one of them", root
         )
-    pairs, notes = _pairs(*places[0], (".mat", ".npz"))
+    pairs, notes = _pairs(*folders[0], (".mat", ".npz"))
     samples = tuple(
         Sample(i, image, truth, _read_npz if truth.suffix.lower() == ".npz" else _read_mat) for i, image, truth in pairs
     )
@@ -454,7 +464,7 @@ def _class_names(*folders: Path) -> tuple[str, ...]:
         if names.is_file():
             classes = tuple(line for line in _lines(names) if line)
             if not classes or _twice(classes):
-                raise DatasetError(f"expected the name of each class once, found {_few(_twice(classes))}", names)
+                raise DatasetError(f"expected the name of each class once, found {few(_twice(classes))}", names)
             return classes
     return ()
 
@@ -476,7 +486,7 @@ DATASETS = tuple(Layout(name, title, _READERS[name]) for name, title in registry
 
 
 def _class_reader(table: NDArray[np.integer], classes: int, void: int) -> Callable[[Path], Truth]:
-    """Reader of class maps: ids through ``table`` (-1: unknown), then classes 0.. or void and no other."""
+    """Return a reader of class maps that translates ids by ``table`` (-1: unknown) and refuses all other values."""
 
     def read(path: Path) -> Truth:
         raw = read_label_ids(path)
@@ -499,7 +509,7 @@ def _read_mat(path: Path) -> Truth:
         cells = loadmat(path)["groundTruth"].ravel()
         segmentations = np.stack([cell["Segmentation"][0, 0] for cell in cells])
         boundaries = np.stack([cell["Boundaries"][0, 0] for cell in cells]) > 0
-    except Exception as error:  # scipy's reader raises nearly anything on damaged files
+    except Exception as error:  # scipy's reader can raise any kind of error for damaged files
         raise DatasetError(
             f"cannot be read as a BSDS ground truth ({_first_line(error)}), get the file again", path
         ) from error
@@ -507,21 +517,11 @@ def _read_mat(path: Path) -> Truth:
 
 
 def _read_npz(path: Path) -> Truth:
-    import zlib
-
     try:
         parts = read_npz(path, names=("segs", "bdrys"))
         segmentations = parts["segs"]
         boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        IndexError,
-        TypeError,
-        zlib.error,
-    ) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DatasetError(f"cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})", path) from error
     return _regions(path, segmentations, boundaries)
 
@@ -541,34 +541,37 @@ def _regions(path: Path, segmentations: NDArray[np.integer], boundaries: NDArray
 
 
 def _find(root: Path, inner: tuple[str, ...], parts: tuple[str, ...], title: str) -> Path:
-    """The first of ``root/inner`` that holds all of ``parts``."""
+    """Return the first of ``root/inner`` that has all of ``parts``."""
     for candidate in inner:
         if all((root / candidate / part).is_dir() for part in parts):
             return root / candidate
-    places = " or ".join(str(root / i) for i in inner[:2])
-    raise DatasetError(f"is no {title} root: expected {' and '.join(parts)} in {places}, found {_contents(root)}", root)
+    where = " or ".join(str(root / i) for i in inner[:2])
+    raise DatasetError(
+        f"is not a {title} root: expected {' and '.join(parts)} in {where}, found {_contents(root)}", root
+    )
 
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
+"""Files and folders that Windows and macOS create by themselves, in lower case."""
 
 
 def files_below(folder: Path) -> list[str]:
-    """The files in a folder and below it as relative paths with slashes, in order, hidden and system files left out."""
+    """Return the files in a folder and below it as sorted relative paths with slashes; skip hidden and system files."""
     found: list[str] = []
     seen: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
         if real in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(real)
         folders[:] = [name for name in folders if _visible(name)]
-        found += [(Path(place) / name).relative_to(folder).as_posix() for name in files if _visible(name)]
+        found += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if _visible(name)]
     return sorted(found)
 
 
 def without_suffix(name: str) -> str:
-    """``sub/a.b`` of ``sub/a.b.png``."""
+    """Return ``sub/a.b`` for ``sub/a.b.png``."""
     return name[: len(name) - len(PurePosixPath(name).suffix)]
 
 
@@ -577,7 +580,7 @@ def _visible(name: str) -> bool:
 
 
 def _by_name(files: list[str], suffixes: tuple[str, ...]) -> dict[str, list[str]]:
-    """Files of these suffixes, in small or capital letters, by their path without suffix."""
+    """Return the files with these suffixes, in lower or upper case, by their path without suffix."""
     found: dict[str, list[str]] = {}
     for file in files:
         if file.lower().endswith(suffixes):
@@ -586,20 +589,20 @@ def _by_name(files: list[str], suffixes: tuple[str, ...]) -> dict[str, list[str]
 
 
 def _only(folder: Path, found: dict[str, list[str]], name: str, suffix: str) -> str:
-    """The one file of a name; if there is none, its official name, which the caller will miss."""
+    """Return the only file of a name; if there is none, its official name, which the caller then reports as missing."""
     files = found.get(name, [f"{name}{suffix}"])
     if len(files) > 1:
-        raise DatasetError(f"{files[0]} and {files[1]} have one name, keep the one that is meant", folder)
+        raise DatasetError(f"{files[0]} and {files[1]} have the same name, keep only the right one", folder)
     return files[0]
 
 
 def _pairs(
     photos: Path, truths: Path, suffixes: tuple[str, ...]
 ) -> tuple[list[tuple[str, Path, Path]], tuple[str, ...]]:
-    """(id, image, truth) of two folders and the folders below them, and notes about files that were left out.
+    """Return (id, image, truth) of two folders and the folders below them, and notes about files that were left out.
 
-    The truth of ``sub/a.jpg`` is ``sub/a.png`` (or .npy, ...), or ``sub/a.jpg.png``, which tells it from that of
-    ``sub/a.tif``. The id is ``sub/a``, or ``sub/a.jpg`` where two images would have one id.
+    The truth of ``sub/a.jpg`` is ``sub/a.png`` (or .npy, ...), or ``sub/a.jpg.png`` if there also is a ``sub/a.tif``.
+    The id is ``sub/a``, or ``sub/a.jpg`` if two images would otherwise have the same id.
     """
     photo_files, truth_files = files_below(photos), files_below(truths)
     images, masks = _by_name(photo_files, IMAGE_SUFFIXES), _by_name(truth_files, suffixes)
@@ -611,56 +614,57 @@ def _pairs(
             found = masks.get(file, []) + (masks.get(name, []) if len(files) == 1 else [])
             if not found and len(files) > 1:
                 raise DatasetError(
-                    f"{files[0]} and {files[1]} have one name, so that it is not known whose the mask "
-                    f"{name} is: rename one of them, or put the suffix into the names of the masks: {files[0]}.png",
+                    f"{files[0]} and {files[1]} have the same name, so it is not known to which of them the mask "
+                    f"{name} belongs: rename one of them, or add the suffix to the names of the masks: {files[0]}.png",
                     photos,
                 )
             if len(found) > 1:
-                raise DatasetError(
-                    f"{found[0]} and {found[1]} both belong to {file}, keep the one that is meant", truths
-                )
+                raise DatasetError(f"{found[0]} and {found[1]} both belong to {file}, keep only the right one", truths)
             if found:
                 used.add(found[0])
                 pairs.append((name if len(files) == 1 else file, photos / file, truths / found[0]))
             else:
                 lonely.append(file)
     if lonely:
-        names = _few([without_suffix(file) for file in lonely])
+        names = few([without_suffix(file) for file in lonely])
         raise DatasetError(
             f"no mask of the same name for {names} ({len(lonely)} of {len(pairs) + len(lonely)})", truths
         )
     taken = {file for files in images.values() for file in files}
-    notes = _left_out(photos, [file for file in photo_files if file not in taken], "is no image that is read")
+    notes = _left_out(
+        photos, [file for file in photo_files if file not in taken], "is not an image in a supported format"
+    )
     return pairs, notes + _left_out(truths, [file for file in truth_files if file not in used], "belongs to no image")
 
 
 def _left_out(folder: Path, files: list[str], why: str) -> tuple[str, ...]:
     if not files:
         return ()
-    count = f"{len(files)} files are" if len(files) > 1 else "1 file is"
-    return (f"{folder}: {count} left out, each {why}: {_few(files)}",)
+    count, each = (f"{len(files)} files are", "each of them") if len(files) > 1 else ("1 file is", "it")
+    return (f"{folder}: {count} left out because {each} {why}: {few(files)}",)
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file without blanks around them; UTF-8 with or without a mark, or UTF-16 with one."""
+    """Return the stripped lines of a text file in UTF-8, with or without a byte order mark, or in UTF-16 with one."""
     try:
         data = read_file(path)
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
         raise DatasetError(f"the list cannot be read ({error.strerror})", path) from error
     except UnicodeDecodeError as error:
-        raise DatasetError("is no text in UTF-8, save the list as such", path) from error
+        raise DatasetError("is not a text in UTF-8, save the list as such", path) from error
     return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 
 
 FLAGGED = re.compile(r"(.*\S)\s+(-1|0|1)")
+"""A line of a class list of PASCAL VOC: an id and a flag."""
 
 
 def _read_ids(listing: Path, exists: Callable[[str], bool]) -> tuple[list[str], tuple[str, ...]]:
-    """The ids of a list, one a line, each once, and notes about lines that were left out.
+    """Return the ids of a list with one id per line, each once, and notes about lines that were left out.
 
-    Lists of a class of PASCAL VOC, in which every id is followed by 1 (the image holds the class), 0 (difficult) or -1,
-    stand for the images with 1 and 0.
+    In the class lists of PASCAL VOC, every id is followed by 1 (the image has the class), 0 (the class is difficult to
+    see) or -1. Such a list selects the images with 1 or 0.
     """
     lines = [line for line in _lines(listing) if line]
     notes: tuple[str, ...] = ()
@@ -669,17 +673,18 @@ def _read_ids(listing: Path, exists: Callable[[str], bool]) -> tuple[list[str], 
         pairs = [(flag[1], flag[2]) for flag in flags if flag]
         lines = [name for name, flag in pairs if flag != "-1"]
         if len(lines) < len(pairs):
-            notes += (f"{listing}: {len(pairs) - len(lines)} of {len(pairs)} images have the flag -1 and are left out",)
+            left_out = f"{len(pairs) - len(lines)} of {plural(len(pairs), 'image')} left out"
+            notes += (f"{listing}: {left_out} because of the flag -1",)
     for line in lines:
         if "\0" in line or "\\" in line or ".." in line.split("/") or PurePosixPath(line).is_absolute():
-            raise DatasetError(f"{line!r} is no id, ids are names inside of the folder of images", listing)
+            raise DatasetError(f"{line!r} is not an id, ids are names inside the folder of images", listing)
     if _twice(lines):
         notes += (_listed_twice(listing, lines),)
     return list(dict.fromkeys(lines)), notes
 
 
 def _listed_twice(where: Path | str, names: list[str]) -> str:
-    return f"{where}: listed more than once and scored once: {_few(_twice(names))}"
+    return f"{where}: these ids are listed more than once but scored once: {few(_twice(names))}"
 
 
 def _twice(names: Iterable[str]) -> list[str]:
@@ -694,17 +699,13 @@ def _existing(samples: list[Sample], listing: Path | None = None) -> tuple[Sampl
         raise DatasetError(
             f"{missing[0]}: no such file"
             + (f" but {listing} lists it" if listing else "")
-            + (f", and {len(missing) - 1} more are missing" if len(missing) > 1 else "")
+            + (f", and {plural(len(missing) - 1, 'more is', 'more are')} missing" if len(missing) > 1 else "")
         )
     return tuple(samples)
 
 
 def _contents(folder: Path) -> str:
-    return _few(sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir()))
-
-
-def _few(names: list[str]) -> str:
-    return (", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")) or "nothing"
+    return few(sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir()))
 
 
 def _first_line(error: Exception) -> str:

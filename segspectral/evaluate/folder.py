@@ -1,4 +1,4 @@
-"""The folder of results: it belongs to one evaluation, and other settings do not write into it."""
+"""The folder of results belongs to one evaluation: an evaluation with other settings does not write into it."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from typing import Any
 from segspectral.errors import OutputError
 from segspectral.evaluate.datasets import Dataset
 from segspectral.files import read_file
+from segspectral.wording import plural
 
 __all__ = ["IMAGES", "claim", "images_of"]
 
 NAME = "evaluation.json"
 RESULTS = ("results.json", "scores.csv", "report.html")
 IMAGES = "images"
-"""The folder below, in which finished images are kept, so that a stopped run can go on."""
+"""Subfolder in which finished images are kept, so that a stopped run can be resumed."""
 
 _PART = re.compile(r"[0-9a-f]{24}\.(json|jpg|part)")
 
 
 def images_of(dataset: Dataset) -> str:
-    """How many images are scored and which, in a few letters."""
+    """Return the number of scored images and a short hash of their ids."""
     digest = hashlib.sha256("\0".join(s.id for s in dataset.samples).encode("utf-8", "surrogateescape"))
     return f"{len(dataset)} ({digest.hexdigest()[:8]})"
 
 
 def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-    """Make a folder that of an evaluation with these settings (in JSON's types), or refuse.
+    """Create the folder of an evaluation with these settings (in JSON types), or check that an existing one fits.
 
-    A folder with the results, or the finished images, of an evaluation with equal settings is kept as it is; with
-    ``overwrite`` they are deleted, whichever settings they had.
+    The results and finished images of an evaluation with equal settings are kept. With ``overwrite``, those of any
+    evaluation are deleted.
 
     Raises
     ------
     OutputError
-        If results of other or unknown settings are there, finished images would lie among those of the data set, or the
-        folder cannot be written to.
+        The folder has results with other or unknown settings, finished images would be stored among the images of the
+        data set, or the folder cannot be written to.
     """
     images = (out / IMAGES).resolve()
     for folder in {file.parent for sample in dataset.samples for file in (sample.image, sample.truth_file)}:
@@ -69,12 +70,13 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
 
 
 def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
-    """``protocol was P3 and is P1``, of at most four settings; empty if all are equal."""
+    """Return ``protocol was P3 and is P1`` for at most four settings; empty if all are equal."""
     if old is None:
-        return "its settings are not known"
+        return "its settings are unknown"
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    said = [f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:4]]
-    return ", ".join(said) + (f" and {len(names) - 4} more settings differ" if len(names) > 4 else "")
+    described = [f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:4]]
+    more = f" and {plural(len(names) - 4, 'more setting differs', 'more settings differ')}" if len(names) > 4 else ""
+    return ", ".join(described) + more
 
 
 def _shown(value: Any) -> str:
@@ -96,7 +98,7 @@ def _holds_results(out: Path) -> bool:
 
 
 def _parts(out: Path) -> Iterator[Path]:
-    """Finished images, of one run or of several seeds."""
+    """Yield the files of finished images, of one run or of several seeds."""
     images = out / IMAGES
     if images.is_dir():
         for path in (*images.iterdir(), *images.glob("[0-9]*/*")):
@@ -110,7 +112,7 @@ def _clear(out: Path) -> None:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as (dotted name, value); lists are values."""
+    """Yield nested settings as (dotted name, value); a list is one value."""
     if isinstance(value, dict) and (value or not name):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else key)

@@ -1,9 +1,9 @@
-"""What the values of a set of masks mean: which are classes, and which one is void.
+"""The meaning of the values in a set of masks: which values are classes, and which one is void.
 
-A mask file stores numbers, and the same mask is written in many ways: 0 and 1, 0 and 255, booleans, a palette of black
-and white. One file alone does not tell whether its 255 is the object, a class or void, so all files of a set are
-counted first (``Survey``), and one decision holds for all of them (``meaning_of``). What cannot be known is an error
-that asks for ``--void``; it is never guessed.
+A mask file stores numbers, and programs store the same mask in many ways: 0 and 1, 0 and 255, booleans, a palette of
+black and white. A single file does not tell whether its 255 is the object, a class or void. So the values of all files
+are counted first (``Survey``), and one decision holds for all files (``meaning_of``). If the files leave it open, an
+error asks for ``--void``; the program never guesses.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ from segspectral.errors import DatasetError
 __all__ = ["Mask", "Meaning", "Survey", "Void", "meaning_of", "translated"]
 
 Void = int | Literal["none"]
-"""A declared void value, or the word none: every value is a class."""
+"""The declared void value, or "none" if every value is a class."""
 
-FULL = (255, 65535)  # the largest values of 8 and 16 bits: the object of binary masks, or void
+FULL = (255, 65535)
+"""The largest values of 8 and 16 bits. They mean the object of a binary mask, or void."""
+
 MOST_CLASSES = 1024
-MOST_IN_ONE = 64  # a mask with more values than this is a grey picture, not a map of classes
+"""Masks with more ids are refused as instance maps. The usual data sets have far fewer classes: COCO-Stuff has 171."""
+
+MOST_IN_ONE = 64
+"""A mask with more values is refused as a grey picture: few photographs show so many classes, and most grey pictures
+have more than 100 of the 256 values."""
 
 Values = NDArray[np.integer] | NDArray[np.bool_]
 Colour = tuple[int, int, int]
@@ -35,13 +41,13 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A mask as its file stores it: ``values`` (H, W), integers or bool, and the ``palette`` (n, 3) uint8 if any."""
+    """A mask as its file stores it: ``values`` (H, W), integers or bool, and ``palette`` (n, 3) uint8 or None."""
 
     values: Values
     palette: NDArray[np.uint8] | None = None
 
     def colours(self) -> dict[int, Colour]:
-        """The colour of every palette index that occurs."""
+        """Return the colour of every palette index that occurs."""
         palette = self.palette if self.palette is not None else np.zeros((0, 3), np.uint8)
         found: dict[int, Colour] = {}
         for index in np.unique(self.values).tolist():
@@ -50,7 +56,7 @@ class Mask:
         return found
 
     def object(self, by_colour: bool) -> NDArray[np.bool_]:
-        """(H, W) True where a binary mask shows its object: white of a palette if ``by_colour``, else not 0."""
+        """Return the object of a binary mask (H, W): white pixels if ``by_colour`` and it has a palette, else not 0."""
         if self.palette is None or not by_colour:
             return np.asarray(self.values != 0)
         white = [index for index, colour in self.colours().items() if colour == WHITE]
@@ -59,9 +65,9 @@ class Mask:
 
 @dataclass
 class Survey:
-    """The values of a set of masks: pixels of every value, by how the files store them.
+    """The number of pixels of every value in a set of masks, separately for plain numbers, booleans and palettes.
 
-    ``areas`` counts the blocks of 2 x 2 pixels of one value: few where a value is found at soft edges alone.
+    ``areas`` counts the blocks of 2 x 2 pixels with equal values. A value that occurs only at soft edges has few.
     """
 
     plain: Counter[int] = field(default_factory=Counter)
@@ -104,10 +110,10 @@ class Survey:
                 self.black_and_white &= colour in (BLACK, WHITE)
 
     def object(self) -> int | None:
-        """The value of the object if all masks are binary, in one or in several encodings; else None.
+        """Return the value of the object if all masks are binary, in one or in several encodings; else None.
 
-        Booleans and palettes of black and white are binary as they are; numbers are, if all are 0 and 1, or all 0 and
-        255 (or 65535).
+        Booleans and palettes of black and white are always binary. Numbers are binary if all of them are 0 and 1, or
+        all are 0 and 255 (or 65535).
         """
         numbers = set(self.plain)
         if not self.black_and_white:
@@ -120,12 +126,12 @@ class Survey:
         return None
 
     def values(self) -> Counter[int]:
-        """Pixels of every value, palettes by index.
+        """Return the number of pixels of every value; for palettes the value is the index.
 
         Raises
         ------
         DatasetError
-            If one palette index has two colours, so that it is not known whether the index or the colour is the class.
+            One palette index has two colours, so it is unknown whether the index or the colour is the class.
         """
         if self.clash:
             raise DatasetError(
@@ -137,9 +143,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What values mean in a set: class k has the value ``ids[k]``, ``void`` is the label of void in a truth.
+    """The meaning of the values in a set: class k has the value ``ids[k]``, and ``void`` is the label of void.
 
-    ``binary``: two classes, background and object, however a file stores them. ``said`` is the decision in one line.
+    ``binary`` means two classes, background and object, however a file stores them. ``said`` is the decision as a
+    line for the user.
     """
 
     classes: tuple[str, ...]
@@ -151,29 +158,29 @@ class Meaning:
     table: dict[int, int]
 
     def labels(self, mask: Mask) -> NDArray[np.int32]:
-        """(H, W) class indices and the void label; -2 for a value that the set did not hold when it was counted."""
+        """Return class indices and the void label (H, W); -2 marks a value that the survey did not count."""
         if self.binary and (mask.values.dtype == bool or (mask.palette is not None and self.by_colour)):
             return mask.object(self.by_colour).astype(np.int32)
         return translated(mask.values, self.table, -2)
 
 
 def meaning_of(survey: Survey, names: Sequence[str], void: Void | None, folder: Path) -> Meaning:
-    """Decide for all masks of a folder.
+    """Decide what the values mean in all masks of a folder.
 
     Parameters
     ----------
     survey : Survey
         All masks of the folder.
     names : sequence of str
-        The classes with the ids 0, 1, ..., if they are declared, else empty: then the ids that occur are the classes.
+        The declared classes with the ids 0, 1, ...; if empty, the ids that occur are the classes.
     void : int, "none" or None
-        The declared void value; None when nothing is declared.
+        The declared void value; None if nothing is declared.
 
     Raises
     ------
     DatasetError
-        If a value may be void or a class and nothing is declared, if the values are those of a grey picture, or if a
-        value is not among the declared classes.
+        A value may be void or a class and nothing is declared, the values are those of a grey picture, or a value is
+        not among the declared classes.
     """
     one = survey.object() if void is None or void == "none" else None
     if one is not None and len(names) in (0, 2):
@@ -223,19 +230,21 @@ def meaning_of(survey: Survey, names: Sequence[str], void: Void | None, folder: 
 
 
 def translated(values: Values, table: dict[int, int], default: int) -> NDArray[np.int32]:
-    """Values (H, W) looked up in a table; those it does not hold become ``default``."""
+    """Look up values (H, W) in a table; values that are not in it become ``default``."""
     found, inverse = np.unique(values, return_inverse=True)
     new = np.array([table.get(v, default) for v in found.tolist()], dtype=np.int32)
     return new[inverse.reshape(values.shape)]
 
 
 def _check_classes(survey: Survey, pixels: Counter[int], folder: Path) -> None:
-    """Refuse grey pictures: many values in one mask, or black and white with values between that form no areas."""
+    """Refuse grey pictures: they have many values in one mask, or values between black and white that form no areas."""
     count, where = survey.most
     low, high = min(pixels), max(pixels)
     between = [v for v in pixels if 16 < v < high]
     areas = sum(survey.areas[v] for v in between) / max(1, sum(pixels[v] for v in between))
-    noise = any(v > 239 for v in between) or (between and areas < 0.25)  # JPEG's grey beside white, soft edges
+    # JPEG changes white to values just below it. The pixels of a class form blocks of equal values, but the values at
+    # a soft edge change from pixel to pixel.
+    noise = any(v > 239 for v in between) or (between and areas < 0.25)
     if count > MOST_IN_ONE or (low < 6 and 249 < high <= 255 and noise):
         raise DatasetError(
             f"holds {count} values and all masks together {_listed(sorted(pixels))}: this is a grey picture "
@@ -260,7 +269,7 @@ def _alone(folder: Path, value: int) -> DatasetError:
 
 
 def _listed(values: Sequence[int]) -> str:
-    """``0, 1 and 255``; of many the first and the last."""
+    """Return ``0, 1 and 255``; for many values only the first and the last."""
     if len(values) > 8:
         return f"{len(values)} values from {values[0]} to {values[-1]}"
     return " and ".join(filter(None, (", ".join(str(v) for v in values[:-1]), str(values[-1]))))

@@ -1,4 +1,4 @@
-"""``report.html``: one file that opens offline, no script and nothing fetched."""
+"""``report.html``: one file that opens offline, without scripts and without anything from the network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 BINS = 20
+"""Bars of the histogram: each stands for 0.05 of a score between 0 and 1."""
+
 SHOWN = 10
+"""At most this many of the worst and of the best images are shown."""
 
 
 def render(results: Results) -> str:
-    """The report as HTML: scores, histogram, confusion, precision and recall, worst and best images."""
+    """Return the report as HTML: scores, histogram, confusion, precision and recall, worst and best images."""
     from jinja2 import Environment, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -30,7 +33,7 @@ def render(results: Results) -> str:
     template = environment.from_string((Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8"))
     column, _ = results.ranking()
     ranked = sorted(results.rows, key=lambda row: (row[column], row["id"]))
-    half = (len(ranked) + 1) // 2  # no image is among the worst and the best
+    half = (len(ranked) + 1) // 2  # so that no image is among both the worst and the best
     return template.render(
         data=results.data,
         table=results.table(),
@@ -53,14 +56,14 @@ def _histogram(values: list[float]) -> list[dict[str, Any]]:
 
 
 def _confusion(results: Results) -> list[dict[str, Any]]:
-    """A line per true class that occurs: how its pixels were named, in per cent."""
+    """Return a line per true class that occurs: the shares of its pixels by assigned class."""
     if results.confusion is None:
         return []
     names = [*results.data["dataset"]["classes"], "(no class)"]
     pixels = results.confusion
     iou = results.data["semantic"]["per_class"]
     occurs = np.append(pixels.any(axis=0), False)
-    used = np.flatnonzero(occurs | pixels.any(axis=1))  # of many classes most are neither there nor found
+    used = np.flatnonzero(occurs | pixels.any(axis=1))  # many classes occur neither in the truth nor in the prediction
     lines = []
     for c in np.flatnonzero(pixels.sum(axis=0)):
         share = pixels[used, c] / pixels[:, c].sum()

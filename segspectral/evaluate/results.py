@@ -1,13 +1,11 @@
-"""From counts per image to results: totals, intervals, files."""
+"""Results: from counts per image to totals, intervals and files."""
 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,13 +13,18 @@ import numpy as np
 
 from segspectral.errors import DatasetError
 from segspectral.evaluate.datasets import Dataset
+from segspectral.export.tables import csv_bytes, versions
 from segspectral.files import write_bytes
 from segspectral.metrics.contour import CONTOUR_KINDS
+from segspectral.wording import few, plural
 
 if TYPE_CHECKING:
     from segspectral.evaluate.scoring import ImageScore, Plan
 
 __all__ = ["Results", "seed_spread"]
+
+TRIMAP_WIDTH = 5.0
+"""Width of the trimap in pixels on each side of a boundary, in the range that Kohli et al. (IJCV 2009) plot."""
 
 HEADLINES = {
     "semantic": ("miou", "miou_present", "pixel_accuracy"),
@@ -36,17 +39,17 @@ HEADLINES = {
     ),
     "boundary": ("f_ods", "f_ois", "ap"),
 }
-"""The scores that get an interval and a line in the table, by group."""
+"""The scores that have an interval and a line in the table, by group."""
 
 Counts = TypeVar("Counts")
 
 
 @dataclass(frozen=True)
 class Results:
-    """The scores of a data set: ``data`` is what ``results.json`` holds, ``rows`` what ``scores.csv`` holds.
+    """The scores of a data set: ``data`` is the content of ``results.json``, ``rows`` that of ``scores.csv``.
 
-    ``pictures`` are small JPEGs by image id; ``curve`` is (precision, recall) per scale; ``confusion`` (C +
-    1, C).
+    ``pictures`` are small JPEGs by image id. ``curve`` is (precision, recall) per scale. ``confusion`` (C + 1, C) has
+    the pixels by assigned and true class; the last row is for pixels without a class.
     """
 
     data: dict[str, Any]
@@ -68,18 +71,18 @@ class Results:
         bootstrap: int = 1000,
         notes: Sequence[str] = (),
     ) -> Results:
-        """Results of scored images, in whatever parts and order they were scored; ``notes`` join the data set's.
+        """Return the results of images that were scored in any order; ``notes`` are added to those of the data set.
 
         Raises
         ------
         DatasetError
-            If an image of the data set was not scored, was scored twice, or does not belong to it.
+            An image of the data set was not scored, was scored twice, or does not belong to it.
         """
         wanted = [s.id for s in dataset.samples]
         by_id = {s.id: s for s in scores}
         if len(by_id) != len(scores) or set(by_id) != set(wanted):
             wrong = sorted(set(by_id) ^ set(wanted)) or ["an image scored twice"]
-            raise DatasetError(f"scores and data set {dataset.name} are not of the same images: {', '.join(wrong[:5])}")
+            raise DatasetError(f"the scores do not belong to the images of data set {dataset.name}: {few(wrong)}")
         ordered = [by_id[i] for i in wanted]
         groups = _groups(plan, ordered)
         data: dict[str, Any] = {
@@ -95,7 +98,7 @@ class Results:
             "settings": dict(settings or {}),
             "command": command,
             "seed": seed,
-            "versions": _versions(),
+            "versions": versions(),
             "seconds": sum(s.seconds for s in ordered),
         }
         for name, counts in groups.items():
@@ -116,12 +119,12 @@ class Results:
             curve = (precision.tolist(), recall.tolist())
         confusion = total(groups["semantic"]).pixels if "semantic" in groups else None
         if confusion is not None:
-            data["notes"] += _said_of(confusion, dataset)
+            data["notes"] += _confusion_notes(confusion, dataset)
         rows = [_row(s, {name: counts[k] for name, counts in groups.items()}) for k, s in enumerate(ordered)]
         return cls(_json(data), rows, {s.id: s.picture for s in ordered}, curve, confusion)
 
     def write(self, out_dir: str | Path) -> dict[str, Path]:
-        """Write ``results.json``, ``scores.csv`` and ``report.html`` into a folder; the paths by these names.
+        """Write ``results.json``, ``scores.csv`` and ``report.html`` into a folder. Return the paths by these names.
 
         Raises
         ------
@@ -129,7 +132,6 @@ class Results:
             If the folder cannot be written to.
         """
         from segspectral.evaluate.report import render
-        from segspectral.export.tables import csv_bytes
 
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
@@ -139,7 +141,7 @@ class Results:
         return {name: write_bytes(Path(out_dir, name), text.encode()) for name, text in contents.items()}
 
     def table(self) -> list[tuple[str, str, float, tuple[float, float] | None]]:
-        """Lines (group, score, value, 95 % interval or None) for the terminal and the report."""
+        """Return lines (group, score, value, 95 % interval or None) for the terminal and the report."""
         lines = []
         for group, names in HEADLINES.items():
             for name in names:
@@ -156,15 +158,15 @@ class Results:
         return lines
 
     def ranking(self) -> tuple[str, bool]:
-        """The column of ``rows`` that orders images, and whether more is better."""
+        """Return the column of ``rows`` by which images are ranked, and whether larger values are better."""
         for name in ("miou_present", "covering", "f", "csurka_bf"):
             if self.rows and name in self.rows[0]:
                 return name, True
-        raise ValueError("no score per image to rank by")
+        raise ValueError("there is no score per image by which to rank")
 
 
 def total(counts: Sequence[Any]) -> Any:
-    """Sum of counts in order."""
+    """Return the sum of counts, added in their order."""
     result = counts[0]
     for one in counts[1:]:
         result = result + one
@@ -172,9 +174,9 @@ def total(counts: Sequence[Any]) -> Any:
 
 
 def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples: int) -> dict[str, list[float]]:
-    """95 % percentile intervals of scores under resampling of the images with replacement (Efron 1979).
+    """Return 95 % percentile intervals of scores when images are resampled with replacement (Efron 1979).
 
-    A naming of clusters that was made for the data set (P1, P2) is kept as it is.
+    The naming of clusters for the data set (P1, P2) is not repeated for each resample.
     """
     n = len(counts)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
@@ -192,15 +194,15 @@ def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples:
 
 
 def seed_spread(results: Sequence[Results]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Mean, standard deviation (n - 1) and values of every headline score over runs with different seeds.
+    """Return mean, standard deviation (n - 1) and values of every headline score over runs with different seeds.
 
     Raises
     ------
     ValueError
-        If there is no run, or the runs are of different data.
+        There is no run, or the runs used different data.
     """
     if not results or len({r.data["dataset"]["fingerprint"] for r in results}) != 1:
-        raise ValueError("a spread over seeds needs runs on the same data")
+        raise ValueError("the spread over seeds needs runs on the same data")
     spread: dict[str, dict[str, dict[str, Any]]] = {}
     for group, names in HEADLINES.items():
         for name in names:
@@ -216,14 +218,14 @@ def seed_spread(results: Sequence[Results]) -> dict[str, dict[str, dict[str, Any
 
 
 def _groups(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
-    """Counts per image, by the group of results.json they belong to."""
+    """Return counts per image, by their group in results.json."""
     groups: dict[str, list[Any]] = {}
     if "semantic" in plan.measures:
         groups["semantic"] = _every_protocol(plan, scores)[plan.protocol]
     for name in ("region", "boundary", "superpixel", "ceiling", *CONTOUR_KINDS):
         found = [s.counts[name] for s in scores if name in s.counts]
         if found and len(found) != len(scores):
-            raise DatasetError(f"only {len(found)} of {len(scores)} images have counts of {name}")
+            raise DatasetError(f"only {len(found)} of {plural(len(scores), 'image')} counted for {name}")
         if found:
             groups[name] = found
     return groups
@@ -243,29 +245,29 @@ def _every_protocol(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[
 
 _PROTOCOLS = {
     "direct": "ids are class ids",
-    "P1": "one Hungarian matching for the data set, ids taken as the same in all images",
-    "P2": "majority class per cluster over the data set, ids taken as the same in all images, looked up in the labels "
-    "that are scored",
-    "P3": "one Hungarian matching per image, looked up in the labels that are scored",
-    "P4": "majority class per segment of an image: an upper bound by the labels that are scored",
+    "P1": "one Hungarian matching for the data set; ids mean the same in all images",
+    "P2": "majority class per cluster over the data set; ids mean the same in all images; it uses the labels that are "
+    "scored",
+    "P3": "one Hungarian matching per image; it uses the labels that are scored",
+    "P4": "majority class per segment of an image; it uses the labels that are scored, so it is an upper bound",
 }
 
 
-def _said_of(confusion: np.ndarray, dataset: Dataset) -> list[str]:
-    """What the scores hide: classes that do not occur, and pixels whose prediction is no class."""
-    said = []
+def _confusion_notes(confusion: np.ndarray, dataset: Dataset) -> list[str]:
+    """Return notes about facts that the scores hide: absent classes, and pixels that are predicted as no class."""
+    notes = []
     absent = [name for name, n in zip(dataset.classes, confusion.sum(axis=0), strict=True) if n == 0]
     if absent:
-        names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-        said.append(
-            f"{len(absent)} of {len(dataset.classes)} classes occur in no truth; they count 0 in miou and are left out "
-            f"of miou_present: {names}"
+        verbs = "occurs in no truth; it counts" if len(absent) == 1 else "occur in no truth; they count"
+        notes.append(
+            f"{len(absent)} of {len(dataset.classes)} classes {verbs} as 0 in miou and not at all in miou_present: "
+            f"{few(absent)}"
         )
     if confusion[-1].any():
-        said.append(
-            f"{confusion[-1].sum() / confusion.sum():.1%} of the pixels are predicted as no class and are misses"
+        notes.append(
+            f"{confusion[-1].sum() / confusion.sum():.1%} of the pixels are predicted as no class and count as misses"
         )
-    return said
+    return notes
 
 
 def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
@@ -279,19 +281,19 @@ def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"
     if "contour" in plan.measures:
         said["contour"] = (
-            "classes by the semantic protocol, mean over images: BF of Csurka 2013 within 0.0075 of the diagonal, F of "
-            "DAVIS within 0.008 and Boundary IoU (Cheng 2021) within 0.02 of it, mean over the classes present; "
-            "accuracy within 5 pixels of the truth's boundaries (trimap)"
+            "classes by the semantic protocol, mean over images: BF of Csurka 2013 within 0.0075 of the diagonal; F of "
+            "DAVIS within 0.008 and Boundary IoU (Cheng 2021) within 0.02 of the diagonal, mean over the classes that "
+            f"are present; accuracy within {TRIMAP_WIDTH:g} pixels of the truth's boundaries (trimap)"
         )
     if "region" in plan.measures:
-        said["region"] = "BSDS: covering, PRI, VI in bits against every human map; ODS chosen per measure"
+        said["region"] = "BSDS: covering, PRI, VI in bits against every human map; the ODS scale is chosen per measure"
     if "boundary" in plan.measures:
         said["boundary"] = "BSDS: one-to-one matching within 0.0075 of the diagonal, exact maximum, thinned"
     return said
 
 
 def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of scores.csv."""
+    """Return one line of scores.csv."""
     row: dict[str, Any] = {
         "id": score.id,
         "height": score.size[0],
@@ -316,18 +318,8 @@ def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("segspectral", "numpy", "scipy", "scikit-learn", "torch", "timm"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def _json(value: Any) -> Any:
-    """JSON's own types, NaN as null."""
+    """Return a value in JSON types; NaN becomes null."""
     if isinstance(value, Mapping):
         return {str(k): _json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""From a data set and a predictor to counts per image."""
+"""Scoring: from a data set and a predictor to counts per image."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from segspectral import __version__
 from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.evaluate.masks import FULL, Mask, Survey, translated
-from segspectral.evaluate.results import Results
-from segspectral.files import read_file, read_npy, read_npz, write_bytes
+from segspectral.evaluate.results import TRIMAP_WIDTH, Results
+from segspectral.export.pictures import colour_table
+from segspectral.files import is_npy, read_file, read_npy, read_npz, write_bytes
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -34,12 +35,12 @@ from segspectral.metrics.semantic import (
     named_map,
 )
 from segspectral.metrics.superpixel import SuperpixelCounts, superpixel_counts
+from segspectral.wording import few, plural
 
 __all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Prediction", "evaluate"]
 
 MEASURES = ("semantic", "contour", "region", "boundary")
 PROTOCOLS = ("direct", "P1", "P2", "P3", "P4")
-TRIMAP_WIDTH = 5.0  # pixels on each side
 
 Protocol = Literal["direct", "P1", "P2", "P3", "P4"]
 
@@ -53,12 +54,12 @@ KINDS: dict[str, type[Any]] = {
     "superpixel": SuperpixelCounts,
     **CONTOUR_KINDS,
 }
-"""The counts an image may have, by name."""
+"""All counts that an image may have, by name."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Label maps of one image, (H, W) or (S, H, W), and the superpixels (H, W) beneath them, if known."""
+    """Label maps of one image, (H, W) or (S, H, W), and its superpixels (H, W) or None."""
 
     labels: NDArray[np.integer]
     superpixels: NDArray[np.integer] | None = None
@@ -69,11 +70,11 @@ Predictor = Callable[[Path], "ArrayLike | Prediction"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is scored and how.
+    """The measures and the protocol of an evaluation.
 
-    ``measures`` are some of ``MEASURES``. ``protocol`` names clusters (see ``segspectral.metrics.semantic``);
-    "direct", "P1" and "P2" take the ids of the label maps as shared by the whole data set, "P3" and "P4" do
-    not. ``agreement`` is what a matching maximises.
+    ``measures`` are some of ``MEASURES``. ``protocol`` says how clusters are named (``segspectral.metrics.semantic``).
+    Under "direct", "P1" and "P2" the ids of the label maps mean the same in the whole data set; under "P3" and "P4"
+    they do not. ``agreement`` is the quantity that a matching maximises.
     """
 
     measures: tuple[str, ...]
@@ -83,20 +84,20 @@ class Plan:
     def __post_init__(self) -> None:
         for value, known in ((self.protocol, PROTOCOLS), (self.agreement, ("iou", "pixels"))):
             if value not in known:
-                raise SettingsError(f"unknown protocol {value!r}: known are {', '.join(known)}")
+                raise SettingsError(f"unknown protocol {value!r}: the known ones are {', '.join(known)}")
         unknown = [m for m in self.measures if m not in MEASURES]
         if unknown or not self.measures:
             raise SettingsError(f"measures must be some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}")
         if "contour" in self.measures and self.protocol in ("P1", "P2"):
             raise SettingsError(
-                f"contour scores name the segments of each image by itself, {self.protocol} those of all at the end: "
-                "leave contour out of the measures, or take protocol direct, P3 or P4"
+                f"contour scores name the segments of each image separately, but {self.protocol} names those of all "
+                "images at the end: leave contour out of the measures, or use protocol direct, P3 or P4"
             )
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """The counts of one image by the names of ``KINDS``; ``stamp`` is a hash of what they came from."""
+    """The counts of one image by the names of ``KINDS``; ``stamp`` is a hash of the files and settings behind them."""
 
     id: str
     size: tuple[int, int]
@@ -107,7 +108,7 @@ class ImageScore:
     picture: bytes = field(default=b"", repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the picture, as plain lists and numbers, exactly."""
+        """Return everything except the picture as lists and numbers, without rounding."""
         counts = {
             name: {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
             for name, value in self.counts.items()
@@ -152,41 +153,40 @@ def evaluate(
     dataset : Dataset
         From ``segspectral.evaluate.datasets.open_dataset``.
     predictor : path or callable
-        A folder with ``ID.png``, ``ID.npy`` or ``ID.npz`` for every id (label maps (H, W); .npz may hold
-        ``segs`` (S, H, W)), or with the ``ID_labels.png`` of segspectral; or a function from an image's path to a
-        label map, a stack (S, H, W), or a ``Prediction``. Label maps have the truth's own size. Under "direct" they
-        hold the numbers that the masks have for the classes; binary predictions go with binary masks in any encoding.
+        A folder with ``ID.png``, ``ID.npy`` or ``ID.npz`` for every id (label maps (H, W); .npz may have ``segs``
+        (S, H, W)), or with the ``ID_labels.png`` of segspectral; or a function from an image's path to a label map, a
+        stack (S, H, W), or a ``Prediction``. Label maps must have the size of the truth. Under "direct" their values
+        are those that the masks have for the classes; binary predictions fit binary masks in any encoding.
     measures : sequence of str, optional
-        Some of "semantic", "contour", "region", "boundary"; by default the first two where the data set has classes
-        (the first alone for P1 and P2, whose names are known at the end), else the other two.
+        Some of "semantic", "contour", "region", "boundary". The default for data sets with classes is the first two
+        (only the first for P1 and P2, whose class names are known only at the end), and else the other two.
     protocol, agreement
-        See ``Plan``. "P3" and "P4" are always reported, the protocols of the whole data set only when asked
-        for, because they need ids that mean the same in every image.
+        See ``Plan``. "P3" and "P4" are always reported. The protocols of the whole data set are reported only on
+        request, because they need ids that mean the same in every image.
     settings : mapping, optional
-        What made the predictions, in JSON's types; goes into the results, and a resumed run must have the
-        same.
+        The settings behind the predictions, in JSON types. They are stored in the results, and a resumed run must have
+        the same settings.
     seed, bootstrap
-        For the 95 % intervals over images: seed and number of resamples; 0 leaves them out.
+        Seed and number of resamples of the 95 % intervals over images; with 0 resamples there are no intervals.
     resume : path, optional
-        A folder for finished images. Those found there, computed from the same files and settings, are not
-        computed again; others are added one by one.
+        A folder for finished images. An image that was finished with the same files and settings is not scored again.
     on_image : callable, optional
-        Called with (score, number done, number of images).
+        Called with (score, number of finished images, number of images).
 
     Raises
     ------
     DatasetError
-        If a prediction is missing, unreadable, of another size or another number of scales, a truth is bad, or the
-        orientation of an image does not tell whether its truth is turned as well.
+        A prediction is missing, cannot be read, or has another size or number of scales; a truth is wrong; or the EXIF
+        orientation of an image leaves it open whether its truth is turned as well.
     SettingsError
-        If measures, protocol and data set do not go together.
+        The measures, the protocol and the data set do not fit together.
     """
     if measures is None:
         of_classes = ("semantic",) if protocol in ("P1", "P2") else ("semantic", "contour")
         measures = of_classes if dataset.classes else ("region", "boundary")
     plan = Plan(tuple(measures), protocol, agreement)
     if {"semantic", "contour"} & set(plan.measures) and not dataset.classes:
-        raise SettingsError(f"{dataset.name} has no classes, semantic scores cannot be computed: take region, boundary")
+        raise SettingsError(f"{dataset.name} has no classes, so it has no semantic scores: use region, boundary")
     predict = predictor if callable(predictor) else _Folder(Path(predictor), dataset)
     reading = _Reading(dataset, protocol)
     if isinstance(predict, _Folder):
@@ -194,12 +194,12 @@ def evaluate(
         turned = [sample.id for sample, _ in _turned(dataset)]
         if turned:
             predict.notes += (
-                f"{len(turned)} images are turned by their EXIF orientation and their masks may not be, so predictions "
-                f"and masks must both be turned, or neither: {_few(turned)}",
+                f"{plural(len(turned), 'image is', 'images are')} turned by EXIF orientation, and the masks may not be "
+                f"turned; predictions and masks must both be turned, or neither: {few(turned)}",
             )
     else:
         for sample, why in _turned(dataset):
-            raise DatasetError(f"its EXIF orientation turns or mirrors it, and {why}", sample.image)
+            raise DatasetError(f"the EXIF orientation turns or mirrors this image, and {why}", sample.image)
     made = json.dumps(settings or {}, sort_keys=True, default=str)
     store = _Store(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
@@ -288,15 +288,15 @@ def _counts(
 
 
 class _Folder:
-    """Predictions of others in one folder and those below it, all there or an error.
+    """Predictions in a folder and the folders below it; every image must have one.
 
-    The prediction of ID is ``ID.png``, ``ID.npy`` or ``ID.npz``, or what segspectral writes: ``ID_labels.png``, also
-    with the suffix of the image, ``ID.jpg_labels.png``. ``notes`` name the files that belong to no image.
+    The prediction of ID is ``ID.png``, ``ID.npy`` or ``ID.npz``, or ``ID_labels.png`` as segspectral writes it, also
+    with the suffix of the image: ``ID.jpg_labels.png``. ``notes`` name the files that belong to no image.
     """
 
     SUFFIXES = (".png", ".npy", ".npz")
     PICTURES = ("_overlay", "_figure", "_ucm")
-    """What stands beside the label maps of segspectral and is none."""
+    """Endings of pictures that segspectral writes beside its label maps."""
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         if not folder.is_dir():
@@ -310,13 +310,13 @@ class _Folder:
         for sample in dataset.samples:
             found = [file for name in _names(sample.id, sample.image.suffix) for file in named.get(name, [])]
             if len(found) > 1:
-                raise DatasetError(f"{found[1]} lies beside it, keep the one to be scored", folder / found[0])
+                raise DatasetError(f"{found[1]} belongs to the same image, keep only one of them", folder / found[0])
             if found:
                 self._files[sample.id] = folder / found[0]
             else:
                 missing.append(sample.id)
         if missing:
-            raise DatasetError(f"no prediction for {_few(missing)}, expected ID.png, ID.npy or ID.npz", folder)
+            raise DatasetError(f"no prediction for {few(missing)}, expected ID.png, ID.npy or ID.npz", folder)
         suffixes = {s.image.suffix for s in dataset.samples}
         ids = dataset.known or {s.id for s in dataset.samples}
         known = {name for i in ids for suffix in suffixes for name in _names(i, suffix)}
@@ -324,7 +324,8 @@ class _Folder:
         strangers = [file for name, files in named.items() if name not in known for file in files]
         self.notes: tuple[str, ...] = ()
         if strangers:
-            self.notes = (f"{folder}: {len(strangers)} of the predictions belong to no image: {_few(strangers)}",)
+            count = plural(len(strangers), "prediction belongs", "predictions belong")
+            self.notes = (f"{folder}: {count} to no image: {few(strangers)}",)
 
     def file(self, id: str) -> Path:
         return self._files[id]
@@ -337,22 +338,19 @@ class _Folder:
         path = self._files[id]
         if path.suffix.lower() == ".png":
             return read_mask(path)
-        import zlib
-
         try:
-            if path.suffix.lower() == ".npy":
+            if is_npy(path):
                 return Mask(read_npy(path))
-            parts = read_npz(path)
-            name = "segs" if "segs" in parts else next(iter(parts)) if len(parts) == 1 else ""
-            if not name:
-                raise DatasetError(f"holds {', '.join(parts) or 'nothing'}, expected `segs`", path)
-            return Mask(parts[name])
-        except (OSError, ValueError, EOFError, zlib.error) as error:
+            arrays = read_npz(path, names=("segs",)) or read_npz(path)
+        except (OSError, ValueError) as error:
             raise DatasetError(f"cannot be read as label maps ({error})", path) from error
+        if len(arrays) != 1:
+            raise DatasetError(f"holds {', '.join(arrays) or 'nothing'}, expected `segs`", path)
+        return Mask(*arrays.values())
 
 
 def _numbered_by_itself(path: Path) -> bool:
-    """Whether the summary beside a label map of segspectral says that no model was shared by the images."""
+    """Return whether the summary beside a label map of segspectral says that it was made without a shared model."""
     try:
         summary = json.loads(read_file(path.with_name(f"{path.stem.removesuffix('_labels')}.json")))
         return path.stem.endswith("_labels") and summary["pipeline"]["model"] is None
@@ -361,19 +359,15 @@ def _numbered_by_itself(path: Path) -> bool:
 
 
 def _names(id: str, suffix: str) -> tuple[str, ...]:
-    """Names (without .png) that the prediction of an image may have."""
+    """Return the names, without .png, that the prediction of an image may have."""
     return tuple(dict.fromkeys((id, f"{id}_labels", f"{id}{suffix}", f"{id}{suffix}_labels")))
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 class _Reading:
-    """What the numbers in predictions mean, where they mean the same in all images ("direct", P1 and P2).
+    """The meaning of the numbers in predictions if they mean the same in all images ("direct", P1 and P2).
 
-    ``object`` is the number of the object, if the predictions are binary masks (see ``masks``). Those of a folder are
-    looked at together, before the first one is scored; those of a function as they come.
+    ``object`` is the number of the object if the predictions are binary masks (see ``masks``). The predictions of a
+    folder are examined together before the first one is scored, those of a function one by one.
     """
 
     def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
@@ -384,7 +378,7 @@ class _Reading:
         self.object: int | None = None
 
     def survey(self, predictions: _Folder) -> None:
-        """Look at all predictions of a folder."""
+        """Examine all predictions of a folder."""
         self._as_they_come = False
         for path, mask in predictions.items() if self._shared else ():
             if _numbered_by_itself(path):
@@ -397,11 +391,14 @@ class _Reading:
 
     @property
     def decided(self) -> tuple[int | None, bool]:
-        """What holds for all images, for their stamps."""
+        """The decisions that hold for all images; they are part of the stamps."""
         return (None, False) if self._as_they_come else (self.object, self._survey.black_and_white)
 
     def labels(self, where: Path | str, mask: Mask) -> NDArray[np.integer]:
-        """(H, W) or (S, H, W): class indices under "direct" (C, and more, for what is no class), else segment ids."""
+        """Return class indices under "direct" (C or more for pixels without a class), else segment ids.
+
+        The shape is (H, W) or (S, H, W).
+        """
         if self._as_they_come:
             self._add(where, mask)
         if self.object is not None and (self._dataset.binary or not self._direct):
@@ -415,7 +412,7 @@ class _Reading:
 
     def _add(self, where: Path | str, mask: Mask) -> None:
         if mask.values.dtype.kind not in "iub" or mask.values.size == 0:
-            return  # said where it is scored
+            return  # an error is raised when the mask is scored
         self._survey.add(where, mask)
         self.object = self._survey.object()
         if self.object is None:
@@ -429,10 +426,10 @@ class _Reading:
 
 
 def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
-    """Images that EXIF turns or mirrors while it is not known whether their truths are turned as well, and why.
+    """Yield the images that EXIF turns or mirrors although it is unknown whether their truths are turned, and why.
 
-    The size of a truth tells it, if the photograph is not square and is turned by 90 degrees, or an equal tag of the
-    truth itself.
+    It is known if the truth has the same tag, or if the photograph is not square, is turned by 90 degrees, and the size
+    of the truth fits.
     """
     for sample in dataset.samples:
         orientation, stored = _orientation(sample.image)
@@ -451,7 +448,7 @@ def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
 
 
 def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
-    """The EXIF orientation of a picture and its size (H, W) as stored; 1 (upright) if the file is no picture."""
+    """Return the EXIF orientation of a picture and its stored size (H, W); 1 (upright) if the file is not a picture."""
     import PIL.Image
 
     try:
@@ -459,11 +456,11 @@ def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
             orientation = image.getexif().get(0x0112, 1)
             return (orientation if orientation in range(1, 9) else 1), (image.height, image.width)
     except (OSError, ValueError, SyntaxError):
-        return 1, (0, 0)  # what is wrong with it is said where it is read
+        return 1, (0, 0)  # the error is raised when the image is read
 
 
 class _Store:
-    """Finished images in a folder: one JSON and one picture each, written whole or not at all."""
+    """Finished images in a folder, each with one JSON file and one picture."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -482,7 +479,7 @@ class _Store:
                 return None
             return ImageScore.from_json(data, self._path(id, ".jpg").read_bytes())
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # not there, or damaged: score it again
+            return None  # the file is missing or damaged, so the image is scored again
 
     def add(self, score: ImageScore) -> None:
         write_bytes(self._path(score.id, ".jpg"), score.picture)
@@ -490,7 +487,7 @@ class _Store:
 
 
 def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:
-    """A hash of all that the counts of an image come from: the settings and the contents of the files."""
+    """Return a hash of the settings and of the contents of the files from which the counts of an image come."""
     digest = hashlib.sha256(repr((settings, TRIMAP_WIDTH, __version__)).encode())
     for file in files:
         digest.update(hashlib.sha256(read_file(file)).digest())
@@ -504,7 +501,7 @@ def _plain(value: Any) -> Any:
 
 
 def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset: Dataset, width: int = 200) -> bytes:
-    """A small JPEG: image (blank if unreadable), truth and prediction side by side; void is white."""
+    """Return a small JPEG with image (blank if unreadable), truth and prediction side by side; void is white."""
     from PIL import Image, ImageOps
 
     from segspectral.images.formats import open_picture
@@ -530,12 +527,8 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
 
 
 def _colours(labels: NDArray[np.integer], void: int | None) -> NDArray[np.uint8]:
-    """Hues by the golden ratio, so that neighbouring ids differ: (H, W, 3)."""
-    ids = labels.astype(np.int64)
-    hue = (ids * 0.61803398875) % 1.0
-    bright = 0.55 + 0.4 * ((ids * 0.7548776662) % 1.0)
-    rgb = np.abs((hue[..., None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
-    rgb = (bright[..., None] * (1 - 0.65 * (1 - np.clip(rgb, 0, 1))) * 255).astype(np.uint8)
+    """Return the colours (H, W, 3) of labels; equal labels have equal colours in the truth and in the prediction."""
+    rgb = colour_table(256)[labels % 256]
     if void is not None:
         rgb[labels == void] = 255
     return rgb

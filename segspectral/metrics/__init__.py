@@ -1,6 +1,6 @@
 """Scores of segmentations, each under the name of its protocol.
 
-Every measure is a function from label maps to *counts* (small frozen values that add up over images with
-``+``) and a method ``scores()`` that divides once, at the end; a data set scored in parts gives the score of
-the whole.
+Every measure has a function from label maps to *counts*, which are small frozen values that add up over images with
+``+``. Their method ``scores()`` divides once, at the end. So a data set that is scored in parts has the same scores as
+one that is scored as a whole.
 """

@@ -1,18 +1,16 @@
 """Boundary precision, recall and F of the Berkeley benchmark.
 
-Martin, Fowlkes and Malik, PAMI 2004; Arbelaez, Maire, Fowlkes and Malik, PAMI 2011, section 2.2; the official
-``evaluation_bdry_image.m`` and ``collect_eval_bdry.m``:
+The definitions are those of Martin, Fowlkes and Malik, PAMI 2004, and Arbelaez, Maire, Fowlkes and Malik, PAMI 2011,
+section 2.2, as in the official ``evaluation_bdry_image.m`` and ``collect_eval_bdry.m``:
 
 - The boundary of a label map is ``seg2bdry(labels, 'imageSize')``, thinned to one pixel.
-- It is matched with *each* human map one to one within 0.0075 of the image's diagonal (4.3 pixels at 481 x
-  321).
+- It is matched one to one with *each* human map within 0.0075 of the image's diagonal (4.3 pixels at 481 x 321).
 - A predicted pixel is right if *any* human map matched it; recall counts the pixels of *all* human maps.
-- Counts are summed over images, then divided. ODS is the best scale for the data set, interpolated linearly
-  with 100 points between neighbouring scales; OIS sums the counts of the best scale of every image; AP is the
-  area under the precision-recall curve sampled at recalls 0, 0.01, .. 1, zero outside the measured range.
+- Counts are summed over images and then divided. ODS uses the best scale for the data set, interpolated linearly with
+  100 points between neighbouring scales. OIS sums the counts at the best scale of every image. AP is the area under
+  the precision-recall curve, sampled at the recalls 0, 0.01, .. 1; it is zero outside the measured range.
 
-The score is not comparable with a "boundary F1" by dilation (``segspectral.metrics.contour``), which is
-optimistic.
+The score cannot be compared with a "boundary F1" by dilation (``segspectral.metrics.contour``), which is higher.
 """
 
 from __future__ import annotations
@@ -30,16 +28,17 @@ __all__ = ["TOLERANCE", "BoundaryCounts", "boundary_counts", "boundary_map", "so
 TOLERANCE = 0.0075
 """Share of the image's diagonal within which boundary pixels match (``maxDist`` of the official code)."""
 
-_VERTICES_AT_ONCE = 3_000_000  # bounds the memory of one pass of the matching to about 150 MB
+_VERTICES_AT_ONCE = 3_000_000
+"""One pass of the matching handles this many boundary pixels, which limits its memory to about 150 MB."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 def boundary_map(labels: ArrayLike) -> NDArray[np.bool_]:
-    """Boundary pixels of label maps (..., H, W): true where the 2 x 2 block below and right holds two labels.
+    """Return the boundary pixels of label maps (..., H, W): true where the 2 x 2 block below and right has two labels.
 
-    The official ``seg2bdry(labels, 'imageSize')``, before thinning.
+    This is the official ``seg2bdry(labels, 'imageSize')``, before thinning.
 
     >>> boundary_map([[1, 1, 2], [1, 1, 2]]).astype(int)
     array([[0, 1, 0],
@@ -57,11 +56,10 @@ def boundary_map(labels: ArrayLike) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class BoundaryCounts:
-    """Boundary pixels found and asked for, at S scales; counts of disjoint sets of images add up with ``+``.
+    """Matched and total boundary pixels at S scales; counts of disjoint sets of images add up with ``+``.
 
-    ``hits_recall`` of ``sum_recall`` human boundary pixels were matched, and ``hits_precision`` of
-    ``sum_precision`` predicted ones (all (S,)); ``ois`` (4,) holds the same four numbers at the best scale of
-    every image.
+    ``hits_recall`` of ``sum_recall`` human boundary pixels and ``hits_precision`` of ``sum_precision`` predicted ones
+    were matched (all (S,)). ``ois`` (4,) holds the same four numbers, summed at the best scale of every image.
     """
 
     images: int
@@ -80,16 +78,16 @@ class BoundaryCounts:
         return BoundaryCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def curve(self) -> tuple[Floats, Floats]:
-        """Precision and recall at every scale, (S,) each; 0 where there is nothing to divide by."""
+        """Return precision (S,) and recall (S,) at every scale; both are 0 where there is nothing to divide by."""
         return (
             self.hits_precision / np.maximum(self.sum_precision, 1),
             self.hits_recall / np.maximum(self.sum_recall, 1),
         )
 
     def scores(self) -> dict[str, float]:
-        """``f_ods`` with its ``precision_ods`` and ``recall_ods``, ``f_ois``, ``ap``.
+        """Return ``f_ods`` with its ``precision_ods`` and ``recall_ods``, ``f_ois`` and ``ap``.
 
-        ``ap`` is 0 with fewer than two different recalls, as the official code returns it.
+        ``ap`` is 0 if there are fewer than two different recalls, as in the official code.
         """
         precision, recall = self.curve()
         best = _interpolated_best(precision, recall)
@@ -110,15 +108,15 @@ def boundary_counts(
     human_boundaries: ArrayLike | None = None,
     tolerance: float = TOLERANCE,
 ) -> BoundaryCounts:
-    """Counts of one image from label maps.
+    """Return the counts of one image from label maps.
 
     Parameters
     ----------
     segmentations : (H, W) or (S, H, W) integers
         Label maps of the prediction, one per scale.
     truths : (H, W) or (A, H, W) integers
-        Label maps of the annotators; their boundaries are taken as those of the prediction are. Not used when
-        ``human_boundaries`` (A, H, W) are given, as the official ground truth does.
+        Label maps of the annotators; their boundaries are computed like those of the prediction. They are not used
+        if ``human_boundaries`` (A, H, W) are given, which the official ground truth contains.
     tolerance : float
         Share of the diagonal within which pixels match.
 
@@ -135,9 +133,10 @@ def boundary_counts(
 def soft_boundary_counts(
     strength: ArrayLike, human_boundaries: ArrayLike, *, thresholds: int = 99, tolerance: float = TOLERANCE
 ) -> BoundaryCounts:
-    """Counts of one image from a soft boundary map (H, W) in [0, 1], at evenly spaced thresholds.
+    """Return the counts of one image from a soft boundary map (H, W) in [0, 1], at evenly spaced thresholds.
 
-    Scale s is ``strength >= (s + 1) / (thresholds + 1)``, thinned.
+    The boundary at scale s is ``strength >= (s + 1) / (thresholds + 1)``, thinned. Only scores of contour detectors
+    need this function; the package scores label maps.
     """
     values = np.asarray(strength, dtype=np.float64)
     levels = np.linspace(1 / (thresholds + 1), 1 - 1 / (thresholds + 1), thresholds)
@@ -170,7 +169,7 @@ def _f(precision: Floats, recall: Floats) -> Floats:
 
 
 def _interpolated_best(precision: Floats, recall: Floats) -> tuple[float, float, float]:
-    """(F, precision, recall) where F is best on the polyline through the scales, 100 samples per piece."""
+    """Return (F, precision, recall) at the best F on the polyline through the scales, with 100 samples per piece."""
     share = np.linspace(0, 1, 100)
     if len(precision) > 1:
         precision = (precision[:-1, None] * (1 - share) + precision[1:, None] * share).ravel()

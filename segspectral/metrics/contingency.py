@@ -1,7 +1,7 @@
-"""How many pixels two label maps share, segment by segment: the one table behind every region score.
+"""The contingency table of two label maps: how many pixels each pair of segments shares. All region scores use it.
 
-Label maps are compared run by run: neighbouring pixels that carry the same label in every map count once,
-with their number as weight. Segment ids may be any integers; relabelling changes nothing.
+Label maps are compared run by run: a run of neighbouring pixels that have the same label in every map is counted once,
+with its length as weight. Segment ids may be any integers, and the scores do not depend on them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Contingency", "Runs", "compact", "contingency"]
 
-_DENSE_CELLS = 1 << 20  # above this many cells (8 MiB) a table is counted by sorting instead
+_DENSE_CELLS = 1 << 20
+"""A table with more cells than this is counted by sorting. A dense table of this size takes 8 MiB."""
 
 
 @dataclass(frozen=True)
 class Contingency:
-    """The non-empty cells of a table: ``count[k]`` pixels have label ``row[k]`` and ``column[k]``.
+    """The non-empty cells of a table: ``count[k]`` pixels have the labels ``row[k]`` and ``column[k]``.
 
-    Rows and columns are numbered 0.. in the order of the labels; ``shape`` is (rows, columns).
+    Rows and columns are numbered from 0 in ascending order of the labels; ``shape`` is (rows, columns).
     """
 
     row: NDArray[np.intp]
@@ -46,9 +47,9 @@ class Contingency:
 
 @dataclass(frozen=True)
 class Runs:
-    """M label maps as R common runs: ``labels`` (M, R) with ids 0..K-1 per map and ``length`` (R,) in pixels.
+    """M label maps as R common runs: ``labels`` (M, R) with ids 0..K-1 for each map, and ``length`` (R,) in pixels.
 
-    ``values[m]`` (K,) are the original labels of map m in ascending order.
+    ``values[m]`` (K,) holds the original labels of map m in ascending order.
     """
 
     labels: NDArray[np.intp]
@@ -57,7 +58,7 @@ class Runs:
 
     @classmethod
     def of(cls, maps: NDArray[np.integer]) -> Runs:
-        """Runs of a stack of label maps (M, H, W) of any integer type."""
+        """Return the runs of a stack of label maps (M, H, W) of any integer type."""
         flat = maps.reshape(len(maps), -1)
         change = np.zeros(flat.shape[1], dtype=bool)
         change[0] = True
@@ -69,7 +70,7 @@ class Runs:
         return cls(np.stack([ids for ids, _ in parts]), length, tuple(values for _, values in parts))
 
     def table(self, row: int, column: int, without: NDArray[np.bool_] | None = None) -> Contingency:
-        """Contingency of map ``row`` against map ``column``, less the runs in ``without`` (R,)."""
+        """Return the table of map ``row`` against map ``column``; the runs in ``without`` (R,) are not counted."""
         shape = len(self.values[row]), len(self.values[column])
         code = self.labels[row] * shape[1] + self.labels[column]
         length = self.length
@@ -90,14 +91,14 @@ def _weighted(ids: NDArray[np.intp], weights: NDArray[np.float64], size: int) ->
 
 
 def compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.integer]]:
-    """Labels (n,) renumbered to 0..K-1 in ascending order, and the K labels that occur.
+    """Return labels (n,) renumbered to 0..K-1 in ascending order, and the K labels that occur.
 
     >>> compact(np.array([7, -1, 7]))
     (array([1, 0, 1]), array([-1,  7]))
     """
     low, high = int(labels.min()), int(labels.max())
     span = high - low + 1
-    if span > 4 * labels.size + 4096:  # few pixels, far-flung ids: sort
+    if span > 4 * labels.size + 4096:  # the ids are sparse, so sorting takes less memory than an array of all ids
         values, inverse = np.unique(labels, return_inverse=True)
         return inverse.astype(np.intp), values
     shifted = labels.astype(np.intp) - low
@@ -108,7 +109,7 @@ def compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.i
 
 
 def contingency(a: ArrayLike, b: ArrayLike, *, void: int | None = None) -> Contingency:
-    """Contingency table of two label maps of equal shape; where ``b`` is ``void``, pixels leave both.
+    """Return the contingency table of two label maps of equal shape, without the pixels where ``b`` is ``void``.
 
     >>> table = contingency([[0, 0], [1, 1]], [[5, 5], [5, 6]])
     >>> table.count
@@ -121,6 +122,6 @@ def contingency(a: ArrayLike, b: ArrayLike, *, void: int | None = None) -> Conti
         valid = second != void
         first, second = first[valid], second[valid]
     if first.size == 0:
-        raise ValueError("no pixel is left to compare: the truth holds only void")
+        raise ValueError("no pixel is left to compare: the truth has only void")
     kind = np.result_type(first, second)
     return Runs.of(np.stack([first.ravel().astype(kind), second.ravel().astype(kind)])).table(0, 1)

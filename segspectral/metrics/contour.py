@@ -1,8 +1,7 @@
-"""Boundary quality of masks and class maps, four measures that are often confused; each keeps its own name.
+"""Boundary quality of masks and class maps: four measures that are often confused, each under its own name.
 
-All of them call a boundary pixel right when the other boundary passes within a tolerance, without the
-one-to-one rule of BSDS (``segspectral.metrics.boundary``): they are optimistic beside it and must not be put
-in one column with it.
+In all of them a boundary pixel is right if the other boundary passes within a tolerance. They do not pair pixels one
+to one as BSDS does (``segspectral.metrics.boundary``), so their values are higher and cannot be compared with it.
 
 ==================  ========================================================================================
 ``csurka_bf``       Csurka, Larlus and Perronnin, BMVC 2013: per class and image, F of boundary pixels within
@@ -88,10 +87,10 @@ CONTOUR_KINDS: dict[str, type[MeanCount] | type[ShareCount]] = {
 def contour_counts(
     prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None
 ) -> dict[str, MeanCount | ShareCount]:
-    """All scores of this module for one image of class maps (H, W), ``width`` that of the trimap.
+    """Return all scores of this module for one image of class maps (H, W); ``width`` is the width of the trimap.
 
-    DAVIS's F and Boundary IoU are defined for one object: here they are the mean over the classes in the image's truth,
-    each class against the rest, void pixels outside of both.
+    DAVIS's F and Boundary IoU are defined for one object. Here they are the mean over the classes in the image's
+    truth: each class is scored against the rest, and void pixels belong to neither.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
     _same_shape(predicted, labels)
@@ -111,11 +110,11 @@ def contour_counts(
 def csurka_bf(
     prediction: ArrayLike, truth: ArrayLike, *, void: int | None = None, tolerance: float = 0.0075
 ) -> MeanCount:
-    """BF of one image of class maps (H, W): mean F over the classes in its truth.
+    """Return BF of one image of class maps (H, W): the mean F over the classes in its truth.
 
-    The boundary of a class is the pixels of the class with a 4-neighbour outside it; the image's border is
-    none. Void pixels belong to no class on either side. A class without a boundary in truth and prediction
-    scores 1, without one in either 0. An image whose truth has no class counts zero images.
+    The boundary of a class consists of its pixels that have a 4-neighbour outside the class; the border of the image
+    is not a boundary. Void pixels belong to no class in either map. A class scores 1 if it has no boundary in both
+    maps, and 0 if it has none in exactly one of them. An image whose truth has no class counts as zero images.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
     _same_shape(predicted, labels)
@@ -129,10 +128,10 @@ def csurka_bf(
 
 
 def davis_f(prediction: ArrayLike, truth: ArrayLike, *, bound: float = 0.008) -> MeanCount:
-    """DAVIS's F of two binary masks (H, W) of one object, as ``db_eval_boundary``.
+    """Return DAVIS's F of two binary masks (H, W) of one object, like ``db_eval_boundary``.
 
-    Without a boundary on either side 1, without one on one side 0. ``bound`` is a share of the diagonal,
-    rounded up to pixels, or pixels when at least 1.
+    F is 1 if neither mask has a boundary, and 0 if only one has. ``bound`` is a share of the diagonal, which is
+    rounded up to pixels; a value of 1 or more is a number of pixels.
     """
     predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
     _same_shape(predicted, actual)
@@ -142,17 +141,18 @@ def davis_f(prediction: ArrayLike, truth: ArrayLike, *, bound: float = 0.008) ->
 
 
 def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02) -> ShareCount:
-    """Boundary IoU of two binary masks (H, W), as pixel counts: ``hits`` in both bands, ``total`` in either.
+    """Return Boundary IoU of two binary masks (H, W) as pixel counts: ``hits`` in both bands, ``total`` in either.
 
-    The band is what round(``ratio`` x diagonal) erosions by 3 x 3 take away, at least one; beyond the image
-    is background, so the image's border is boundary. The paper reports the smaller of this and mask IoU.
+    The band holds the pixels that round(``ratio`` x diagonal) erosions by 3 x 3 remove, with at least one erosion.
+    Outside the image is background, so the border of the image is a boundary. The paper reports the smaller of this
+    score and the IoU of the masks.
     """
     predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
     _same_shape(predicted, actual)
     width = max(1, round(ratio * math.hypot(*actual.shape)))
 
     def band(mask: Mask) -> Mask:
-        # d erosions by 3 x 3 are one erosion by a square of 2 d + 1
+        # d erosions by 3 x 3 equal one erosion by a square of side 2 d + 1.
         inner = ndimage.minimum_filter(mask.astype(np.uint8), size=2 * width + 1, mode="constant", cval=0)
         return mask & (inner == 0)
 
@@ -161,10 +161,10 @@ def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02
 
 
 def trimap(prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None) -> ShareCount:
-    """Pixel accuracy of class maps (H, W) in a band along the truth's boundaries, void left out.
+    """Return the pixel accuracy of class maps (H, W) in a band along the truth's boundaries, without void pixels.
 
-    The band is the ``width`` pixels on each side of every boundary; borders with void count as boundaries: in
-    VOC, void is where the objects' boundaries are.
+    The band is ``width`` pixels wide on each side of every boundary. A border with void is a boundary too, because VOC
+    marks the boundaries of objects with void.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
     _same_shape(predicted, labels)
@@ -178,7 +178,7 @@ def trimap(prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int |
 
 
 def _share_within(boundary: Mask, other: Mask, radius: float) -> float | None:
-    """Share of ``boundary`` within ``radius`` of ``other``; None where there is no boundary to ask about."""
+    """Return the share of ``boundary`` within ``radius`` of ``other``; None if ``boundary`` has no pixels."""
     if not boundary.any():
         return None
     if not other.any():
@@ -199,7 +199,7 @@ def _inner_boundary(mask: Mask) -> Mask:
 
 
 def _davis_boundary(mask: Mask) -> Mask:
-    """Pixels that differ from a neighbour to the east, south or south-east, as DAVIS's ``seg2bmap``."""
+    """Return the pixels that differ from the neighbour to the east, south or south-east, like DAVIS's ``seg2bmap``."""
     edge = np.zeros(mask.shape, dtype=bool)
     edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
     edge[:-1] |= mask[:-1] ^ mask[1:]

@@ -1,16 +1,16 @@
 """Region scores of BSDS500: segmentation covering, Probabilistic Rand index, Variation of Information.
 
-Arbelaez, Maire, Fowlkes and Malik, "Contour detection and hierarchical image segmentation", PAMI 2011,
-section 2.3. One segmentation is compared with every human map of its image; a stack of segmentations (a sweep
-over the number of segments, or over the thresholds of a hierarchy) gives, as in the official
-``collect_eval_reg.m``:
+The definitions are those of Arbelaez, Maire, Fowlkes and Malik, "Contour detection and hierarchical image
+segmentation", PAMI 2011, section 2.3. A segmentation is compared with every human map of its image. A stack of
+segmentations (a sweep over the number of segments, or over the levels of a hierarchy) has three scores, as in the
+official ``collect_eval_reg.m``:
 
-- ODS, optimal data-set scale: one scale for all images, the best for the total. Chosen per measure.
+- ODS, optimal data-set scale: the one scale that is best for the total over all images, chosen for each measure.
 - OIS, optimal image scale: the best scale of every image, an oracle.
 - best (covering only): the best segment over all scales for every human region, an oracle.
 
-Covering is weighted by area over all human maps of all images, so an image with more maps counts more; the
-Rand index and VI are means over the maps of an image, then over images. All as the official code has it.
+Covering is weighted by area over all human maps of all images, so an image with more maps counts more. The Rand index
+and VI are means over the maps of an image and then over images. Both follow the official code.
 
 >>> import numpy as np
 >>> truth = np.array([[1, 1, 2, 2]])
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 
 def rand_index(table: Contingency) -> float:
-    """Rand index: the share of pixel pairs on which two maps agree, together or apart (Rand 1971).
+    """Return the Rand index: the share of pixel pairs that both maps join, or both separate (Rand 1971).
 
     The mean over the human maps of an image is the Probabilistic Rand index (Unnikrishnan et al. 2007).
     """
@@ -47,15 +47,15 @@ def rand_index(table: Contingency) -> float:
 
 
 def variation_of_information(table: Contingency) -> float:
-    """Variation of Information in bits: H(row | column) + H(column | row) (Meila 2005), 0 for equal maps."""
+    """Return the Variation of Information in bits, H(row | column) + H(column | row) (Meila 2005); 0 for equal maps."""
     ratio = table.count**2 / (table.rows[table.row] * table.columns[table.column])
     return float(-(table.count * np.log2(ratio)).sum() / table.total) + 0.0
 
 
 def covering(table: Contingency) -> Floats:
-    """For every column (human) region, the IoU with the row segment that covers it best.
+    """Return for every column (human) region the IoU with the row segment that covers it best.
 
-    The covering of the map is the mean of these, weighted by ``table.columns`` (Arbelaez et al. 2011, eq. 3).
+    The covering of a map is the mean of these values, weighted by ``table.columns`` (Arbelaez et al. 2011, eq. 3).
     """
     iou = table.count / (table.rows[table.row] + table.columns[table.column] - table.count)
     best = np.zeros(table.shape[1])
@@ -67,9 +67,9 @@ def covering(table: Contingency) -> Floats:
 class RegionCounts:
     """Region scores before division; counts of disjoint sets of images add up with ``+``.
 
-    S is the number of scales. ``covered`` (S,): pixels of human regions times their best IoU; ``area``:
-    pixels of all human maps; ``covered_ois`` and ``covered_best``: the same under the two oracles; ``rand``
-    and ``vi`` (S,): sums over images; ``rand_ois`` and ``vi_ois``: sums of each image's best.
+    S is the number of scales. ``covered`` (S,) sums the pixels of human regions times their best IoU;
+    ``covered_ois`` and ``covered_best`` are the same under the two oracles. ``area`` is the number of pixels of all
+    human maps. ``rand`` and ``vi`` (S,) are sums over images; ``rand_ois`` and ``vi_ois`` sum the best value of each.
     """
 
     images: int
@@ -91,7 +91,7 @@ class RegionCounts:
         return RegionCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
-        """``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
+        """Return ``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
         return {
             "covering_ods": float(self.covered.max() / self.area),
             "covering_ois": self.covered_ois / self.area,
@@ -103,7 +103,7 @@ class RegionCounts:
         }
 
     def best_scales(self) -> dict[str, int]:
-        """The scale (index from 0) that ODS chose, per measure."""
+        """Return the scale (index from 0) that ODS chose for each measure; for users of the Python API."""
         return {
             "covering": int(self.covered.argmax()),
             "pri": int(self.rand.argmax()),
@@ -121,12 +121,12 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
     truths : (H, W) or (A, H, W) integers
         Label maps of the A annotators.
     void : int, optional
-        Label of truth pixels that are not scored; they leave both sides, per annotator.
+        Label of truth pixels that are not scored. They are removed from both maps, separately for each annotator.
 
     Raises
     ------
     ValueError
-        If shapes disagree or a truth holds only void.
+        If shapes disagree or a truth has only void.
     """
     predicted, human = _stack(segmentations), _stack(truths)
     if predicted.shape[1:] != human.shape[1:]:
@@ -142,7 +142,7 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
             values = runs.values[S + a]
             without = np.isin(runs.labels[S + a], np.flatnonzero(values == void))
             if without.all():
-                raise ValueError("no pixel is left to compare: the truth holds only void")
+                raise ValueError("no pixel is left to compare: the truth has only void")
         best = np.zeros(len(runs.values[S + a]))
         for s in range(S):
             table = runs.table(s, S + a, without)

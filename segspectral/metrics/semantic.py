@@ -1,7 +1,7 @@
 """Semantic scores: mIoU, per-class IoU and pixel accuracy, under the four matching protocols of the field.
 
-The clusters of an unsupervised method have no names. How they get them decides the score more than the method
-does, so every score here carries the name of its protocol, and no two are mixed:
+The clusters of an unsupervised method have no names. How they are named changes the score more than the method does,
+so every score here has the name of its protocol, and scores of different protocols are never mixed:
 
 ======  ===================================================================  ===========================
 name    how clusters become classes                                          call
@@ -13,13 +13,13 @@ P3      one Hungarian matching per image                                     ``i
 P4      every segment of an image takes its majority class: an upper bound   ``image_majority``
 ======  ===================================================================  ===========================
 
-P2, P3 and P4 look at the labels of the images they score; P4 of the superpixels is the ceiling of all that
-follows. Void pixels leave both sides before anything is counted. Clusters without a class (P1 and P3 with
-more clusters than classes) are never dropped: their pixels are misses of the true class.
+P2, P3 and P4 use the labels of the images that they score. P4 of the superpixels is the upper bound of every
+segmentation made of them. Void pixels are removed from both maps before anything is counted. Clusters without a class
+(P1 and P3 with more clusters than classes) are never dropped: their pixels are misses of the true class.
 
-References: P1 as in Van Gansbeke et al. (ICCV 2021) and Melas-Kyriazi et al. (CVPR 2022), by IoU, or Cho et
-al. (CVPR 2021) and Hamilton et al. (ICLR 2022), by pixels; P2 as in Deng and Luo (ICCV 2023); P3 as in Tian
-et al. (CVPR 2024).
+References: P1 follows Van Gansbeke et al. (ICCV 2021) and Melas-Kyriazi et al. (CVPR 2022) by IoU, or Cho et al. (CVPR
+2021) and Hamilton et al. (ICLR 2022) by pixels; P2 follows Deng and Luo (ICCV 2023); P3 follows Tian et al. (CVPR
+2024).
 
 >>> truth = np.array([[0, 0, 1, 1, 255]])
 >>> counts = cluster_counts(np.array([[7, 7, 7, 3, 3]]), truth, classes=2, void=255)
@@ -46,6 +46,7 @@ Agreement = Literal["iou", "pixels"]
 Counts = NDArray[np.int64]
 
 _MOST_CLUSTERS = 1 << 20
+"""Larger cluster ids are refused: with 21 classes, the table of 2^20 clusters takes 168 MiB."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,25 @@ class ClassCounts:
         return ClassCounts(self.pixels + other.pixels, self.images + other.images)
 
     def iou(self) -> NDArray[np.float64]:
-        """TP / (TP + FP + FN) per class (C,); NaN for a class that neither truth nor prediction holds."""
+        """Return TP / (TP + FP + FN) per class (C,); NaN for a class that occurs in neither truth nor prediction."""
         square = self.pixels[:-1]
         hits = np.diagonal(square).astype(np.float64)
         union = square.sum(axis=1) + self.pixels.sum(axis=0) - hits
         return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
     def scores(self) -> dict[str, Any]:
-        """The scores, divided last.
+        """Return the scores.
 
-        ``miou`` is over all classes, absent ones counted 0; ``miou_present`` over the ``classes_present``
-        that occur in the truth; ``miou_seen`` over the classes that occur in truth or prediction, which is
-        what cityscapesScripts, torchmetrics and a nan-mean report; ``per_class`` a list with None for classes
-        in neither; ``pixel_accuracy`` and ``pixels`` count all pixels but void.
+        ``miou`` is the mean over all classes; absent classes count as 0. ``miou_present`` is the mean over the
+        ``classes_present`` that occur in the truth. ``miou_seen`` is the mean over the classes that occur in truth or
+        prediction, which is what cityscapesScripts, torchmetrics and a nan-mean report. ``per_class`` is a list with
+        None for classes that occur in neither. ``pixel_accuracy`` and ``pixels`` count all pixels except void.
         """
         iou = self.iou()
         present = self.pixels.sum(axis=0) > 0
         total = int(self.pixels.sum())
         if total == 0:
-            raise ValueError("no pixel is left to score: the truth holds only void")
+            raise ValueError("no pixel is left to score: the truth has only void")
         return {
             "miou": float(np.nan_to_num(iou).mean()),
             "miou_present": float(iou[present].mean()),
@@ -99,7 +100,7 @@ class ClassCounts:
 class ClusterCounts:
     """Pixels by predicted cluster and true class, (K, C), over a data set whose images share the cluster ids.
 
-    Counts of disjoint sets of images add up with ``+``; K grows to the larger of the two.
+    Counts of disjoint sets of images add up with ``+``; K becomes the larger of the two.
     """
 
     pixels: Counts
@@ -114,19 +115,19 @@ class ClusterCounts:
         return ClusterCounts(total, self.images + other.images)
 
     def direct(self) -> ClassCounts:
-        """Cluster k is class k; ids beyond the classes are misses."""
+        """Name cluster k as class k; ids beyond the classes are misses."""
         return self.named(self.naming("direct"))
 
     def hungarian(self, by: Agreement = "iou") -> ClassCounts:
-        """P1: at most one cluster per class and one class per cluster, the sum of agreements the largest."""
+        """P1: give each cluster at most one class and each class at most one cluster, with the largest agreement."""
         return self.named(self.naming("P1", by))
 
     def majority(self, by: Agreement = "pixels") -> ClassCounts:
-        """P2: every cluster takes the class with which it agrees most; ties take the lower class."""
+        """P2: give every cluster the class with which it agrees most; of equal classes it gets the lower one."""
         return self.named(self.naming("P2", by))
 
     def naming(self, protocol: str, by: Agreement = "iou") -> NDArray[np.intp]:
-        """Class of every cluster (K,) under "direct", "P1" or "P2", -1 for none."""
+        """Return the class of every cluster (K,) under "direct", "P1" or "P2"; -1 for none."""
         if protocol == "direct":
             ids = np.arange(len(self.pixels))
             return np.where(ids < self.pixels.shape[1], ids, -1)
@@ -137,7 +138,7 @@ class ClusterCounts:
         raise ValueError(f"clusters of a data set are named by 'direct', 'P1' or 'P2', not {protocol!r}")
 
     def named(self, classes: NDArray[np.intp]) -> ClassCounts:
-        """Counts by class under a naming (K or more,), for instance that of the whole data set."""
+        """Return the counts by class under a naming (K or more,), for instance the naming of the whole data set."""
         return ClassCounts(_regroup(self.pixels, classes[: len(self.pixels)]), self.images)
 
 
@@ -153,12 +154,12 @@ def cluster_counts(prediction: ArrayLike, truth: ArrayLike, classes: int, *, voi
     classes : int
         C, the number of classes.
     void : int, optional
-        Label of pixels that are not scored; the prediction may hold anything there.
+        Label of pixels that are not scored; the prediction may have any value there.
 
     Raises
     ------
     ValueError
-        If shapes disagree, a label is unknown, a cluster id is negative, or the truth holds only void.
+        If shapes disagree, a label is unknown, a cluster id is negative, or the truth has only void.
     """
     clusters, labels = _valid_pixels(prediction, truth, classes, void)
     if int(clusters.min()) < 0 or int(clusters.max()) >= _MOST_CLUSTERS:
@@ -169,12 +170,18 @@ def cluster_counts(prediction: ArrayLike, truth: ArrayLike, classes: int, *, voi
 def image_hungarian(
     prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None, by: Agreement = "iou"
 ) -> ClassCounts:
-    """P3 of one image: its own Hungarian matching; segment ids may be any integers. Arguments as above."""
+    """P3: name the segments of one image by a Hungarian matching; segment ids may be any integers.
+
+    The arguments are those of ``cluster_counts``.
+    """
     return _of_image(prediction, truth, classes, void, lambda pixels: hungarian(pixels, by))
 
 
 def image_majority(prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None) -> ClassCounts:
-    """P4 of one image: every segment takes its majority class, ties the lower one. Arguments as above."""
+    """P4: name every segment of one image by its majority class; of equal classes it gets the lower one.
+
+    The arguments are those of ``cluster_counts``.
+    """
     return _of_image(prediction, truth, classes, void, lambda pixels: pixels.argmax(axis=1))
 
 
@@ -187,19 +194,22 @@ def named_map(
     void: int | None = None,
     by: Agreement = "iou",
 ) -> NDArray[np.intp]:
-    """(H, W) the class of each pixel under P3 or P4 of its image, -1 for none. Arguments as above."""
+    """Return the class of each pixel (H, W) under P3 or P4 of its image; -1 for none.
+
+    The arguments are those of ``cluster_counts``.
+    """
     values, pixels = _by_segment(prediction, truth, classes, void)
     naming = hungarian(pixels, by) if protocol == "P3" else pixels.argmax(axis=1)
     everywhere = np.asarray(prediction)
-    place = np.minimum(np.searchsorted(values, everywhere), len(values) - 1)
-    return np.where(values[place] == everywhere, naming[place], -1)
+    index = np.minimum(np.searchsorted(values, everywhere), len(values) - 1)
+    return np.where(values[index] == everywhere, naming[index], -1)
 
 
 def hungarian(pixels: Counts, by: Agreement) -> NDArray[np.intp]:
-    """Class of every cluster (K,), -1 for none, of a table (K, C) (Kuhn 1955).
+    """Return the class of every cluster (K,) of a table (K, C), or -1 for none (Kuhn 1955).
 
-    A cluster is never given a class with which it shares no pixel: that would only add false positives to a
-    class that other images may hold.
+    A cluster never gets a class with which it shares no pixel: that would only add false positives to a class that
+    other images may have.
     """
     row, column = linear_sum_assignment(_agreement(pixels, by), maximize=True)
     classes = np.full(len(pixels), -1, dtype=np.intp)
@@ -219,7 +229,7 @@ def _agreement(pixels: Counts, by: Agreement) -> NDArray[np.float64]:
 def _by_segment(
     prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None
 ) -> tuple[NDArray[np.integer[Any]], Counts]:
-    """The segments of one image (K,), rising, and their pixels of each class (K, C)."""
+    """Return the segments of one image (K,) in ascending order, and their pixels of each class (K, C)."""
     segments, labels = _valid_pixels(prediction, truth, classes, void)
     ids, values = compact(segments)
     return values, _table(ids, labels, len(values), classes)
@@ -231,7 +241,7 @@ def _of_image(prediction: ArrayLike, truth: ArrayLike, classes: int, void: int |
 
 
 def _regroup(pixels: Counts, classes: NDArray[np.intp]) -> Counts:
-    """Rows of (K, C) added up by class into (C + 1, C); class -1 goes to the last row."""
+    """Add up the rows of (K, C) by class into (C + 1, C); class -1 goes to the last row."""
     total = np.zeros((pixels.shape[1] + 1, pixels.shape[1]), dtype=np.int64)
     np.add.at(total, classes, pixels)
     return total
@@ -248,7 +258,7 @@ def _valid_pixels(
     predicted: NDArray[np.integer] = np.asarray(prediction)
     labels: NDArray[np.integer] = np.asarray(truth)
     if predicted.shape != labels.shape:
-        raise ValueError(f"the prediction is {_size(predicted)} pixels, the truth {_size(labels)}")
+        raise ValueError(f"the prediction has {_size(predicted)} pixels, but the truth has {_size(labels)}")
     for array, name in ((predicted, "prediction"), (labels, "truth")):
         if array.dtype.kind not in "iub":
             raise ValueError(f"the {name} must hold integers, not {array.dtype}")
@@ -256,13 +266,13 @@ def _valid_pixels(
         valid = labels != void
         predicted, labels = predicted[valid], labels[valid]
     if labels.size == 0:
-        raise ValueError("no pixel is left to score: the truth holds only void")
+        raise ValueError("no pixel is left to score: the truth has only void")
     predicted, labels = predicted.ravel(), labels.ravel()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise ValueError(
-            f"the truth holds the unknown label id {low if low < 0 else high}: "
-            f"known are 0..{classes - 1}" + (f" and {void} for void" if void is not None else "")
+            f"the truth has the unknown label id {low if low < 0 else high}: "
+            f"the known ids are 0..{classes - 1}" + (f" and {void} for void" if void is not None else "")
         )
     return predicted, labels
 

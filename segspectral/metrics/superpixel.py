@@ -1,8 +1,8 @@
-"""Superpixel scores: how much a partition into small segments already lost of the truth.
+"""Superpixel scores: how much of the truth is already lost in a partition into superpixels.
 
-Definitions as in Stutz, Hermans and Leibe, "Superpixels: an evaluation of the state-of-the-art", CVIU 2018.
-Compare at the *actual* number of segments, which ``scores()`` reports: SLIC gives 10 to 35 % fewer than were
-asked for.
+The definitions are those of Stutz, Hermans and Leibe, "Superpixels: an evaluation of the state-of-the-art", CVIU 2018.
+Compare methods at the *actual* number of superpixels, which ``scores()`` reports: SLIC returns 10 to 35 % fewer than
+requested.
 
 >>> labels = np.array([[0, 0, 1, 1]])
 >>> superpixel_counts(labels, np.array([[5, 5, 5, 6]]), radius=0).scores()["asa"]
@@ -27,9 +27,9 @@ __all__ = ["SuperpixelCounts", "superpixel_counts", "thick_boundary"]
 class SuperpixelCounts:
     """Superpixel scores before division; counts of disjoint sets of images add up with ``+``.
 
-    ``truths`` counts the human maps. ``found`` of ``boundary`` truth boundary pixels have a superpixel
-    boundary near; ``leaked`` pixels are undersegmentation, ``majority`` pixels lie in the majority region of
-    their superpixel, both of ``pixels``; ``compactness`` and ``segments`` are sums over ``images``.
+    ``truths`` is the number of human maps. ``found`` of the ``boundary`` truth boundary pixels have a superpixel
+    boundary nearby. Of ``pixels``, ``leaked`` are undersegmentation and ``majority`` lie in the majority region of
+    their superpixel. ``compactness`` and ``segments`` are sums over ``images``.
     """
 
     images: int
@@ -46,10 +46,10 @@ class SuperpixelCounts:
         return SuperpixelCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
-        """``boundary_recall``, ``undersegmentation_error``, ``asa``, ``compactness``, ``segments`` per image.
+        """Return ``boundary_recall``, ``undersegmentation_error``, ``asa``, ``compactness``, ``segments`` per image.
 
-        ``undersegmentation_error`` is that of Neubert and Protzel (Forum Bildverarbeitung 2012): per human
-        region, every superpixel that touches it leaks the smaller of its parts inside and outside. ``asa`` is
+        ``undersegmentation_error`` follows Neubert and Protzel (Forum Bildverarbeitung 2012): for each human region,
+        every superpixel that overlaps it leaks the smaller of its parts inside and outside the region. ``asa`` is the
         achievable segmentation accuracy (Liu et al., CVPR 2011), which is protocol P4 on pixels.
         """
         return {
@@ -74,14 +74,15 @@ def superpixel_counts(
         Human label maps.
     radius : int, optional
         A truth boundary pixel is found when a superpixel boundary lies in the (2 radius + 1)² window around
-        it; by default 0.0025 of the diagonal, rounded, as Stutz et al. do. The SLIC paper takes 2: say which.
+        it. The default is 0.0025 of the diagonal, rounded, as in Stutz et al. The SLIC paper uses 2, so state the
+        radius with the score.
     void : int, optional
         Label of truth pixels that are not scored.
 
     Raises
     ------
     ValueError
-        If shapes disagree or a truth holds only void.
+        If shapes disagree or a truth has only void.
     """
     segments: NDArray[np.integer] = np.asarray(labels)
     human: NDArray[np.integer] = np.asarray(truths)
@@ -108,7 +109,7 @@ def superpixel_counts(
 
 
 def thick_boundary(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels (H, W) with another label among their four neighbours, on both sides of a border."""
+    """Return the pixels (H, W) that have another label among their four neighbours, on both sides of a border."""
     edge = np.zeros(labels.shape, dtype=bool)
     below, right = labels[:-1] != labels[1:], labels[:, :-1] != labels[:, 1:]
     edge[:-1] |= below
@@ -119,11 +120,11 @@ def thick_boundary(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 
 def _compactness(labels: NDArray[np.integer]) -> tuple[float, int]:
-    """Area-weighted mean of 4 pi A / P² (Schick, Fischer and Stiefelhagen, ICPR 2012), and the number of
+    """Return the area-weighted mean of 4 pi A / P² (Schick, Fischer and Stiefelhagen, ICPR 2012) and the number of
     segments.
 
-    P counts the pixel edges around a segment, the image's border included, so that a square scores pi / 4,
-    the most that a segment made of pixels can reach.
+    P is the number of pixel sides around a segment, including those on the border of the image. So a square scores
+    pi / 4, the largest value of a segment made of pixels.
     """
     ids, values = compact(labels.ravel())
     K = len(values)

@@ -1,4 +1,4 @@
-"""Communities in networks: find them, carry them on to nodes that arrive later, write them down.
+"""Communities in networks: find them, assign nodes that arrive later to them, and write them to files.
 
 >>> import numpy as np
 >>> from segspectral.networks.graphs import Graph, undirected

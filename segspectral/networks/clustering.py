@@ -1,4 +1,4 @@
-"""Cluster anybody's vectors or sparse graph, read from a file: what ``segspectral cluster`` does."""
+"""Clustering of vectors or a sparse graph from a file, as ``segspectral cluster`` does it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["Agreement", "Clustering", "Problem", "agreement", "cluster_file", "r
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a file asks for: features (N, D) or a graph of N nodes, and the true classes (N,) if it has them."""
+    """The content of a file: features (N, D) or a graph of N nodes, and the true classes (N,) or None."""
 
     features: NDArray[np.float64] | None
     graph: Graph | None
     truth: NDArray[np.int64] | None
 
     def __str__(self) -> str:
-        """What was understood, in one line."""
+        """How the file was read, in one line."""
         if self.graph is not None:
             unused = [] if self.graph.attributes is None else ["its features are not used"]
             return "; ".join([str(self.graph.counts), *self.graph.notes, *unused])
@@ -43,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well clusters agree with classes; each is 1 for equal partitions."""
+    """Three scores of the agreement between clusters and classes; each is 1 for equal partitions."""
 
     accuracy: float
     nmi: float
@@ -52,8 +52,15 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Clustering:
-    """What was clustered, the fitted head, its labels (N,), in the order of the graph's ``names`` or of the rows, and
-    the agreement with the file's classes if it has any."""
+    """The result of clustering a file.
+
+    Parameters
+    ----------
+    problem : the content of the file
+    head : the fitted head
+    labels : (N,) cluster ids, in the order of the graph's ``names`` or of the rows
+    agreement : agreement with the classes of the file, or None if it has no classes
+    """
 
     problem: Problem
     head: Head
@@ -74,11 +81,11 @@ def cluster_file(
 
     Parameters
     ----------
-    source : see ``read_problem``
+    source : the file, see ``read_problem``
     clusters : K
     head : a Head, its name, or {"name": ..., settings}
-    output : npz to write: labels (N,) int64, probabilities (N, K) float32, and the names (N,) of the nodes of a graph
-    dialect : what cannot be known of a text file
+    output : .npz file to write: labels (N,) int64, probabilities (N, K) float32, and for a graph the node names (N,)
+    dialect : properties of a text file that the reader cannot find out
 
     Raises
     ------
@@ -107,23 +114,23 @@ def cluster_file(
 
 
 def agreement(truth: NDArray[Any], labels: NDArray[Any]) -> Agreement:
-    """Accuracy under the best one-to-one naming of the clusters (Hungarian method), NMI (arithmetic mean), ARI."""
+    """Return accuracy under the best one-to-one naming (Hungarian method), NMI (arithmetic mean) and ARI."""
     return Agreement(**clustering_scores(labels, truth))
 
 
 def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -> Problem:
-    """Features or a graph, from a file without pickle.
+    """Read features or a graph from a file; pickles are refused.
 
     ::
 
-        .npy      features (N, ...), each sample flattened
-        .npz      features under ``features``, ``x`` or ``data`` and, if it has them, classes under ``labels`` or ``y``;
+        .npy      features (N, ...); each sample is flattened
+        .npz      features under ``features``, ``x`` or ``data``, and optionally classes under ``labels`` or ``y``;
                   or a matrix that ``scipy.sparse.save_npz`` wrote: a graph if it is square, else features
         a graph   see ``segspectral.networks.graphs.read_graph``
 
     Parameters
     ----------
-    dialect : what cannot be known of a text file
+    dialect : properties of a text file that the reader cannot find out
 
     Raises
     ------
@@ -143,8 +150,8 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
         name = next((name for name in FEATURES if name in arrays), None)
         if name is None:
             raise DatasetError(
-                f"holds {', '.join(sorted(arrays))}; features are looked for under {', '.join(FEATURES)}, a "
-                "graph under edges",
+                f"has the arrays {', '.join(sorted(arrays))}; features must be called {', '.join(FEATURES)}, and a "
+                "graph must have edges",
                 path,
             )
         features = _rows(path, arrays[name])
@@ -160,12 +167,12 @@ def _of_graph(graph: Graph) -> Problem:
 
 def _rows(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf":
-        raise DatasetError(f"features are (N, D) numbers, not {values.dtype} {values.shape}", path)
+        raise DatasetError(f"features must be (N, D) numbers, not {values.dtype} {values.shape}", path)
     if len(values) < 2:
-        raise DatasetError("holds one vector; at least two are needed", path)
+        raise DatasetError("has only one vector; at least two are needed", path)
     scale = 255.0 if values.dtype == np.uint8 else 1.0
     rows = values.reshape(len(values), -1).astype(np.float64) / scale
     if not np.isfinite(rows).all():
         bad = int((~np.isfinite(rows)).any(axis=1).argmax())
-        raise DatasetError(f"features hold NaN or infinity, first in row {bad}", path)
+        raise DatasetError(f"features contain NaN or infinity, first in row {bad}", path)
     return rows

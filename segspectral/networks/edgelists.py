@@ -1,4 +1,4 @@
-"""Edges in text, one a line: which columns are the nodes and the weight, and what they say."""
+"""The reader for edge lists in text: it recognises which columns are the nodes and the weight, and reads them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from segspectral.networks.tables import (
     to_number,
     whole_names,
 )
+from segspectral.wording import plural
 
 __all__ = ["Dialect", "EdgeList", "best_weight", "read_edge_list"]
 
@@ -58,21 +59,22 @@ NO_WEIGHTS = {
     *("id", "edgeid", "index", "key", "time", "timestamp", "unixts", "date", "year", "month", "day", "label", "type"),
     *("distance", "length", "cost", "duration", "rank", "sign", "group", "class"),
 }
-"""Numbers that say something else, or whose large values mean far apart."""
+"""Columns of numbers that are not weights, or whose large values mean a weak connection."""
 
 LONGEST_NAME = 1000
+"""A name with more characters comes from a broken file: an unclosed quotation mark turns the rest into one cell."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What the reader of edges is told; what is None, it finds by evidence.
+    """Properties of an edge list that the user states. The reader finds out those that are None.
 
     Parameters
     ----------
-    separator : of columns: tab, semicolon, comma, bar or blanks
-    comments : what comment lines begin with, or "none"
-    header : whether the first line names the columns
-    source, target, weight : names of columns, or their numbers from 1; weight may be "none": all weights are 1
+    separator : separator of columns: tab, semicolon, comma, bar or blanks
+    comments : beginning of comment lines, or "none"
+    header : whether the first line has the names of the columns
+    source, target, weight : names of columns, or their numbers starting at 1; with weight "none" all weights are 1
     """
 
     separator: str | None = None
@@ -88,12 +90,12 @@ class Dialect:
 
 @dataclass(frozen=True, eq=False)
 class EdgeList:
-    """Edges as a file lists them.
+    """The edges in a file.
 
     Parameters
     ----------
-    names : of the nodes: in rising order if all are whole numbers, else as they come
-    ends : (M, 2) int64, places in ``names``
+    names : names of the nodes, in ascending order if all are whole numbers, else in the order of the file
+    ends : (M, 2) int64, indices in ``names``
     weights : (M,) float64, finite, not negative
     understood : how the file was read, in words
     """
@@ -106,16 +108,19 @@ class EdgeList:
 
 @dataclass(frozen=True)
 class Columns:
-    """Places of the cells of an edge.
+    """The columns of an edge list; they are counted from 0.
 
     Parameters
     ----------
-    weight : a place, or None if all weights are 1
-    key : of the weight in the dict; None: it has no weight
-    width : most cells of a line
-    header, line : names of the columns, and the cells of the first line, if it names them
-    data : whether the weight's cell is a dict
-    doubt : what was assumed without evidence
+    source, target : columns of the two nodes
+    weight : column of the weight, or None if all weights are 1
+    width : largest number of cells in a line
+    header : names of the columns, or None if the file has no header
+    line : cells of the header line, or None
+    data : whether the cell of the weight is a dict, as networkx writes it
+    key : key of the weight in the dict, or None if it has no weight
+    left_out : columns or keys that are not used
+    assumption : what was assumed without evidence
     """
 
     source: int
@@ -127,11 +132,11 @@ class Columns:
     data: bool = False
     key: str | None = None
     left_out: tuple[str, ...] = ()
-    doubt: str = ""
+    assumption: str = ""
 
     def __str__(self) -> str:
         if self.header is None:
-            parts = ["no header" + self.doubt]
+            parts = ["no header" + self.assumption]
         else:
             parts = [f"header: nodes from {self._name(self.source)} and {self._name(self.target)}"]
         if self.data:
@@ -144,26 +149,26 @@ class Columns:
             parts.append(f"left out: {', '.join(self.left_out)}")
         return ", ".join(parts)
 
-    def _name(self, place: int) -> str:
-        named = self.header is not None and place < len(self.header) and self.header[place]
-        return quoted(self.header[place]) if named and self.header is not None else f"column {place + 1}"
+    def _name(self, column: int) -> str:
+        named = self.header is not None and column < len(self.header) and self.header[column]
+        return quoted(self.header[column]) if named and self.header is not None else f"column {column + 1}"
 
 
 def best_weight(names: Sequence[str]) -> str | None:
-    """The name among these that stands for a weight, if there is one."""
+    """Return the name among these that means a weight, or None."""
     words = [plain_word(name) for name in names]
     return next((names[words.index(weight)] for weight in WEIGHTS if weight in words), None)
 
 
 def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None) -> EdgeList:
-    """Edges of a text file; see ``segspectral.networks.graphs.read_graph``.
+    """Read the edges of a text file; see ``segspectral.networks.graphs.read_graph``.
 
     Raises
     ------
     DatasetError
         A line is malformed; the message has its number.
     SettingsError
-        The dialect names a column that there is not.
+        The dialect names a column that does not exist.
     """
     path, dialect = Path(path), dialect or Dialect()
     table = read_table(
@@ -171,12 +176,12 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
     )
     sample = list(islice(table, SAMPLE))
     if not sample:
-        what = f"holds {table.comments} comment lines and nothing else" if table.comments else "is empty"
-        raise DatasetError(f"{what}; an edge is two nodes a line", path)
+        what = f"has only {plural(table.comments, 'comment line')}" if table.comments else "is empty"
+        raise DatasetError(f"{what}; write one edge per line: two nodes", path)
     if not dialect and (matrix := _from_matrix(path, table, [cells for _, cells in sample])):
         return matrix
     columns = _columns(path, sample, dialect)
-    place: dict[str, int] = {}
+    index: dict[str, int] = {}
     ends: list[int] = []
     weights: list[float] = []
     without = again = 0
@@ -188,12 +193,12 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
             begun = True
             continue
         if len(cells) <= max(source, target) or not cells[source] or not cells[target]:
-            raise DatasetError(f"{path}, line {number}: an edge is two nodes and, if it has one, a weight")
+            raise DatasetError(f"{path}, line {number}: an edge is two nodes and optionally a weight")
         if len(cells) > columns.width and any(cells[columns.width :]):
             more = "" if columns.header is not None else ". Name the columns source, target and weight in a first line"
             raise DatasetError(
-                f"{path}, line {number}: has {len(cells)} columns, not {columns.width}; an edge is two nodes and, if "
-                f"it has one, a weight{more}"
+                f"{path}, line {number}: has {len(cells)} columns, not {columns.width}; an edge is two nodes and "
+                f"optionally a weight{more}"
             )
         value = 1.0
         if at is not None:
@@ -204,24 +209,24 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
                 value = _weight(path, number, cell, table)
             else:
                 without += 1
-        ends += (place.setdefault(cells[source], len(place)), place.setdefault(cells[target], len(place)))
+        ends += (index.setdefault(cells[source], len(index)), index.setdefault(cells[target], len(index)))
         weights.append(value)
     pairs = np.array(ends, dtype=np.int64).reshape(-1, 2)
-    if place and len(longest := max(place, key=len)) > LONGEST_NAME:
+    if index and len(longest := max(index, key=len)) > LONGEST_NAME:
         raise DatasetError(f"the name of a node has {len(longest)} characters ({quoted(longest)})", path)
-    names, pairs, renamed = _in_order(path, list(place), pairs, table)
+    names, pairs, renamed = _in_order(path, list(index), pairs, table)
     parts = [str(table), str(columns)]
     if without and at is not None and not (columns.data and columns.key is None):
-        parts.append(f"{without} edges without a weight have 1")
+        parts.append(f"{plural(without, 'edge without a weight has', 'edges without a weight have')} weight 1")
     if again:
-        parts.append(f"{again} repeated headers left out")
+        parts.append(f"{plural(again, 'repeated header')} left out")
     if renamed:
         parts.append(renamed)
     return EdgeList(tuple(names), pairs, np.array(weights, dtype=np.float64), ", ".join(parts))
 
 
 def _from_matrix(path: Path, table: Table, sample: list[list[str]]) -> EdgeList | None:
-    """The edges of an adjacency matrix between names, if the table is one: a header and a column of the same names."""
+    """Return the edges if the table is an adjacency matrix, which has the same names in its header and first column."""
     names = sample[0][1:]
     column = [row[0] for row in sample[1:]]
     if len(names) < 2 or len(set(names)) < len(names) or not column or column[: len(names)] != names[: len(column)]:
@@ -234,7 +239,9 @@ def _from_matrix(path: Path, table: Table, sample: list[list[str]]) -> EdgeList 
         if i == 0:
             continue
         if i > len(names) or cells[0] != names[i - 1] or len(cells) != len(names) + 1:
-            raise DatasetError(f"{path}, line {number}: a matrix has the same names in its header and its first column")
+            raise DatasetError(
+                f"{path}, line {number}: a matrix must have the same names in its header and its first column"
+            )
         for j, cell in enumerate(cells[1:]):
             value = _weight(path, number, cell or "0", table)
             if value > 0:
@@ -249,7 +256,7 @@ def _from_matrix(path: Path, table: Table, sample: list[list[str]]) -> EdgeList 
 def _weight(path: Path, number: int, cell: Any, table: Table) -> float:
     if isinstance(cell, str):
         if not is_number(cell):
-            raise DatasetError(f"{path}, line {number}: the weight {quoted(cell)} is no number")
+            raise DatasetError(f"{path}, line {number}: the weight {quoted(cell)} is not a number")
         try:
             value = to_number(cell, table.separator)
         except ValueError as error:
@@ -257,24 +264,27 @@ def _weight(path: Path, number: int, cell: Any, table: Table) -> float:
     elif isinstance(cell, int | float):
         value = float(cell) if abs(cell) < 1e308 else np.inf
     else:
-        raise DatasetError(f"{path}, line {number}: the weight {quoted(str(cell))} is no number")
+        raise DatasetError(f"{path}, line {number}: the weight {quoted(str(cell))} is not a number")
     if not 0 <= value < np.inf:
-        raise DatasetError(f"{path}, line {number}: the weight {value:g} is not finite, or below 0")
+        raise DatasetError(f"{path}, line {number}: the weight {value:g} is negative or not finite")
     return value
 
 
 def _in_order(
     path: Path, names: list[str], pairs: NDArray[np.int64], table: Table
 ) -> tuple[list[str], NDArray[np.int64], str]:
-    """Whole numbers in rising order, also if they are written as 2.0; words as they come; and what was changed."""
+    """Return the names, the ends and a note about changed names.
+
+    Whole numbers, even if they are written as 2.0, are sorted; words keep their order.
+    """
     try:
         whole = whole_names(names)
     except ValueError as error:
         name = str(error)
         number = next((number for number, cells in table if name in cells), 0)
         raise DatasetError(
-            f"{path}, line {number}: the node {quoted(name)} is a number that is not whole; nodes are named by "
-            "words or whole numbers, and vectors are read from .npy and .npz"
+            f"{path}, line {number}: the node {quoted(name)} is a number that is not whole; name nodes by words or "
+            "whole numbers, and store vectors in .npy or .npz"
         ) from error
     if whole is None or not names:
         return names, pairs, ""
@@ -288,46 +298,47 @@ def _in_order(
 def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -> Columns:
     sample = [cells for _, cells in lines]
     first, rest = sample[0], sample[1:]
-    told = [name for name in (dialect.source, dialect.target, dialect.weight) if name not in (None, "none")]
-    by_name = any(not str(name).isdigit() for name in told)
+    stated = [name for name in (dialect.source, dialect.target, dialect.weight) if name not in (None, "none")]
+    by_name = any(not str(name).isdigit() for name in stated)
     header = dialect.header if dialect.header is not None else by_name or _is_header(first, rest)
     if first[-1].startswith("{"):
         return _data_columns(path, lines, dialect)
     if not header:
         width = max(len(row) - _empty_end(row) for row in sample)
-        places = [_place(path, name, None) for name in (dialect.source, dialect.target)]
-        source, target = _both(places, [0, 1])
+        ends = [_column(path, name, None) for name in (dialect.source, dialect.target)]
+        source, target = _both(ends, [0, 1])
         if dialect.weight is not None:
-            weight = _place(path, dialect.weight, None)
+            weight = _column(path, dialect.weight, None)
         else:
             weight = 2 if width > 2 and 2 not in (source, target) else None
-        if not (told or dialect.weight):
+        if not (stated or dialect.weight):
             width = min(width, 3)
         left_out = tuple(f"column {i + 1}" for i in range(width) if i not in (source, target, weight))
-        doubt = ""
+        assumption = ""
         times = [row[weight] for row in sample if weight is not None and len(row) > weight]
         if times and all(cell.isdigit() and len(cell) in (9, 10, 13) for cell in times):
-            doubt = " (column 3 may be times: --weight none if it is)"
+            assumption = " (column 3 may be times: use --weight none if it is)"
         elif dialect.header is None and not any(map(is_number, first)):
-            doubt = f" (the first line, {quoted(' '.join(first[:3]))}, is taken as an edge: --header if it is not one)"
-        return Columns(source, target, weight, width, None, left_out=left_out, doubt=doubt)
-    line = first
+            line = quoted(" ".join(first[:3]))
+            assumption = f" (the first line, {line}, is read as an edge: use --header if it is not an edge)"
+        return Columns(source, target, weight, width, None, left_out=left_out, assumption=assumption)
+    header_line = first
     if rest and all(len(row) == len(first) + 1 and row[0] == str(i) for i, row in enumerate(rest, start=1)):
-        first = ["", *first]  # R does not name the column of its row numbers
+        first = ["", *first]  # R writes no header for the column of its row numbers
     words = [plain_word(cell) for cell in first]
-    given = [_place(path, name, first) for name in (dialect.source, dialect.target)]
+    given = [_column(path, name, first) for name in (dialect.source, dialect.target)]
     free = [i for i, word in enumerate(words) if word and word not in WEIGHTS]
     source, target = _both([a if a is not None else b for a, b in zip(given, _pair(words), strict=True)], free)
     if max(source, target) >= len(first):
-        raise DatasetError(f"{path}, line {lines[0][0]}: names {len(first)} columns; an edge is two nodes")
+        raise DatasetError(f"{path}, line {lines[0][0]}: has {plural(len(first), 'column')}; an edge is two nodes")
     if {words[source], words[target]} <= {"id", "label", "name", "node", "nodes"}:
         raise DatasetError(
-            f"the columns {', '.join(map(quoted, first))} are of nodes; a graph is read from edges", path
+            f"the columns {', '.join(map(quoted, first))} describe nodes; a graph needs a list of edges", path
         )
     others = [i for i in range(len(first)) if i not in (source, target)]
     cells = {i: [row[i] for row in rest if len(row) > i and row[i]] for i in others}
     if dialect.weight is not None:
-        weight = _place(path, dialect.weight, first)
+        weight = _column(path, dialect.weight, first)
     else:
         known = best_weight([first[i] for i in others])
         numbers = [i for i in others if words[i] and words[i] not in NO_WEIGHTS and cells[i]]
@@ -336,11 +347,14 @@ def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -
         weight = numbers[0] if weight is None and len(numbers) == 1 else weight
     unused = [i for i in others if i != weight and (first[i] or cells[i])]
     left_out = tuple(quoted(first[i]) if first[i] else f"column {i + 1}" for i in unused)
-    return Columns(source, target, weight, len(first), first, line, left_out=left_out)
+    return Columns(source, target, weight, len(first), first, header_line, left_out=left_out)
 
 
 def _is_header(first: list[str], rest: list[list[str]]) -> bool:
-    """Known words, an empty first cell over an index, or words over a column of numbers."""
+    """Return whether the first line is a header.
+
+    A header has known words, an empty first cell above an index, or a word above a column of numbers.
+    """
     words = [plain_word(cell) for cell in first]
     if None not in (pair := _pair(words)) and pair[0] != pair[1]:
         names = {cell for row in rest for cell in row[:2] if row != first}
@@ -356,7 +370,10 @@ def _is_header(first: list[str], rest: list[list[str]]) -> bool:
 
 
 def _pair(words: list[str]) -> list[int | None]:
-    """Where words for both ends are: known ones, or one word with 1 and 2, or a and b, i and j, x and y at its end."""
+    """Return the columns of both ends, or None for an end that is not found.
+
+    Their headers are known words, or the same word followed by 1 and 2, a and b, i and j, or x and y.
+    """
     found = [next((i for i, word in enumerate(words) if word in known), None) for known in (SOURCES, TARGETS)]
     if None in found:
         for i, word in enumerate(words):
@@ -366,10 +383,10 @@ def _pair(words: list[str]) -> list[int | None]:
     return found
 
 
-def _both(places: list[int | None], free: list[int]) -> tuple[int, int]:
-    """Both ends; one that is not known is the first column that is left."""
-    source, target = places
-    left = [i for i in free if i not in places] + [i for i in range(2 + len(free)) if i not in places]
+def _both(ends: list[int | None], free: list[int]) -> tuple[int, int]:
+    """Return the columns of both ends; an end that is not known gets the first free column."""
+    source, target = ends
+    left = [i for i in free if i not in ends] + [i for i in range(2 + len(free)) if i not in ends]
     if source is None:
         source = left.pop(0)
         left = [i for i in left if i != source]
@@ -378,8 +395,8 @@ def _both(places: list[int | None], free: list[int]) -> tuple[int, int]:
     return source, target
 
 
-def _place(path: Path, name: str | None, header: list[str] | None) -> int | None:
-    """The place of a column that is told by name or number."""
+def _column(path: Path, name: str | None, header: list[str] | None) -> int | None:
+    """Return the index of a column that is given by name or number."""
     if name is None or name == "none":
         return None
     for same in (str, plain_word):
@@ -397,11 +414,12 @@ def _empty_end(row: list[str]) -> int:
 
 
 def _data_columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -> Columns:
-    """Of lines that end with a dict, as networkx writes them."""
+    """Return the columns of lines that end with a dict, as networkx writes them."""
     number, first = lines[0]
     if len(first) != 3:
         raise DatasetError(
-            f"{path}, line {number}: has {len(first) - 1} columns before the data in braces; an edge is two nodes"
+            f"{path}, line {number}: has {plural(len(first) - 1, 'column')} before the data in braces; an edge is two "
+            "nodes"
         )
     keys: dict[str, None] = {}
     for number, row in lines:
@@ -425,4 +443,4 @@ def _from_dict(path: Path, number: int, cell: str) -> dict[Any, Any]:
             return found
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         pass
-    raise DatasetError(f"{path}, line {number}: the data {quoted(cell)} of an edge are no dict of plain values")
+    raise DatasetError(f"{path}, line {number}: the data {quoted(cell)} of an edge are not a dict of plain values")

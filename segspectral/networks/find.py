@@ -1,4 +1,4 @@
-"""From a graph to communities, and from fitted communities to the nodes of a grown graph."""
+"""Communities of a graph, and the assignment of new nodes to fitted communities."""
 
 from __future__ import annotations
 
@@ -32,20 +32,23 @@ __all__ = ["DEFAULT_HEAD", "Communities", "Search", "extend_communities", "find_
 DEFAULT_HEAD = "modularity"
 
 BRUTE = 20_000
-"""Nodes up to which neighbours in the space of attributes are looked for among all; above, in few dimensions."""
+"""Above this many nodes, attributes are reduced to 12 principal components before the neighbour search.
+
+The time of the exact search grows with the square of the number of nodes.
+"""
 
 
 class Search(Settings):
-    """How communities are found: what ``--config`` of ``segspectral communities`` changes."""
+    """The settings of a search for communities, which ``segspectral communities --config`` reads."""
 
     communities: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        COMMUNITIES, description="how many communities at most; auto: chosen by eigengap, modularity and silhouette"
+        COMMUNITIES, description="largest number of communities; auto chooses it by eigengap, modularity and silhouette"
     )
     attribute_weight: float = Field(
         ATTRIBUTE_WEIGHT,
         ge=0,
         le=1,
-        description="weight of the similarity of attributes beside the edges; 0: edges alone",
+        description="weight of the similarity of attributes against the edges; 0 uses only the edges",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
@@ -57,13 +60,14 @@ class Communities:
 
     Parameters
     ----------
-    labels : (N,) int64, communities 1, 2, ... by falling size when they were fitted; nodes that came later keep them
-    probabilities : (N,) float32, of the community that the node is in
+    labels : (N,) int64, communities 1, 2, ... in descending order of their sizes at the fit
+    probabilities : (N,) float32, probability that the node belongs to its community
     head : the fitted head, whose column ``order[c - 1]`` is community c
-    nodes : names of the nodes that the head was fitted on
-    new : (N,) bool, nodes that came later
-    weight : of the similarity of attributes in the graph that the head saw
-    choice : how the number was chosen, if it was
+    nodes : names of the nodes on which the head was fitted
+    new : (N,) bool, nodes that were not in the fitted graph
+    weight : weight of the similarity of attributes in the graph that the head saw
+    choice : the criteria behind the chosen number, or None if the number was given
+    seconds : stage -> wall-clock seconds
     """
 
     graph: Graph
@@ -79,13 +83,15 @@ class Communities:
 
     @property
     def sizes(self) -> dict[int, int]:
-        """Community -> nodes, of those that occur."""
+        """Community -> number of nodes, for communities that have nodes."""
         community, size = np.unique(self.labels, return_counts=True)
         return dict(zip(community.tolist(), size.tolist(), strict=True))
 
     def scores(self) -> dict[str, float]:
-        """Modularity, coverage, mean and largest conductance, on the edges alone; nmi, ari, accuracy if classes are
-        known, over all nodes, and over the new ones if there are some."""
+        """Return the scores: modularity, coverage, mean and largest conductance use only the edges.
+
+        If classes are known, nmi, ari and accuracy are added, over all nodes and over the new nodes if there are any.
+        """
         structure = self.graph.affinity
         each = conductance(structure, self.labels)
         found = {
@@ -103,7 +109,7 @@ class Communities:
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the head with the names of its nodes to one safetensors file; ``extend_communities`` takes it."""
+        """Write the head and the names of its nodes to one safetensors file, which ``extend_communities`` reads."""
         notes = {"nodes": list(self.nodes), "order": self.order.tolist(), "weight": self.weight}
         save(self.head, path, notes)
 
@@ -117,21 +123,21 @@ def find_communities(
     most: int = 20,
     seed: int = 0,
 ) -> Communities:
-    """Communities of a graph.
+    """Find the communities of a graph.
 
     Parameters
     ----------
-    k : how many at most; "auto" chooses (``choose_number``)
+    k : largest number of communities; "auto" chooses the number (``choose_number``)
     head : a Head, its name, or {"name": ..., settings}
-    weight : of the similarity of attributes in the graph that the head sees, from 0 (edges alone) to 1
-    most : what auto may choose at most
+    weight : weight of the similarity of attributes in the graph that the head sees, from 0 (only edges) to 1
+    most : largest number that "auto" may choose
 
     Raises
     ------
     SettingsError, GraphError, CollapseError
     """
     if not 0 <= weight <= 1:
-        raise SettingsError(f"the weight of the attributes is from 0 to 1, not {weight:g}")
+        raise SettingsError(f"the weight of the attributes must lie between 0 and 1, not {weight:g}")
     begin = time.perf_counter()
     X = None if graph.attributes is None else scaled(graph.attributes)
     affinity = combined(graph.affinity, X, weight)
@@ -204,7 +210,10 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
 
 
 def scaled(attributes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Attributes as a head sees them: rows of counts, that are mostly zeros and never negative, have unit length."""
+    """Return attributes in the form that a head sees: rows of counts are scaled to unit length.
+
+    Attributes count as counts if they are never negative and at least half of them are zero.
+    """
     if _counts(attributes):
         return attributes / np.maximum(np.linalg.norm(attributes, axis=1, keepdims=True), 1e-300)
     return attributes
@@ -215,7 +224,7 @@ def _counts(attributes: NDArray[np.float64]) -> bool:
 
 
 def combined(structure: Affinity, X: NDArray[np.float64] | None, weight: float) -> Affinity:
-    """(1 - weight) W + weight S, each of mean degree 1, where S is the kNN affinity of the attributes."""
+    """Return (1 - weight) W + weight S, each scaled to mean degree 1, where S is the kNN affinity of the attributes."""
     if X is None or weight == 0:
         return structure
     if not _counts(X):
@@ -232,6 +241,6 @@ def combined(structure: Affinity, X: NDArray[np.float64] | None, weight: float) 
 
 
 def _numbered(P: NDArray[np.float32], order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Communities from 1 in the given order of the columns, and the probability of each node's own."""
+    """Return communities, numbered from 1 in the given order of columns, and each node's probability of its own."""
     column = P.argmax(axis=1)
     return np.argsort(order)[column] + 1, P[np.arange(len(P)), column]

@@ -1,7 +1,7 @@
-"""Graphs with named nodes, and the files that they come in.
+"""Graphs with named nodes, and readers for their file formats.
 
-Whatever a file says, what comes out is undirected, without loops and with one edge per pair; ``Counts`` tells what was
-there before.
+The result is always undirected, without loops, and has at most one graph edge per pair of nodes. ``Counts`` describes
+what the file listed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from segspectral.networks.arrays import SPARE, dense, is_array_file, load_arrays
 from segspectral.networks.edgelists import Dialect, EdgeList, best_weight, read_edge_list
 from segspectral.networks.tables import match_rows, read_bytes, read_classes, read_numbers, read_text
 from segspectral.values import Affinity
+from segspectral.wording import plural
 
 __all__ = [
     "FEATURES",
@@ -37,21 +38,23 @@ __all__ = [
 
 FEATURES = ("features", "x", "X", "data", "arr_0")
 LABELS = ("labels", "y", "Y", "label")
+"""Names that .npz files use for features and classes, most usual first; numpy itself calls an unnamed array arr_0."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was listed, and what became of it.
+    """The number of graph edges in a file, and what was done with them.
 
     Parameters
     ----------
     listed : edges in the file
-    loops : of a node to itself; left out
-    repeated : listed once more in the same direction; the largest weight is kept
-    reciprocal : pairs listed in both directions; one undirected edge, with the larger weight
-    weightless : edges of weight 0; left out
-    edges : undirected ones that remain
-    nodes, isolated : nodes, and those of them without an edge
+    loops : edges from a node to itself, which are left out
+    repeated : edges that are listed again in the same direction; the largest weight is kept
+    reciprocal : pairs that are listed in both directions; they become one edge with the larger weight
+    weightless : edges with weight 0, which are left out
+    edges : undirected edges of the graph
+    nodes : nodes of the graph
+    isolated : nodes without an edge
     """
 
     listed: int
@@ -64,17 +67,17 @@ class Counts:
     isolated: int
 
     def __str__(self) -> str:
-        parts = [f"{self.nodes} nodes, {self.edges} undirected edges"]
+        parts = [f"{plural(self.nodes, 'node')}, {plural(self.edges, 'undirected edge')}"]
         if self.listed != self.edges:
             parts.append(f"of {self.listed} listed")
-        told = {
-            "listed in both directions": self.reciprocal,
-            "repeated": self.repeated,
-            "loops left out": self.loops,
-            "of weight 0 left out": self.weightless,
-            "isolated nodes": self.isolated,
-        }
-        return ", ".join(parts + [f"{count} {what}" for what, count in told.items() if count])
+        counted = (
+            (self.reciprocal, "listed in both directions", "listed in both directions"),
+            (self.repeated, "repeated", "repeated"),
+            (self.loops, "loop left out", "loops left out"),
+            (self.weightless, "of weight 0 left out", "of weight 0 left out"),
+            (self.isolated, "isolated node", "isolated nodes"),
+        )
+        return ", ".join(parts + [plural(count, one, many) for count, one, many in counted if count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +86,12 @@ class Graph:
 
     Parameters
     ----------
-    names : (N,) all different
-    affinity : of the N nodes
+    names : (N,) names of the nodes, all different
+    affinity : affinity of the N nodes
+    counts : what the file listed
     attributes : (N, D) float64, finite, or None
     labels : (N,) int64, known classes of the nodes, or None
-    notes : sentences for the user; the first tells how the file was read
+    notes : sentences for the user; the first one says how the file was read
     """
 
     names: tuple[str, ...]
@@ -108,33 +112,34 @@ def read_graph(
     *,
     dialect: Dialect | None = None,
 ) -> Graph:
-    """A network from a file, whose kind is told by what it holds, not by its name.
+    """Read a network from a file; the content of the file, and not its name, decides the format.
 
     ::
 
-        text           one edge a line: two names and, if it has one, a weight; as spreadsheets, pandas, networkx,
-                       igraph, Gephi and SNAP write it; also gzip. More columns need a header, or a ``dialect``
+        text           one edge per line: two names and optionally a weight, as spreadsheets, pandas, networkx, igraph,
+                       Gephi and SNAP write it; also gzip. More columns need a header, or a ``dialect``
         .npz           a matrix that scipy.sparse.save_npz wrote; or edges (M, 2) of node numbers, or edge_index (2, M),
-                       with num_nodes, weights, features and labels if it has them
-        GraphML, GEXF, GML, Pajek, adjacency lists of networkx   through networkx, with the edges' ``weight`` or a word
-                       like it
-        Matrix Market  through scipy
+                       and optionally num_nodes, weights, features and labels
+        GraphML, GEXF, GML, Pajek, adjacency lists of networkx   by networkx, with the edges' ``weight`` or a similar
+                       word
+        Matrix Market  by scipy
 
-    Nodes are those that the file names: numbers that it does not mention are no nodes, unless it tells ``num_nodes``.
+    The nodes are those that the file mentions. Numbers between them are not nodes, unless the file has ``num_nodes``.
 
     Parameters
     ----------
-    attributes : csv, tsv or txt, a line of numbers for each node after its name, or in the order of the nodes; npy or
-        npz (N, D), dense or sparse, in the order of the nodes. Named nodes that the graph lacks are isolated ones
-    labels : csv, tsv or txt, a name and a class a line, or classes in the order of the nodes; or npy, npz (N,)
-    dialect : what cannot be known of a text file
+    attributes : csv, tsv or txt with a line of numbers for each node, after its name or in the order of the nodes; or
+        npy or npz (N, D), dense or sparse, in the order of the nodes. A named node that the graph does not have is
+        added as an isolated node.
+    labels : csv, tsv or txt with a name and a class per line, or classes in the order of the nodes; or npy, npz (N,)
+    dialect : properties of a text file that the reader cannot find out
 
     Raises
     ------
     DatasetError
-        A file cannot be read or does not fit the graph; fewer than two nodes; no edge at all.
+        A file cannot be read or does not fit the graph, or the graph has fewer than two nodes or no edges.
     SettingsError
-        The dialect does not go with the file.
+        The dialect does not fit the file.
     """
     path = Path(path)
     try:
@@ -147,16 +152,17 @@ def read_graph(
         given, rows = read_numbers(attributes, names)
         known = set(names)
         if given is not None and (further := [name for name in given if name not in known]):
-            notes.append(f"{len(further)} nodes have attributes and no edges")
+            notes.append(f"{plural(len(further), 'node has', 'nodes have')} attributes and no edges")
             names += further
         inner = match_rows(attributes, given, rows, names, "attributes")
     if labels is not None:
         given, classes = read_classes(labels, names)
         own = match_rows(labels, given, classes, names, "label")
         if given is not None and len(given) > len(names):
-            notes.append(f"{len(given) - len(names)} labels are of nodes that the graph lacks")
+            count = plural(len(given) - len(names), "label belongs", "labels belong")
+            notes.append(f"{count} to nodes that the graph does not have")
     if len(names) < 2:
-        raise DatasetError(f"has {len(names)} node{'s' * (len(names) != 1)}; at least two are needed", path)
+        raise DatasetError(f"has {plural(len(names), 'node')}; at least two are needed", path)
     weights, counts = undirected(edges.ends, edges.weights, len(names))
     if counts.edges == 0:
         raise DatasetError("has no edges between different nodes, so there is nothing to cluster", path)
@@ -172,7 +178,7 @@ def read_graph(
 
 
 def undirected(ends: NDArray[np.integer[Any]], weights: NDArray[np.float64], nodes: int) -> tuple[sp.csr_array, Counts]:
-    """(N, N) symmetric weights: a pair that is listed in both directions, or twice, has its largest weight."""
+    """Return symmetric weights (N, N) and the counts. A pair that is listed more than once has its largest weight."""
     i, j = ends.astype(np.int64).reshape(-1, 2).T
     kept = (i != j) & (weights > 0)
     loops, weightless = int((i == j).sum()), int(((i != j) & (weights == 0)).sum())
@@ -191,7 +197,7 @@ def undirected(ends: NDArray[np.integer[Any]], weights: NDArray[np.float64], nod
 
 @dataclass(frozen=True, eq=False)
 class _Listed:
-    """What a file of any kind lists, with ``rows`` (N, D) and ``classes`` (N,) of the nodes if it has them."""
+    """The edges in a file, and ``rows`` (N, D) of features and ``classes`` (N,) of the nodes if it has them."""
 
     edges: EdgeList
     rows: NDArray[np.float64] | None = None
@@ -204,7 +210,7 @@ def _listed(path: Path, dialect: Dialect) -> _Listed:
         return _Listed(read_edge_list(path, dialect))
     networked = kind not in ("npz", "Matrix Market")
     if dialect != Dialect(weight=dialect.weight if networked else None):
-        raise SettingsError(f"is {kind}, which needs no options about columns", path)
+        raise SettingsError(f"is {kind}, which has no columns: leave out the options for columns", path)
     if kind == "npz":
         return _from_arrays(path, load_arrays(path))
     if kind == "Matrix Market":
@@ -213,16 +219,16 @@ def _listed(path: Path, dialect: Dialect) -> _Listed:
 
 
 def _kind(path: Path, begin: bytes) -> str:
-    """The kind of a file by its first bytes.
+    """Return the format of a file by its first bytes.
 
     Raises
     ------
     DatasetError
-        It is of a known kind that is not read.
+        The format is known but not supported.
     """
     text = begin.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip()
     lines = [line.strip().lower() for line in text.splitlines()]
-    # Programs sign their GML in front.
+    # Programs write their name and a date at the beginning of a GML file.
     body = " ".join(line for line in lines if line and not line.startswith(("#", "creator", "version", "comment")))
     if text.startswith("<"):
         return "GEXF" if "<gexf" in text else "GraphML"
@@ -255,59 +261,59 @@ def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> _Listed:
     key = next((key for key in ("edges", "edge_index") if key in arrays), None)
     if key is None:
         raise DatasetError(
-            f"cannot be read as a graph: holds {', '.join(sorted(arrays))}; looked for are edges, or what "
-            "scipy.sparse.save_npz wrote",
+            f"cannot be read as a graph: it has the arrays {', '.join(sorted(arrays))}, but neither edges nor a matrix "
+            "of scipy.sparse.save_npz",
             path,
         )
     pairs = arrays[key].T if key == "edge_index" else arrays[key]
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iuf":
-        raise DatasetError(f"edges are (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}", path)
+        raise DatasetError(f"edges must be (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}", path)
     if pairs.size and not (np.isfinite(pairs).all() and pairs.min() >= 0 and pairs.max() < 2**53):
         raise DatasetError(f"{key} hold node numbers that are below 0, above 2^53, or no numbers", path)
     whole = pairs.astype(np.int64)
     if (whole != pairs).any():
-        raise DatasetError(f"{key} hold the node {pairs[whole != pairs][0]:g}; node numbers are whole", path)
+        raise DatasetError(f"{key} contain the node {pairs[whole != pairs][0]:g}; node numbers must be whole", path)
     rows = None
     if "feat_indptr" in arrays:
         rows = dense(path, load_sparse(path, arrays, "feat_")).astype(np.float64)
     elif (name := next((name for name in FEATURES if name in arrays), None)) is not None:
         if arrays[name].ndim != 2 or arrays[name].dtype.kind not in "biuf":
-            raise DatasetError(f"{name} are (N, D) numbers, not {arrays[name].dtype} {arrays[name].shape}", path)
+            raise DatasetError(f"{name} must be (N, D) numbers, not {arrays[name].dtype} {arrays[name].shape}", path)
         rows = arrays[name].astype(np.float64)
     weight = next((name for name in ("weights", "weight", "edge_weight") if name in arrays), None)
     weights = np.ones(len(whole)) if weight is None else _checked(path, arrays[weight], len(whole))
     numbers, ends = _nodes(path, whole, _number_of_nodes(path, arrays, rows, own))
-    told = [f"{key} of an npz", "all weights 1" if weight is None else f"weights from {weight!r}"]
+    notes = [f"{key} of an npz", "all weights 1" if weight is None else f"weights from {weight!r}"]
     used = {key, weight, label, "num_nodes", *(name for name in arrays if name.startswith("feat_")), *FEATURES}
     if unused := sorted(set(arrays) - used):
-        told.append(f"left out: {', '.join(unused)}")
+        notes.append(f"left out: {', '.join(unused)}")
     names = tuple(map(str, numbers.tolist()))
-    return _Listed(EdgeList(names, ends, weights, ", ".join(told)), rows, own)
+    return _Listed(EdgeList(names, ends, weights, ", ".join(notes)), rows, own)
 
 
 def holds_matrix(arrays: Iterable[str]) -> bool:
-    """Whether the arrays of a file are the parts of a sparse matrix."""
+    """Return whether the arrays of a file are the parts of a sparse matrix."""
     return "format" in arrays or {"data", "indices", "indptr", "shape"} <= set(arrays)
 
 
 def _number_of_nodes(
     path: Path, arrays: dict[str, NDArray[Any]], rows: NDArray[Any] | None, own: NDArray[Any] | None
 ) -> int | None:
-    """By ``num_nodes``, or by what there is one of for each node."""
+    """Return ``num_nodes``, or the number of feature rows or classes; None if the file has none of these."""
     if "num_nodes" in arrays:
         told = arrays["num_nodes"]
         if told.size != 1 or told.dtype.kind not in "iuf" or not 0 <= float(told.item()) < 2**53 or told.item() % 1:
-            raise DatasetError(f"num_nodes is a whole number, not {told.dtype} {told.shape}", path)
+            raise DatasetError(f"num_nodes must be a whole number, not {told.dtype} {told.shape}", path)
         return int(told.item())
     return next((len(each) for each in (rows, own) if each is not None), None)
 
 
 def _nodes(path: Path, ends: NDArray[np.int64], nodes: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The numbers of the nodes in rising order, and the places (M, 2) of the ends among them."""
-    numbers, places = np.unique(ends, return_inverse=True)
+    """Return the numbers of the nodes in ascending order, and the indices (M, 2) of the ends among them."""
+    numbers, indices = np.unique(ends, return_inverse=True)
     if nodes is None:
-        return numbers, places.reshape(-1, 2)
-    # Numbers from 1 are as common as from 0.
+        return numbers, indices.reshape(-1, 2)
+    # Node numbers that start at 1 are as common as those that start at 0.
     begin = int(len(numbers) > 0 and numbers[0] > 0 and numbers[-1] == nodes)
     if len(numbers) and numbers[-1] >= nodes + begin:
         raise DatasetError(f"edges lead to nodes outside 0..{nodes - 1}, such as {numbers[-1]}", path)
@@ -323,33 +329,34 @@ def _check_isolated(path: Path, nodes: int, linked: int) -> None:
 def _checked(path: Path, weights: NDArray[Any], count: int) -> NDArray[np.float64]:
     if weights.dtype.kind not in "biuf" or weights.size != count:
         raise DatasetError(
-            f"weights are one number for each of {count} edges, not {weights.dtype} {weights.shape}", path
+            f"weights must be one number for each of {plural(count, 'edge')}, not {weights.dtype} {weights.shape}", path
         )
     weights = weights.ravel().astype(np.float64)
     if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise DatasetError("weights are finite and not negative", path)
+        raise DatasetError("weights must be finite and not negative", path)
     return weights
 
 
 def _from_matrix(path: Path, matrix: sp.coo_array, kind: str) -> EdgeList:
-    """Edges of a square matrix; of one that is symmetric, each once."""
+    """Return the edges of a square matrix; if the matrix is symmetric, each edge is listed once."""
     nodes = matrix.shape[0]
     if matrix.shape[0] != matrix.shape[1]:
-        raise DatasetError(f"a graph is a square matrix, not {matrix.shape}", path)
+        raise DatasetError(f"a graph must be a square matrix, not {matrix.shape}", path)
     _check_isolated(path, nodes, len(np.unique(np.concatenate([matrix.row, matrix.col]))))
     matrix.sum_duplicates()
     weights = _checked(path, matrix.data, matrix.nnz)
     square = sp.csr_array((weights, (matrix.row, matrix.col)), shape=matrix.shape)
     differing = abs(square - square.T)
-    told = [kind, "weights from its entries"]
+    notes = [kind, "weights from its entries"]
     pairs = np.stack([matrix.row, matrix.col], axis=1).astype(np.int64)
     if differing.nnz == 0 or differing.max() <= 1e-6 * weights.max():
-        # A symmetric matrix has each edge twice, which is its form and nothing to tell.
+        # A symmetric matrix always has each edge twice, so the counts do not report it.
         larger = sp.coo_array(sp.triu(square.maximum(square.T)))
         pairs, weights = np.stack([larger.row, larger.col], axis=1).astype(np.int64), larger.data
     else:
-        told.append(f"not symmetric ({differing.count_nonzero() // 2} pairs differ, the larger weight is kept)")
-    return EdgeList(tuple(map(str, range(nodes))), pairs, weights, ", ".join(told))
+        pairs_differ = plural(differing.count_nonzero() // 2, "pair differs", "pairs differ")
+        notes.append(f"not symmetric ({pairs_differ}, the larger weight is kept)")
+    return EdgeList(tuple(map(str, range(nodes))), pairs, weights, ", ".join(notes))
 
 
 def _matrix_market(path: Path) -> sp.coo_array:
@@ -361,7 +368,7 @@ def _matrix_market(path: Path) -> sp.coo_array:
         if entries > len(data):
             raise ValueError(f"says {rows} x {columns} and {entries} entries, and has {len(data)} bytes")
         matrix = sp.coo_array(scipy.io.mmread(io.BytesIO(data)))
-    except Exception as error:  # of a file that breaks its format scipy says what it likes
+    except Exception as error:  # scipy can raise any kind of error for a file that breaks its format
         raise DatasetError(f"cannot be read as a graph ({error})", path) from error
     return matrix
 
@@ -384,32 +391,32 @@ def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
             graph = nx.parse_gml(read_text(path)[0], label="id")
     except DatasetError:
         raise
-    except Exception as error:  # of a file that breaks its format networkx raises what it meets, and XML recursion
+    except Exception as error:  # networkx can raise any kind of error here, and XML can exceed the recursion limit
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"cannot be read as a graph ({kind}: {reason})", path) from error
-    told = [kind]
+    notes = [kind]
     names = list(map(str, graph))
     for key in ("label", "name"):
         given = [str(name) for _, name in graph.nodes(data=key, default="")]
         if all(given) and len(set(given)) == len(given):
-            told += [f"names from {key!r}"] if given != names else []
+            notes += [f"names from {key!r}"] if given != names else []
             names = given
             break
-    place = {node: i for i, node in enumerate(graph)}
-    listed = [(place[a], place[b], data) for a, b, data in graph.edges(data=True)]
+    index = {node: i for i, node in enumerate(graph)}
+    listed = [(index[a], index[b], data) for a, b, data in graph.edges(data=True)]
     keys = list(dict.fromkeys(key for _, _, data in listed for key in data))
     weight = best_weight(keys) if told_weight is None else None if told_weight == "none" else told_weight
     if told_weight is not None and weight is not None and weight not in keys:
-        raise SettingsError(f"its edges have the data {', '.join(keys)}; there is no {told_weight!r}", path)
+        raise SettingsError(f"the edges have the data {', '.join(keys)}; there is no {told_weight!r}", path)
     values: list[Any] = [1.0 if weight is None else data.get(weight, 1.0) for _, _, data in listed]
     try:
         weights = _checked(path, np.array([float(value) for value in values]), len(listed))
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"cannot be read as a graph (a weight is no number: {error})", path) from error
-    told.append("all weights 1" if weight is None else f"weights from {weight!r}")
+        raise DatasetError(f"cannot be read as a graph (a weight is not a number: {error})", path) from error
+    notes.append("all weights 1" if weight is None else f"weights from {weight!r}")
     if weight is not None and (without := sum(weight not in data for _, _, data in listed)):
-        told.append(f"{without} edges without a weight have 1")
+        notes.append(f"{plural(without, 'edge without a weight has', 'edges without a weight have')} weight 1")
     if left := [repr(other) for other in keys if other not in (weight, "id")]:
-        told.append(f"left out: {', '.join(left)}")
+        notes.append(f"left out: {', '.join(left)}")
     pairs = np.array([(a, b) for a, b, _ in listed], dtype=np.int64).reshape(-1, 2)
-    return EdgeList(tuple(names), pairs, weights, ", ".join(told))
+    return EdgeList(tuple(names), pairs, weights, ", ".join(notes))

@@ -1,4 +1,4 @@
-"""How many communities: by the eigengap, by modularity and by the silhouette, over all numbers up to a largest one."""
+"""The choice of the number of communities by the eigengap, the modularity and the silhouette."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from segspectral.values import Affinity
 __all__ = ["Choice", "choose_number"]
 
 SAMPLE = 2000
-"""Nodes on which the silhouette is computed: it takes all distances among them."""
+"""The silhouette is computed on a sample of 2000 nodes, because it needs all distances (32 MB of float64)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The criteria at each number of communities; all are better when larger.
+    """The criteria at each number of communities; larger values are better.
 
     Parameters
     ----------
     numbers : (C,) 2, 3, ...
     eigengap : (C,) lambda_{k+1} - lambda_k of the regularized Laplacian
-    modularity, silhouette : (C,) of spectral communities; the silhouette is of the rows that k-means clusters
-    number : the one with the largest mean of the three, each scaled to [0, 1] over the numbers
+    modularity : (C,) modularity of spectral communities
+    silhouette : (C,) silhouette of the same communities, on the rows that k-means clusters
+    number : the number with the largest mean of the three criteria, each scaled to [0, 1] over the numbers
     """
 
     numbers: NDArray[np.int64]
@@ -41,7 +42,7 @@ class Choice:
 
 
 def choose_number(affinity: Affinity, most: int = 20, *, seed: int = 0) -> Choice:
-    """Try 2 to ``most`` communities, at most one fewer than nodes, by k-means on regularized eigenvectors."""
+    """Try 2 to ``most`` communities, but fewer than nodes, by k-means on regularized eigenvectors."""
     from sklearn.metrics import silhouette_score
 
     most = max(min(most, len(affinity) - 1), 2)

@@ -1,4 +1,7 @@
-"""Pictures of communities: the adjacency matrix sorted by them, a drawing of a small graph, the curves of a choice."""
+"""Pictures of communities: the sorted adjacency matrix, a drawing of a small graph, the curves of a choice.
+
+Pillow draws the curves: matplotlib would be a further dependency for one small picture.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,26 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 DRAWN = 500
-"""Nodes up to which a graph is drawn: more are a ball of wool."""
+"""Larger graphs are not drawn: at 900 pixels, the edges of more than 500 nodes cover each other."""
 
 SIDE = 900
+"""Side of the pictures in pixels: they fit on a laptop screen with 1080 rows."""
+
 INK, GREY, ACCENT = (30, 30, 30), (190, 190, 190), (213, 94, 0)
 
 
 def adjacency_picture(found: Communities) -> Picture:
-    """The adjacency matrix, nodes in order of community and degree: edges inside in the community's colour, edges
-    between communities in grey; the more edges in a pixel, the darker."""
+    """Return the adjacency matrix with the nodes in order of community and degree.
+
+    Graph edges inside a community have the community's colour, and edges between communities are grey. A pixel with
+    more edges is darker.
+    """
     weights = found.graph.affinity.weights
     order = np.lexsort((-found.graph.affinity.degree, found.labels))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     n = len(order)
-    # Small graphs get whole blocks of pixels, large ones many nodes in a pixel.
+    # In small graphs a node is a block of pixels; in large graphs many nodes share a pixel.
     side = n * max(SIDE // n, 1) if n < SIDE else SIDE
     row = np.repeat(np.arange(n), np.diff(weights.indptr))
     column = weights.indices
@@ -57,14 +65,14 @@ def adjacency_picture(found: Communities) -> Picture:
 
 
 def drawing(found: Communities, seed: int = 0) -> Picture:
-    """Nodes as circles in the colour of their community, placed by springs (Fruchterman and Reingold 1991)."""
+    """Return a drawing with nodes as circles in the colour of their community (Fruchterman and Reingold 1991)."""
     import networkx as nx
     import PIL.Image
     import PIL.ImageDraw
 
     graph = nx.from_scipy_sparse_array(found.graph.affinity.weights)
-    place = nx.spring_layout(graph, seed=seed, iterations=80)
-    at = np.array([place[node] for node in range(len(found.labels))])
+    position = nx.spring_layout(graph, seed=seed, iterations=80)
+    at = np.array([position[node] for node in range(len(found.labels))])
     at = (at - at.min(axis=0)) / np.maximum(np.ptp(at, axis=0), 1e-9)
     scale, margin = 2, 60
     at = margin + at * (SIDE * scale - 2 * margin)
@@ -81,7 +89,7 @@ def drawing(found: Communities, seed: int = 0) -> Picture:
 
 
 def choice_picture(choice: Choice) -> Picture:
-    """The three criteria over the number of communities, one below the other, the chosen number marked."""
+    """Return the curves of the three criteria, one below the other; the chosen number of communities is marked."""
     import PIL.Image
     import PIL.ImageDraw
     import PIL.ImageFont

@@ -1,4 +1,4 @@
-"""Text tables in the dialects that spreadsheets, statistics packages and network programs write."""
+"""Readers for text tables in the dialects of spreadsheets, statistics packages and network programs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from segspectral.errors import DatasetError, SettingsError
 from segspectral.files import open_file
 from segspectral.networks.arrays import check_unpacked, dense, is_array_file, load_arrays, load_sparse, most_unpacked
+from segspectral.wording import plural
 
 __all__ = [
     "SEPARATORS",
@@ -44,28 +45,34 @@ SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ",", "bar": "|", "blanks":
 NODES = {"node", "nodes", "id", "name", "names"}
 CLASSES = {"label", "labels", "class", "community"}
 SAMPLE = 1000
-"""Lines from which the separator and the columns are recognised."""
+"""The separator and the columns are recognised from this many lines: enough for rare cells, and still instant."""
 
 NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
 THOUSANDS = re.compile(r"[-+]?\d{1,3}((\.\d{3})+,\d+|(,\d{3})+\.\d+)", re.ASCII)
+"""A number with separators of thousands and decimals, such as 1,234.5 or 1.234,5."""
+
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
+"""Words that programs write for a missing value."""
+
 MAYBE_ROW = re.compile(r"[#%][^\s#%]")
+"""A line that begins with a comment mark but may be a row, because names can begin with # or %."""
+
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of a text file: iterating gives the number of each line, from 1, and its cells.
+    """The rows of a text file; iteration yields the number of each line, starting at 1, and its cells.
 
     Parameters
     ----------
-    text : with line breaks as \\n
-    separator : between cells; None: any blanks
+    text : text with \\n as line breaks
+    separator : separator between cells; None for any blanks
     marks : beginnings of comment lines
-    kept : numbers of lines that begin with a mark and are rows all the same
-    comments : how many lines are left out as comments
-    doubtful : how many of these could be rows
-    encoding : a word for the user if it is not Unicode, else empty
+    kept : numbers of lines that begin with a mark but are rows
+    comments : number of lines that are left out as comments
+    doubtful : number of comment lines that may be rows
+    encoding : a note for the user if the text is not Unicode, else empty
     """
 
     path: Path
@@ -83,19 +90,22 @@ class Table:
                 yield number, cells
 
     def __str__(self) -> str:
-        """Separator, comments and encoding in words."""
+        """The separator, the comments and the encoding in words."""
         name = next(name for name, mark in SEPARATORS.items() if mark == self.separator)
         parts = [f"columns separated by {name if name == 'blanks' else f'{name}s'}"]
         if self.kept:
-            parts.append(f"{len(self.kept)} lines that begin with {' or '.join(self.marks)} are rows, not comments")
+            marks = " or ".join(self.marks)
+            one = f"line that begins with {marks} is a row, not a comment"
+            many = f"lines that begin with {marks} are rows, not comments"
+            parts.append(plural(len(self.kept), one, many))
         if self.comments:
             hint = " (--comments none reads them)" if self.doubtful else ""
-            parts.append(f"{self.comments} comment line{'s' * (self.comments != 1)} left out{hint}")
+            parts.append(f"{plural(self.comments, 'comment line')} left out{hint}")
         return ", ".join(parts + [self.encoding] * bool(self.encoding))
 
 
 def read_bytes(path: Path) -> bytes:
-    """The contents of a file, unpacked if it is gzip.
+    """Return the contents of a file; a gzip file is unpacked.
 
     Raises
     ------
@@ -118,12 +128,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file, and its encoding in words if that had to be guessed.
+    """Return the text of a file, and a note about its encoding if that had to be guessed.
 
     Raises
     ------
     DatasetError
-        The file is no text.
+        The file is not a text.
     """
     data = read_bytes(path)
     if data.startswith(b"PK\x03\x04"):
@@ -136,13 +146,14 @@ def read_text(path: Path) -> tuple[str, str]:
             text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if error.encoding.startswith("utf-16"):
-            raise DatasetError("cannot be read: its mark says UTF-16, and it is not", path) from error
-        # Every byte is a character of Latin-1; what it has as control characters are signs in Windows-1252.
+            raise DatasetError("cannot be read: its byte order mark says UTF-16, but it is not", path) from error
+        # Every byte is a character in Latin-1. Bytes that are control characters there are signs in Windows-1252.
         text = data.decode("cp1252", "replace") if re.search(rb"[\x80-\x9f]", data) else data.decode("latin-1")
         encoding = "read as Latin-1 (it is not UTF-8)"
     text = text.rstrip("\x1a")
     if found := re.search(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]", text):
-        raise DatasetError(f"cannot be read: it is no text (a character {ord(found[0]):#04x} at {found.start()})", path)
+        character = f"the character {ord(found[0]):#04x} at {found.start()}"
+        raise DatasetError(f"cannot be read: it is not a text (it has {character})", path)
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 
@@ -153,15 +164,15 @@ def read_table(
     comments: str | None = None,
     words: Collection[str] = frozenset(NODES),
 ) -> Table:
-    """A text file as a table.
+    """Read a text file as a table.
 
     Parameters
     ----------
-    separator : a name in ``SEPARATORS``; None finds it
-    comments : what comment lines begin with, or "none". None: lines that begin with # or % are comments, unless they
-        read as rows: without a blank after the mark, with as many cells as the rows, numbers where these have
-        numbers, and with names that occur in other rows
-    words : of headers, which are comments after a mark
+    separator : a name in ``SEPARATORS``; None recognises it
+    comments : beginning of comment lines, or "none" if there are none. With None, lines that begin with # or % are
+        comments unless they look like rows: they have no blank after the mark, as many cells as the rows, numbers
+        where the rows have numbers, and names that occur in other rows
+    words : words of headers; a header after a mark is a comment
 
     Raises
     ------
@@ -169,11 +180,11 @@ def read_table(
     """
     path = Path(path)
     if separator is not None and separator not in SEPARATORS:
-        raise SettingsError(f"a separator is one of {', '.join(SEPARATORS)}, not {separator!r}")
+        raise SettingsError(f"a separator must be one of {', '.join(SEPARATORS)}, not {separator!r}")
     text, encoding = read_text(path)
-    if told := re.match(r"sep=(.)\n", text):  # a line that spreadsheets write for themselves
-        text = text[told.end() - 1 :]
-        separator = separator or next((name for name, mark in SEPARATORS.items() if mark == told[1]), None)
+    if declared := re.match(r"sep=(.)\n", text):  # a first line that Excel writes and reads
+        text = text[declared.end() - 1 :]
+        separator = separator or next((name for name, mark in SEPARATORS.items() if mark == declared[1]), None)
     marks = ("#", "%") if comments is None else () if comments == "none" else (comments,)
     plain = (line for line in map(str.strip, io.StringIO(text)) if line and not line.startswith(marks))
     sample = list(islice(plain, SAMPLE))
@@ -191,7 +202,7 @@ def read_table(
 def _records(
     path: Path, text: str, separator: str | None, marks: tuple[str, ...]
 ) -> Iterator[tuple[int, list[str], bool]]:
-    """The number of each line that is not empty, its cells, and whether it begins with a mark."""
+    """Yield the number of each line that is not empty, its cells, and whether it begins with a mark."""
     lines = enumerate(io.StringIO(text), start=1)
     for number, line in lines:
         line = line.strip(" \n")
@@ -199,7 +210,7 @@ def _records(
         if '"' not in line or marked or line.endswith("}"):
             cells = _cells(line, separator)
         else:
-            # A quoted cell may go on over lines; the reader takes as many as it needs.
+            # A quoted cell may continue on the next lines; the reader takes as many lines as it needs.
             taken = [0]
             further = _counted((following for _, following in lines), taken)
             first = line if separator is not None else line.replace("\t", " ")
@@ -212,9 +223,9 @@ def _records(
             except csv.Error as error:
                 if taken[0]:
                     raise DatasetError(
-                        f"{path}, line {number}: a cell begins with a quotation mark that does not end it ({error})"
+                        f"{path}, line {number}: a cell begins with a quotation mark and has none at its end ({error})"
                     ) from error
-                cells = _cells(line, separator)  # a program that does not quote, and a name with quotation marks
+                cells = _cells(line, separator)  # the program does not quote, and a name contains quotation marks
             if separator is None and cells and not cells[-1]:
                 cells.pop()
         cells = list(map(str.strip, cells))
@@ -229,7 +240,7 @@ def _counted(lines: Iterator[str], taken: list[int]) -> Iterator[str]:
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
-    """Cells of a line without quoted ones; a dict at the end, as networkx writes it, is one cell."""
+    """Return the cells of a line without quoted cells; a dict at the end, as networkx writes it, is one cell."""
     if line.endswith("}") and (at := line.find("{")) > 0:
         head = line[:at].rstrip(" ")
         if separator is None or head.endswith(separator):
@@ -238,7 +249,10 @@ def _cells(line: str, separator: str | None) -> list[str]:
 
 
 def _separator(lines: list[str]) -> str | None:
-    """The separator by which most lines have equally many cells, two or more; blanks if there is none."""
+    """Return the separator with which most lines have the same number of cells, at least two; None stands for blanks.
+
+    ``csv.Sniffer`` is not used: it does not know blanks, decimal commas or the dicts of networkx.
+    """
     lines = [line[: line.find("{")].rstrip(" ,;|") if line.endswith("}") and "{" in line else line for line in lines]
     found: dict[str | None, list[list[str]]] = {}
     for mark in (*SEPARATORS.values(),):
@@ -249,7 +263,7 @@ def _separator(lines: list[str]) -> str | None:
         return "\t"
 
     def decimals(mark: str | None) -> bool:
-        """Whether all commas are those of decimal numbers, if cells end at this mark."""
+        """Return whether all commas are decimal commas if this mark separates the cells."""
         commas = [cell for row in found.get(mark, []) for cell in row if "," in cell]
         return bool(commas) and all(DECIMAL_COMMA.fullmatch(cell) for cell in commas)
 
@@ -259,7 +273,7 @@ def _separator(lines: list[str]) -> str | None:
                 return mark
 
     def rank(mark: str) -> tuple[float, bool, int]:
-        """Equally many cells; no blanks at their ends, which prose has after its commas; many cells."""
+        """Return the share of lines with the usual width, whether cells begin without blanks, and the width."""
         rows = found[mark]
         width, count = Counter(map(len, rows)).most_common(1)[0]
         return count / len(rows), not all(" " in (cell[:1] for cell in row[1:]) for row in rows), width
@@ -278,7 +292,7 @@ def _quick(line: str, separator: str | None) -> list[str]:
 
 
 def _rows_among(maybe: list[tuple[int, list[str]]], table: Table, words: Collection[str]) -> frozenset[int]:
-    """Which lines that begin with a mark are rows."""
+    """Return the numbers of the lines that begin with a mark and are rows."""
     if not maybe:
         return frozenset()
     widths: Counter[int] = Counter()
@@ -289,7 +303,7 @@ def _rows_among(maybe: list[tuple[int, list[str]]], table: Table, words: Collect
         widths[len(cells)] += 1
         names.update(cells[:2])
         marked_names = marked_names or (len(cells) > 1 and MAYBE_ROW.match(cells[1]) is not None)
-        if i:  # the first may be a header
+        if i:  # the first line may be a header
             text_at.update(j for j, cell in enumerate(cells) if j not in text_at and not is_number(cell))
     alone = not widths
     if alone:
@@ -309,9 +323,10 @@ def _rows_among(maybe: list[tuple[int, list[str]]], table: Table, words: Collect
 
 
 def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[list[str] | None, NDArray[np.float64]]:
-    """Names of the nodes, None if they are not given, and (N, D) numbers.
+    """Return the names of the nodes, or None if the file has none, and numbers (N, D).
 
-    In text the first column holds names if it is headed so, or is not all numbers, or has all ``names`` of a graph.
+    In a text, the first column has names if its header says so, if not all of its cells are numbers, or if it has all
+    ``names`` of a graph.
 
     Raises
     ------
@@ -321,22 +336,22 @@ def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[li
     if is_array_file(path):
         values = _array(path, ("features", "x", "X", "attributes", "data", "arr_0"))
         if values.ndim != 2 or values.dtype.kind not in "biuf":
-            raise DatasetError(f"attributes are (N, D) numbers, not {values.dtype} {values.shape}", path)
+            raise DatasetError(f"attributes must be (N, D) numbers, not {values.dtype} {values.shape}", path)
         return None, values.astype(np.float64)
     table, lines = _lines(path)
     header = lines[0][1] if not any(is_number(cell) for cell in lines[0][1][1:] or lines[0][1]) else None
     lines = lines[1:] if header is not None else lines
     if not lines:
-        raise DatasetError("holds no numbers", path)
+        raise DatasetError("has no numbers", path)
     width = len(lines[0][1])
     for number, cells in lines:
         if len(cells) != width:
-            raise DatasetError(f"{path}, line {number}: has {len(cells)} columns, the first has {width}")
+            raise DatasetError(f"{path}, line {number}: has {plural(len(cells), 'column')}, but the first has {width}")
     first = _as_names([cells[0] for _, cells in lines], names)
     headed = header is not None and plain_word(header[0]) in NODES
     named = headed or not all(map(is_number, first)) or (width > 1 and set(names) <= set(first))
     if not named and header is not None and header[0] == "" and width > 1:
-        # The index that pandas writes: of rows, in the order of the nodes.
+        # This column is the index that pandas writes; the rows are in the order of the nodes.
         lines = [(number, cells[1:]) for number, cells in lines]
     values = np.empty((len(lines), len(lines[0][1]) - named))
     for row, (number, cells) in zip(values, lines, strict=True):
@@ -344,15 +359,15 @@ def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[li
             try:
                 row[j] = to_number(cell, table.separator) if is_number(cell) else float("no number")
             except ValueError as error:
-                reason = str(error) if is_number(cell) else f"{quoted(cell)} is no number"
+                reason = str(error) if is_number(cell) else f"{quoted(cell)} is not a number"
                 raise DatasetError(f"{path}, line {number}: the attribute {reason}") from error
     if values.shape[1] == 0:
-        raise DatasetError("holds names and no attributes", path)
+        raise DatasetError("has names but no attributes", path)
     return (first if named else None), values
 
 
 def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tuple[list[str] | None, NDArray[Any]]:
-    """Names of the nodes, None if they are not given, and (N,) classes. ``names`` are those of a graph.
+    """Return the names of the nodes, or None if the file has none, and classes (N,); ``names`` are those of a graph.
 
     Raises
     ------
@@ -367,9 +382,9 @@ def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tup
         lines = lines[1:]
     for number, cells in lines:
         if len(cells) != len(lines[0][1]) or len(cells) > 2:
-            raise DatasetError(f"{path}, line {number}: a line is a node and its class, or a class alone")
+            raise DatasetError(f"{path}, line {number}: a line must be a node and its class, or only a class")
     if not lines:
-        raise DatasetError("holds no classes", path)
+        raise DatasetError("has no classes", path)
     if len(lines[0][1]) == 1:
         return None, np.array([cells[0] for _, cells in lines])
     return _as_names([cells[0] for _, cells in lines], names), np.array([cells[1] for _, cells in lines])
@@ -378,29 +393,34 @@ def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tup
 def match_rows(
     path: str | os.PathLike[str], given: list[str] | None, rows: NDArray[Any], names: Sequence[str], what: str
 ) -> NDArray[Any]:
-    """The rows in the order of the nodes.
+    """Return the rows in the order of the nodes.
 
     Raises
     ------
     DatasetError
-        Nodes are without a row, or have two; or, without names, there are more or fewer rows than nodes.
+        A node has no row or two rows; or the rows have no names, and their number is not that of the nodes.
     """
     if given is None:
         if len(rows) != len(names):
-            raise DatasetError(f"has {len(rows)} rows of {what}, and the graph has {len(names)} nodes", path)
+            raise DatasetError(
+                f"has {plural(len(rows), 'row')} of {what}, but the graph has {plural(len(names), 'node')}", path
+            )
         return rows
-    place = {name: i for i, name in enumerate(given)}
-    if len(place) < len(given):
-        twice = next(name for i, name in enumerate(given) if place[name] != i)
+    index = {name: i for i, name in enumerate(given)}
+    if len(index) < len(given):
+        twice = next(name for i, name in enumerate(given) if index[name] != i)
         raise DatasetError(f"the node {quoted(twice)} has two lines", path)
-    missing = [name for name in names if name not in place]
+    missing = [name for name in names if name not in index]
     if missing:
-        raise DatasetError(f"{len(missing)} of {len(names)} nodes have no {what}, such as {quoted(missing[0])}", path)
-    return rows[[place[name] for name in names]]
+        verb = "has" if len(missing) == 1 else "have"
+        raise DatasetError(
+            f"{len(missing)} of {plural(len(names), 'node')} {verb} no {what}, such as {quoted(missing[0])}", path
+        )
+    return rows[[index[name] for name in names]]
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a number, with a decimal point or comma; NaN and infinity are words that are no names."""
+    """Return whether a cell is a number with a decimal point or comma; NaN and infinity count as numbers."""
     return any(form.fullmatch(text) for form in (NUMBER, THOUSANDS)) or text.lower().lstrip("+-") in (
         "nan",
         "inf",
@@ -409,12 +429,12 @@ def is_number(text: str) -> bool:
 
 
 def to_number(text: str, separator: str | None) -> float:
-    """The number in a cell; a comma alone is the decimal one.
+    """Return the number in a cell; a single comma is a decimal comma.
 
     Raises
     ------
     ValueError
-        The comma could as well part thousands: so it does where commas separate the columns, too.
+        Commas separate the columns, so it is unclear whether the comma in the number separates thousands or decimals.
     """
     if "," not in text:
         return float(text)
@@ -428,27 +448,27 @@ def to_number(text: str, separator: str | None) -> float:
 
 
 def is_word(text: str) -> bool:
-    """Whether a cell can name a column: a word, and not one for a missing value."""
+    """Return whether a cell can be the name of a column: it is a word and does not stand for a missing value."""
     return text[:1].isalpha() and text.lower() not in MISSING and not is_number(text)
 
 
 def plain_word(text: str) -> str:
-    """A word of a header without case, blanks and punctuation."""
+    """Return a word of a header in lower case, without blanks and punctuation."""
     return re.sub(r"[\W_]+", "", text).lower()
 
 
 def quoted(text: str) -> str:
-    """A cell in a message, on one line and not too long."""
+    """Return a cell in quotation marks for a message, on one line and shortened to 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def whole_names(names: Sequence[str]) -> list[str] | None:
-    """Names that are all numbers, as whole ones: "2.0" is "2". None if there are words among them.
+    """Return names that are all numbers as whole numbers ("2.0" becomes "2"), or None if some names are words.
 
     Raises
     ------
     ValueError
-        All are numbers and some are not whole; its argument is the first such.
+        All names are numbers, but some are not whole; the argument of the error is the first of these.
     """
     if not all(NUMBER.fullmatch(name) for name in names):
         return None
@@ -464,7 +484,7 @@ def _whole(name: str) -> str | None:
 
 
 def _as_names(given: list[str], names: Sequence[str]) -> list[str]:
-    """Names in a table as the graph spells them: node numbers may have become "2.0"."""
+    """Return the names in a table in the spelling of the graph: programs may have changed node numbers to "2.0"."""
     if not set(given).isdisjoint(names):
         return given
     try:
@@ -487,5 +507,5 @@ def _array(path: Path, keys: Sequence[str]) -> NDArray[Any]:
         return dense(path, load_sparse(path, arrays))
     name = next((key for key in keys if key in arrays), None)
     if name is None:
-        raise DatasetError(f"holds {', '.join(arrays)}; looked for is one of {', '.join(keys)}", path)
+        raise DatasetError(f"has the arrays {', '.join(arrays)}, but none of {', '.join(keys)}", path)
     return arrays[name]

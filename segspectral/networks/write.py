@@ -1,4 +1,4 @@
-"""The results as files: a table of nodes, a summary, pictures."""
+"""Communities written to files: a table of nodes, a summary, pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ __all__ = ["summary", "write_communities"]
 
 
 def write_communities(found: Communities, folder: Path) -> list[Path]:
-    """communities.csv, summary.json, adjacency.png; for small graphs graph.png, for a chosen number choice.png.
+    """Write communities.csv, summary.json and adjacency.png, and return the paths.
+
+    A small graph also has graph.png, and a chosen number of communities has choice.png.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def write_communities(found: Communities, folder: Path) -> list[Path]:
 
 
 def summary(found: Communities) -> dict[str, Any]:
-    """Plain data of what was found, and how."""
+    """Return the communities, their scores and their settings in JSON types."""
     head, outcome, rank = found.head, found.head.outcome_, getattr(found.head, "effective_rank_", None)
     each = conductance(found.graph.affinity, found.labels)
     result: dict[str, Any] = {
@@ -54,7 +56,7 @@ def summary(found: Communities) -> dict[str, Any]:
         "sizes": {str(c): size for c, size in found.sizes.items()},
         "conductance": {str(c): round(float(value), 6) for c, value in zip(found.sizes, each, strict=True)},
         "outcome": {"name": outcome.name.lower(), "sentence": outcome.sentence},
-        # Of the outputs of a network; a degenerate embedding, near 0, ends in an error and never comes here.
+        # The effective rank of a network's outputs. A degenerate embedding, near 0, raises an error before this point.
         "effective_rank": None if rank is None else round(float(rank), 3),
         "attribute_weight": found.weight if found.graph.attributes is not None else None,
         "head": {key: plain(value) for key, value in head_to(head).items()},

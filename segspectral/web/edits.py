@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from segspectral.errors import SegspectralError, SettingsError, plural
+from segspectral.errors import SegspectralError, SettingsError
 from segspectral.export import LabelMap
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.exact import Exact
 from segspectral.heads.settings import head_from
 from segspectral.pipeline import Pipeline
 from segspectral.values import Affinity, Segmentation
+from segspectral.wording import plural
 
 __all__ = ["MOST_IN_A_CUT", "Cut", "Edit", "Edits"]
 

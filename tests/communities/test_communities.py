@@ -237,7 +237,7 @@ def test_what_is_wrong_is_one_sentence(network: Path, tmp_path: Path) -> None:
     assert "encoder" in error(edges, "--encoder", "gat", *out)
     assert "unknown setting head.encoder" in error(edges, "--head", "exact", "--encoder", "gcn", *out)
     assert "maps features" in error(edges, "--head", "kmeans", *out)
-    assert "from 0 to 1" in error(edges, "--attribute-weight", 1.5, *out)
+    assert "between 0 and 1" in error(edges, "--attribute-weight", 1.5, *out)
     (tmp_path / "labels.csv").write_text("p000,a\np001,b\n")
     assert "118 of 120 nodes have no label" in error(edges, "--labels", tmp_path / "labels.csv", *out)
     np.save(tmp_path / "x.npy", np.ones((7, 2)))

@@ -152,7 +152,7 @@ def test_parts_in_any_order_equal_one_run(semantic: Dataset, predictions: Path) 
         k: v for k, v in expected.data.items() if k not in strip
     }
     for wrong in (parts[1:], [*parts, parts[0]]):
-        with pytest.raises(DatasetError, match="same images"):
+        with pytest.raises(DatasetError, match="do not belong to the images"):
             Results.of(semantic, Plan(("semantic",), "P1"), wrong)
 
 
@@ -253,7 +253,7 @@ def test_bad_predictions(semantic: Dataset, predictions: Path) -> None:
     for name in ("i1.npy", "i1.npz", "i1.png"):
         assert f"{name}: cannot be read" in broken(name, b"rubbish")
     np.save(predictions / "i1.npy", np.zeros(SHAPE, int))
-    with pytest.raises(DatasetError, match="lies beside"):
+    with pytest.raises(DatasetError, match="belongs to the same image"):
         evaluate(semantic, predictions)
     with pytest.raises(DatasetError, match="no such folder"):
         evaluate(semantic, predictions / "nowhere")

@@ -74,17 +74,17 @@ def test_predictions_of_no_image_are_counted_and_named(dataset: Dataset, predict
     for name in ("c.png", "day 2/a.png", "._a.png"):
         save(predictions / name, labels_of(0))
     notes = evaluate(dataset, predictions, bootstrap=0).data["notes"]
-    assert f"{predictions}: 2 of the predictions belong to no image: c.png, day 2/a.png" in notes
+    assert f"{predictions}: 2 predictions belong to no image: c.png, day 2/a.png" in notes
     part = open_dataset("folder", dataset.root, ids=["b"])
     notes = evaluate(part, predictions, bootstrap=0).data["notes"]
-    assert f"{predictions}: 2 of the predictions belong to no image: c.png, day 2/a.png" in notes, (
+    assert f"{predictions}: 2 predictions belong to no image: c.png, day 2/a.png" in notes, (
         "those of images that are left out of a part are not strange"
     )
 
 
 def test_two_predictions_of_one_image_are_an_error(dataset: Dataset, predictions: Path) -> None:
     save(predictions / "day 1" / "a_labels.png", labels_of(0))
-    with pytest.raises(DatasetError, match=r"day 1/a\.png: day 1/a_labels\.png lies beside it"):
+    with pytest.raises(DatasetError, match=r"day 1/a\.png: day 1/a_labels\.png belongs to the same image"):
         evaluate(dataset, predictions)
 
 
@@ -120,7 +120,7 @@ def test_a_part_of_the_predictions_outside_of_the_classes_is_said(dataset: Datas
     data = evaluate(dataset, predictions, protocol="direct", bootstrap=0).data
     share = 3 * SHAPE[1] / (len(IDS) * labels_of(0).size)
     assert data["semantic"]["pixel_accuracy"] == pytest.approx(1 - share)
-    assert f"{share:.1%} of the pixels are predicted as no class and are misses" in data["notes"]
+    assert f"{share:.1%} of the pixels are predicted as no class and count as misses" in data["notes"]
 
 
 def test_one_folder_of_results_holds_one_evaluation(root: Path, predictions: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_one_folder_of_results_holds_one_evaluation(root: Path, predictions: Pat
         assert (out / "results.json").read_bytes() == before
     replaced = run("folder", root, "-o", out, "--predictions", other, "--protocol", "direct", "--overwrite")
     assert replaced.exit_code == 0
-    assert "1 of the predictions belong to no image: c.png" in replaced.stdout
+    assert "1 prediction belongs to no image: c.png" in replaced.stdout
     assert str(other) in (out / "evaluation.json").read_text()
 
 
@@ -172,7 +172,7 @@ def test_results_of_unknown_settings_are_not_replaced(root: Path, predictions: P
             (tmp_path / "out" / "evaluation.json").write_text(record)
         refused = run(*arguments)
         assert refused.exit_code == 2
-        assert "its settings are not known" in refused.stderr
+        assert "its settings are unknown" in refused.stderr
         assert (tmp_path / "out" / "scores.csv").read_text() == "mine\n"
 
 
