@@ -78,14 +78,14 @@ def contact_sheet(results: Sequence[Segmentation]) -> Picture:
 
 def before_refinement(segmentation: Segmentation) -> NDArray[np.int32]:
     """(H, W) each pixel with the likeliest segment of its superpixel, 0 = void."""
-    return segmentation.superpixels.spread(segmentation.membership.labels.astype(np.int32) + np.int32(1))
+    return segmentation.superpixels.to_pixels(segmentation.membership.labels.astype(np.int32) + np.int32(1))
 
 
 def entropy(segmentation: Segmentation) -> NDArray[np.float32]:
     """(H, W) of the memberships, from 0 (sure) to 1 (all segments equally likely); 0 on void."""
     p = segmentation.membership.probabilities.astype(np.float64)
     values = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=1) / np.log(max(p.shape[1], 2))
-    return segmentation.superpixels.spread(np.clip(values, 0, 1).astype(np.float32))
+    return segmentation.superpixels.to_pixels(np.clip(values, 0, 1).astype(np.float32))
 
 
 def eigenvector_pictures(segmentation: Segmentation) -> list[Picture]:
@@ -101,7 +101,7 @@ def eigenvector_pictures(segmentation: Segmentation) -> list[Picture]:
         part = np.clip(vector / scale, -1, 1)[:, None]
         ends = np.where(part < 0, (0, 90, 160), (150, 75, 0))
         colours = np.round(255 + np.abs(part) * (ends - 255.0)).astype(np.uint8)
-        pictures.append(superpixels.spread(colours, void=170))
+        pictures.append(superpixels.to_pixels(colours, void=170))
     return pictures
 
 
@@ -145,7 +145,7 @@ def eigengap_curve(segmentation: Segmentation, height: int = 300, width: int = P
 def _superpixel_picture(segmentation: Segmentation, height: int, width: int) -> Picture:
     superpixels: Superpixels = segmentation.superpixels
     mean = np.round(superpixels.pool(segmentation.image.uint8.astype(np.float32))).astype(np.uint8)
-    picture = _shrunk(superpixels.spread(mean, void=170), height, width)
+    picture = _shrunk(superpixels.to_pixels(mean, void=170), height, width)
     # Borders are found on the small label map: shrunk ones would be a haze.
     picture[boundaries(_small(superpixels.labels, height, width))] = 255
     return picture

@@ -231,7 +231,7 @@ class Pipeline(Settings):
             name = "hierarchy" if pipeline.hierarchy else "head"
             membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, segments)
             if pipeline.hierarchy:  # Cuts are nested, so nothing refines them.
-                labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
+                labels = superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
             else:
                 labels = clock("refine", pipeline._label_map, scene.work, superpixels, membership)
             if scene.work is not scene.image:
@@ -313,7 +313,7 @@ class Pipeline(Settings):
         shares = shares / shares.sum(axis=1, keepdims=True)
         labels = self.refine(image, superpixels, Membership(shares))
         labels = np.where(labels >= 0, present[labels].astype(np.int32), np.int32(-1))
-        found = superpixels.spread(membership.labels.astype(np.int32), void=-1)
+        found = superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
         for lost in np.setdiff1d(found, labels):
             labels = np.where(found == lost, lost, labels)
         return labels + np.int32(1)

@@ -28,7 +28,7 @@ class NoRefinement(Settings):
     name: Literal["none"] = "none"
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-        return superpixels.spread(membership.labels.astype(np.int32), void=-1)
+        return superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
 
 
 class Guided(Settings):
@@ -42,7 +42,7 @@ class Guided(Settings):
     epsilon: float = Field(1e-3, gt=0, description="variances of colour (in [0, 1]) below this are smoothed away")
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-        probabilities = superpixels.spread(membership.probabilities)
+        probabilities = superpixels.to_pixels(membership.probabilities)
         smooth = guided_filter(image.float32, probabilities, superpixels.valid, self.radius, self.epsilon)
         return np.where(superpixels.valid, smooth.argmax(axis=-1), -1).astype(np.int32)
 
@@ -87,7 +87,7 @@ class DenseCrf(Settings):
         height, width = small.shape
         scale = float(np.sqrt(height * width / superpixels.labels.size))
         valid = superpixels.valid
-        probabilities = superpixels.spread(membership.probabilities)
+        probabilities = superpixels.to_pixels(membership.probabilities)
         if small is not image:
             valid = np.ones(small.shape, np.bool_) if small.mask is None else small.mask
             probabilities = _of_each(

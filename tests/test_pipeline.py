@@ -203,7 +203,7 @@ class TestResult:
         assert result.labels.dtype == np.int32
         assert list(result.features.parts) == ["colour", "texture", "position"]
         assert result.ncut == pytest.approx(result.affinity.ncut(result.membership.labels))
-        np.testing.assert_array_equal(result.labels - 1, result.superpixels.spread(result.membership.labels))
+        np.testing.assert_array_equal(result.labels - 1, result.superpixels.to_pixels(result.membership.labels))
 
     def test_the_observer_is_called_once_per_stage_in_order_with_its_seconds(self, cat: NDArray[np.uint8]) -> None:
         seen: list[tuple[str, float]] = []

@@ -144,7 +144,7 @@ class TestSuperpixels:
     ) -> None:
         values = RNG.integers(0, 1000, (len(superpixels), *channels))
         original = values.copy()
-        pixels = superpixels.spread(values, void=void)
+        pixels = superpixels.to_pixels(values, void=void)
         assert pixels.shape == (*superpixels.shape, *channels)
         for row, col in np.ndindex(superpixels.shape):
             index = superpixels.labels[row, col]
@@ -153,7 +153,7 @@ class TestSuperpixels:
 
     def test_pooling_undoes_spreading(self, superpixels: Superpixels) -> None:
         values = RNG.normal(size=(len(superpixels), 5))
-        np.testing.assert_allclose(superpixels.pool(superpixels.spread(values)), values, rtol=1e-12)
+        np.testing.assert_allclose(superpixels.pool(superpixels.to_pixels(values)), values, rtol=1e-12)
 
     def test_borders_and_their_lengths_are_those_of_a_loop_over_pixels(self, superpixels: Superpixels) -> None:
         labels, found = superpixels.labels, Counter()

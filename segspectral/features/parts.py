@@ -75,7 +75,7 @@ class Colour(Extractor):
         lab = lab_of(image)
         mean = superpixels.pool(lab)
         # A second moment adds up, a variance does not. Summed about the mean, it loses no digits.
-        variance = superpixels.pool((lab - superpixels.spread(mean)) ** 2)
+        variance = superpixels.pool((lab - superpixels.to_pixels(mean)) ** 2)
         return Means({"mean": mean, "square": mean.astype(np.float64) ** 2 + variance})
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:

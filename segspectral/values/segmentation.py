@@ -87,7 +87,7 @@ class ImageHierarchy(Hierarchy):
         SettingsError
             As ``regions``.
         """
-        return self.superpixels.spread(self.regions(segments, level) + np.int32(1), void=0)
+        return self.superpixels.to_pixels(self.regions(segments, level) + np.int32(1), void=0)
 
     @cached_property
     def contour_map(self) -> NDArray[np.float32]:

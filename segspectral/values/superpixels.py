@@ -173,7 +173,7 @@ class Superpixels:
             labels = np.where(image.mask, labels, np.int32(-1))
         return Superpixels(np.ascontiguousarray(labels))
 
-    def spread(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
+    def to_pixels(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
         """Give each pixel the value (N, ...) of its superpixel: (H, W, ...); void pixels get ``void``."""
         pixels = np.asarray(values)[self.labels]
         if not self.valid.all():

@@ -79,7 +79,7 @@ EVERY_STAGE = (same_input_same_bytes, global_random_state_is_left_alone, inputs_
 def renumbered(superpixels: Superpixels, seed: int = 5) -> tuple[Superpixels, NDArray[np.int64]]:
     """The same superpixels under other ids, and for each old id the new one."""
     new = np.random.default_rng(seed).permutation(len(superpixels))
-    return Superpixels(superpixels.spread(new.astype(np.int32), void=-1)), new
+    return Superpixels(superpixels.to_pixels(new.astype(np.int32), void=-1)), new
 
 
 def with_other_void(image: Image) -> Image:
@@ -212,9 +212,9 @@ def certain_memberships_that_follow_borders_are_kept(
     """Whatever the image: it is painted anew, so that each cluster has a colour of its own."""
     k = membership.probabilities.shape[1]
     certain = np.eye(k, dtype=np.float32)[membership.labels]
-    expected = superpixels.spread(membership.labels, void=-1)
+    expected = superpixels.to_pixels(membership.labels, void=-1)
     colours = np.random.default_rng(2).permutation(np.linspace(20, 235, k * 3)).reshape(k, 3).astype(np.uint8)
-    painted = Image(superpixels.spread(colours[membership.labels]), mask=image.mask)
+    painted = Image(superpixels.to_pixels(colours[membership.labels]), mask=image.mask)
     labels = refiner(painted, superpixels, Membership(certain))
     assert (labels == expected).mean() > 0.995, "a membership that is certain is not kept"
 

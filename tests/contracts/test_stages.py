@@ -325,7 +325,7 @@ def test_defective_affinities_are_rejected(builder: Any, law: Callable[..., None
 
 
 def plain(image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-    return superpixels.spread(membership.labels.astype(np.int32), void=-1)
+    return superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
 
 
 def plain_that_sharpens(image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
