@@ -69,7 +69,7 @@ class TestImage:
         "mask", [np.ones((9, 8), bool), np.ones((9, 9), np.uint8), np.zeros((9, 9), bool), np.ones((9, 9, 1), bool)]
     )
     def test_a_mask_of_another_shape_or_type_or_without_valid_pixels_is_refused(self, mask: NDArray[np.bool_]) -> None:
-        with pytest.raises(ImageError, match=r"mask is bool|no pixel is valid"):
+        with pytest.raises(ImageError, match=r"mask must be bool|no pixel is valid"):
             Image(np.zeros((9, 9, 3), np.uint8), mask=mask)
 
     def test_eight_bits_survive_the_way_to_floats_and_back(self) -> None:

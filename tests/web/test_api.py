@@ -199,7 +199,7 @@ def test_without_contours_there_is_no_hierarchy(client: Any, photograph: bytes) 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"action": "cut", "segments": 900}, "the hierarchy has 1 to"),
+        ({"action": "cut", "segments": 900}, "the hierarchy can be cut into 1 to"),
         ({"action": "cut"}, "either segments or a level"),
         ({"action": "cut", "segments": 3, "level": 0.5}, "either segments or a level"),
         ({"action": "cut", "level": 1.5}, "level"),
