@@ -1,4 +1,4 @@
-"""Settings files: YAML <-> Pipeline, ``--set a.b=c``, and errors in words."""
+"""Settings files (YAML <-> Pipeline), and assignments such as ``--set a.b=c``."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
     Raises
     ------
     SettingsError
-        One sentence per fault: the setting, what is wrong, and the name that was probably meant.
+        The message has one sentence per fault: the setting, what is wrong, and the name that was probably meant.
     """
     return validated(Pipeline, data, source)
 
 
 def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline:
-    """A pipeline from a YAML file, or from a preset by its name; what these do not name is as in ``base``.
+    """A pipeline from a YAML file or a named preset. Settings that the file does not name come from ``base``.
 
-    Where there are no such files, ``fast`` and ``configs/fast.yaml`` mean the preset.
+    Names such as ``fast`` and ``configs/fast.yaml`` mean the preset if there is no such file.
 
     Raises
     ------
@@ -57,25 +57,25 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"{path}: the file is not YAML: {' '.join(str(error).split())}") from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise SettingsError(
-            f"{path}: a settings file is a mapping of names to values, as `segspectral config show` prints"
+            f"{path}: a settings file must be a mapping of names to values, as `segspectral config show` prints it"
         )
     return with_settings(base, data, str(path))
 
 
 def presets() -> dict[str, Path]:
-    """The settings files that come with segspectral: name -> file, in the installed package or in the source tree."""
+    """Name -> file of the settings files that come with segspectral, in the installed package or in the source tree."""
     package = Path(__file__).parent
     folder = next((p for p in (package / "configs", package.parent / "configs") if p.is_dir()), package)
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def dump(pipeline: Pipeline) -> str:
-    """The pipeline as YAML, all settings spelled out; ``load`` reads it back to an equal pipeline."""
+    """The pipeline as YAML with all its settings; ``load`` reads it back as an equal pipeline."""
     return yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False)
 
 
@@ -98,7 +98,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def merge_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """All ``--set`` of a command line as nested data, later ones on top."""
+    """All ``--set`` options of a command line as nested data; later ones override earlier ones."""
     merged: dict[str, Any] = {}
     for text in assignments:
         merged = merged_settings(merged, parse_assignment(text))

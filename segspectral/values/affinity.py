@@ -52,7 +52,7 @@ class Affinity:
             raise GraphError("the affinity contains NaN or infinity")
         if w.nnz and w.data.min() < 0:
             i, j = (int(index[np.argmin(w.data)]) for index in w.nonzero())
-            raise GraphError(f"weights must not be negative; the weight of nodes {i} and {j} is {w.data.min():g}")
+            raise GraphError(f"weights must be non-negative; the weight of nodes {i} and {j} is {w.data.min():g}")
         if w.diagonal().any():
             raise GraphError(
                 f"the diagonal must be zero; node {int(np.argmax(w.diagonal() > 0))} has an edge to itself"

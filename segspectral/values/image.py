@@ -49,9 +49,7 @@ class Image:
                 raise ImageError(f"a floating-point image must lie in [0, 1], not [{rgb.min():g}, {rgb.max():g}]")
         if self.mask is not None:
             if self.mask.shape != rgb.shape[:2] or self.mask.dtype != np.bool_:
-                raise ImageError(
-                    f"the mask must be bool {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}"
-                )
+                raise ImageError(f"the mask must be bool {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
             if not self.mask.any():
                 raise ImageError("no pixel is valid (is the image wholly transparent?)")
 

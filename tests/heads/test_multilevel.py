@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from segspectral.heads import multilevel
 from segspectral.heads.exact import Exact
+from segspectral.spectral import multilevel
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.knn import knn_affinity
 from segspectral.spectral.multilevel import coarsened, smallest_by_levels
