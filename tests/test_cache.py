@@ -91,7 +91,7 @@ def test_it_stays_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="the cache cannot be written to"):
+    with pytest.raises(OutputError, match="the cache is not writable"):
         ask(FeatureCache(folder=str(tmp_path / "file")), Counted())
 
 

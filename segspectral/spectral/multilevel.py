@@ -27,14 +27,14 @@ DEGREE = 32
 """Degree of the Chebyshev polynomial: the number of products with the matrix between two Rayleigh-Ritz steps."""
 
 ROUNDS = 50
-"""At most this many rounds on the finest graph. A bound on the time; graphs of images need fewer."""
+"""Maximum number of rounds on the finest graph. Normally the tolerance stops the iteration much earlier."""
 
 HASH_I, HASH_J = 2654435761, 40503
 """Multipliers that hash an edge (i, j): Knuth's constants for multiplicative hashing, odd numbers near 2^32 and 2^16
 times the golden ratio 0.618."""
 
 MATCHING_ROUNDS = 4
-"""How often edges are matched per level. Later rounds find few further pairs."""
+"""How often edges are matched per level. Nodes that are left without a partner then join an existing pair."""
 
 LEAST_SHRINKAGE = 0.95
 """Coarsening ends when a level keeps more than this share of the nodes: such graphs, for example stars, match badly."""
