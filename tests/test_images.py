@@ -488,4 +488,4 @@ class TestFindImages:
         empty = folder / "looks.png"
         assert "no images" in complaint(lambda: find_images([empty]), empty)
         assert self.names(folder, "b.png", "looks.png") == ["b.png", "looks.png"]
-        assert "the folder holds no images" in complaint(lambda: read_image(empty), empty)
+        assert "the folder contains no images" in complaint(lambda: read_image(empty), empty)

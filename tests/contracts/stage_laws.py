@@ -103,7 +103,7 @@ def void_and_only_void_is_minus_one(method: Stage, image: Image) -> None:
     labels = method(image).labels
     assert labels.shape == image.shape
     valid = np.ones(image.shape, bool) if image.mask is None else image.mask
-    assert np.array_equal(labels >= 0, valid), "void pixels, and only they, are -1"
+    assert np.array_equal(labels >= 0, valid), "void pixels, and no others, are -1"
 
 
 def void_does_not_move_superpixels(method: Stage, image: Image) -> None:
@@ -190,7 +190,7 @@ def labels_are_clusters_and_void_stays_void(
     labels = refiner(image, superpixels, membership)
     assert labels.dtype == np.int32
     assert labels.shape == image.shape
-    assert np.array_equal(labels == -1, ~superpixels.valid), "void pixels, and only they, are -1"
+    assert np.array_equal(labels == -1, ~superpixels.valid), "void pixels, and no others, are -1"
     assert labels.max() < membership.probabilities.shape[1], "a label beyond the last cluster"
     assert labels.min() >= -1
 
