@@ -11,12 +11,11 @@ import yaml
 
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
-from segspectral.settings import merged_settings, validated, with_settings
-from segspectral.shared.model import Recipe
+from segspectral.settings import Settings, merged_settings, validated, with_settings
 
 __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets"]
 
-Kind = TypeVar("Kind", Pipeline, Recipe)
+Kind = TypeVar("Kind", bound=Settings)
 
 
 def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline:
@@ -48,7 +47,7 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
 
 
 def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
-    """``base``, a pipeline or a recipe, with the settings of a YAML file."""
+    """``base``, a pipeline or other settings, with those of a YAML file."""
     path = Path(path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -76,6 +76,14 @@ def out(tmp_path: Path) -> Path:
 
 
 class TestStart:
+    def test_help_groups_the_commands_by_job(self) -> None:
+        shown = run("--help").output
+        panels = ["Segment", "Many images", "Evaluate", "Results", "Networks", "Housekeeping"]
+        places = [shown.find(f"─ {panel} ─") for panel in panels]
+        assert -1 not in places
+        assert places == sorted(places)
+        assert "─ Commands ─" not in shown  # the panel of commands without a group
+
     def test_help_imports_nothing_heavy(self) -> None:
         code = (
             "import sys; sys.argv = ['segspectral', '--help']\n"

@@ -1,12 +1,13 @@
 """The command line.
 
 Exit codes: 0 all well, 1 some images failed, 2 usage or settings, 3 all images failed, 130 interrupted. To add a
-command: a function in a module here, and a line below.
+command: a function in a module here, and its name in a group below.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -34,12 +35,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, batch, status, fit, evaluate, cluster, communities, convert, report, serve, demo, checks):
-    app.command()(command)
-app.add_typer(config_app, name="config")
-app.add_typer(models_app, name="models", no_args_is_help=True)
-app.add_typer(export_app, name="export", no_args_is_help=True)
-app.add_typer(cache_app, name="cache")
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Segment": (segment, demo, serve),
+    "Many images": (batch, status, fit),
+    "Evaluate": (evaluate,),
+    "Results": (convert, report),
+    "Networks": (communities, cluster),
+    "Housekeeping": (checks,),
+}
+"""The groups of ``--help``, by job; the commands that everyone needs come first."""
+
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(models_app, name="models", no_args_is_help=True, rich_help_panel="Results")
+app.add_typer(export_app, name="export", no_args_is_help=True, rich_help_panel="Results")
+app.add_typer(config_app, name="config", rich_help_panel="Housekeeping")
+app.add_typer(cache_app, name="cache", rich_help_panel="Housekeeping")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segspectral.cli.common import DebugOption, HeadOption, SeedOption, sentences
+from segspectral.cli.common import ConfigOption, DebugOption, HeadOption, SeedOption, sentences
 from segspectral.cli.dialect import (
     CommentsOption,
     NamesOption,
@@ -51,6 +51,7 @@ def communities(
     source: SourceOption = None,
     target: TargetOption = None,
     weight: WeightOption = None,
+    config: ConfigOption = None,
     seed: SeedOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -58,19 +59,27 @@ def communities(
     with sentences(debug):
         if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
             raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
-        fit = {
+        fit: dict[str, Any] = {
             "-k": number,
             "--attribute-weight": attribute_weight,
             "--head": head,
             "--encoder": encoder,
             "--seed": seed,
         }
-        if model is not None and (given := [name for name, value in {**fit, "--save": save}.items() if value]):
+        fit |= {"--config": config, "--save": save}
+        if model is not None and (given := [name for name, value in fit.items() if value]):
             raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
 
-        from segspectral.networks import DEFAULT_HEAD, extend_communities, find_communities, write_communities
+        from segspectral.config import load_onto
+        from segspectral.networks import Search, extend_communities, find_communities, write_communities
         from segspectral.networks.graphs import Dialect, read_graph
+        from segspectral.settings import with_settings
 
+        search = Search() if config is None else load_onto(Search(), config)
+        if head is not None:
+            search = with_settings(search, {"head": {"name": head}}, "--head")
+        if encoder is not None:
+            search = with_settings(search, {"head": {"encoder": encoder}}, "--encoder")
         dialect = Dialect(separator, comments, header, source, target, weight)
         network = read_graph(graph, attributes, labels, dialect=dialect)
         print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")
@@ -78,13 +87,12 @@ def communities(
             found = extend_communities(network, model)
             print(f"{found.new.sum()} nodes are new to {model}")
         else:
-            chosen: dict[str, Any] = {"name": head or DEFAULT_HEAD} | ({"encoder": encoder} if encoder else {})
             found = find_communities(
                 network,
-                "auto" if number == "auto" else int(number or 16),
-                head=chosen,
-                weight=0.2 if attribute_weight is None else attribute_weight,
-                seed=seed or 0,
+                search.communities if number is None else "auto" if number == "auto" else int(number),
+                head=search.head,
+                weight=search.attribute_weight if attribute_weight is None else attribute_weight,
+                seed=search.seed if seed is None else seed,
             )
         if save is not None:
             found.save(save)

@@ -12,7 +12,7 @@ array([1, 1, 1, 1, 2, 2, 2])
 
 from __future__ import annotations
 
-from segspectral.networks.find import DEFAULT_HEAD, Communities, extend_communities, find_communities
+from segspectral.networks.find import DEFAULT_HEAD, Communities, Search, extend_communities, find_communities
 from segspectral.networks.number import Choice, choose_number
 from segspectral.networks.write import write_communities
 
@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_HEAD",
     "Choice",
     "Communities",
+    "Search",
     "choose_number",
     "extend_communities",
     "find_communities",

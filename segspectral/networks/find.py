@@ -5,31 +5,46 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.base import clone
 
 from segspectral.errors import SettingsError
 from segspectral.heads.base import Head
 from segspectral.heads.networks import standardization
-from segspectral.heads.settings import head_from
+from segspectral.heads.settings import AnyHead, head_from
 from segspectral.heads.storage import load_with_notes, save
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.metrics.communities import conductance, coverage, modularity
 from segspectral.networks.graphs import Graph
 from segspectral.networks.number import Choice, choose_number
+from segspectral.settings import Settings
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
 
-__all__ = ["DEFAULT_HEAD", "Communities", "extend_communities", "find_communities"]
+__all__ = ["DEFAULT_HEAD", "Communities", "Search", "extend_communities", "find_communities"]
 
 DEFAULT_HEAD = "modularity"
 
 BRUTE = 20_000
 """Nodes up to which neighbours in the space of attributes are looked for among all; above, in few dimensions."""
+
+
+class Search(Settings):
+    """How communities are found: what ``--config`` of ``segspectral communities`` changes."""
+
+    communities: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        16, description="how many communities at most; auto: chosen by eigengap, modularity and silhouette"
+    )
+    attribute_weight: float = Field(
+        0.2, ge=0, le=1, description="weight of the similarity of attributes beside the edges; 0: edges alone"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
+    head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
 
 
 @dataclass(frozen=True, eq=False)

@@ -235,7 +235,7 @@ def test_what_is_wrong_is_one_sentence(network: Path, tmp_path: Path) -> None:
         assert "-k is a whole number" in error(edges, "-k", k, *out)
     assert "unknown head 'nohead'" in error(edges, "--head", "nohead", *out)
     assert "encoder" in error(edges, "--encoder", "gat", *out)
-    assert "unknown setting encoder" in error(edges, "--head", "exact", "--encoder", "gcn", *out)
+    assert "unknown setting head.encoder" in error(edges, "--head", "exact", "--encoder", "gcn", *out)
     assert "maps features" in error(edges, "--head", "kmeans", *out)
     assert "from 0 to 1" in error(edges, "--attribute-weight", 1.5, *out)
     (tmp_path / "labels.csv").write_text("p000,a\np001,b\n")

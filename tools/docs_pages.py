@@ -1,0 +1,215 @@
+"""Pages of the site that are written from their sources when it is built: a hook of mkdocs (see mkdocs.yml).
+
+The front page is README.md, and CONTRIBUTING.md, CHANGELOG.md and sample_images/SOURCES.md are pages too. The reference
+of the commands comes from the Typer application, that of the settings from the pydantic models.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from pydantic import BaseModel
+from typer.main import get_command
+
+from segspectral.cli import app
+from segspectral.heads import HEADS, head_class
+from segspectral.heads.settings import head_to, settings_model
+from segspectral.networks import Search
+from segspectral.pipeline import Pipeline
+from segspectral.rasters.segment import Tiles
+from segspectral.shared.model import Recipe
+
+ROOT = Path(__file__).parents[1]
+
+COPIED = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "sample_images/SOURCES.md": "sample-images.md",
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the written pages to those of docs/."""
+    pages = {page: copied(source) for source, page in COPIED.items()}
+    pages |= {"reference/cli.md": commands(), "reference/settings.md": settings()}
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def copied(source: str) -> str:
+    """A file of the repository as a page: its links lead to the pages that these files have become."""
+    text = (ROOT / source).read_text(encoding="utf-8")
+    for other, page in COPIED.items():
+        text = text.replace(f"]({other})", f"]({page})")
+    return text.replace("](docs/", "](")
+
+
+# --- commands ---
+
+
+def commands() -> str:
+    """One section for each command: what it does, its arguments and its options."""
+    head = "# Commands\n\nWritten from the program itself: `segspectral COMMAND --help` says the same.\n"
+    return head + "".join(_command(name, command) for name, command in _leaves("segspectral", get_command(app)))
+
+
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)  # of a group; Typer's class is not always click's
+    if inner is None:
+        yield name, command
+        return
+    for key, below in inner.items():
+        yield from _leaves(f"{name} {key}", below)
+
+
+def _command(name: str, command: Any) -> str:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join([name, *map(_spelling, arguments)])
+    rows = [
+        f"| {_code(_spelling(p))} | {_cell(getattr(p, 'help', None) or '')} | {_default(p.default)} |"
+        for p in command.params
+        if p.name != "help" and not getattr(p, "hidden", False)
+    ]
+    table = "\n".join(["| argument or option | what it is | default |", "|---|---|---|", *rows])
+    return f"\n## {name}\n\n```text\n{usage} [OPTIONS]\n```\n\n{_help(command)}\n\n{table}\n"
+
+
+def _help(command: Any) -> str:
+    return re.sub(r"[ \t]*\n[ \t]*(?=\S)", "\n", (command.help or "").strip()).replace("*", r"\*").replace("<", "&lt;")
+
+
+def _spelling(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name or "").upper()
+    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    takes_value = not getattr(parameter, "is_flag", False)
+    return f"{names} {parameter.metavar}" if takes_value and parameter.metavar else names
+
+
+# --- settings ---
+
+
+def settings() -> str:
+    """One table for each strategy, with the full name of each setting as `--set` and a settings file take it."""
+    parts = [
+        "# Settings",
+        "",
+        "Written from the pydantic models: the setting, what it is, its type and its default. `--set NAME=VALUE` "
+        "changes one of them, `--config FILE` reads them from a YAML file, and `segspectral config show` prints "
+        "all of them. A nested name such as `refine.iterations` is a nested mapping in YAML.",
+        "",
+        "## Pipeline",
+        "",
+        *_tables(Pipeline, "", set()),
+        "## head",
+        "",
+        "`head` is a name, or a mapping with the name and the settings of this head. The docstring of each class "
+        "([Heads](heads.md)) says what the settings mean.",
+        "",
+    ]
+    for name in HEADS:
+        known = documented(head_class(name))
+        parts += [f"### head: {name}", "", *_table(settings_model(name), "head.", known), ""]
+    parts += ["## Settings of `segspectral fit`", "", "Where they differ from those of a pipeline.", ""]
+    shared = {"superpixels", "features", "affinity", "head"}
+    parts += [*_tables(Recipe, "", shared), "## Settings of `segspectral batch --tile`", "", *_tables(Tiles, "", set())]
+    parts += ["## Settings of `segspectral communities`", "", *_table(Search, ""), ""]
+    return "\n".join(parts) + "\n"
+
+
+def documented(head: type) -> dict[str, str]:
+    """What the docstrings of a head and of its base classes say of each parameter."""
+    found: dict[str, str] = {}
+    for kind in reversed(head.__mro__):
+        lines = (inspect.getdoc(kind) if "__doc__" in vars(kind) else "") or ""
+        section = re.search(r"Parameters[^\n]*\n-+\n(.*?)(?:\n\n|\Z)", lines, re.DOTALL)
+        for names, text in re.findall(r"^(\w[\w, ]*) : (.*(?:\n +.*)*)", section[1] if section else "", re.MULTILINE):
+            found |= {name: text for name in names.split(", ") if not (name in found and text.startswith("see ``"))}
+    return found
+
+
+def _tables(model: type[BaseModel], prefix: str, without: set[str]) -> Iterator[str]:
+    yield from _table(model, prefix)
+    yield ""
+    for name, field in model.model_fields.items():
+        if name in without:
+            continue
+        for inner in _models(field.annotation):
+            yield f"### {prefix}{name}: {_called(inner)}"
+            yield ""
+            yield inspect.cleandoc(inner.__doc__ or "").partition("\n\n")[0]
+            yield ""
+            yield from _tables(inner, f"{prefix}{name}.", set())
+
+
+def _called(model: type[BaseModel]) -> str:
+    name = model.model_fields.get("name")
+    return model.__name__ if name is None else f"{name.default} ({model.__name__})"
+
+
+def _table(model: type[BaseModel], prefix: str, known: Mapping[str, str] | None = None) -> Iterator[str]:
+    types = model.model_json_schema()["properties"]
+    rows = []
+    for name, field in model.model_fields.items():
+        if name == "name" or (known is None and _models(field.annotation) and not field.description):
+            continue  # a strategy has a table of its own
+        what = field.description or (known or {}).get(name, "")
+        default = "required" if field.is_required() else _default(field.get_default(call_default_factory=True))
+        rows.append(f"| `{prefix}{name}` | {_cell(what)} | {_cell(_type(types.get(name, {})))} | {default} |")
+    if rows:
+        yield "| setting | what it is | type | default |"
+        yield "|---|---|---|---|"
+        yield from rows
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The strategies that an annotation names, also within unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """A JSON schema in words: "integer, 1 to 100"."""
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    if variants := schema.get("anyOf", schema.get("oneOf")):
+        return " or ".join(_type(variant) for variant in variants)
+    if "$ref" in schema:
+        return schema["$ref"].rpartition("/")[2]
+    words = {"array": "list", "null": "null"}.get(schema.get("type", ""), schema.get("type", "any"))
+    low = [f"from {schema['minimum']:.10g}"] if "minimum" in schema else []
+    low += [f"above {schema['exclusiveMinimum']:.10g}"] if "exclusiveMinimum" in schema else []
+    high = [f"to {schema['maximum']:.10g}"] if "maximum" in schema else []
+    high += [f"below {schema['exclusiveMaximum']:.10g}"] if "exclusiveMaximum" in schema else []
+    return " ".join([words, *low, *high])
+
+
+def _default(value: Any) -> str:
+    if value is None or value is ... or value == [] or callable(value):
+        return ""
+    if isinstance(value, BaseModel):
+        return f"`{value.name}`" if hasattr(value, "name") else "see below"
+    if hasattr(value, "get_params"):
+        return f"`{head_to(value)['name']}`"
+    if isinstance(value, tuple):
+        return _code(f"[{', '.join(map(str, value))}]")
+    return _code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", r"\|") + "`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|").replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_")
