@@ -187,7 +187,7 @@ class TestAdvice:
             monkeypatch.delenv(variable.upper(), raising=False)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-        assert "out of reach" in self.sentence("resnet18.a1_in1k")
+        assert "cannot be reached" in self.sentence("resnet18.a1_in1k")
 
     def test_a_network_the_hub_has_no_weights_for_is_told(self) -> None:
         name = next(

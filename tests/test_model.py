@@ -232,7 +232,7 @@ def test_a_changed_file_is_read_again_and_known_as_another(model: Model, tmp_pat
     assert make_pipeline(settings) == Pipeline(model=path)
     fit_model([SCENES[0][0], SCENES[1][0]], with_settings(QUICK, {"segments": 3})).save(path)
     assert Pipeline(model=path).segments == 3
-    with pytest.raises(SettingsError, match="is another model than the one these settings were made with"):
+    with pytest.raises(SettingsError, match="is not the model with which these settings were made"):
         make_pipeline(settings)
 
 

@@ -154,11 +154,11 @@ def test_a_cnn_sees_the_same_through_tiles(landscape, pipeline: Pipeline, tmp_pa
 
 def test_faults_are_sentences(landscape, pipeline: Pipeline, tmp_path: Path):
     (tmp_path / "bad.tif").write_bytes(b"II*\0 no raster")
-    with pytest.raises(ImageError, match=r"bad\.tif: is a raster that cannot be read"):
+    with pytest.raises(ImageError, match=r"bad\.tif: the raster cannot be read"):
         segment_raster(tmp_path / "bad.tif", tmp_path / "x.tif", pipeline)
     whole = write(tmp_path / "whole.tif", landscape[0])
     (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[:900_000])
-    with pytest.raises(ImageError, match=r"cut\.tif: is a raster that cannot be read"):
+    with pytest.raises(ImageError, match=r"cut\.tif: the raster cannot be read"):
         segment_raster(tmp_path / "cut.tif", tmp_path / "x.tif", pipeline)
     void = write(tmp_path / "void.tif", np.zeros((50, 50, 3), np.uint8), nodata=0)
     with pytest.raises(ImageError, match="no pixel is valid"):
