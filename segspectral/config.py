@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 from segspectral.errors import SettingsError
+from segspectral.files import read_file
 from segspectral.pipeline import Pipeline
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
@@ -42,7 +43,7 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
     if not path.exists() and str(path) in (path.stem, f"configs/{path.stem}.yaml"):
         path = known.get(path.stem, path)
     if not path.exists():
-        raise SettingsError(f"{path}: there is no such settings file, and no such preset ({', '.join(known)})")
+        raise SettingsError(f"there is no such settings file, and no such preset ({', '.join(known)})", path)
     return load_onto(base or Pipeline(), path)
 
 
@@ -50,18 +51,18 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
     """``base``, a pipeline or other settings, with those of a YAML file."""
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such settings file") from error
+        raise SettingsError("there is no such settings file", path) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error})") from error
+        raise SettingsError(f"cannot be read ({error})", path) from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: the file is not YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"the file is not YAML: {' '.join(str(error).split())}", path) from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise SettingsError(
-            f"{path}: a settings file must be a mapping of names to values, as `segspectral config show` prints it"
+            "a settings file must be a mapping of names to values, as `segspectral config show` prints it", path
         )
     return with_settings(base, data, str(path))
 

@@ -13,11 +13,15 @@
     └── BatchError                  a batch that cannot begin or go on
 
 Bad values are also ``ValueError`` (``GraphError``, ``SettingsError``, ``ImageError``), so that code written against
-numpy's and scikit-learn's habits keeps working. Messages are terse inside; the outer boundary (the command line)
-adds the caller's words: which file, which stage.
+numpy's and scikit-learn's habits keeps working. An error has a ``message`` and a ``source``, the file or folder that it
+is about. Code that does not know the file leaves the source out, and its caller adds it: ``with about(path): ...``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
 
 __all__ = [
     "BackboneError",
@@ -29,11 +33,50 @@ __all__ = [
     "OutputError",
     "SegspectralError",
     "SettingsError",
+    "about",
 ]
 
 
 class SegspectralError(Exception):
-    """Root of all errors that have a sentence for the user."""
+    """Root of all errors that have a sentence for the user.
+
+    Parameters
+    ----------
+    message : the sentence without the name of the file
+    source : what the error is about, most often a file; ``str(error)`` is "source: message"
+
+    >>> str(SegspectralError("there is no such file", "cat.jpg"))
+    'cat.jpg: there is no such file'
+    """
+
+    def __init__(self, message: object = "", source: object = None) -> None:
+        super().__init__(message)
+        self.message = str(message)
+        self.source = None if source is None else str(source)
+
+    def __str__(self) -> str:
+        return self.message if self.source is None else f"{self.source}: {self.message}"
+
+
+@contextmanager
+def about(source: object) -> Iterator[None]:
+    """Errors within are about ``source``.
+
+    An error that has another source keeps it in its message: "cat.jpg: out/cat.png: cannot be written". A source that
+    is the bare name of the same file is replaced by the full path.
+
+    >>> with about("photos/cat.jpg"):
+    ...     raise ImageError("is damaged", "cat.jpg")
+    Traceback (most recent call last):
+    segspectral.errors.ImageError: photos/cat.jpg: is damaged
+    """
+    try:
+        yield
+    except SegspectralError as error:
+        if error.source not in (None, str(source), PurePath(str(source)).name):
+            error.message = str(error)
+        error.source = str(source)
+        raise
 
 
 class ImageError(SegspectralError, ValueError):

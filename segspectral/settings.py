@@ -61,7 +61,7 @@ def validated(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
     except ValidationError as error:
         # If the source is an option with the name of the setting, the name is not repeated.
         why = explain(error, kind).removeprefix(f"{source.removeprefix('--')}: ")
-        raise SettingsError(f"{source}: {why}") from error
+        raise SettingsError(why, source) from error
 
 
 def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets import DATASETS, VOC_CLASSES, Dataset, open_dataset, read_label_map
+from segspectral.evaluate.datasets import DATASETS, VOC_CLASSES, Dataset, open_dataset, read_label_ids
 
 SHAPE = (6, 8)
 
@@ -262,7 +262,7 @@ def test_label_maps_must_be_flat_integers(tmp_path: Path) -> None:
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
     for name, words in (("f.npy", "float64"), ("o.npy", "cannot be read"), ("absent.png", "no such file")):
         with pytest.raises(DatasetError, match=words):
-            read_label_map(tmp_path / name)
+            read_label_ids(tmp_path / name)
 
 
 # --- nothing is left out in silence ---

@@ -162,10 +162,19 @@ def test_a_matrix_between_names_is_a_graph(tmp_path: Path) -> None:
             read_graph(tmp_path / "a.csv")
 
 
-def test_an_adjacency_list_is_no_list_of_edges(tmp_path: Path) -> None:
-    nx.write_adjlist(network(), tmp_path / "a.adjlist")
+def test_an_adjacency_list_without_the_head_of_networkx_is_no_list_of_edges(tmp_path: Path) -> None:
+    (tmp_path / "a.adjlist").write_text("\n".join(nx.generate_adjlist(network())))
     with pytest.raises(DatasetError, match="line"):
         read_graph(tmp_path / "a.adjlist")
+
+
+def test_diagonals_of_a_matrix_that_claims_any_number_of_nodes(tmp_path: Path) -> None:
+    parts = {"format": np.array(b"dia"), "data": np.ones((1, 3)), "offsets": np.array([1])}
+    np.savez(tmp_path / "a.npz", **parts, shape=np.array([10**9, 10**9]))
+    with pytest.raises(DatasetError, match="holds too little for it"):
+        read_graph(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", **parts, shape=np.array([3, 3]))
+    assert read_graph(tmp_path / "a.npz").counts.edges == 2
 
 
 def test_names_of_gml_and_graphml_by_igraph_are_those_of_the_user(tmp_path: Path) -> None:
@@ -297,7 +306,6 @@ def test_a_bad_line_is_one_sentence_of_both_commands(tmp_path: Path, content: st
 
 
 def test_a_packed_file_does_not_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segspectral.networks.tables.UNPACKED", 10_000)
     monkeypatch.setattr("segspectral.networks.arrays.UNPACKED", 10_000)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n" * 100_000))
     with pytest.raises(DatasetError, match="unpacks to more than"):

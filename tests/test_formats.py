@@ -12,8 +12,8 @@ import PIL.Image
 import pytest
 import tifffile
 
-from segspectral import datasets
 from segspectral.errors import ImageError, SegspectralError
+from segspectral.evaluate import datasets
 from segspectral.export import read_georeference, read_label_map
 from segspectral.images.formats import FORMATS, check_name, format_of, what_is
 from segspectral.images.reader import as_image, image_size, read_image
@@ -49,9 +49,9 @@ FOREIGN = {
 
 
 def uploaded(path: Path) -> object:
-    from segspectral.web.jobs import read_upload
+    from segspectral.web.work import read_upload
 
-    return read_upload(path.read_bytes(), path.name, 10**6)
+    return read_upload(path, path.name, 10**6)
 
 
 def rastered(path: Path) -> object:
@@ -66,7 +66,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "size": image_size,
     "array": as_image,
     "labels": read_label_map,
-    "truth": datasets.read_label_map,
+    "truth": datasets.read_label_ids,
     "raster": rastered,
     "upload": uploaded,
 }

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 from segspectral.errors import DatasetError
-from segspectral.networks.graphs import read_graph, undirected
+from segspectral.graphs import read_graph
+from segspectral.networks.graphs import undirected
 
 EDGES = [("ann", "bob", 2.0), ("bob", "cy", 1.0), ("cy", "ann", 0.5), ("dora", "cy", 3.0)]
 DENSE = np.array([[0, 2, 0.5, 0], [2, 0, 1, 0], [0.5, 1, 0, 3], [0, 0, 3, 0]])
@@ -29,11 +30,17 @@ def test_each_form_is_the_same_graph(tmp_path: Path) -> None:
     network.add_weighted_edges_from(EDGES)
     nx.write_graphml(network, tmp_path / "a.graphml")
     nx.write_gml(network, tmp_path / "a.gml")
-    for name in ("plain.csv", "headed.csv", "tabs.tsv", "blanks.txt", "bom.edges", "a.graphml", "a.gml"):
+    nx.write_multiline_adjlist(network, tmp_path / "a.multiline")
+    texts = ("plain.csv", "headed.csv", "tabs.tsv", "blanks.txt", "bom.edges")
+    for name in (*texts, "a.graphml", "a.gml", "a.multiline"):
         graph = read_graph(tmp_path / name)
         assert graph.names == ("ann", "bob", "cy", "dora"), name
         assert np.array_equal(graph.affinity.weights.toarray(), DENSE), name
         assert str(graph.counts) == "4 nodes, 4 undirected edges"
+    nx.write_adjlist(network, tmp_path / "a.adjlist")
+    graph = read_graph(tmp_path / "a.adjlist")
+    assert graph.names == ("ann", "bob", "cy", "dora")
+    assert np.array_equal(graph.affinity.weights.toarray(), DENSE > 0)
     sp.save_npz(tmp_path / "a.npz", sp.csr_array(DENSE))
     sp.save_npz(tmp_path / "directed.npz", sp.coo_array(np.triu(DENSE)))
     pairs = np.argwhere(np.triu(DENSE))

@@ -15,13 +15,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from segspectral import models
 from segspectral.cli import app
 from segspectral.errors import SettingsError
 from segspectral.heads.exact import Exact
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
+from segspectral.shared import hub as models
 from segspectral.shared.fit import fit_model
 from tests.contracts.head_laws import planted
 from tests.test_model import QUICK, SCENES

@@ -167,13 +167,14 @@ class DaskCluster:
             client.get_versions(check=True)
         except TimeoutError as error:
             raise BatchError(
-                f"{self.target}: the scheduler has no workers; start some by: dask worker {self.target} --nthreads 1 "
-                "--death-timeout 60"
+                f"the scheduler has no workers; start some by: dask worker {self.target} --nthreads 1 "
+                "--death-timeout 60",
+                self.target,
             ) from error
         except OSError as error:
-            raise BatchError(f"{self.target}: no Dask scheduler answers there") from error
+            raise BatchError("no Dask scheduler answers there", self.target) from error
         except ValueError as error:
-            raise BatchError(f"{self.target}: other versions of packages there than here: {error}") from error
+            raise BatchError(f"other versions of packages there than here: {error}", self.target) from error
         return client
 
 

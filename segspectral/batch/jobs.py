@@ -109,7 +109,7 @@ def find_jobs(
         if os.path.isdir(given):
             folder = os.path.abspath(given)
             if os.path.realpath(folder) == search.output:
-                raise SettingsError(f"{given}: cannot hold the results too, which the next run would take for images")
+                raise SettingsError("cannot hold the results too, which the next run would take for images", given)
             before = len(found) + len(complaints)
             roots.append(folder)
             found += search.inside(folder)

@@ -211,16 +211,17 @@ class Journal:
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | only_files, 0o666)
         except OSError as error:
             if self.path.is_symlink():
-                raise OutputError(f"{self.path}: is a link, through which no journal is written; remove it") from error
-            raise OutputError(f"{self.path.parent}: cannot be written to ({error.strerror})") from error
+                raise OutputError("is a link, through which no journal is written; remove it", self.path) from error
+            raise OutputError(f"cannot be written to ({error.strerror})", self.path.parent) from error
         if fcntl is not None:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 os.close(self._file)
                 raise BatchError(
-                    f"{self.path.parent}: another run is writing its results there; wait for it (segspectral status "
-                    f"{self.path.parent}), stop it, or take another folder"
+                    f"another run is writing its results there; wait for it (segspectral status "
+                    f"{self.path.parent}), stop it, or take another folder",
+                    self.path.parent,
                 ) from error
             except OSError:
                 pass  # some network disks know no locks
@@ -254,7 +255,7 @@ class Journal:
                 os.write(self._file, data[written:])
         except OSError as error:
             os.ftruncate(self._file, size)
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise OutputError(f"cannot be written ({error.strerror})", self.path) from error
 
     def _encode(self, line: Record | RunStart) -> bytes:
         data = asdict(line)
@@ -308,10 +309,10 @@ def read_history(out: str | os.PathLike[str]) -> History:
 def _contents(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise OutputError(f"{path}: is no file and cannot be a journal; move it away")
+            raise OutputError("is no file and cannot be a journal; move it away", path)
         return path.read_bytes()
     except OSError as error:
-        raise OutputError(f"{path}: the journal cannot be read ({error.strerror})") from error
+        raise OutputError(f"the journal cannot be read ({error.strerror})", path) from error
 
 
 def _file_name(shard: Shard) -> str:

@@ -145,7 +145,7 @@ def _check_places(out: Path, jobs: Iterable[Job]) -> None:
     for below in {Path(job.stem).parent for job in jobs}:
         for place in (out / below, *(out / folder / below for folder in FOLDERS)):
             if not is_inside(out, place / "result"):
-                raise OutputError(f"{place}: a link leads out of {out}, and no results are written there; remove it")
+                raise OutputError(f"a link leads out of {out}, and no results are written there; remove it", place)
 
 
 def _pending(

@@ -81,5 +81,5 @@ def _label_map(out: Path, record: Record) -> LabelMap:
     stem = stem_in(record.outputs)
     path = next((f"{stem}{end}" for end in LABELS if f"{stem}{end}" in record.outputs), None)
     if path is None:
-        raise ImageError(f"{out}: the journal names no label map of {record.image}; `batch --fresh` does it again")
+        raise ImageError(f"the journal names no label map of {record.image}; `batch --fresh` does it again", out)
     return replace(read_label_map(out / path), image=record.image)

@@ -144,7 +144,7 @@ class Segmenter:
                 raise
             record = replace(record, reason=str(error))
         except SegspectralError as error:
-            record = replace(record, reason=str(error).removeprefix(f"{job.path}: "))
+            record = replace(record, reason=error.message if error.source == job.path else str(error))
         except MemoryError:
             record = replace(record, reason="does not fit into memory; scale it down or cut it into tiles")
         except Exception as error:  # one image that meets a defect must not cost the others
@@ -180,8 +180,8 @@ class Segmenter:
             files.append(write_bytes(place.with_name(f"{place.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
         where = read_georeference(source) if writer.wants_georeference else None
-        item = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
-        more, notes = writer.write(item, stem)
+        label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
+        more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:

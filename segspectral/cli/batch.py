@@ -194,7 +194,7 @@ def status(
 
         history = read_history(output)
         if not (history.runs or history.latest or history.unreadable):
-            raise SettingsError(f"{output}: no batch has written there (it has no journal.jsonl)")
+            raise SettingsError("no batch has written there (it has no journal.jsonl)", output)
         counts = Counter(record.status for record in history.latest.values())
         bad = sorted((r for r in history.latest.values() if r.status.bad), key=lambda r: (r.status, r.image))
         left = sum(run.left for run in history.runs.values())

@@ -35,6 +35,6 @@ def cache_prune(
 
         folder = folder or Path(DEFAULT_FOLDER)
         if not folder.expanduser().is_dir():
-            raise SettingsError(f"{folder}: there is no such cache")
+            raise SettingsError("there is no such cache", folder)
         removed, left = prune(folder, max_gb)
         print(f"removed {removed} entries, left {left / 1e9:.3f} GB")

@@ -111,7 +111,7 @@ def _label_files(given: list[Path]) -> list[_Found]:
                 if not is_photograph(inside.relative_to(path)):
                     best.setdefault(inside.as_posix().removesuffix(suffix), inside)
         if not best:
-            raise ImageError(f"{path}: the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})")
+            raise ImageError(f"the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})", path)
         roots.append(path.absolute())
         found += [inside for _, inside in sorted(best.items())]
     root = os.path.commonpath(roots)
@@ -164,7 +164,7 @@ def _photograph(folder: Path, name: str) -> Path:
         for candidate in (place, *(place.with_name(f"{place.name}{suffix}") for suffix in EXTENSIONS)):
             if candidate.is_file():
                 return candidate
-    raise ImageError(f"{folder}: holds no photograph {name}, to which the label map belongs")
+    raise ImageError(f"holds no photograph {name}, to which the label map belongs", folder)
 
 
 def warn_of_names(names: Mapping[int, str], images: int) -> None:

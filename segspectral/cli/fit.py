@@ -49,7 +49,7 @@ def fit(
     with sentences(debug):
         check_head(head)
         if output.is_dir():
-            raise OutputError(f"{output}: is a folder; name the file of the model, such as {output / 'my.safetensors'}")
+            raise OutputError(f"is a folder; name the file of the model, such as {output / 'my.safetensors'}", output)
         paths = readable_images(images, output.parent, debug=debug)[:limit]
 
         from segspectral.config import load_onto, merge_assignments

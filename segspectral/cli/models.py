@@ -112,8 +112,9 @@ def export_onnx(
         if model is not None:
             if models.is_model(model):
                 raise SettingsError(
-                    f"{model}: a model of `segspectral fit` takes images and not rows, which ONNX export cannot do; "
-                    "heads saved by `segspectral cluster --save` can be exported"
+                    "a model of `segspectral fit` takes images and not rows, which ONNX export cannot do; "
+                    "heads saved by `segspectral cluster --save` can be exported",
+                    model,
                 )
             data = onnx_export.head_to_onnx(cast("Head", models.load(model)))
         else:

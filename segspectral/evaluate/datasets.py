@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, ImageError
 from segspectral.evaluate.masks import Mask, Survey, Void, meaning_of
+from segspectral.files import read_file, read_npy, read_npz
 
 __all__ = [
     "DATASETS",
@@ -34,7 +35,7 @@ __all__ = [
     "Truth",
     "files_below",
     "open_dataset",
-    "read_label_map",
+    "read_label_ids",
     "read_mask",
     "without_suffix",
 ]
@@ -175,7 +176,7 @@ def open_dataset(
         raise DatasetError(f"unknown data set {name!r}: known are {', '.join(d.name for d in DATASETS)}")
     place = Path(root)
     if not place.is_dir():
-        raise DatasetError(f"{place}: no such folder, expected the root of {layout.title}")
+        raise DatasetError(f"no such folder, expected the root of {layout.title}", place)
     if name == "folder":
         dataset = _folder(place, split, void)
     elif void is None:
@@ -184,17 +185,17 @@ def open_dataset(
         raise DatasetError(f"{name} declares itself what is void: leave out void (--void), which is for folder")
     twice = _twice(s.id for s in dataset.samples)
     if twice:
-        raise DatasetError(f"{place}: several images have the id {_few(twice)}, rename them")
+        raise DatasetError(f"several images have the id {_few(twice)}, rename them", place)
     strange = [s.id for s in dataset.samples if not s.id.isprintable()]
     if strange:
-        raise DatasetError(f"{place}: the name {strange[0]!a} cannot be printed, rename the image")
+        raise DatasetError(f"the name {strange[0]!a} cannot be printed, rename the image", place)
     known = {s.id for s in dataset.samples}
     dataset = replace(dataset, known=frozenset(known))
     if ids is not None:
         named, notes = _read_ids(Path(ids), known.__contains__) if isinstance(ids, str | Path) else (list(ids), ())
         unknown = sorted(set(named) - known)
         if unknown:
-            raise DatasetError(f"{place}: the {split or 'val'} split of {name} has no image {_few(unknown)}")
+            raise DatasetError(f"the {split or 'val'} split of {name} has no image {_few(unknown)}", place)
         wanted = set(named)
         if len(wanted) < len(named):
             notes += (_listed_twice("ids", named),)
@@ -209,11 +210,11 @@ def open_dataset(
     if limit is not None:
         dataset = replace(dataset, samples=dataset.samples[: max(limit, 0)])
     if not dataset.samples:
-        raise DatasetError(f"{place}: no image is left in the {split or 'val'} split of {name} with these restrictions")
+        raise DatasetError(f"no image is left in the {split or 'val'} split of {name} with these restrictions", place)
     return dataset
 
 
-def read_label_map(path: Path) -> NDArray[np.integer]:
+def read_label_ids(path: Path) -> NDArray[np.integer]:
     """A label map (H, W) of integers from an indexed or grey PNG, TIFF, BMP or GIF, or from .npy; True is 1.
 
     Raises
@@ -238,12 +239,11 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
     """
     from PIL import ImageOps
 
-    from segspectral.files import read_npy
     from segspectral.images.formats import FORMATS, TIFF, format_of, open_picture
     from segspectral.images.reader import MAX_PIXELS, first_page
 
     if not path.exists():
-        raise DatasetError(f"{path}: no such file")
+        raise DatasetError("no such file", path)
     palette = None
     try:
         if path.suffix.lower() == ".npy":
@@ -255,31 +255,30 @@ def read_mask(path: Path, *, rgb: bool = True) -> Mask:
                     pass  # its size is fit
             with open_picture(path, FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DatasetError(f"{path}: has more than {MAX_PIXELS:,} pixels")
+                    raise DatasetError(f"has more than {MAX_PIXELS:,} pixels", path)
                 if image.format == "WEBP" and b"VP8 " in path.read_bytes()[:64]:
                     raise _lossy(path, "WebP with loss")
                 if (form.lossy and image.format != "WEBP") or image.info.get("compression") in ("jpeg", "webp"):
                     raise _lossy(path, "JPEG" if form is TIFF else str(image.format))
                 if (pages := getattr(image, "n_frames", 1)) > 1:
-                    raise DatasetError(f"{path}: holds {pages} pages, expected one mask in a file")
+                    raise DatasetError(f"holds {pages} pages, expected one mask in a file", path)
                 known = ("1", "L", "P", "I", "F") + (("LA", "PA", "RGB", "RGBA") if rgb else ())
                 if image.mode not in known and not image.mode.startswith("I;16"):
-                    raise DatasetError(f"{path}: is a {image.mode} image, expected an indexed or grey image of labels")
+                    raise DatasetError(f"is a {image.mode} image, expected an indexed or grey image of labels", path)
                 if image.mode in ("P", "PA"):
                     palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
                 array = np.asarray(ImageOps.exif_transpose(image))
     except DatasetError:
         raise
     except ImageError as error:
-        why = str(error).removeprefix(f"{path}: ")
-        raise DatasetError(f"{path}: cannot be read as a label map ({why})") from error
+        raise DatasetError(f"cannot be read as a label map ({error.message})", path) from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise DatasetError(f"{path}: cannot be read as a label map ({_first_line(error)})") from error
+        raise DatasetError(f"cannot be read as a label map ({_first_line(error)})", path) from error
     if array.dtype == np.uint8 and array.ndim == 3:
         array = _grey(path, array)
     if array.ndim != 2 or array.dtype.kind not in "iub" or array.size == 0:
         raise DatasetError(
-            f"{path}: holds {array.dtype} {array.shape}, expected integers (height, width), an id for each pixel"
+            f"holds {array.dtype} {array.shape}, expected integers (height, width), an id for each pixel", path
         )
     return Mask(array, palette)
 
@@ -288,17 +287,18 @@ def _grey(path: Path, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) of a picture (H, W, 2 to 4) whose pixels are all grey and opaque."""
     colours, opacity = (array[..., :-1], array[..., -1]) if array.shape[2] in (2, 4) else (array, None)
     if opacity is not None and (opacity != 255).any():
-        raise DatasetError(f"{path}: has transparent pixels, save the mask without an alpha channel")
+        raise DatasetError("has transparent pixels, save the mask without an alpha channel", path)
     if (colours != colours[..., :1]).any():
         raise DatasetError(
-            f"{path}: is an RGB image, and which colour is which class is not known: save the id of each pixel's "
-            "class, 0, 1, 2, ..., as an indexed or grey PNG"
+            "is an RGB image, and which colour is which class is not known: save the id of each pixel's "
+            "class, 0, 1, 2, ..., as an indexed or grey PNG",
+            path,
         )
     return colours[..., 0]
 
 
 def _lossy(path: Path, how: str) -> DatasetError:
-    return DatasetError(f"{path}: is stored as {how}, which changes the values of a mask: save it as PNG")
+    return DatasetError(f"is stored as {how}, which changes the values of a mask: save it as PNG", path)
 
 
 # --- the layouts ---
@@ -309,7 +309,7 @@ def _voc(root: Path, split: str) -> Dataset:
     lists = base / "ImageSets" / "Segmentation"
     listing = lists / f"{split}.txt"
     if not listing.is_file():
-        raise DatasetError(f"{listing}: no such split list, found {_few(sorted(p.stem for p in lists.glob('*.txt')))}")
+        raise DatasetError(f"no such split list, found {_few(sorted(p.stem for p in lists.glob('*.txt')))}", listing)
     read = _class_reader(np.arange(256), len(VOC_CLASSES), 255)
     photos, masks = base / "JPEGImages", base / "SegmentationClass"
     images, truths = _by_name(files_below(photos), IMAGE_SUFFIXES), _by_name(files_below(masks), (".png",))
@@ -336,7 +336,7 @@ def _cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
     images = [file for file in files if file.lower().endswith(tail)]
     if not images:
         splits = _few(sorted(p.name for p in photos.iterdir() if p.is_dir()))
-        raise DatasetError(f"{photos / split}: no image CITY/*_leftImg8bit.png, splits found: {splits}")
+        raise DatasetError(f"no image CITY/*_leftImg8bit.png, splits found: {splits}", photos / split)
     truths = {file[: -len(truth_tail)]: file for file in files_below(masks) if file.lower().endswith(truth_tail)}
     samples = [
         Sample(
@@ -371,12 +371,13 @@ def _bsds(root: Path, split: str) -> Dataset:
     ]
     if not places:
         raise DatasetError(
-            f"{root}: is no BSDS500 root with a {split} split: expected images/{split} and "
-            f"groundTruth/{split} (.mat), or {split}/images and {split}/gt (.npz), found {_contents(root)}"
+            f"is no BSDS500 root with a {split} split: expected images/{split} and "
+            f"groundTruth/{split} (.mat), or {split}/images and {split}/gt (.npz), found {_contents(root)}",
+            root,
         )
     if len(places) > 1:
         raise DatasetError(
-            f"{root}: holds the {split} split twice, in {places[0][0]} and {places[1][0]}: name one of them"
+            f"holds the {split} split twice, in {places[0][0]} and {places[1][0]}: name one of them", root
         )
     pairs, notes = _pairs(*places[0], (".mat", ".npz"))
     samples = tuple(
@@ -401,17 +402,18 @@ def _folder(root: Path, split: str | None = None, void: Void | None = None) -> D
         if photos and masks:
             break
     else:
-        raise DatasetError(f"{base}: expected the folders images and masks, found {_contents(base)}")
+        raise DatasetError(f"expected the folders images and masks, found {_contents(base)}", base)
     whole = base == root and not inner
     if whole and split not in (None, "val", ""):
         raise DatasetError(
-            f"{root}: has no split {split}, found {_contents(root)}: leave out --split to score all images"
+            f"has no split {split}, found {_contents(root)}: leave out --split to score all images", root
         )
     for several in (photos, masks):
         if len(several) > 1:
             raise DatasetError(
-                f"{base}: {several[0].relative_to(base)} and {several[1].relative_to(base)} both hold pictures, keep "
-                "the one that is meant"
+                f"{several[0].relative_to(base)} and {several[1].relative_to(base)} both hold pictures, keep "
+                "the one that is meant",
+                base,
             )
     pairs, notes = _pairs(photos[0], masks[0], suffixes)
     names = base / "classes.txt"
@@ -419,19 +421,19 @@ def _folder(root: Path, split: str | None = None, void: Void | None = None) -> D
         names = root / "classes.txt"
     classes = tuple(line for line in _lines(names) if line) if names.is_file() else ()
     if names.is_file() and (not classes or _twice(classes)):
-        raise DatasetError(f"{names}: expected the name of each class once, found {_few(_twice(classes))}")
+        raise DatasetError(f"expected the name of each class once, found {_few(_twice(classes))}", names)
     survey = Survey()
     for _, _, path in pairs:
         mask = read_mask(path)
         survey.add(path, mask)
         if isinstance(void, int) and (mask.values == void).all():
-            raise DatasetError(f"{path}: holds only void pixels, there is nothing to score")
+            raise DatasetError("holds only void pixels, there is nothing to score", path)
     meaning = meaning_of(survey, classes, void, masks[0])
 
     def read(path: Path) -> Truth:
         labels = meaning.labels(read_mask(path))
         if (labels == -2).any():
-            raise DatasetError(f"{path}: holds an id that it did not hold before, it was changed while it was scored")
+            raise DatasetError("holds an id that it did not hold before, it was changed while it was scored", path)
         return Truth(labels[None])
 
     samples = tuple(Sample(i, image, truth, read) for i, image, truth in pairs)
@@ -465,14 +467,14 @@ def _class_reader(table: NDArray[np.integer], classes: int, void: int) -> Callab
     """Reader of class maps: ids through ``table`` (-1: unknown), then classes 0.. or void and no other."""
 
     def read(path: Path) -> Truth:
-        raw = read_label_map(path)
+        raw = read_label_ids(path)
         labels = table[np.clip(raw, 0, 255)]
         bad = (labels != void) & ((labels < 0) | (labels >= classes))
         bad |= (raw < 0) | (raw > 255)
         if bad.any():
-            raise DatasetError(f"{path}: holds the unknown label id {raw[bad][0]}, it does not belong to this data set")
+            raise DatasetError(f"holds the unknown label id {raw[bad][0]}, it does not belong to this data set", path)
         if (labels == void).all():
-            raise DatasetError(f"{path}: holds only void pixels, there is nothing to score")
+            raise DatasetError("holds only void pixels, there is nothing to score", path)
         return Truth(labels.astype(np.int32)[None])
 
     return read
@@ -487,19 +489,18 @@ def _read_mat(path: Path) -> Truth:
         boundaries = np.stack([cell["Boundaries"][0, 0] for cell in cells]) > 0
     except Exception as error:  # scipy's reader raises nearly anything on damaged files
         raise DatasetError(
-            f"{path}: cannot be read as a BSDS ground truth ({_first_line(error)}), get the file again"
+            f"cannot be read as a BSDS ground truth ({_first_line(error)}), get the file again", path
         ) from error
     return _regions(path, segmentations, boundaries)
 
 
 def _read_npz(path: Path) -> Truth:
-    import zipfile
     import zlib
 
     try:
-        with np.load(path, allow_pickle=False) as parts:
-            segmentations = parts["segs"]
-            boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
+        parts = read_npz(path, names=("segs", "bdrys"))
+        segmentations = parts["segs"]
+        boundaries = np.unpackbits(parts["bdrys"], axis=-1)[..., : segmentations.shape[-1]] > 0
     except (
         OSError,
         ValueError,
@@ -507,21 +508,20 @@ def _read_npz(path: Path) -> Truth:
         EOFError,
         IndexError,
         TypeError,
-        zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise DatasetError(f"{path}: cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})") from error
+        raise DatasetError(f"cannot be read as `segs` and `bdrys` of BSDS ({_first_line(error)})", path) from error
     return _regions(path, segmentations, boundaries)
 
 
 def _regions(path: Path, segmentations: NDArray[np.integer], boundaries: NDArray[np.bool_]) -> Truth:
     if segmentations.ndim != 3 or 0 in segmentations.shape or boundaries.shape != segmentations.shape:
         raise DatasetError(
-            f"{path}: segmentations {segmentations.shape} and boundaries {boundaries.shape} "
-            "are not of one shape (A, H, W)"
+            f"segmentations {segmentations.shape} and boundaries {boundaries.shape} are not of one shape (A, H, W)",
+            path,
         )
     if segmentations.dtype.kind not in "iub":
-        raise DatasetError(f"{path}: segmentations are {segmentations.dtype}, expected integers")
+        raise DatasetError(f"segmentations are {segmentations.dtype}, expected integers", path)
     return Truth(segmentations.astype(np.int32), boundaries)
 
 
@@ -534,9 +534,7 @@ def _find(root: Path, inner: tuple[str, ...], parts: tuple[str, ...], title: str
         if all((root / candidate / part).is_dir() for part in parts):
             return root / candidate
     places = " or ".join(str(root / i) for i in inner[:2])
-    raise DatasetError(
-        f"{root}: is no {title} root: expected {' and '.join(parts)} in {places}, found {_contents(root)}"
-    )
+    raise DatasetError(f"is no {title} root: expected {' and '.join(parts)} in {places}, found {_contents(root)}", root)
 
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
@@ -579,7 +577,7 @@ def _only(folder: Path, found: dict[str, list[str]], name: str, suffix: str) -> 
     """The one file of a name; if there is none, its official name, which the caller will miss."""
     files = found.get(name, [f"{name}{suffix}"])
     if len(files) > 1:
-        raise DatasetError(f"{folder}: {files[0]} and {files[1]} have one name, keep the one that is meant")
+        raise DatasetError(f"{files[0]} and {files[1]} have one name, keep the one that is meant", folder)
     return files[0]
 
 
@@ -594,19 +592,20 @@ def _pairs(
     photo_files, truth_files = files_below(photos), files_below(truths)
     images, masks = _by_name(photo_files, IMAGE_SUFFIXES), _by_name(truth_files, suffixes)
     if not images:
-        raise DatasetError(f"{photos}: holds no image, found {_contents(photos)}")
+        raise DatasetError(f"holds no image, found {_contents(photos)}", photos)
     pairs, lonely, used = [], [], set()
     for name, files in images.items():
         for file in files:
             found = masks.get(file, []) + (masks.get(name, []) if len(files) == 1 else [])
             if not found and len(files) > 1:
                 raise DatasetError(
-                    f"{photos}: {files[0]} and {files[1]} have one name, so that it is not known whose the mask "
-                    f"{name} is: rename one of them, or put the suffix into the names of the masks: {files[0]}.png"
+                    f"{files[0]} and {files[1]} have one name, so that it is not known whose the mask "
+                    f"{name} is: rename one of them, or put the suffix into the names of the masks: {files[0]}.png",
+                    photos,
                 )
             if len(found) > 1:
                 raise DatasetError(
-                    f"{truths}: {found[0]} and {found[1]} both belong to {file}, keep the one that is meant"
+                    f"{found[0]} and {found[1]} both belong to {file}, keep the one that is meant", truths
                 )
             if found:
                 used.add(found[0])
@@ -616,7 +615,7 @@ def _pairs(
     if lonely:
         names = _few([without_suffix(file) for file in lonely])
         raise DatasetError(
-            f"{truths}: no mask of the same name for {names} ({len(lonely)} of {len(pairs) + len(lonely)})"
+            f"no mask of the same name for {names} ({len(lonely)} of {len(pairs) + len(lonely)})", truths
         )
     taken = {file for files in images.values() for file in files}
     notes = _left_out(photos, [file for file in photo_files if file not in taken], "is no image that is read")
@@ -633,12 +632,12 @@ def _left_out(folder: Path, files: list[str], why: str) -> tuple[str, ...]:
 def _lines(path: Path) -> list[str]:
     """The lines of a text file without blanks around them; UTF-8 with or without a mark, or UTF-16 with one."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except OSError as error:
-        raise DatasetError(f"{path}: the list cannot be read ({error.strerror})") from error
+        raise DatasetError(f"the list cannot be read ({error.strerror})", path) from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: is no text in UTF-8, save the list as such") from error
+        raise DatasetError("is no text in UTF-8, save the list as such", path) from error
     return [line.strip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
 
 
@@ -661,7 +660,7 @@ def _read_ids(listing: Path, exists: Callable[[str], bool]) -> tuple[list[str], 
             notes += (f"{listing}: {len(pairs) - len(lines)} of {len(pairs)} images have the flag -1 and are left out",)
     for line in lines:
         if "\0" in line or "\\" in line or ".." in line.split("/") or PurePosixPath(line).is_absolute():
-            raise DatasetError(f"{listing}: {line!r} is no id, ids are names inside of the folder of images")
+            raise DatasetError(f"{line!r} is no id, ids are names inside of the folder of images", listing)
     if _twice(lines):
         notes += (_listed_twice(listing, lines),)
     return list(dict.fromkeys(lines)), notes
@@ -677,7 +676,7 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 def _existing(samples: list[Sample], listing: Path | None = None) -> tuple[Sample, ...]:
     if not samples:
-        raise DatasetError(f"{listing}: the split is empty")
+        raise DatasetError("the split is empty", listing)
     missing = [p for s in samples for p in (s.image, s.truth_file) if not p.is_file()]
     if missing:
         raise DatasetError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from segspectral.errors import OutputError
 from segspectral.evaluate.datasets import Dataset
+from segspectral.files import read_file
 
 __all__ = ["IMAGES", "claim", "images_of"]
 
@@ -44,7 +45,7 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
     for folder in {file.parent for sample in dataset.samples for file in (sample.image, sample.truth_file)}:
         if images == folder.resolve() or images in folder.resolve().parents:
             raise OutputError(
-                f"{out}: its folder {IMAGES} is that of the data set; choose another folder for the results"
+                f"its folder {IMAGES} is that of the data set; choose another folder for the results", out
             )
     new = dict(_flat(json.loads(json.dumps(settings, default=str))))
     record = out / NAME
@@ -55,15 +56,16 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
             differing = _differences(_read(record), new)
             if differing:
                 raise OutputError(
-                    f"{out}: holds results of another evaluation: {differing}; choose another folder, or replace them "
-                    "with --overwrite"
+                    f"holds results of another evaluation: {differing}; choose another folder, or replace them "
+                    "with --overwrite",
+                    out,
                 )
         out.mkdir(parents=True, exist_ok=True)
         part = out / f".{NAME}.part"
         part.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
         part.replace(record)
     except OSError as error:
-        raise OutputError(f"{out}: results cannot be written there ({error.strerror})") from error
+        raise OutputError(f"results cannot be written there ({error.strerror})", out) from error
 
 
 def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
@@ -82,7 +84,7 @@ def _shown(value: Any) -> str:
 
 def _read(record: Path) -> dict[str, Any] | None:
     try:
-        data = json.loads(record.read_text(encoding="utf-8"))
+        data = json.loads(read_file(record))
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

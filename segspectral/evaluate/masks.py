@@ -188,23 +188,24 @@ def meaning_of(survey: Survey, names: Sequence[str], void: Void | None, folder: 
     total = pixels.total()
     share = pixels.pop(void, 0) / total if isinstance(void, int) else 0.0
     if not pixels:
-        raise DatasetError(f"{folder}: the masks hold only the void value {void}, there is nothing to score")
+        raise DatasetError(f"the masks hold only the void value {void}, there is nothing to score", folder)
     doubtful = sorted(v for v in pixels if (v in FULL or v < 0) and not 0 <= v < len(names))
     if void is None and doubtful:
         v = doubtful[-1] if doubtful[-1] in FULL else doubtful[0]
         raise DatasetError(
-            f"{folder}: the masks hold {_listed(sorted(pixels))}, and it is not declared whether {v} "
+            f"the masks hold {_listed(sorted(pixels))}, and it is not declared whether {v} "
             f"({pixels[v] / total:.1%} of the pixels, first in {survey.first[v]}) is void or a class: give --void {v} "
             f"(in Python void={v}) if these pixels are not to be scored, or --void none if {v} is a class; if the "
-            "masks show one object, save all of them with the same two values, without soft edges"
+            "masks show one object, save all of them with the same two values, without soft edges",
+            folder,
         )
     if names:
         ids: tuple[int, ...] = tuple(range(len(names)))
         unknown = sorted(set(pixels) - set(ids))
         if unknown:
             raise DatasetError(
-                f"{survey.first[unknown[0]]}: holds the unknown label id {unknown[0]}, but classes.txt names the ids 0 "
-                f"to {len(names) - 1}"
+                f"holds the unknown label id {unknown[0]}, but classes.txt names the ids 0 to {len(names) - 1}",
+                survey.first[unknown[0]],
             )
     else:
         ids = tuple(sorted(pixels))
@@ -212,7 +213,7 @@ def meaning_of(survey: Survey, names: Sequence[str], void: Void | None, folder: 
         if len(ids) == 1:
             raise _alone(folder, ids[0])
         if ids[0] < 0:
-            raise DatasetError(f"{survey.first[ids[0]]}: holds the id {ids[0]}, ids of classes begin at 0")
+            raise DatasetError(f"holds the id {ids[0]}, ids of classes begin at 0", survey.first[ids[0]])
     classes = tuple(names) or tuple(str(v) for v in ids)
     label = None if not isinstance(void, int) else void if not 0 <= void < len(classes) else -1
     table = {v: k for k, v in enumerate(ids)} | ({void: label} if isinstance(void, int) and label is not None else {})
@@ -237,21 +238,24 @@ def _check_classes(survey: Survey, pixels: Counter[int], folder: Path) -> None:
     noise = any(v > 239 for v in between) or (between and areas < 0.25)  # JPEG's grey beside white, soft edges
     if count > MOST_IN_ONE or (low < 6 and 249 < high <= 255 and noise):
         raise DatasetError(
-            f"{where}: holds {count} values and all masks together {_listed(sorted(pixels))}: this is a grey picture "
+            f"holds {count} values and all masks together {_listed(sorted(pixels))}: this is a grey picture "
             "or a mask with soft edges (scaled or saved with loss), not a map of classes; save masks without loss and "
-            "with one value per class, 0, 1, 2, ..."
+            "with one value per class, 0, 1, 2, ...",
+            where,
         )
     if len(pixels) > MOST_CLASSES:
         raise DatasetError(
-            f"{folder}: the masks hold {len(pixels)} different ids, more than the {MOST_CLASSES} that can be classes: "
-            "these may be maps of single objects"
+            f"the masks hold {len(pixels)} different ids, more than the {MOST_CLASSES} that can be classes: "
+            "these may be maps of single objects",
+            folder,
         )
 
 
 def _alone(folder: Path, value: int) -> DatasetError:
     return DatasetError(
-        f"{folder}: all masks hold only the class {value}, so that a prediction of one segment would always be right; "
-        "name all classes in classes.txt, one a line, if this is meant"
+        f"all masks hold only the class {value}, so that a prediction of one segment would always be right; "
+        "name all classes in classes.txt, one a line, if this is meant",
+        folder,
     )
 
 

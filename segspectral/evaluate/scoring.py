@@ -20,7 +20,7 @@ from segspectral.errors import DatasetError, OutputError, SettingsError
 from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
 from segspectral.evaluate.masks import FULL, Mask, Survey, translated
 from segspectral.evaluate.results import Results
-from segspectral.files import write_bytes
+from segspectral.files import read_file, read_npy, read_npz, write_bytes
 from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
 from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
 from segspectral.metrics.region import RegionCounts, region_counts
@@ -199,7 +199,7 @@ def evaluate(
             )
     else:
         for sample, why in _turned(dataset):
-            raise DatasetError(f"{sample.image}: its EXIF orientation turns or mirrors it, and {why}")
+            raise DatasetError(f"its EXIF orientation turns or mirrors it, and {why}", sample.image)
     made = json.dumps(settings or {}, sort_keys=True, default=str)
     store = _Store(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
@@ -214,8 +214,9 @@ def evaluate(
         if scores and len(score.segments) != len(scores[0].segments):
             first = scores[0]
             raise DatasetError(
-                f"{sample.id}: has {len(score.segments)} scales but {first.id} has {len(first.segments)}, "
-                "every image needs the same scales"
+                f"has {len(score.segments)} scales but {first.id} has {len(first.segments)}, "
+                "every image needs the same scales",
+                sample.id,
             )
         scores.append(score)
         if on_image:
@@ -237,20 +238,21 @@ def _score(
     superpixels = made.superpixels if isinstance(made, Prediction) else None
     mask = made if isinstance(made, Mask) else Mask(made.labels if isinstance(made, Prediction) else np.asarray(made))
     if mask.values.ndim not in (2, 3) or mask.values.dtype.kind not in "iub" or mask.values.size == 0:
-        raise DatasetError(f"{where}: holds {mask.values.dtype} {mask.values.shape}, expected integer label maps")
+        raise DatasetError(f"holds {mask.values.dtype} {mask.values.shape}, expected integer label maps", where)
     labels = reading.labels(where, mask)
     labels = labels[None] if labels.ndim == 2 else labels
     if labels.shape[1:] != truth.size:
         raise DatasetError(
-            f"{where}: is {labels.shape[1]} high and {labels.shape[2]} wide but the truth {truth.size[0]} "
-            f"high and {truth.size[1]} wide, predictions are scored at the truth's own resolution"
+            f"is {labels.shape[1]} high and {labels.shape[2]} wide but the truth {truth.size[0]} "
+            f"high and {truth.size[1]} wide, predictions are scored at the truth's own resolution",
+            where,
         )
     if {"semantic", "contour"} & set(plan.measures) and len(labels) > 1:
-        raise DatasetError(f"{where}: has {len(labels)} scales but semantic scores need one label map")
+        raise DatasetError(f"has {len(labels)} scales but semantic scores need one label map", where)
     try:
         counts = dict(_counts(dataset, truth, labels, superpixels, plan))
     except ValueError as error:
-        raise DatasetError(f"{where}: {error}") from error
+        raise DatasetError(error, where) from error
     segments = tuple(len(np.unique(one)) for one in labels)
     picture = _picture(sample, truth, labels, dataset)
     return ImageScore(sample.id, truth.size, segments, seconds, stamp, counts, picture)
@@ -298,7 +300,7 @@ class _Folder:
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         if not folder.is_dir():
-            raise DatasetError(f"{folder}: no such folder of predictions")
+            raise DatasetError("no such folder of predictions", folder)
         named: dict[str, list[str]] = {}
         for file in files_below(folder):
             if file.lower().endswith(self.SUFFIXES):
@@ -308,13 +310,13 @@ class _Folder:
         for sample in dataset.samples:
             found = [file for name in _names(sample.id, sample.image.suffix) for file in named.get(name, [])]
             if len(found) > 1:
-                raise DatasetError(f"{folder / found[0]}: {found[1]} lies beside it, keep the one to be scored")
+                raise DatasetError(f"{found[1]} lies beside it, keep the one to be scored", folder / found[0])
             if found:
                 self._files[sample.id] = folder / found[0]
             else:
                 missing.append(sample.id)
         if missing:
-            raise DatasetError(f"{folder}: no prediction for {_few(missing)}, expected ID.png, ID.npy or ID.npz")
+            raise DatasetError(f"no prediction for {_few(missing)}, expected ID.png, ID.npy or ID.npz", folder)
         suffixes = {s.image.suffix for s in dataset.samples}
         ids = dataset.known or {s.id for s in dataset.samples}
         known = {name for i in ids for suffix in suffixes for name in _names(i, suffix)}
@@ -335,26 +337,24 @@ class _Folder:
         path = self._files[id]
         if path.suffix.lower() == ".png":
             return read_mask(path)
-        import zipfile
+        import zlib
 
         try:
-            stored = np.load(path, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                return Mask(stored)
-            with stored as parts:
-                names = parts.files
-                name = "segs" if "segs" in names else names[0] if len(names) == 1 else ""
-                if not name:
-                    raise DatasetError(f"{path}: holds {', '.join(names) or 'nothing'}, expected `segs`")
-                return Mask(parts[name])
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{path}: cannot be read as label maps ({error})") from error
+            if path.suffix.lower() == ".npy":
+                return Mask(read_npy(path))
+            parts = read_npz(path)
+            name = "segs" if "segs" in parts else next(iter(parts)) if len(parts) == 1 else ""
+            if not name:
+                raise DatasetError(f"holds {', '.join(parts) or 'nothing'}, expected `segs`", path)
+            return Mask(parts[name])
+        except (OSError, ValueError, EOFError, zlib.error) as error:
+            raise DatasetError(f"cannot be read as label maps ({error})", path) from error
 
 
 def _numbered_by_itself(path: Path) -> bool:
     """Whether the summary beside a label map of segspectral says that no model was shared by the images."""
     try:
-        summary = json.loads(path.with_name(f"{path.stem.removesuffix('_labels')}.json").read_text(encoding="utf-8"))
+        summary = json.loads(read_file(path.with_name(f"{path.stem.removesuffix('_labels')}.json")))
         return path.stem.endswith("_labels") and summary["pipeline"]["model"] is None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -389,8 +389,9 @@ class _Reading:
         for path, mask in predictions.items() if self._shared else ():
             if _numbered_by_itself(path):
                 raise DatasetError(
-                    f"{path}: was segmented without a model, so its numbers mean nothing in other images: score it "
-                    "with --protocol P3 or P4, or segment with --model of `segspectral fit`"
+                    "was segmented without a model, so its numbers mean nothing in other images: score it "
+                    "with --protocol P3 or P4, or segment with --model of `segspectral fit`",
+                    path,
                 )
             self._add(path, mask)
 
@@ -406,7 +407,7 @@ class _Reading:
         if self.object is not None and (self._dataset.binary or not self._direct):
             return mask.object(self._survey.black_and_white).astype(np.int64)
         if mask.values.dtype.kind == "u" and mask.values.max() > np.iinfo(np.int64).max:
-            raise DatasetError(f"{where}: holds the id {mask.values.max()}, ids go up to 2^63 - 1")
+            raise DatasetError(f"holds the id {mask.values.max()}, ids go up to 2^63 - 1", where)
         if self._direct and self._dataset.ids:
             table = {value: k for k, value in enumerate(self._dataset.ids)}
             return translated(mask.values, table, len(self._dataset.classes))
@@ -421,8 +422,9 @@ class _Reading:
             values = set(self._survey.values())
             if self._dataset.binary and self._direct and values <= {0, 1, *FULL}:
                 raise DatasetError(
-                    f"{where}: the predictions hold {' and '.join(str(v) for v in sorted(values))}, and which of them "
-                    "is the object is not known: save all predictions with the same two values"
+                    f"the predictions hold {' and '.join(str(v) for v in sorted(values))}, and which of them "
+                    "is the object is not known: save all predictions with the same two values",
+                    where,
                 )
 
 
@@ -467,7 +469,7 @@ class _Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{folder}: finished images cannot be kept there ({error.strerror})") from error
+            raise OutputError(f"finished images cannot be kept there ({error.strerror})", folder) from error
         self._folder = folder
 
     def _path(self, id: str, suffix: str) -> Path:
@@ -475,7 +477,7 @@ class _Store:
 
     def find(self, id: str, stamp: str) -> ImageScore | None:
         try:
-            data = json.loads(self._path(id, ".json").read_text())
+            data = json.loads(read_file(self._path(id, ".json")))
             if data["stamp"] != stamp or data["id"] != id:
                 return None
             return ImageScore.from_json(data, self._path(id, ".jpg").read_bytes())
@@ -491,7 +493,7 @@ def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:
     """A hash of all that the counts of an image come from: the settings and the contents of the files."""
     digest = hashlib.sha256(repr((settings, TRIMAP_WIDTH, __version__)).encode())
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_file(file)).digest())
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Segmentation -> files.
+"""Segmentations written to files.
 
-``save`` writes what every image gets; ``EXPORTERS`` is the one list of further formats, for annotation tools, maps and
-tables. Files are written beside their place and renamed, so that a half-written one never stands under its name.
+``save`` writes the files that every image gets. ``EXPORTERS`` lists all further formats, for annotation tools, maps
+and tables. Each file is written under a temporary name and then renamed, so no file is ever half-written.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def save(
 
     Parameters
     ----------
-    names : of segments, kept in the label map; with a model all its segments have one
-    source : the photograph's file; the summary then says where it is, as seen from the folder
+    names : segment -> name, stored in the label map; the segments of a model all have names
+    source : file of the photograph; the summary then holds its path relative to the folder
 
     Returns
     -------
-    What -> path: ``labels`` (STEM_labels.png), ``overlay`` (STEM_overlay.png), ``segments`` (STEM_segments.csv) and
-    ``summary`` (STEM.json).
+    The paths by these names: ``labels`` (STEM_labels.png), ``overlay`` (STEM_overlay.png), ``segments``
+    (STEM_segments.csv) and ``summary`` (STEM.json).
 
     Raises
     ------

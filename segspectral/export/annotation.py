@@ -1,6 +1,7 @@
 """Label maps in the formats of annotation tools: COCO, labelme, CVAT, YOLO.
 
-Their categories are those of ``LabelMap.category``; what tells the segments of one category apart is beside it.
+The categories are those of ``LabelMap.category``. Each format also stores the segment number where it can, so the
+segments of one category stay apart.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class CocoImage:
-    """What the folder's JSON needs of one image.
+    """The part of ``coco.json`` that comes from one image.
 
-    ``segments``: number, category, colour, run lengths, area, box x y w h.
+    Each of ``segments`` has number, category, colour, run lengths, area and box (x, y, width, height).
     """
 
     file_name: str
@@ -56,19 +57,21 @@ class CocoImage:
     segments: tuple[tuple[int, str, Colour, str, int, tuple[int, int, int, int]], ...]
 
 
-def coco_image(item: LabelMap, stem: str) -> CocoImage:
+def coco_image(label_map: LabelMap, stem: str) -> CocoImage:
     segments = []
-    for segment, box, mask in _masks(item.labels):
+    for segment, box, mask in _masks(label_map.labels):
         (top, left), (height, width) = (box[0].start, box[1].start), mask.shape
-        whole = np.zeros(item.labels.shape, dtype=bool)
+        whole = np.zeros(label_map.labels.shape, dtype=bool)
         whole[box] = mask
-        category, colour = item.category(segment), item.colour(segment)
+        category, colour = label_map.category(segment), label_map.colour(segment)
         segments.append((segment, category, colour, rle(whole), int(mask.sum()), (left, top, width, height)))
-    return CocoImage(item.image, item.labels.shape[0], item.labels.shape[1], item.categories, tuple(segments))
+    return CocoImage(
+        label_map.image, label_map.labels.shape[0], label_map.labels.shape[1], label_map.categories, tuple(segments)
+    )
 
 
 def coco(images: Sequence[CocoImage], folder: Path | None = None) -> Files:
-    """One instances file for all images, masks as compressed run lengths; ``iscrowd`` is 0 throughout.
+    """Return one instances file for all images, with masks as compressed run lengths; ``iscrowd`` is always 0.
 
     ``attributes.segment`` is the segment's number.
     """
@@ -107,10 +110,12 @@ def coco(images: Sequence[CocoImage], folder: Path | None = None) -> Files:
 
 
 def rle(mask: NDArray[np.bool_]) -> str:
-    """COCO's compressed run lengths of a mask (H, W).
+    """Return COCO's compressed run lengths of a mask (H, W), as ``rleToString`` in COCO's maskApi.c writes them.
 
-    Runs down the columns, zeros first; each as the difference to the run two before, in groups of five bits, lowest
-    first, with 32 for "more follows", plus 48 as a character (``rleToString`` in COCO's maskApi.c).
+    The runs go down the columns and begin with zeros. From the fourth on, each run is stored as the difference to the
+    run two places earlier. A number is split into groups of five bits, lowest first; 32 is added if another group
+    follows, and 48 is added to get a printable character. The tests compare the result with pycocotools, which is not
+    a dependency because it would have to be compiled for this one function.
 
     >>> rle(np.array([[0, 1], [0, 1]], dtype=bool))
     '22'
@@ -131,43 +136,46 @@ def rle(mask: NDArray[np.bool_]) -> str:
     return text.decode()
 
 
-def labelme(item: LabelMap, stem: str, folder: Path | None, polygons: bool = False) -> Files:
-    """A labelme file; segments as mask shapes (lossless), or as polygons (holes cut open, one per connected piece).
+def labelme(label_map: LabelMap, stem: str, folder: Path | None, polygons: bool = False) -> Files:
+    """Return a labelme file with the segments as mask shapes (lossless) or as polygons, one per connected piece.
 
-    A mask's two points are the corners of its box, both inside it: the mask has x2 - x1 + 1 columns. The label is the
-    category, the group the segment's number.
+    Polygons go around holes with a cut of no width. The two points of a mask are the corners of its box, and both lie
+    inside it, so the mask has x2 - x1 + 1 columns. The label is the category, and the group is the segment's number.
+    The keys are those that labelme's own ``_label_file.py`` requires.
     """
-    place = f"labelme-polygons/{stem}.json" if polygons else f"labelme/{stem}.json"
+    name = f"labelme-polygons/{stem}.json" if polygons else f"labelme/{stem}.json"
     shapes: list[dict[str, Any]] = []
     if polygons:
-        for piece in outlines(item.labels):
-            shapes.append({"label": item.category(piece.segment), "shape_type": "polygon", "group_id": piece.segment})
+        for piece in outlines(label_map.labels):
+            shapes.append(
+                {"label": label_map.category(piece.segment), "shape_type": "polygon", "group_id": piece.segment}
+            )
             shapes[-1]["points"] = keyholed(piece).astype(float).tolist()
     else:
-        for segment, box, mask in _masks(item.labels):
+        for segment, box, mask in _masks(label_map.labels):
             corners = [[box[1].start, box[0].start], [box[1].stop - 1, box[0].stop - 1]]
-            shapes.append({"label": item.category(segment), "shape_type": "mask", "group_id": segment})
+            shapes.append({"label": label_map.category(segment), "shape_type": "mask", "group_id": segment})
             shapes[-1]["points"] = [[float(x), float(y)] for x, y in corners]
             shapes[-1]["mask"] = base64.b64encode(png(mask.astype(np.uint8) * np.uint8(255))).decode()
-    # labelme opens the photograph from where the file is.
-    link = None if item.path is None or folder is None else link_to(item.path, (folder / place).parent)
+    # labelme looks for the photograph relative to the folder of its file.
+    link = None if label_map.path is None or folder is None else link_to(label_map.path, (folder / name).parent)
     data = {
         "version": "5.5.0",
         "flags": {},
         "shapes": [{"description": "", "flags": {}, "mask": None} | shape for shape in shapes],
-        "imagePath": link or item.image,
+        "imagePath": link or label_map.image,
         "imageData": None,
-        "imageHeight": item.labels.shape[0],
-        "imageWidth": item.labels.shape[1],
+        "imageHeight": label_map.labels.shape[0],
+        "imageWidth": label_map.labels.shape[1],
     }
-    return {place: _json(data, indent=1)}
+    return {name: _json(data, indent=1)}
 
 
 @dataclass(frozen=True)
 class CvatImage:
-    """What the folder's archive needs of one image; ``segments``: number, category, colour.
+    """The part of ``cvat.zip`` that comes from one image; each of ``segments`` has number, category and colour.
 
-    The labels are a PNG: those of a whole folder would not fit into memory as they are.
+    The labels are kept as a PNG, because the uncompressed label maps of a whole folder may not fit into memory.
     """
 
     stem: str
@@ -175,18 +183,21 @@ class CvatImage:
     labels: bytes
 
 
-def cvat_image(item: LabelMap, stem: str) -> CvatImage:
-    # The list of labels has no way to write these two characters.
-    names = {s: item.category(s).replace(":", " ").replace("#", " ").strip() or f"segment {s}" for s in item.segments}
-    segments = tuple((s, name, item.colour(s)) for s, name in names.items())
-    return CvatImage(stem, segments, png(item.labels.astype(np.uint16)))
+def cvat_image(label_map: LabelMap, stem: str) -> CvatImage:
+    # labelmap.txt separates its columns with ":" and begins comments with "#", and it has no way to escape them.
+    names = {
+        s: label_map.category(s).replace(":", " ").replace("#", " ").strip() or f"segment {s}"
+        for s in label_map.segments
+    }
+    segments = tuple((s, name, label_map.colour(s)) for s, name in names.items())
+    return CvatImage(stem, segments, png(label_map.labels.astype(np.uint16)))
 
 
 def cvat(images: Sequence[CvatImage], folder: Path | None = None) -> Files:
-    """CVAT's "Segmentation mask 1.1": a zip in the layout of PASCAL VOC, with the colours of the categories.
+    """Return CVAT's "Segmentation mask 1.1": a zip in the layout of PASCAL VOC, with the colours of the categories.
 
-    Categories have colours of their own there; where two would have the same, the later one's blue is moved on. An
-    object is a segment. CVAT looks files up by the image's path without the suffix.
+    Each category must have its own colour there. If two categories have the same colour, the blue of the later one is
+    increased. Each segment is an object. CVAT looks for files by the image's path without the suffix.
     """
     import PIL.Image
 
@@ -221,49 +232,51 @@ def cvat(images: Sequence[CvatImage], folder: Path | None = None) -> Files:
 
 
 def _voc_colour(index: int) -> Colour:
-    """Colour of an object in PASCAL VOC: the bits of its number, dealt to red, green and blue from the top."""
+    """Return the colour of an object in PASCAL VOC, whose devkit spreads the number's bits over the three channels."""
     red, green, blue = (
         sum(((index >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)
     )
     return red, green, blue
 
 
-def yolo(item: LabelMap, stem: str) -> tuple[Files, float]:
-    """A line "class x1 y1 x2 y2 ..." per connected piece, in shares of the width and height; holes are cut open.
+def yolo(label_map: LabelMap, stem: str) -> tuple[Files, float]:
+    """Return a line "class x1 y1 x2 y2 ..." per connected piece, with coordinates as shares of the width and height.
+
+    Polygons go around holes with a cut of no width.
 
     Returns
     -------
-    files; the share of pixels that the polygons give back, filled in the order in which they stand
+    The files, and the share of pixels that is unchanged when the polygons are filled in their order.
     """
-    number = _numbers([item.categories])
-    height, width = item.labels.shape
-    lines, back = [], np.zeros_like(item.labels)
-    for piece in outlines(item.labels):
+    number = _numbers([label_map.categories])
+    height, width = label_map.labels.shape
+    lines, back = [], np.zeros_like(label_map.labels)
+    for piece in outlines(label_map.labels):
         points = keyholed(piece) / (width, height)
         text = [f"{value:.8g}" for value in points.ravel()]
-        lines.append(" ".join([str(number[item.category(piece.segment)] - 1), *text]) + "\n")
+        lines.append(" ".join([str(number[label_map.category(piece.segment)] - 1), *text]) + "\n")
         rounded = np.array(text, dtype=float).reshape(-1, 2) * (width, height)
-        _fill(back, rounded, number[item.category(piece.segment)])
-    wanted = np.zeros(int(item.labels.max()) + 1, dtype=np.int32)
-    wanted[item.segments] = [number[item.category(s)] for s in item.segments]
-    kept = float((back == wanted[item.labels]).mean())
+        _fill(back, rounded, number[label_map.category(piece.segment)])
+    wanted = np.zeros(int(label_map.labels.max()) + 1, dtype=np.int32)
+    wanted[label_map.segments] = [number[label_map.category(s)] for s in label_map.segments]
+    kept = float((back == wanted[label_map.labels]).mean())
     return {f"yolo/labels/{yolo_stem(stem)}.txt": "".join(lines).encode()}, kept
 
 
-def yolo_image(item: LabelMap, stem: str) -> dict[str, Path]:
-    """Where trainers want the photograph -> where it is; nothing if that is not known."""
-    return {} if item.path is None else {f"yolo/images/{yolo_stem(stem)}{item.path.suffix}": item.path}
+def yolo_image(label_map: LabelMap, stem: str) -> dict[str, Path]:
+    """Return the path at which trainers expect the photograph -> its file; empty if the file is not known."""
+    return {} if label_map.path is None else {f"yolo/images/{yolo_stem(stem)}{label_map.path.suffix}": label_map.path}
 
 
-def yolo_classes(item: LabelMap, stem: str) -> tuple[str, ...]:
-    return item.categories
+def yolo_classes(label_map: LabelMap, stem: str) -> tuple[str, ...]:
+    return label_map.categories
 
 
 def yolo_data(categories: Sequence[tuple[str, ...]], folder: Path | None = None) -> Files:
-    """``data.yaml``: the folder of the images, and the names of the classes, from 0 on and without gaps.
+    """Return ``data.yaml`` with the folder of the images and the names of the classes, numbered from 0 without gaps.
 
-    The path is absolute: trainers understand a relative one as seen from their own folders or from where they are
-    started. Without a ``folder`` there is no path, which Ultralytics takes for the folder of ``data.yaml``.
+    The path is absolute, because trainers resolve a relative path from their own folders or from the folder in which
+    they are started. Without a ``folder`` there is no path, and Ultralytics then takes the folder of ``data.yaml``.
     """
     import yaml
 
@@ -275,17 +288,17 @@ def yolo_data(categories: Sequence[tuple[str, ...]], folder: Path | None = None)
 
 
 def _numbers(categories: Iterable[tuple[str, ...]]) -> dict[str, int]:
-    """Category -> number, from 1 on."""
+    """Return category -> number; numbers start at 1."""
     return {name: number for number, name in enumerate(dict.fromkeys(chain.from_iterable(categories)), start=1)}
 
 
 def _json(data: Any, indent: int | None = None) -> bytes:
-    """UTF-8; bytes of file names that are not become escapes of JSON."""
+    """Return JSON in UTF-8; bytes of file names that are not UTF-8 become JSON escapes."""
     return (json.dumps(data, ensure_ascii=False, indent=indent) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _fill(labels: NDArray[np.int32], ring: NDArray[np.float64], value: int) -> None:
-    """Give ``value`` to the pixels whose centres lie inside a ring, by the even-odd rule."""
+    """Set the pixels whose centres lie inside a ring (even-odd rule) to ``value``."""
     following = np.roll(ring, -1, axis=0)
     crossings: dict[int, list[float]] = {}
     for (x1, y1), (x2, y2) in zip(ring.tolist(), following.tolist(), strict=True):
@@ -301,7 +314,7 @@ def _fill(labels: NDArray[np.int32], ring: NDArray[np.float64], value: int) -> N
 
 
 def _masks(labels: NDArray[np.int32]) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
-    """Each segment, its box and its mask within."""
+    """Yield each segment, its box and its mask inside the box."""
     from scipy.ndimage import find_objects
 
     for segment, box in enumerate(find_objects(labels), start=1):

@@ -1,7 +1,8 @@
-"""The one list of exporters, and what runs them over images.
+"""The list of exporters, and the writer that applies them to images.
 
-To add a format: a function that makes the files of one image, and a line in ``EXPORTERS``. A format with one file for
-all images has a function that says what this needs to know of each, and one that makes it from that.
+To add a format with one file per image, write a function from a label map to bytes and add a line with ``_one_file``
+to ``EXPORTERS``. A format that has one file for all images needs two functions: ``part`` collects what the file needs
+from each image, and ``together`` makes the file from all parts.
 """
 
 from __future__ import annotations
@@ -31,15 +32,22 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Exported:
-    """Files of an image (path below the folder of results -> bytes).
+    """The files of one image in one format.
 
-    ``kept`` is the share of pixels that can be read back; 1 for lossless formats. ``links``: path below the folder of
-    results -> file that readers of the format want there.
+    Parameters
+    ----------
+    files : path below the folder of results -> bytes
+    kept : share of the pixels that a reader gets back unchanged; 1 for lossless formats
+    links : path below the folder of results -> photograph that readers of the format expect there
     """
 
     files: Files = field(default_factory=dict)
     kept: float = 1.0
     links: Mapping[str, Path] = field(default_factory=dict)
+
+
+ImageFiles = Callable[[LabelMap, str, Path | None], Exported]
+"""From a label map, the stem of its results and the folder of results (None for a download) to the files."""
 
 
 @dataclass(frozen=True)
@@ -48,31 +56,31 @@ class Exporter:
 
     Parameters
     ----------
-    name : as after ``--format``
-    text : what it is, for menus
-    image : label map, stem of its results, folder of results or None if they go nowhere -> its files
-    part, together : label map and stem -> a part; the parts of all images, and the folder -> the files that stand for
-        all
-    needs : modules that must be installed, of the extra ``geo``
+    name : name of the format after ``--format``
+    text : description for menus
+    image : makes the files of one image, or None
+    part : collects from a label map and its stem what the common file needs, or None
+    together : makes the files that describe all images from the parts and the folder of results, or None
+    needs : modules of the extra ``geo`` that must be installed
     """
 
     name: str
     text: str
-    image: Callable[[LabelMap, str, Path | None], Exported] | None = None
+    image: ImageFiles | None = None
     part: Callable[[LabelMap, str], Any] | None = None
     together: Callable[[Sequence[Any], Path | None], Files] | None = None
     needs: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise SettingsError, with the command that helps, if a module is missing."""
+        """Raise SettingsError if a module is missing; the message holds the command that installs it."""
         missing = [module for module in self.needs if find_spec(module) is None]
         if missing:
             raise SettingsError(
                 f"the format '{self.name}' needs {' and '.join(missing)}: pip install 'segspectral[geo]'"
             )
 
-    def files_of(self, item: LabelMap, stem: str) -> Files:
-        """All files for a single image, as a download.
+    def files_of(self, label_map: LabelMap, stem: str) -> Files:
+        """Return all files of a single image, for a download.
 
         Raises
         ------
@@ -80,62 +88,39 @@ class Exporter:
             A module is missing.
         """
         self.check()
-        files = self.image(item, stem, None).files if self.image else {}
-        return {**files, **(self.together([self.part(item, stem)], None) if self.part and self.together else {})}
+        files = self.image(label_map, stem, None).files if self.image else {}
+        return {**files, **(self.together([self.part(label_map, stem)], None) if self.part and self.together else {})}
 
 
-def _png(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported({f"{stem}_labels.png": label_png(item.labels, item.names, item.colours)})
+def _one_file(ending: str, contents: Callable[[LabelMap], bytes | tuple[bytes, float]]) -> ImageFiles:
+    """Return an exporter with one file per image; ``contents`` makes its bytes, and may add the share it keeps."""
+
+    def image_files(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
+        made = contents(label_map)
+        data, kept = made if isinstance(made, tuple) else (made, 1.0)
+        return Exported({f"{stem}{ending}": data}, kept)
+
+    return image_files
 
 
-def _npz(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    """Arrays without pickle: labels, text (names and colours as JSON), and what the segmentation was made of."""
+def _npz(label_map: LabelMap) -> bytes:
+    """Return arrays without pickle: labels, names and colours as JSON, and the data behind the segmentation."""
     arrays: dict[str, Any] = {
-        "labels": item.labels,
-        "image": np.array(item.image),
-        "text": np.array(json.dumps({"names": dict(item.names), "colours": dict(item.colours)})),
+        "labels": label_map.labels,
+        "image": np.array(label_map.image),
+        "text": np.array(json.dumps({"names": dict(label_map.names), "colours": dict(label_map.colours)})),
     }
-    if (made := item.segmentation) is not None:
+    if (made := label_map.segmentation) is not None:
         arrays |= {"superpixels": made.superpixels.labels, "memberships": made.membership.probabilities}
         arrays |= {"embedding": made.membership.embedding, "eigenvalues": made.membership.eigenvalues}
         arrays |= {"settings": np.array(made.pipeline.model_dump_json())}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{k: v for k, v in arrays.items() if v is not None})
-    return Exported({f"{stem}.npz": buffer.getvalue()})
+    return buffer.getvalue()
 
 
-def _csv(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported({f"{stem}_regions.csv": csv_bytes(region_table(item))})
-
-
-def _labelme(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(annotation.labelme(item, stem, folder))
-
-
-def _labelme_polygons(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(annotation.labelme(item, stem, folder, polygons=True))
-
-
-def _yolo(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(*annotation.yolo(item, stem), annotation.yolo_image(item, stem))
-
-
-def _svg(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported({f"{stem}.svg": svg(item)})
-
-
-def _geotiff(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported({f"{stem}_labels.tif": geo.geotiff(item)})
-
-
-def _geopackage(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    data, kept = geo.geopackage(item)
-    return Exported({f"{stem}.gpkg": data}, kept)
-
-
-def _geojson(item: LabelMap, stem: str, folder: Path | None) -> Exported:
-    data, kept = geo.geojson(item)
-    return Exported({f"{stem}.geojson": data}, kept)
+def _yolo(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
+    return Exported(*annotation.yolo(label_map, stem), annotation.yolo_image(label_map, stem))
 
 
 _VECTOR = ("rasterio", "shapely", "pyogrio")
@@ -143,17 +128,33 @@ _VECTOR = ("rasterio", "shapely", "pyogrio")
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
-        Exporter("png", "label map, an indexed PNG", _png),
-        Exporter("npz", "labels, superpixels, memberships, eigenvalues for numpy", _npz),
-        Exporter("csv", "table of regions: area, perimeter, box, centroid, mean colour", _csv),
+        Exporter(
+            "png",
+            "label map, an indexed PNG",
+            _one_file("_labels.png", lambda label_map: label_png(label_map.labels, label_map.names, label_map.colours)),
+        ),
+        Exporter("npz", "labels, superpixels, memberships, eigenvalues for numpy", _one_file(".npz", _npz)),
+        Exporter(
+            "csv",
+            "table of regions: area, perimeter, box, centroid, mean colour",
+            _one_file("_regions.csv", lambda label_map: csv_bytes(region_table(label_map))),
+        ),
         Exporter(
             "coco",
             "COCO instances, run lengths, one JSON for all images",
             part=annotation.coco_image,
             together=annotation.coco,
         ),
-        Exporter("labelme", "labelme, mask shapes (lossless)", _labelme),
-        Exporter("labelme-polygons", "labelme, polygons with holes cut open", _labelme_polygons),
+        Exporter(
+            "labelme",
+            "labelme, mask shapes (lossless)",
+            lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder)),
+        ),
+        Exporter(
+            "labelme-polygons",
+            "labelme, polygons with holes cut open",
+            lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder, polygons=True)),
+        ),
         Exporter(
             "cvat",
             "CVAT Segmentation mask 1.1, one zip for all images",
@@ -167,33 +168,38 @@ EXPORTERS: Mapping[str, Exporter] = {
             annotation.yolo_classes,
             annotation.yolo_data,
         ),
-        Exporter("svg", "scalable vector graphics, exact outlines", _svg),
-        Exporter("geotiff", "GeoTIFF label map with CRS and colour table", _geotiff, needs=("rasterio",)),
-        Exporter("gpkg", "GeoPackage of regions with statistics", _geopackage, needs=_VECTOR),
-        Exporter("geojson", "GeoJSON of regions in WGS84", _geojson, needs=_VECTOR),
+        Exporter("svg", "scalable vector graphics, exact outlines", _one_file(".svg", svg)),
+        Exporter(
+            "geotiff",
+            "GeoTIFF label map with CRS and colour table",
+            _one_file("_labels.tif", geo.geotiff),
+            needs=("rasterio",),
+        ),
+        Exporter("gpkg", "GeoPackage of regions with statistics", _one_file(".gpkg", geo.geopackage), needs=_VECTOR),
+        Exporter("geojson", "GeoJSON of regions in WGS84", _one_file(".geojson", geo.geojson), needs=_VECTOR),
     )
 }
 
 
 def exporters_named(formats: Sequence[str]) -> list[Exporter]:
-    """The exporters of ``--format`` options, each once; an option may hold several names with commas.
+    """Return the exporters of ``--format`` options, each once. An option may hold several names, separated by commas.
 
     Raises
     ------
     SettingsError
-        A name is unknown, or what it needs is not installed.
+        A name is unknown, or a module that the format needs is not installed.
     """
     chosen: dict[str, Exporter] = {}
     for name in (part.strip() for option in formats for part in option.split(",")):
         if name not in EXPORTERS:
-            raise SettingsError(f"unknown format '{name}'; there are {', '.join(EXPORTERS)}")
+            raise SettingsError(f"unknown format '{name}'; the formats are {', '.join(EXPORTERS)}")
         EXPORTERS[name].check()
         chosen[name] = EXPORTERS[name]
     return list(chosen.values())
 
 
 class Writer:
-    """Writes images in several formats into a folder, one image after the other; ``close`` writes what stands for all.
+    """Writes images in several formats into a folder, one after the other; ``close`` writes the files for all images.
 
     Raises
     ------
@@ -209,57 +215,60 @@ class Writer:
 
     @property
     def wants_georeference(self) -> bool:
-        """Whether a format tells where the image lies."""
+        """Whether a chosen format stores the position of the image on the Earth."""
         return any(exporter.needs for exporter in self._exporters)
 
-    def add(self, item: LabelMap, stem: str) -> list[str]:
-        """Write one image. Returns a sentence per format that loses pixels, and one if coordinates are pixels."""
-        self.keep(item, stem)
-        return self.write(item, stem)[1]
+    def add(self, label_map: LabelMap, stem: str) -> list[str]:
+        """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""
+        self.keep(label_map, stem)
+        return self.write(label_map, stem)[1]
 
-    def keep(self, item: LabelMap, stem: str) -> None:
-        """Keep what the files that stand for all need to know of an image.
+    def keep(self, label_map: LabelMap, stem: str) -> None:
+        """Keep the parts of an image that the files for all images need.
 
         Raises
         ------
         ImageError
-            One of that name was kept before: the file would list the image twice.
+            An image of the same name was kept before, so the file would list the image twice.
         """
         exporters = [exporter for exporter in self._exporters if exporter.part is not None]
-        if exporters and item.image in self._images:
+        if exporters and label_map.image in self._images:
             formats = ", ".join(exporter.name for exporter in exporters)
             raise ImageError(
-                f"{item.image}: a second label map of this image; {formats} can hold only one, so write this one into "
-                "another folder"
+                f"this is a second label map of the image; {formats} can hold only one, so write this one into another "
+                "folder",
+                label_map.image,
             )
-        item = self._numbered(item)
+        label_map = self._numbered(label_map)
         for exporter in exporters:
             assert exporter.part is not None
-            self._parts[exporter.name].append(exporter.part(item, stem))
-        self._images.add(item.image)
+            self._parts[exporter.name].append(exporter.part(label_map, stem))
+        self._images.add(label_map.image)
 
-    def write(self, item: LabelMap, stem: str) -> tuple[list[Path], list[str]]:
-        """Write only the files of one image: which these are, and the sentences that ``add`` returns."""
+    def write(self, label_map: LabelMap, stem: str) -> tuple[list[Path], list[str]]:
+        """Write only the files of one image. Return their paths and the sentences that ``add`` returns."""
         files, notes = [], []
-        item = self._numbered(item)
+        label_map = self._numbered(label_map)
         for exporter in self._exporters:
             if exporter.image is None:
                 continue
-            made = exporter.image(item, stem, self._folder)
+            made = exporter.image(label_map, stem, self._folder)
             files += [write_bytes(self._folder / name, data) for name, data in made.files.items()]
             for name, source in made.links.items():
                 files.append(self._folder / name)
                 if not link_file(files[-1], source):
-                    notes.append(f"{exporter.name}: {files[-1]} is a copy of the image, links are not possible there")
+                    notes.append(
+                        f"{exporter.name}: {files[-1]} is a copy of the image, because links are not possible there"
+                    )
             if made.kept < 1:
-                lost = round((1 - made.kept) * item.labels.size)
-                notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost} differ)")
-            if exporter.needs and item.georeference is None:
+                lost = round((1 - made.kept) * label_map.labels.size)
+                notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost:,} changed)")
+            if exporter.needs and label_map.georeference is None:
                 notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
         return files, notes
 
     def close(self) -> list[Path]:
-        """Write the files that stand for all images; their paths."""
+        """Write the files that describe all images, and return their paths."""
         return [
             write_bytes(self._folder / name, data)
             for exporter in self._exporters
@@ -267,8 +276,8 @@ class Writer:
             for name, data in exporter.together(self._parts[exporter.name], self._folder).items()
         ]
 
-    def _numbered(self, item: LabelMap) -> LabelMap:
-        """Categories have one number in all images."""
-        item = replace(item, classes=self._classes)
-        self._classes = item.categories
-        return item
+    def _numbered(self, label_map: LabelMap) -> LabelMap:
+        """Return the label map with the categories of earlier images first, so that numbers agree in all images."""
+        label_map = replace(label_map, classes=self._classes)
+        self._classes = label_map.categories
+        return label_map

@@ -1,4 +1,4 @@
-"""Label maps on the map: GeoTIFF, GeoPackage, GeoJSON. Needs rasterio, shapely and pyogrio (the extra ``geo``)."""
+"""Label maps for GIS programs: GeoTIFF, GeoPackage, GeoJSON. They need rasterio, shapely, pyogrio (extra ``geo``)."""
 
 from __future__ import annotations
 
@@ -20,57 +20,57 @@ from segspectral.images.gdal import Georeference
 __all__ = ["geojson", "geopackage", "geotiff"]
 
 TOLERANCE = 1.0
-"""Pixels; how far borders may be moved when they are simplified."""
+"""Simplification may move a border by about this many pixels: one pixel is the smallest step that removes stairs."""
 
 
-def geotiff(item: LabelMap) -> bytes:
-    """Labels as a tiled, deflated GeoTIFF: nodata 0, colour table, names in the tags; CRS and transform if known.
+def geotiff(label_map: LabelMap) -> bytes:
+    """Return a compressed GeoTIFF with nodata 0, a colour table, names in its tags, and the CRS and transform if known.
 
-    The names and colours stand in ImageDescription too, as JSON, from where ``read_label_map`` takes them.
+    Names and colours are also stored as JSON in ImageDescription, where ``read_label_map`` finds them.
     """
     import rasterio
     from rasterio.io import MemoryFile
 
-    height, width = item.labels.shape
-    dtype = "uint8" if item.labels.max() <= 255 else "uint16"
+    height, width = label_map.labels.shape
+    dtype = "uint8" if label_map.labels.max() <= 255 else "uint16"
     profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": dtype}
     profile |= {"nodata": 0, "compress": "deflate", "photometric": "palette"}
-    if item.georeference is not None:
-        profile |= {"crs": item.georeference.crs, "transform": rasterio.Affine(*item.georeference.transform)}
+    if label_map.georeference is not None:
+        profile |= {"crs": label_map.georeference.crs, "transform": rasterio.Affine(*label_map.georeference.transform)}
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with memory.open(**profile) as raster:
-            raster.write(item.labels.astype(dtype), 1)
-            raster.write_colormap(1, {s: (*item.colour(s), 255) for s in item.segments} | {0: (0, 0, 0, 0)})
+            raster.write(label_map.labels.astype(dtype), 1)
+            raster.write_colormap(1, {s: (*label_map.colour(s), 255) for s in label_map.segments} | {0: (0, 0, 0, 0)})
             raster.set_band_description(1, "segment")
-            raster.update_tags(1, **{f"SEGMENT_{s}": item.name(s) for s in item.segments})
-            text = {"names": dict(item.names), "colours": dict(item.colours)}
+            raster.update_tags(1, **{f"SEGMENT_{s}": label_map.name(s) for s in label_map.segments})
+            text = {"names": dict(label_map.names), "colours": dict(label_map.colours)}
             raster.update_tags(TIFFTAG_IMAGEDESCRIPTION=json.dumps(text))
         return bytes(memory.read())
 
 
-def geopackage(item: LabelMap) -> tuple[bytes, float]:
-    """A layer "segments" of multipolygons with the columns of ``region_table``, in the image's CRS.
+def geopackage(label_map: LabelMap) -> tuple[bytes, float]:
+    """Return a layer "segments" of multipolygons with the columns of ``region_table``, in the image's CRS.
 
-    Without a georeference coordinates are pixels, x to the right and y upwards from 0 to -H, as GIS programs show
-    them upright.
+    Without a georeference the coordinates are pixels: x goes to the right, and y goes upwards from -H to 0, because
+    GIS programs draw y upwards.
 
     Returns
     -------
-    the file; the share of pixels that the simplified polygons keep
+    The file, and the share of pixels that the simplified polygons keep.
     """
     import pyogrio
     import shapely
 
-    shapes, kept = _shapes(item)
-    georeference = item.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    shapes, kept = _shapes(label_map)
+    georeference = label_map.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
     shapes = shapely.transform(shapes, lambda xy: _to_map(xy, georeference))
-    table = region_table(item)
-    if item.georeference is not None:
+    table = region_table(label_map)
+    if label_map.georeference is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
     columns = {key: np.array([row[key] for row in table]) for key in table[0]}
-    # GDAL writes an SQLite file: it needs a place on disk.
+    # GDAL writes a GeoPackage as an SQLite database, which must be a file on disk.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "segments.gpkg"
         with warnings.catch_warnings():
@@ -83,39 +83,39 @@ def geopackage(item: LabelMap) -> tuple[bytes, float]:
                 layer="segments",
                 driver="GPKG",
                 geometry_type="MultiPolygon",
-                crs=item.georeference.crs if item.georeference is not None else None,
+                crs=label_map.georeference.crs if label_map.georeference is not None else None,
             )
         return path.read_bytes(), kept
 
 
-def geojson(item: LabelMap) -> tuple[bytes, float]:
-    """A FeatureCollection in WGS84 (RFC 7946), with the columns of ``region_table`` as properties.
+def geojson(label_map: LabelMap) -> tuple[bytes, float]:
+    """Return a FeatureCollection in WGS84 (RFC 7946) with the columns of ``region_table`` as properties.
 
-    Without a georeference coordinates are pixels, x to the right and y down, which is what microscopy tools such as
-    QuPath read.
+    Without a georeference the coordinates are pixels, x to the right and y down, as microscopy tools such as QuPath
+    read them.
 
     Returns
     -------
-    the file; the share of pixels that the simplified polygons keep
+    The file, and the share of pixels that the simplified polygons keep.
     """
     import shapely
 
-    shapes, kept = _shapes(item)
-    if item.georeference is not None:
+    shapes, kept = _shapes(label_map)
+    if label_map.georeference is not None:
         from rasterio.warp import transform as warp
 
-        georeference = item.georeference
+        georeference = label_map.georeference
 
         def to_wgs84(xy: NDArray[np.float64]) -> NDArray[np.float64]:
             east, north = _to_map(xy, georeference).T
             longitude, latitude = warp(georeference.crs, "EPSG:4326", east.tolist(), north.tolist())
-            return np.round(np.stack([longitude, latitude], axis=1), 9)  # a tenth of a millimetre
+            return np.round(np.stack([longitude, latitude], axis=1), 9)  # 1e-9 degrees are a tenth of a millimetre
 
         shapes = shapely.transform(shapes, to_wgs84)
-    shapes = shapely.orient_polygons(shapes)  # outer rings against the clock, as the standard asks
+    shapes = shapely.orient_polygons(shapes)  # RFC 7946 requires counter-clockwise outer rings
     features = [
         {"type": "Feature", "id": row["segment"], "properties": row, "geometry": json.loads(shapely.to_geojson(shape))}
-        for row, shape in zip(region_table(item), shapes, strict=True)
+        for row, shape in zip(region_table(label_map), shapes, strict=True)
     ]
     text = io.StringIO()
     json.dump({"type": "FeatureCollection", "features": features}, text, ensure_ascii=False)
@@ -127,18 +127,18 @@ def _to_map(xy: NDArray[np.float64], georeference: Georeference) -> NDArray[np.f
     return xy @ np.array([[a, d], [b, e]]) + (c, f)
 
 
-def _shapes(item: LabelMap, tolerance: float = TOLERANCE) -> tuple[NDArray[Any], float]:
-    """Multipolygons of the segments in order of their ids, x and y in pixels, and the share of pixels they keep.
+def _shapes(label_map: LabelMap, tolerance: float = TOLERANCE) -> tuple[NDArray[Any], float]:
+    """Return the multipolygons of the segments by id, with x and y in pixels, and the share of pixels they keep.
 
-    All borders are simplified together (Visvalingam and Whyatt 1993 on a coverage), so that neighbours stay glued.
+    All borders are simplified together (Visvalingam and Whyatt 1993 on a coverage), so neighbours stay connected.
     """
     import shapely
     from rasterio.features import rasterize
 
-    pieces = outlines(item.labels, every_corner=True)
+    pieces = outlines(label_map.labels, every_corner=True)
     polygons = np.array([shapely.Polygon(p.outer, p.holes) for p in pieces])
     simple = shapely.coverage_simplify(polygons, tolerance)
     segment = np.array([p.segment for p in pieces])
-    shapes = np.array([shapely.MultiPolygon(list(simple[segment == s])) for s in item.segments])
-    back = rasterize(zip(shapes, item.segments, strict=True), item.labels.shape, dtype="int32")
-    return shapes, float((back == item.labels).mean())
+    shapes = np.array([shapely.MultiPolygon(list(simple[segment == s])) for s in label_map.segments])
+    back = rasterize(zip(shapes, label_map.segments, strict=True), label_map.labels.shape, dtype="int32")
+    return shapes, float((back == label_map.labels).mean())

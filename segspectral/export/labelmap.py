@@ -1,6 +1,6 @@
-"""What exporters are given: a label map with names and colours, and what else is known of the image.
+"""The label map that exporters take: segments with names and colours, and what is known about the image.
 
-``read_label_map`` reads the lossless raster formats back, so that any export can be made later from any of them.
+``read_label_map`` reads the lossless raster formats back, so every export can also be made later from such a file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.errors import ImageError, SettingsError
+from segspectral.errors import ImageError, SettingsError, about
 from segspectral.export.pictures import KEYWORD, colour_table
-from segspectral.files import check_inside, parse_json, read_npz
+from segspectral.files import check_inside, parse_json, read_file, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
 from segspectral.values import Segmentation
 
@@ -29,45 +29,51 @@ __all__ = ["Colour", "LabelMap", "names_of", "parse_names", "read_label_map", "s
 
 Colour = tuple[int, int, int]
 
+UNKNOWN = "image"
+"""The name of an image that nobody has named."""
+
 UNNAMED = "segment"
-"""The category of segments that have no name."""
+"""The category of segments without a name."""
 
 LARGEST = 65535
-"""Number of a segment."""
+"""The largest segment number: label maps are stored in PNG and TIFF files with at most 16 bits per pixel."""
 
-MOST_OF_TEXT = 16 * 2**20
-"""Bytes of names and colours, and of a summary that is asked for the name of the photograph."""
+MAX_TEXT = 16 * 2**20
+"""Limit in bytes for names and colours in a file, and for a summary.
+
+65535 segments with names of 100 characters and a colour take about 9 MiB.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """Segments of one image, as exporters take them.
+    """The segments of one image, in the form that exporters take.
 
     Parameters
     ----------
-    labels : (H, W) int32, 0 = void; the ids of segments may have gaps
+    labels : (H, W) int32, 0 = void; the segment ids may have gaps
     image : file name of the photograph
-    path : where the photograph is, if it is a file
+    path : path of the photograph, if it is a file
     pixels : (H, W, 3) uint8 or None, the photograph, for mean colours
-    names : of segments that mean something, which are their categories: segments of one name, in one image or in
-        several, are of one category. Segment 1 of one image has nothing to do with segment 1 of another, unless a model
-        made both; so segments without a name share the category ``unnamed``. Names of segments below 1 are left out,
-        and control characters in names become blanks: files with one name a line cannot hold them.
-    colours : of segments that have one of their own
-    georeference : where on the Earth the image lies, or None
-    segmentation : what the labels were made by, or None if they were read from a file
-    unnamed : the category of the segments without a name
-    classes : categories of the images before, whose numbers go on
+    names : segment -> name. The name is the category of a segment: segments with the same name belong to one category,
+        in one image or in several. Without a model, segment 1 of one image has nothing to do with segment 1 of another,
+        so all segments without a name share the category ``unnamed``. A name for 0 (void) is dropped. Control
+        characters in names become blanks, because files with one name per line cannot hold them.
+    colours : segment -> colour, for segments whose colour is not that of ``colour_table``
+    georeference : position of the image on the Earth, or None
+    segmentation : the segmentation from which the labels come, or None if they were read from a file
+    unnamed : category of the segments without a name
+    classes : categories of earlier images; their numbers come first
 
     Raises
     ------
     ImageError
-        The labels are not (H, W) int32 from 0 on with at least one segment, the photograph is of another size, or names
-        and colours are of segments that cannot be, or are none.
+        The labels are not (H, W) int32 from 0 to 65535 with at least one segment, the photograph has another size, a
+        name or colour belongs to an impossible segment number, or it is not a text or an RGB colour.
     """
 
     labels: NDArray[np.int32]
-    image: str = "image"
+    image: str = UNKNOWN
     path: Path | None = None
     pixels: NDArray[np.uint8] | None = None
     names: Mapping[int, str] = field(default_factory=dict)
@@ -78,9 +84,11 @@ class LabelMap:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        labels = self.labels
+        labels, source = self.labels, self.image if self.image != UNKNOWN else None
+        if not all(0 <= s <= LARGEST for s in (*self.names, *self.colours)):
+            raise ImageError(f"names and colours belong to segments from 0 to {LARGEST}", source)
         if not all(isinstance(name, str) for name in self.names.values()):
-            raise ImageError(f"{self.image}: a name of a segment is text")
+            raise ImageError("the name of a segment must be text", source)
         names = {s: clean for s, name in self.names.items() if s > 0 and (clean := _printable(name))}
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "unnamed", _printable(self.unnamed) or UNNAMED)
@@ -91,16 +99,14 @@ class LabelMap:
             or labels.min() < 0
             or labels.max() > LARGEST
         ):
-            raise ImageError(f"{self.image}: a label map is (H, W) int32 with values from 0 to {LARGEST}")
+            raise ImageError(f"a label map is (H, W) int32 with values from 0 to {LARGEST}", source)
         if not labels.any():
-            raise ImageError(f"{self.image}: the label map has no segment, only void")
-        if not all(0 <= s <= LARGEST for s in (*self.names, *self.colours)):
-            raise ImageError(f"{self.image}: names and colours are of segments from 0 to {LARGEST}")
+            raise ImageError("the label map has only void and no segment", source)
         if not all(len(colour) == 3 and all(0 <= c <= 255 for c in colour) for colour in self.colours.values()):
-            raise ImageError(f"{self.image}: a colour is three numbers from 0 to 255, red, green and blue")
+            raise ImageError("a colour is three numbers from 0 to 255, red, green and blue", source)
         if self.pixels is not None and self.pixels.shape[:2] != labels.shape:
             raise ImageError(
-                f"{self.image}: the photograph has {_size(self.pixels)} pixels, its label map {_size(labels)}"
+                f"the photograph has {_size(self.pixels)} pixels, but its label map has {_size(labels)}", source
             )
 
     @classmethod
@@ -112,9 +118,9 @@ class LabelMap:
         georeference: Georeference | None = None,
         category: str | None = None,
     ) -> LabelMap:
-        """The label map of a segmentation; ``category`` is that of all segments without a name in ``names``."""
+        """Return the label map of a segmentation; ``category`` is the category of all segments without a name."""
         image, named = segmentation.image, names_of(segmentation, names)
-        item = cls(
+        label_map = cls(
             segmentation.labels,
             image.name,
             path,
@@ -123,10 +129,13 @@ class LabelMap:
             georeference=georeference,
             segmentation=segmentation,
         )
-        return item.of_category(category)
+        return label_map.of_category(category)
 
     def of_category(self, category: str | None) -> LabelMap:
-        """With this category for all segments that nobody named, those of a model too; unchanged if it is None."""
+        """Return a copy in which all segments without a name have this category; None changes nothing.
+
+        Segments of a model, which are called "segment 3" and so on, also count as segments without a name.
+        """
         if category is None:
             return self
         named = {s: name for s, name in self.names.items() if name != f"segment {s}"}
@@ -134,22 +143,22 @@ class LabelMap:
 
     @cached_property
     def segments(self) -> list[int]:
-        """Ids of the segments that have pixels, rising."""
+        """Ids of the segments that have pixels, in ascending order."""
         return [int(s) for s in np.flatnonzero(np.bincount(self.labels.ravel())) if s]
 
     def name(self, segment: int) -> str:
-        """The segment's name: "segment 3" unless it was given one."""
+        """Return the segment's name; it is "segment 3" unless another one was given."""
         return self.names.get(segment, f"segment {segment}")
 
     def category(self, segment: int) -> str:
-        """The segment's name if it was given one, else that of all segments without a name."""
+        """Return the segment's name if it was given one, else the category of the segments without a name."""
         return self.names.get(segment, self.unnamed)
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
-        """All categories in the order of their numbers: ``classes``, names by segment, and that of the nameless last.
+        """All categories in the order of their numbers: ``classes``, then the names by segment, then ``unnamed``.
 
-        Names of segments that this image does not have count too, so that images with equal names have equal numbers.
+        Names of segments that this image does not have are listed too, so images with equal names have equal numbers.
         """
         named = [self.names[s] for s in sorted(self.names)]
         nameless = [self.unnamed] if any(s not in self.names for s in self.segments) else []
@@ -157,7 +166,7 @@ class LabelMap:
 
     @cached_property
     def table(self) -> NDArray[np.uint8]:
-        """(largest id + 1, 3) RGB of each segment."""
+        """The RGB colour of each segment, (largest id + 1, 3)."""
         table = colour_table(max([int(self.labels.max()), *self.colours]) + 1).copy()
         for segment, colour in self.colours.items():
             table[segment] = colour
@@ -169,14 +178,17 @@ class LabelMap:
 
 
 def names_of(segmentation: Segmentation, names: Mapping[int, str] | None = None) -> dict[int, str]:
-    """Names of the segments; those of a model mean the same in every image, so they have names without being named."""
+    """Return the names of the segments.
+
+    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given.
+    """
     model = segmentation.pipeline.model
     shared = {} if model is None else {s: f"segment {s}" for s in range(1, model.segments + 1)}
     return shared | dict(names or {})
 
 
 def parse_names(text: str) -> dict[int, str]:
-    """``1=sky,2=road`` -> {1: "sky", 2: "road"}.
+    """Parse ``1=sky,2=road`` to {1: "sky", 2: "road"}.
 
     Raises
     ------
@@ -187,45 +199,44 @@ def parse_names(text: str) -> dict[int, str]:
         segment, equals, name = part.partition("=")
         name = name.strip()
         if not equals or not segment.strip().isdecimal() or int(segment) == 0 or not name.isprintable() or not name:
-            raise SettingsError(f"--names {text}: write it as 1=sky,2=road, with segments from 1 on")
+            raise SettingsError(f"--names {text}: write names as 1=sky,2=road; segment numbers start at 1")
         if int(segment) in names:
-            raise SettingsError(f"--names {text}: segment {int(segment)} is named twice")
+            raise SettingsError(f"--names {text}: segment {int(segment)} has two names")
         names[int(segment)] = name
     return names
 
 
 def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
-    """A label map from an indexed or grey PNG, an .npz of segspectral, or a label TIFF; names and colours come along.
+    """Read a label map with its names and colours from a file that segspectral can write: PNG, .npz or label TIFF.
 
-    The content of the file says which of them it is. The name of the photograph, where the file does not hold it, is
-    that of the summary beside it (cat.json beside cat_labels.png), else the file's stem.
+    The content of the file decides which of the three formats it has. If the file does not hold the name of the
+    photograph, the name is taken from the summary beside it (cat.json beside cat_labels.png), else from the file's
+    stem. ``segspectral.evaluate.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
 
     Raises
     ------
     ImageError
-        The file is missing, damaged, or no label map.
+        The file is missing or damaged, or it is not a label map.
     """
     check_name(path)
     path = Path(path)
-    try:
-        if zipfile.is_zipfile(path):
-            found = _read_npz(path)
-        elif format_of(path, among=(PNG, TIFF)) is TIFF:
-            found = _read_tiff(path)
-        else:
-            found = _read_png(path)
-        return found if found.image != "image" else replace(found, image=_photograph_of(path))
-    except ImageError as error:
-        message = str(error)
-        if message.startswith(str(path)):
+    with about(path):
+        try:
+            if zipfile.is_zipfile(path):
+                found = _read_npz(path)
+            elif format_of(path, among=(PNG, TIFF)) is TIFF:
+                found = _read_tiff(path)
+            else:
+                found = _read_png(path)
+            return found if found.image != UNKNOWN else replace(found, image=_photograph_of(path))
+        except ImageError:
             raise
-        raise ImageError(f"{path}: {message.removeprefix('image: ')}") from error
-    except Exception as error:  # decoders raise whatever damaged data lead to
-        raise ImageError(f"{path}: is damaged or no label map ({error})") from error
+        except Exception as error:  # damaged data can make decoders raise any kind of error
+            raise ImageError(f"is damaged, or is not a label map ({error})") from error
 
 
 def stem_of(path: Path) -> str:
-    """The stem of the results that a label file belongs to: "cat" of cat_labels.png.
+    """Return the stem of the results to which a label file belongs.
 
     >>> stem_of(Path("out/cat_labels.png"))
     'cat'
@@ -238,11 +249,12 @@ def _read_png(path: Path) -> LabelMap:
 
     with open_picture(path, among=(PNG,)) as picture:
         if picture.width * picture.height > MAX_PIXELS:
-            raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
+            raise ImageError(f"has more than {MAX_PIXELS:,} pixels", path)
         if picture.mode not in ("P", "L", "1", "I", "I;16"):
             raise ImageError(
-                f"{path}: is a picture in colour ({picture.mode}), not a label map; a label map is an indexed or grey "
-                "PNG such as cat_labels.png"
+                f"is a colour picture ({picture.mode}), not a label map; a label map is an indexed or grey PNG such as "
+                "cat_labels.png",
+                path,
             )
         labels = _as_labels(np.asarray(picture), path)
         colours: dict[int, Colour] = {}
@@ -251,7 +263,7 @@ def _read_png(path: Path) -> LabelMap:
             own = colour_table(256)
             used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
             colours = {s: _colour(table[s]) for s in used if (table[s] != own[s]).any()}
-        names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads text on loading the pixels
+        names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
     return LabelMap(labels, names=names, colours=colours | kept)
 
 
@@ -259,15 +271,15 @@ def _read_npz(path: Path) -> LabelMap:
     from segspectral.images.reader import MAX_PIXELS
 
     try:
-        data = read_npz(path, 8 * MAX_PIXELS, ("labels",)) | read_npz(path, MOST_OF_TEXT, ("text", "image"))
+        data = read_npz(path, 8 * MAX_PIXELS, ("labels",)) | read_npz(path, MAX_TEXT, ("text", "image"))
         if "labels" not in data:
-            raise ImageError(f"{path}: holds no array 'labels'")
+            raise ImageError("has no array 'labels'", path)
         labels = _as_labels(data["labels"], path)
-        image = check_inside(str(data["image"])) if "image" in data else "image"
+        image = check_inside(str(data["image"])) if "image" in data else UNKNOWN
     except ImageError:
         raise
     except ValueError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(error, path) from error
     names, colours = _from_text(str(data["text"]) if "text" in data else None, path)
     return LabelMap(labels, image, names=names, colours=colours)
 
@@ -287,16 +299,16 @@ def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
     from segspectral.images.reader import MAX_PIXELS
 
     if array.size > MAX_PIXELS:
-        raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels")
+        raise ImageError(f"has more than {MAX_PIXELS:,} pixels", path)
     if array.ndim != 2 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise ImageError(f"{path}: a label map is one band of integers, not {array.dtype} {array.shape}")
+        raise ImageError(f"a label map is one band of integers, not {array.dtype} {array.shape}", path)
     if array.size == 0 or array.min() < 0 or array.max() > LARGEST:
-        raise ImageError(f"{path}: labels lie between 0 and {LARGEST}")
+        raise ImageError(f"labels must lie between 0 and {LARGEST}", path)
     return array.astype(np.int32)
 
 
 def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
-    """Names and colours of segments; LabelMap checks whether they can be."""
+    """Return the names and colours of segments; ``LabelMap`` checks whether they are possible."""
     if not text:
         return {}, {}
     try:
@@ -305,7 +317,7 @@ def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, 
         return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ImageError(
-            f"{path}: its text is no list of names and colours of segments ({' '.join(str(error).split())[:100]})"
+            f"its text does not list names and colours of segments ({' '.join(str(error).split())[:100]})", path
         ) from error
 
 
@@ -315,19 +327,19 @@ def _colour(values: Iterable[Any]) -> Colour:
 
 
 def _photograph_of(path: Path) -> str:
-    """The name of the photograph in the summary beside the label map; the stem if there is no summary of that kind."""
+    """Return the name of the photograph from the summary beside the label map, or the stem if there is no summary."""
     stem = stem_of(path)
     summary = path.with_name(f"{stem}.json")
     try:
-        if summary.stat().st_size > MOST_OF_TEXT:
+        if summary.stat().st_size > MAX_TEXT:
             return stem
-        name = parse_json(summary.read_text(encoding="utf-8"))["image"]
+        name = parse_json(read_file(summary))["image"]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return stem
     try:
         return check_inside(name)
     except ValueError as error:
-        raise ImageError(f"{summary}: {error}") from error
+        raise ImageError(error, summary) from error
 
 
 def _printable(name: str) -> str:

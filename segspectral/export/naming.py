@@ -1,4 +1,4 @@
-"""Names of images -> names of their results. Every command and the page use this one rule (``result_stems``)."""
+"""The names of results from the names of images. Every command and the page use one rule, ``result_stems``."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from segspectral.images.reader import EXTENSIONS
 __all__ = ["is_photograph", "names_below", "result_stems", "short_stem", "stem_in", "yolo_stem"]
 
 FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
-"""Folders below that of the results, in which formats have the files of images under the images' own stems."""
+"""Folders below the folder of results in which formats store a file per image, named by the image's stem."""
 
 OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"report"}
-"""Folders at the top of the results that hold no results of images: those of formats, and of the gallery."""
+"""Top folders that do not hold the results of a folder of images: those of formats, and that of the gallery."""
 
 OWN_STEMS = frozenset({"coco"})
-"""``coco.json`` stands for all images: no image's summary may have that name."""
+"""``coco.json`` describes all images, so no summary of a single image may have that name."""
 
 SUFFIXES = (".csv", ".json", ".npz", ".svg", ".gpkg", ".geojson", ".zip", ".html", ".jsonl", *EXTENSIONS)
-"""Of all files that a run writes or links."""
+"""The suffixes of all files that a run writes or links to."""
 
 
 def result_stems(
     names: Iterable[str], in_use: Mapping[str, str] | None = None, folders: Iterable[str] = ()
 ) -> dict[str, str]:
-    """The stem of each image's results: ``x/a`` stands for ``x/a_labels.png``, ``labelme/x/a.json`` and so on.
+    """Return the stem of each image's results; the stem ``x/a`` has ``x/a_labels.png``, ``labelme/x/a.json`` and so on.
 
-    The rule:
+    The rules:
 
-    1. The stem is the image's name without the suffix, because the readers of all formats look a result up in this
-       way: ``x/a.jpg`` -> ``x/a``.
-    2. Images that differ in the suffix only keep it: ``x/a.jpg`` and ``x/a.png`` are their own stems.
-    3. If names are still equal on a disk that ignores case or the Unicode form, or if a result of another image has
-       the name, a number is added: ``x/a.jpg_2``.
-    4. A folder whose name a run needs itself (``labelme``, ``yolo``, ``report``, or one that ends like a file of
-       results) gets a "_". Control characters and bytes that are not UTF-8 become "_", because lists with one name a
+    1. The stem is the image's name without the suffix, because the readers of all formats look for results under this
+       name: ``x/a.jpg`` -> ``x/a``.
+    2. Images whose names differ only in the suffix keep it: the stems are ``x/a.jpg`` and ``x/a.png``.
+    3. If names are still equal on a disk that ignores case or the Unicode form, or if the results of another image
+       have the name, a number is added: ``x/a.jpg_2``.
+    4. A folder gets a "_" if the run needs its name (``labelme``, ``yolo``, ``report``, or a name that ends like a
+       file of results). Control characters and bytes that are not UTF-8 become "_", because lists with one name per
        line cannot hold them.
 
-    So no two stems are equal, and no stem makes a path that belongs to another image or to the run. The answer depends
-    on the set of names only, which all shards of a batch share. Images that come later change no stem of a result
-    that exists: they avoid it.
+    So no two stems are equal, and no stem makes a path that belongs to another image or to the run. The result depends
+    only on the set of names, which all shards of a batch share. Images that are added later never change the stem of
+    existing results.
 
     Parameters
     ----------
-    names : of images, with suffixes and with "/", below one folder
-    in_use : image -> stem of its results in the output folder, "" if it has none; also of images not in ``names``
-    folders : further names that folders at the top must not have
+    names : names of images below one folder, with suffixes and with "/"
+    in_use : image -> stem of its results in the output folder, "" if it has none; it may list images not in ``names``
+    folders : further names that top folders must not have
 
     Returns
     -------
-    name -> stem, of ``names`` and ``in_use``
+    Name -> stem for all of ``names`` and ``in_use``.
 
     >>> result_stems(["x/a.jpg", "b.jpg", "b.png", "labelme/c.png"])
     {'b.jpg': 'b.jpg', 'b.png': 'b.png', 'labelme/c.png': 'labelme_/c', 'x/a.jpg': 'x/a'}
@@ -81,7 +81,7 @@ def result_stems(
 
 
 def short_stem(name: str) -> str:
-    """The stem that an image has if no other is like it: its name without the suffix.
+    """Return the stem that an image has if no other image has a similar name: its name without the suffix.
 
     >>> short_stem("x/a.b.jpg")
     'x/a.b'
@@ -90,20 +90,20 @@ def short_stem(name: str) -> str:
 
 
 def stem_in(outputs: Iterable[str]) -> str:
-    """The stem of results that exist, from their paths; "" if they hold no overlay, which every image gets."""
+    """Return the stem of existing results from their paths, or "" if there is no overlay, which every image gets."""
     return next((path.removesuffix("_overlay.png") for path in outputs if path.endswith("_overlay.png")), "")
 
 
 def is_photograph(below: Path) -> bool:
-    """Whether a path below the folder of results is a photograph that stands there for trainers, whatever its name."""
+    """Return whether a path below the folder of results is a photograph that was put there for YOLO trainers."""
     return "/yolo/images/" in f"/{below.as_posix()}"
 
 
 def yolo_stem(stem: str) -> str:
-    """The stem below ``yolo/images``, from which trainers derive that of the labels.
+    """Return the stem below ``yolo/images`` from which trainers derive the path of the labels.
 
-    They replace the last "/images/" of the path by "/labels/" (``img2label_paths`` of Ultralytics), so no folder
-    further down may have that name.
+    Trainers replace the last "/images/" of the path with "/labels/" (``img2label_paths`` of Ultralytics), so no folder
+    below may have that name.
 
     >>> yolo_stem("images/train/a")
     'images_/train/a'
@@ -112,7 +112,7 @@ def yolo_stem(stem: str) -> str:
 
 
 def names_below(paths: Iterable[Path]) -> list[str]:
-    """The names of images below the folder that they share, with "/"; their file names if these all differ."""
+    """Return the file names of images if they all differ, else the names with "/" below the folder they share."""
     whole = [os.path.abspath(path) for path in paths]
     short = [os.path.basename(path) for path in whole]
     if len({_key(short_stem(name)) for name in short}) == len(short):
@@ -122,11 +122,11 @@ def names_below(paths: Iterable[Path]) -> list[str]:
 
 
 def _spellings(name: str, own_folders: Iterable[str]) -> list[str]:
-    """The stems that the name may have, best first: without and with the suffix."""
+    """Return the stems that the name may have, best first: without and with the suffix."""
     *above, last = ("".join("_" if _unprintable(c) else c for c in part) for part in name.split("/"))
-    for place, folder in enumerate(above):
-        if (place == 0 and _key(folder) in own_folders) or _key(folder).endswith(SUFFIXES):
-            above[place] = f"{folder}_"
+    for depth, folder in enumerate(above):
+        if (depth == 0 and _key(folder) in own_folders) or _key(folder).endswith(SUFFIXES):
+            above[depth] = f"{folder}_"
     return ["/".join([*above, end]) for end in dict.fromkeys([os.path.splitext(last)[0], last])]
 
 
@@ -135,5 +135,5 @@ def _unprintable(character: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """Equal for names that some file system takes for the same."""
+    """Return a key that is equal for names that some file system treats as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())

@@ -1,7 +1,7 @@
-"""Label map -> outlines along the edges of pixels, exact and without gaps; SVG.
+"""Exact outlines of the segments of a label map along the sides of pixels, and SVG.
 
-Vertices stand on the corners of pixels: x to the right from 0 to W, y down from 0 to H. Two neighbours share every
-vertex of their border, so that simplifying them together (``segspectral.export.geo``) leaves no slivers.
+Vertices are corners of pixels: x goes to the right from 0 to W, y goes down from 0 to H. Two neighbours share every
+vertex of their border, so ``segspectral.export.geo`` can simplify them together without gaps.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from segspectral.export.labelmap import LabelMap
 __all__ = ["Piece", "keyholed", "outlines", "svg"]
 
 Ring = NDArray[np.int64]
-"""(V, 2) x and y; closed by going back to the first vertex, which is not repeated."""
+"""(V, 2) x and y of the vertices of a closed ring; the first vertex is not repeated at the end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A 4-connected part of a segment: its outer ring clockwise on the screen, its holes the other way round."""
+    """A 4-connected part of a segment. The outer ring is clockwise on the screen, holes are counter-clockwise."""
 
     segment: int
     outer: Ring
@@ -30,30 +30,31 @@ class Piece:
 
 
 def outlines(labels: NDArray[np.int32], every_corner: bool = False) -> list[Piece]:
-    """The pieces of all segments, in order of their first pixel; void has none.
+    """Return the pieces of all segments in the order of their first pixels; void has no pieces.
 
     Parameters
     ----------
     labels : (H, W), 0 = void
-    every_corner : keep also the corners of pixels at which the outline goes straight on
+    every_corner : also keep the corners of pixels at which the outline goes straight on
 
     Notes
     -----
-    Each side of a pixel that faces another piece is an edge with the piece on its right. The edges of a piece are
-    linked into rings by turning left where two of its pixels meet at a corner: what lies between them there gets a
-    ring of its own, so that no ring visits a corner twice and the polygons are valid (OGC Simple Features, 6.1.11).
+    A side of a pixel belongs to the outline if the pixel across it belongs to another piece. Each side has a direction
+    with its piece on the right. The sides are linked into rings. Where two pixels of a piece touch only at a corner,
+    the ring turns left, so the area between them gets a ring of its own. No ring visits a corner twice, and therefore
+    the polygons are valid (OGC Simple Features, 6.1.11).
     """
     from skimage.measure import label
 
     piece = label(labels, connectivity=1, background=0).astype(np.int64)
-    owner, start, direction, end = _edges(piece)
+    owner, start, direction, end = _sides(piece)
     width = labels.shape[1] + 1
     vertices = (labels.shape[0] + 1) * width
     key = (owner * vertices + start) * 4 + direction
     order = np.argsort(key)
     key, owner, start, direction, end = key[order], owner[order], start[order], direction[order], end[order]
     following = np.full(len(key), -1)
-    for turn in (1, 0, 3):  # right, straight on, left: the last that exists is kept
+    for turn in (1, 0, 3):  # right, straight on, left: the last one that exists wins
         wanted = (owner * vertices + end) * 4 + (direction + turn) % 4
         at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         following = np.where(key[at] == wanted, at, following)
@@ -64,15 +65,15 @@ def outlines(labels: NDArray[np.int32], every_corner: bool = False) -> list[Piec
     for first in range(len(links)):
         if seen[first]:
             continue
-        ring, edge = [], first
-        while not seen[edge]:
-            seen[edge] = True
-            ring.append(edge)
-            edge = links[edge]
-        edges = np.array(ring)
+        ring, side = [], first
+        while not seen[side]:
+            seen[side] = True
+            ring.append(side)
+            side = links[side]
+        sides = np.array(ring)
         if not every_corner:
-            edges = edges[direction[edges] != direction[np.roll(edges, 1)]]
-        points = np.stack([start[edges] % width, start[edges] // width], axis=1)
+            sides = sides[direction[sides] != direction[np.roll(sides, 1)]]
+        points = np.stack([start[sides] % width, start[sides] // width], axis=1)
         if _area(points) > 0:
             outer[int(owner[first])] = points
         else:
@@ -82,18 +83,18 @@ def outlines(labels: NDArray[np.int32], every_corner: bool = False) -> list[Piec
     return [Piece(segment_of[p], outer[p], tuple(holes.get(p, ()))) for p in sorted(outer)]
 
 
-def _edges(piece: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    """Owner, start, direction (right, down, left, up) and end of the sides of pixels; vertex = y * (W + 1) + x."""
+def _sides(piece: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Return owner, start, direction (right, down, left, up) and end of the sides; a vertex is y * (W + 1) + x."""
     padded = np.pad(piece, 1)
     width = piece.shape[1] + 1
     above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
     left, right = padded[1:-1, :-1], padded[1:-1, 1:]
     parts = []
     for owner, other, direction, start_offset, end_offset in (
-        (below, above, 0, 0, 1),  # along its top to the right
-        (left, right, 1, 0, width),  # along its right side down
-        (above, below, 2, 1, 0),  # along its bottom to the left
-        (right, left, 3, width, 0),  # along its left side up
+        (below, above, 0, 0, 1),  # the top side, to the right
+        (left, right, 1, 0, width),  # the right side, downwards
+        (above, below, 2, 1, 0),  # the bottom side, to the left
+        (right, left, 3, width, 0),  # the left side, upwards
     ):
         y, x = np.nonzero((owner != other) & (owner > 0))
         vertex = y * width + x
@@ -102,16 +103,16 @@ def _edges(piece: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
 
 
 def _area(ring: Ring) -> int:
-    """Twice the signed area; positive clockwise on the screen."""
+    """Return twice the signed area; it is positive if the ring is clockwise on the screen."""
     x, y = ring.T
     return int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
 
 
 def keyholed(piece: Piece) -> Ring:
-    """One ring around the piece and its holes, joined by cuts of no width; filled by the even-odd rule it is exact.
+    """Return one ring around the piece and its holes, joined by cuts of no width.
 
-    Each hole is cut open to the ring at the nearest vertex: the two sides of a cut coincide, so that filling the
-    pixels whose centres lie inside is not touched by where a cut runs.
+    A cut joins each hole to the nearest vertex of the ring. The two sides of a cut coincide, so they do not change
+    which pixel centres lie inside: filled by the even-odd rule, the ring gives exactly the piece.
     """
     ring = piece.outer
     for hole in piece.holes:
@@ -123,27 +124,27 @@ def keyholed(piece: Piece) -> Ring:
 
 
 def _printable(name: str) -> str:
-    """XML has no way to write control characters and bytes that are no text, which file names may have."""
+    """Replace control characters and undecodable bytes, which file names may have and XML cannot hold."""
     return "".join(c if c.isprintable() else "_" for c in name)
 
 
-def svg(item: LabelMap) -> bytes:
-    """A path per segment, holes cut out by the even-odd rule; whole numbers, so that nothing is lost."""
-    height, width = item.labels.shape
+def svg(label_map: LabelMap) -> bytes:
+    """Return an SVG with a path per segment and holes by the even-odd rule; integer coordinates keep it exact."""
+    height, width = label_map.labels.shape
     paths: dict[int, list[str]] = {}
-    for piece in outlines(item.labels):
+    for piece in outlines(label_map.labels):
         for ring in (piece.outer, *piece.holes):
             points = " ".join(f"{x},{y}" for x, y in ring.tolist())
             paths.setdefault(piece.segment, []).append(f"M{points}Z")
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'shape-rendering="crispEdges" fill-rule="evenodd">',
-        f"<title>{escape(_printable(item.image))}</title>",
+        f"<title>{escape(_printable(label_map.image))}</title>",
     ]
-    for segment in item.segments:
-        colour = "#{:02x}{:02x}{:02x}".format(*item.colour(segment))
+    for segment in label_map.segments:
+        colour = "#{:02x}{:02x}{:02x}".format(*label_map.colour(segment))
         lines.append(
             f'<path id="segment-{segment}" fill="{colour}" d="{"".join(paths[segment])}">'
-            f"<title>{escape(item.name(segment))}</title></path>"
+            f"<title>{escape(label_map.name(segment))}</title></path>"
         )
     return ("\n".join([*lines, "</svg>"]) + "\n").encode()

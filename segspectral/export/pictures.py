@@ -1,4 +1,4 @@
-"""Label maps as pictures: indexed PNG, overlay, borders, and the colours of segments."""
+"""Pictures of label maps: indexed PNG, overlay, borders, and the colours of segments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segspectral.values import Segmentation
 __all__ = ["boundaries", "colour_table", "label_png", "overlay", "png", "tinted"]
 
 KEYWORD = "segspectral"
-"""Of the PNG text that carries names and colours, as JSON."""
+"""Keyword of the PNG text chunk that holds names and colours as JSON."""
 
 
 def label_png(
@@ -25,9 +25,9 @@ def label_png(
     names: Mapping[int, str] | None = None,
     colours: Mapping[int, tuple[int, int, int]] | None = None,
 ) -> bytes:
-    """An indexed PNG with a palette, pixel value = segment, 0 = void; 16-bit grey above 255 segments.
+    """Return an indexed PNG with pixel value = segment and 0 = void, or a 16-bit grey PNG for more than 255 segments.
 
-    Names, and colours other than those of ``colour_table``, go into a text chunk that only segspectral reads.
+    Names, and colours other than those of ``colour_table``, are stored in a text chunk that only segspectral reads.
     """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -50,7 +50,7 @@ def label_png(
 
 
 def overlay(segmentation: Segmentation, opacity: float = 0.45) -> NDArray[np.uint8]:
-    """(H, W, 3) the photograph, tinted by segment, with white borders edged in black; void is checkered grey."""
+    """Return the photograph (H, W, 3) tinted by segment; borders are white with a dark edge, void is a grey checker."""
     return tinted(segmentation.image.uint8, segmentation.labels, opacity=opacity)
 
 
@@ -60,7 +60,7 @@ def tinted(
     table: NDArray[np.uint8] | None = None,
     opacity: float = 0.45,
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) ``overlay`` from its parts; ``table`` (K + 1, 3) is the colour of each segment."""
+    """Return the picture of ``overlay`` from its parts; ``table`` (K + 1, 3) holds the colour of each segment."""
     import cv2
 
     if table is None:
@@ -79,7 +79,7 @@ def tinted(
 
 
 def boundaries(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-    """(H, W) True where the label differs from the pixel's right or lower neighbour."""
+    """Return (H, W) True where the label differs from the pixel's right or lower neighbour."""
     border = np.zeros(labels.shape, dtype=bool)
     border[:-1] |= labels[:-1] != labels[1:]
     border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
@@ -88,9 +88,10 @@ def boundaries(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
 
 @cache
 def colour_table(size: int) -> NDArray[np.uint8]:
-    """(size, 3) RGB: black for void, then colours that stay apart for colour-blind people (Okabe and Ito 2008).
+    """Return RGB colours (size, 3): black for void, then colours that colour-blind people can tell apart.
 
-    After these, hues advance by the golden ratio at three lightnesses. Colour c never depends on how many there are.
+    The first seven colours are those of Okabe and Ito (2008). After these, the hue advances by the golden ratio at
+    three lightnesses. Colour c does not depend on ``size``.
 
     >>> colour_table(2).tolist()
     [[0, 0, 0], [0, 114, 178]]
@@ -102,12 +103,12 @@ def colour_table(size: int) -> NDArray[np.uint8]:
         hue = (0.31 + index * 0.618033988749895) % 1
         colours.append(tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue, lightness, 0.7)))
     table = np.array(colours[:size], dtype=np.uint8)
-    table.setflags(write=False)  # it is kept for the next caller
+    table.setflags(write=False)  # the cache returns the same array to the next caller
     return table
 
 
 def png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """A picture (H, W, 3) or (H, W) as a PNG file."""
+    """Return a picture (H, W, 3) or (H, W) as a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Label maps as tables, and what is known about how they were made."""
+"""Tables of segments, and a summary of how a segmentation was made."""
 
 from __future__ import annotations
 
@@ -20,37 +20,40 @@ from segspectral.values import Segmentation
 __all__ = ["csv_bytes", "csv_cell", "region_table", "segment_table", "summary", "versions"]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""The last four are the wide forms of the first, which spreadsheets of East Asia read alike."""
+"""Text with one of these characters in front is a formula to spreadsheets (OWASP, "CSV injection").
+
+The last four are the full-width forms of the first four, which East Asian spreadsheets treat alike.
+"""
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "torch", "timm", "pydensecrf2")
 
 
 def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:
-    """One row per segment: area in pixels, share of the valid pixels, bounding box, centroid, mean colour.
+    """Return a row per segment: area in pixels, share of the valid pixels, bounding box, centroid, mean colour.
 
-    The box is top, left, bottom, right, the last two excluded; the mean colour is red, green, blue in 0..255.
+    The box is top, left, bottom, right; bottom and right are exclusive. The mean colour is red, green, blue in 0..255.
     """
     return list(_rows(segmentation.labels, segmentation.image.float32 * 255))
 
 
-def region_table(item: LabelMap, quick: bool = False) -> list[dict[str, Any]]:
-    """``segment_table`` with names, perimeters in pixels (Benkrid and Crookes 2000) and the segments' own colours.
+def region_table(label_map: LabelMap, quick: bool = False) -> list[dict[str, Any]]:
+    """Return ``segment_table`` with names, perimeters in pixels (Benkrid and Crookes 2000) and the segments' colours.
 
-    Mean colours are left out where the photograph is not at hand; ``quick`` leaves them and the perimeters out.
+    Mean colours are omitted if there is no photograph; ``quick`` omits them and the perimeters.
     """
     pixels = None
     perimeter: dict[int, float] = {}
     if not quick:
         from skimage.measure import regionprops_table
 
-        pixels = item.segmentation.image.float32 * 255 if item.segmentation is not None else item.pixels
-        measured = regionprops_table(item.labels, properties=("label", "perimeter"))
+        pixels = label_map.segmentation.image.float32 * 255 if label_map.segmentation is not None else label_map.pixels
+        measured = regionprops_table(label_map.labels, properties=("label", "perimeter"))
         perimeter = dict(zip(measured["label"].tolist(), measured["perimeter"].tolist(), strict=True))
     table = []
-    for row in _rows(item.labels, pixels):
+    for row in _rows(label_map.labels, pixels):
         segment = row.pop("segment")
-        colour = "#{:02x}{:02x}{:02x}".format(*item.colour(segment))
-        whole = {"segment": segment, "name": item.name(segment), "colour": colour, **row}
+        colour = "#{:02x}{:02x}{:02x}".format(*label_map.colour(segment))
+        whole = {"segment": segment, "name": label_map.name(segment), "colour": colour, **row}
         if not quick:
             whole["perimeter"] = round(perimeter[segment], 2)
         table.append(whole)
@@ -58,11 +61,11 @@ def region_table(item: LabelMap, quick: bool = False) -> list[dict[str, Any]]:
 
 
 def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[str, Any]]:
-    """A row per segment that has pixels; ``rgb`` is (H, W, 3) in 0..255."""
+    """Yield a row per segment that has pixels; ``rgb`` is (H, W, 3) in 0..255."""
     from scipy.ndimage import find_objects
 
     count = int(labels.max())
-    flat = labels.ravel().astype(np.intp)  # what bincount counts without a copy each time
+    flat = labels.ravel().astype(np.intp)  # bincount would convert any other type at each call
     area = np.bincount(flat, minlength=count + 1)
 
     def mean(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -92,7 +95,7 @@ def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[
 
 
 def summary(segmentation: Segmentation) -> dict[str, Any]:
-    """What was done and how it ended: everything but the pixels."""
+    """Return everything that is known about a segmentation except its pixels, in JSON types."""
     membership, image = segmentation.membership, segmentation.image
     eigenvalues = membership.eigenvalues
     return {
@@ -121,16 +124,16 @@ def _installed(package: str) -> str | None:
 
 
 def versions() -> Mapping[str, str | None]:
-    """Versions of segspectral, Python and what the result depends on; None where a package is not installed."""
+    """Return the versions of segspectral, Python and the packages that results depend on; None if not installed."""
     own = {"segspectral": segspectral.__version__, "python": platform.python_version()}
     return own | {package: _installed(package) for package in PACKAGES}
 
 
 def csv_cell(value: Any) -> Any:
-    """The value as a cell that spreadsheets show and do not run.
+    """Return the value as a cell that spreadsheets display and never run as a formula.
 
-    They take text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break for a formula. An apostrophe
-    before it makes it text (OWASP, "CSV injection"). Numbers stay as they are, also those in text.
+    Spreadsheets run text that begins with a character of ``FORMULA``. An apostrophe in front turns it into plain text.
+    Numbers are unchanged, even if they are given as text.
 
     >>> csv_cell("=1+1"), csv_cell("-5"), csv_cell("-x"), csv_cell(-5)
     ("'=1+1", '-5', "'-x", -5)
@@ -145,7 +148,7 @@ def csv_cell(value: Any) -> Any:
 
 
 def csv_bytes(table: list[dict[str, Any]]) -> bytes:
-    """Rows of equal keys as a CSV file with a header, UTF-8; text that spreadsheets would run is made harmless."""
+    """Return rows with equal keys as a UTF-8 CSV file with a header; ``csv_cell`` makes formulas harmless."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()

@@ -217,13 +217,11 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise BackboneError(f"{path}: there is no such weights file")
+        raise BackboneError("there is no such weights file", path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BackboneError(
-            f"{path}: the file cannot be read as safetensors ({error}); other formats are not loaded"
-        ) from error
+        raise BackboneError(f"cannot be read as safetensors ({error}); other formats are not loaded", path) from error
 
 
 def _packaged_tensors() -> dict[str, torch.Tensor]:

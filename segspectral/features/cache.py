@@ -130,4 +130,4 @@ def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
         write_bytes(path, save(arrays))
     except OutputError as error:
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise OutputError(f"{path.parent}: the cache is not writable ({why})") from error
+        raise OutputError(f"the cache is not writable ({why})", path.parent) from error

@@ -1,19 +1,33 @@
-"""Files: written whole or not at all; read with nothing believed that they claim."""
+"""Files are written completely or not at all, and what they claim is checked when they are read."""
 
-from segspectral.files.reading import check_inside, is_inside, parse_json, read_npy, read_npz
+from segspectral.files.reading import (
+    check_inside,
+    is_inside,
+    is_npy,
+    open_file,
+    parse_json,
+    read_file,
+    read_npy,
+    read_npz,
+    unpacked_size,
+)
 from segspectral.files.writing import check_folder, link_file, link_to, partial_of, shortened, whole_file, write_bytes
 
 __all__ = [
     "check_folder",
     "check_inside",
     "is_inside",
+    "is_npy",
     "link_file",
     "link_to",
+    "open_file",
     "parse_json",
     "partial_of",
+    "read_file",
     "read_npy",
     "read_npz",
     "shortened",
+    "unpacked_size",
     "whole_file",
     "write_bytes",
 ]

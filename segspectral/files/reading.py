@@ -1,61 +1,106 @@
-"""Arrays, names and JSON in files that came from somebody else: what they claim is checked before it is believed."""
+"""Readers for arrays, names and JSON in files from other people: every claim is checked before it is believed."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import os
+import stat
 import zipfile
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_BYTES", "check_inside", "is_inside", "parse_json", "read_npy", "read_npz"]
+__all__ = [
+    "MAX_BYTES",
+    "check_inside",
+    "is_inside",
+    "is_npy",
+    "open_file",
+    "parse_json",
+    "read_file",
+    "read_npy",
+    "read_npz",
+    "unpacked_size",
+]
 
 MAX_BYTES = 4 * 2**30
-"""What arrays may take in memory unless their reader allows more or less."""
+"""Arrays may take 4 GiB of memory unless the caller says otherwise: it fits into a laptop with 8 GiB."""
+
+MAX_MEMBERS = 1000
+"""An .npz file may have this many members. Files from numpy and scipy have fewer than twenty."""
+
+HEADER_BYTES = 12_000
+"""The part of a file in which its header ends: numpy itself refuses headers of more than 10 000 characters."""
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading its bytes. A pipe, which may never begin, and a device, which may never end, are refused.
+
+    Raises
+    ------
+    OSError
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", os.fspath(path))
+    return open(path, "rb")
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Read the bytes of a file that ``open_file`` opens. Raises OSError."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def is_npy(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins like an .npy file, whatever its name is. Raises OSError."""
+    with open_file(path) as file:
+        return file.read(6) == b"\x93NUMPY"
 
 
 def read_npy(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """An .npy file, once its header has said that it holds no pickle and how much memory it takes.
+    """Read an .npy file after checking that its header announces no pickle and not too much memory.
 
     Raises
     ------
     ValueError
-        One sentence without the name of the file: what it claims is impossible or too large, or it is damaged.
+        The header is impossible, the array is too large, or the file is damaged. The message is one sentence without
+        the name of the file.
     OSError
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         return _array(file, "the array", size, max_bytes)
 
 
 def read_npz(
-    path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, names: Container[str] | None = None
+    path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, names: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz file, once the headers of all have said that they hold no pickle and take so much memory.
+    """Read the arrays of an .npz file after checking each header for pickles and for the memory it needs.
 
-    A file of a thousandth of that size can claim it: zeros are compressed a thousand to one.
+    A small file can claim to hold a thousand times its size, because zeros are compressed that much.
 
     Parameters
     ----------
-    max_bytes : of all arrays together, unpacked
-    names : of the arrays that are wanted; others are not unpacked
+    max_bytes : size of all arrays together after unpacking
+    names : names of the wanted arrays; other arrays are not unpacked
 
     Raises
     ------
     ValueError
-        As ``read_npy``.
+        As for ``read_npy``.
     OSError
     """
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
+        with open_file(path) as packed, zipfile.ZipFile(packed) as archive:
+            for member in _members(archive):
                 name = member.filename.removesuffix(".npy")
                 if name == member.filename or (names is not None and name not in names) or name in arrays:
                     continue
@@ -63,30 +108,46 @@ def read_npz(
                     arrays[name] = _array(file, f"the array '{name}'", member.file_size, max_bytes)
                 max_bytes -= arrays[name].nbytes
     except zipfile.BadZipFile as error:
-        raise ValueError(f"is no .npz file, or damaged ({error})") from error
-    except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
-        raise ValueError(f"is an .npz file that cannot be unpacked ({error})") from error
+        raise ValueError(f"is not an .npz file, or it is damaged: {error}") from error
+    except (RuntimeError, NotImplementedError) as error:  # a password, or an unknown compression
+        raise ValueError(f"is an .npz file that cannot be unpacked: {error}") from error
     return arrays
+
+
+def unpacked_size(path: str | os.PathLike[str]) -> int:
+    """Return the number of bytes that an .npz file says it has after unpacking. Raises ValueError and OSError."""
+    try:
+        with open_file(path) as packed, zipfile.ZipFile(packed) as archive:
+            return sum(member.file_size for member in _members(archive))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"is not an .npz file, or it is damaged: {error}") from error
+
+
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise ValueError(f"holds {len(members)} members; at most {MAX_MEMBERS} are read")
+    return members
 
 
 def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any]:
     try:
-        head = io.BytesIO(file.read(min(size, 12_000)))  # numpy's own limit on a header is 10 000
+        head = io.BytesIO(file.read(min(size, HEADER_BYTES)))
         version = np.lib.format.read_magic(head)
         read_header = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(version)
         if read_header is None:
-            raise ValueError(f"{what} is of version {version} of the format, and 1.0 and 2.0 are read")
+            raise ValueError(f"{what} has version {version} of the format; versions 1.0 and 2.0 are supported")
         shape, in_columns, dtype = read_header(head)
         if dtype.hasobject:
-            raise ValueError(f"{what} holds Python objects, which are not read: they can run code")
+            raise ValueError(f"{what} holds Python objects (pickle), which are not read because they can run code")
         nbytes = math.prod(map(int, shape)) * dtype.itemsize
         if min(shape, default=0) < 0 or nbytes > max_bytes:
-            raise ValueError(f"{what} {shape} would take {nbytes:,} bytes, more than the {max_bytes:,} that are read")
+            raise ValueError(f"{what} {shape} would take {nbytes:,} bytes, more than the limit of {max_bytes:,}")
         if head.tell() + nbytes > size:
-            raise ValueError(f"{what} is cut off: its header promises {nbytes:,} bytes {shape}")
+            raise ValueError(f"{what} is cut off: its header says {shape}, which takes {nbytes:,} bytes")
         data = bytearray(nbytes)
         done = head.readinto(data)
         while done < nbytes:
@@ -97,49 +158,49 @@ def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any
         return np.ndarray(shape, dtype, data, order="F" if in_columns else "C")
     except (OSError, ValueError, MemoryError):
         raise
-    except Exception as error:  # numpy parses the header as Python, and raises what its parser does
+    except Exception as error:  # numpy parses the header as Python, so its parser can raise many kinds of errors
         raise ValueError(f"{what} is damaged ({type(error).__name__}: {error})") from error
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON from outside.
+    """Parse JSON from another program.
 
     Raises
     ------
     ValueError
-        It is no JSON, or is nested deeper than Python's reader goes.
+        The text is not JSON, or it is nested deeper than Python can read.
     """
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("JSON that is nested too deep") from error
+        raise ValueError("the JSON is nested too deep") from error
 
 
 def check_inside(name: Any) -> str:
-    """A name of a file that stays below the folder it is joined to, on any system; returned as it is.
+    """Return a file name unchanged if it stays below the folder to which it is joined, on every operating system.
 
     Raises
     ------
     ValueError
-        The name is not text, is empty or absolute, has a drive, goes up by ``..``, or holds a NUL.
+        The name is not text, is empty or absolute, has a drive, contains ``..``, or contains a NUL character.
 
     >>> check_inside("day 1/a.jpg")
     'day 1/a.jpg'
     """
     if not isinstance(name, str):
-        raise ValueError(f"a name of a file is text, not {type(name).__name__}")
+        raise ValueError(f"the name of a file must be text, not {type(name).__name__}")
     windows = PureWindowsPath(name)
     if not name or "\0" in name or PurePosixPath(name).is_absolute() or windows.drive or windows.root:
-        raise ValueError(f"the name {name[:80]!r} is empty, absolute, or holds a NUL; names are relative")
+        raise ValueError(f"the name {name[:80]!r} is empty, absolute, or contains a NUL; names must be relative")
     if ".." in windows.parts:
         raise ValueError(f"the name {name[:80]!r} leads out of its folder")
     return name
 
 
 def is_inside(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> bool:
-    """Whether a file lies in a folder or below it, after following all links to folders on the way (not the file's)."""
+    """Return whether a file lies in a folder or below it. Links to folders are followed, the file's own link is not."""
     try:
-        root, place = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
-        return os.path.commonpath([root, place]) == root
-    except ValueError:  # no file can have such a name, or it is on another drive
+        root, parent = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
+        return os.path.commonpath([root, parent]) == root
+    except ValueError:  # no file can have such a name, or it lies on another drive
         return False

@@ -33,7 +33,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(f"cannot be written ({error.strerror or error})", path) from error
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
@@ -52,12 +52,12 @@ def check_folder(folder: Path) -> None:
     """
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
-            raise OutputError(f"{folder}: cannot be written to, because {place} is a file; choose another folder")
+            raise OutputError(f"cannot be written to, because {place} is a file; choose another folder", folder)
     try:
         write_bytes(folder / ".segspectral", b"").unlink()
     except OutputError as error:
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise OutputError(f"{folder}: cannot be written to ({why}); choose another folder") from error
+        raise OutputError(f"cannot be written to ({why}); choose another folder", folder) from error
 
 
 def partial_of(path: Path) -> Path:

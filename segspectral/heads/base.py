@@ -250,7 +250,7 @@ class Head(ClusterMixin, TransformerMixin, BaseEstimator):
 
         head = load(path)
         if not isinstance(head, cls):
-            raise SettingsError(f"{path}: holds a head of class {type(head).__name__}, not {cls.__name__}")
+            raise SettingsError(f"holds a head of class {type(head).__name__}, not {cls.__name__}", path)
         return head
 
     def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64], sp.csr_array]:

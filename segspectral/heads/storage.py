@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from sklearn.utils.validation import check_is_fitted
 
 from segspectral.errors import SettingsError
-from segspectral.files import write_bytes
+from segspectral.files import open_file, write_bytes
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.base import Head
 from segspectral.heads.gcn import Gcn
@@ -171,7 +171,7 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]
     with whole(path, "a head that segspectral has saved"):
         header, tensors = read_tensors(path)
         if header["format"] != FORMAT:
-            raise SettingsError(f"{path}: was written by another version of segspectral (format {header['format']!r})")
+            raise SettingsError(f"was written by another version of segspectral (format {header['format']!r})", path)
         if missing := [name for name in FITTED if name not in header["state"]]:
             raise SettingsError(f"it lacks {missing[0]}")
         notes = header.get("notes", {})
@@ -193,18 +193,18 @@ def whole(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such file") from error
+        raise SettingsError("there is no such file", path) from error
     except SettingsError as error:
-        told = " ".join(str(error).split())
-        if told.startswith(f"{path}: "):
+        if error.source == str(path):
             raise
-        raise SettingsError(f"{path}: is not {what}, or it is damaged ({told[:300]})") from error
+        told = " ".join(str(error).split())
+        raise SettingsError(f"is not {what}, or it is damaged ({told[:300]})", path) from error
     except (
         # What odd data make of code that takes it for its own: of other types, shapes, depths, sizes.
         *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError),
         *(ValueError, OSError, SafetensorError),
     ) as error:
-        raise SettingsError(f"{path}: is not {what}, or it is damaged") from error
+        raise SettingsError(f"is not {what}, or it is damaged", path) from error
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -220,7 +220,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
     """The texts in the header of a safetensors file, whose size is looked at first; call it within ``whole``."""
     from safetensors import safe_open
 
-    with open(path, "rb") as start:
+    with open_file(path) as start:
         size = int.from_bytes(start.read(8), "little")
     if size > LARGEST_HEADER:
         raise SettingsError(f"its header is of {size} bytes, more than the {LARGEST_HEADER} that are read")

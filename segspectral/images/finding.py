@@ -132,9 +132,7 @@ def find_images(
         note(sentence)
     if found and all(path.is_dir() for path in found.values()):
         deeper = "; --recursive searches the subfolders" if search.folders else ""
-        raise ImageError(
-            f"{', '.join(map(str, found.values()))}: no images were found ({', '.join(EXTENSIONS)}){deeper}"
-        )
+        raise ImageError(f"no images were found ({', '.join(EXTENSIONS)}){deeper}", ", ".join(map(str, found.values())))
     return list(found.values())
 
 

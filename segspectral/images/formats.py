@@ -41,7 +41,7 @@ class Format:
     Parameters
     ----------
     name : the name in messages
-    pillow : Pillow's names of the decoders
+    pillow : Pillow's names of the decoders; that of JPEG also reads MPO
     gdal : GDAL's name of the driver; None if rasters are not read from this format
     lossy : whether pixels may differ from what was saved, so that the format is unfit for label maps
     """
@@ -52,7 +52,7 @@ class Format:
     lossy: bool = False
 
 
-JPEG = Format("JPEG", ("JPEG", "MPO"), "JPEG", lossy=True)
+JPEG = Format("JPEG", ("JPEG",), "JPEG", lossy=True)
 PNG = Format("PNG", ("PNG",), "PNG")
 WEBP = Format("WebP", ("WEBP",), lossy=True)
 BMP = Format("BMP", ("BMP",))
@@ -175,7 +175,7 @@ def check_name(name: str | os.PathLike[str]) -> None:
         raise ImageError("-: images are not read from standard input; save the image and name its file")
     if (address := ADDRESS.match(text)) and not os.path.lexists(text):
         whole = f"{address[1]}://{text[address.end() :]}"
-        raise ImageError(f"{whole}: is an address, and nothing is downloaded; download the file first and name it here")
+        raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", whole)
 
 
 def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) -> Format:
@@ -193,32 +193,32 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             if not any(name.lower().endswith(EXTENSIONS) for name in os.listdir(path)):
-                raise ImageError(f"{path}: the folder contains no images ({', '.join(EXTENSIONS)})")
-            raise ImageError(f"{path}: is a folder, not an image")
+                raise ImageError(f"the folder contains no images ({', '.join(EXTENSIONS)})", path)
+            raise ImageError("is a folder, not an image", path)
         if not stat.S_ISREG(mode):
-            raise ImageError(f"{path}: is a device or a pipe, not an image file")
+            raise ImageError("is a device or a pipe, not an image file", path)
         with open(path, "rb") as file:
             head = file.read(HEAD)
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageError(f"{path}: there is no such file") from error
+        raise ImageError("there is no such file", path) from error
     except PermissionError as error:
-        raise ImageError(f"{path}: cannot be read (permission denied)") from error
+        raise ImageError("cannot be read (permission denied)", path) from error
     except (OSError, ValueError) as error:  # a name that is too long or contains NUL, or a faulty disk
-        raise ImageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
     if not head:
-        raise ImageError(f"{path}: the file is empty")
+        raise ImageError("the file is empty", path)
     found = what_is(head)
     read = ", ".join(f.name for f in FORMATS if f in among)
     if isinstance(found, Format):
         if found in among:
             return found
-        raise ImageError(f"{path}: is {found.name}, but only {read} can be read here")
+        raise ImageError(f"is {found.name}, but only {read} can be read here", path)
     if found is None:
-        raise ImageError(f"{path}: is not an image in a known format ({read}), whatever its name says")
+        raise ImageError(f"is not an image in a known format ({read}), whatever its name says", path)
     what, advice = found
-    raise ImageError(f"{path}: is {what}, not an image in a known format ({read}); {advice}")
+    raise ImageError(f"is {what}, not an image in a known format ({read}); {advice}", path)
 
 
 def what_is(head: bytes) -> Format | tuple[str, str] | None:

@@ -73,18 +73,20 @@ def open_pixels(path: Path) -> Iterator[Any]:
 
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_header(path) as dataset:
         if dataset.tags(ns="OVERVIEWS"):
-            raise ImageError(f"{path}: its overviews are in another file, which is not read; remove them")
+            raise ImageError("its overviews are in another file, which is not read; remove them", path)
         if dataset.width * dataset.height > MAX_RASTER:
             raise ImageError(
-                f"{path}: claims to have {dataset.width} x {dataset.height} pixels, more than {MAX_RASTER:.0e}; "
-                "cut it into several files"
+                f"claims to have {dataset.width} x {dataset.height} pixels, more than {MAX_RASTER:.0e}; "
+                "cut it into several files",
+                path,
             )
         together = dataset.count if dataset.interleaving is not None and dataset.interleaving.name == "pixel" else 1
         for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
             if height * width * together * np.dtype(dtype).itemsize > MAX_BLOCK:
                 raise ImageError(
-                    f"{path}: is stored in blocks of {width} x {height} pixels, which do not fit into memory; store "
-                    "it in tiles: gdal_translate -co TILED=YES FILE tiled.tif"
+                    f"is stored in blocks of {width} x {height} pixels, which do not fit into memory; store "
+                    "it in tiles: gdal_translate -co TILED=YES FILE tiled.tif",
+                    path,
                 )
         yield dataset
 

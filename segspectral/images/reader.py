@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.ExifTags import Base as Tag
 
-from segspectral.errors import ImageError
+from segspectral.errors import ImageError, about
 from segspectral.images.formats import EXTENSIONS, LISTED, TIFF, check_name, format_of, open_picture
 from segspectral.values import Image
 
@@ -78,37 +78,35 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Turn every error of a decoder into an ImageError with one sentence that begins with the file."""
+    """Turn every error of a decoder into an ImageError about the file."""
     import PIL.Image
 
-    try:
-        yield
-    except PIL.UnidentifiedImageError as error:
-        raise ImageError(f"{path}: is damaged, or of a kind that the decoder of its format does not support") from error
-    except PIL.Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles") from error
-    except ImageError as error:
-        message = str(error)
-        if message.startswith(str(path)):
+    with about(path):
+        try:
+            yield
+        except PIL.UnidentifiedImageError as error:
+            raise ImageError("is damaged, or of a kind that the decoder of its format does not support") from error
+        except PIL.Image.DecompressionBombError as error:
+            raise ImageError(f"has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles") from error
+        except ImageError:
             raise
-        raise ImageError(f"{path}: {message.removeprefix(f'{path.name}: ')}") from error
-    except PermissionError as error:
-        raise ImageError(f"{path}: cannot be read (permission denied)") from error
-    except MemoryError as error:
-        raise ImageError(f"{path}: does not fit into memory; scale it down or cut it into tiles") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        KeyError,
-        OverflowError,
-        struct.error,
-    ) as error:
-        # Pillow's decoders raise all of these on damaged data.
-        raise ImageError(f"{path}: is damaged or cut off ({error})") from error
+        except PermissionError as error:
+            raise ImageError("cannot be read (permission denied)") from error
+        except MemoryError as error:
+            raise ImageError("does not fit into memory; scale it down or cut it into tiles") from error
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+            IndexError,
+            TypeError,
+            KeyError,
+            OverflowError,
+            struct.error,
+        ) as error:
+            # Pillow's decoders raise all of these on damaged data.
+            raise ImageError(f"is damaged or cut off ({error})") from error
 
 
 def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | Image, name: str = "image") -> Image:
@@ -131,22 +129,22 @@ def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | I
         return _from_array(source, name)
     if hasattr(source, "getbands"):
         if getattr(source, "format", None) == "EPS":  # Decoding it would run Ghostscript.
-            raise ImageError(f"{name}: is PostScript, not an image in a known format ({LISTED}); export it as PNG")
+            raise ImageError(f"is PostScript, not an image in a known format ({LISTED}); export it as PNG", name)
         name = Path(getattr(source, "filename", "") or name).name
         try:
             return _from_pillow(source, name)
         except (OSError, SyntaxError, EOFError) as error:  # Pillow decodes an opened file only now.
-            raise ImageError(f"{name}: is damaged or cut off ({error})") from error
+            raise ImageError(f"is damaged or cut off ({error})", name) from error
     raise ImageError(f"an image must be a path, a Pillow image or an array (H, W, 3), not {type(source).__name__}")
 
 
 def _check_size(width: int, height: int, what: str, least: int = MIN_SIDE) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{what}: has {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down or cut it into tiles"
+            f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down or cut it into tiles", what
         )
     if min(width, height) < least:
-        raise ImageError(f"{what}: has {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed")
+        raise ImageError(f"has {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed", what)
 
 
 def _checked_size(path: Path) -> tuple[int, int]:
@@ -268,15 +266,16 @@ def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
             for size in (depth * height * width * samples, math.prod(map(int, page.chunks))):
                 if size * bytes_each > MAX_BYTES:
                     raise ImageError(
-                        f"{path}: would take {size * bytes_each / 1e9:.1f} GB when it is decoded, more than "
-                        f"{MAX_BYTES / 1e9:.1f} GB; scale it down or cut it into tiles"
+                        f"would take {size * bytes_each / 1e9:.1f} GB when it is decoded, more than "
+                        f"{MAX_BYTES / 1e9:.1f} GB; scale it down or cut it into tiles",
+                        path,
                     )
             yield page
     except ImageError:
         raise
     except Exception as error:  # tifffile raises errors of any type on damaged tags.
         raise ImageError(
-            f"{path}: is a TIFF that cannot be read ({error}); save it as an uncompressed or LZW RGB TIFF, or as PNG"
+            f"is a TIFF that cannot be read ({error}); save it as an uncompressed or LZW RGB TIFF, or as PNG", path
         ) from error
 
 
@@ -293,7 +292,7 @@ def _from_array(array: NDArray[Any], name: str) -> Image:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
-        raise ImageError(f"{name}: an image must be (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+        raise ImageError(f"an image must be (H, W), (H, W, 3) or (H, W, 4), not {array.shape}", name)
     _check_size(array.shape[1], array.shape[0], name)
     array = _to_unit_range(array, name)
     mask = None
@@ -304,7 +303,7 @@ def _from_array(array: NDArray[Any], name: str) -> Image:
     if array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     if mask is not None and not mask.any():
-        raise ImageError(f"{name}: every pixel is transparent; there is nothing to segment")
+        raise ImageError("every pixel is transparent; there is nothing to segment", name)
     return Image(np.ascontiguousarray(array), name, mask)
 
 
@@ -320,15 +319,15 @@ def _to_unit_range(array: NDArray[Any], name: str) -> NDArray[Any]:
         # Pillow opens 16-bit greyscale files as 32-bit integers.
         if array.min() < 0 or array.max() > 65535:
             raise ImageError(
-                f"{name}: contains integers from {array.min()} to {array.max()}; convert it to uint8 or uint16"
+                f"contains integers from {array.min()} to {array.max()}; convert it to uint8 or uint16", name
             )
         return array.astype(np.float32) / np.float32(255 if array.max() <= 255 else 65535)
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
-            raise ImageError(f"{name}: contains NaN or infinity; give such pixels a number, or make them transparent")
+            raise ImageError("contains NaN or infinity; give such pixels a number, or make them transparent", name)
         if array.min() < 0 or array.max() > 1:
             raise ImageError(
-                f"{name}: floats must be in [0, 1], but these are in [{array.min():g}, {array.max():g}]; scale them"
+                f"floats must be in [0, 1], but these are in [{array.min():g}, {array.max():g}]; scale them", name
             )
         return array.astype(np.float32)
-    raise ImageError(f"{name}: contains {array.dtype}; convert it to uint8, uint16 or floats in [0, 1]")
+    raise ImageError(f"contains {array.dtype}; convert it to uint8, uint16 or floats in [0, 1]", name)

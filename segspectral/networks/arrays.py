@@ -1,29 +1,36 @@
-"""Files of numpy arrays, checked by their headers before anything is unpacked or allocated."""
+"""Vectors and graphs from numpy's files. ``segspectral.files`` checks the headers before it unpacks or allocates."""
 
 from __future__ import annotations
 
 import math
 import os
-import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
+from segspectral.files import is_npy, read_npy, read_npz, unpacked_size
 
-__all__ = ["UNPACKED", "check_unpacked", "dense", "is_array_file", "load_arrays", "load_sparse"]
+__all__ = ["UNPACKED", "check_unpacked", "dense", "is_array_file", "load_arrays", "load_sparse", "most_unpacked"]
 
 UNPACKED = 2**30
-"""Bytes to which a compressed file may unpack; a file that is itself large may unpack to fifty times its size."""
+"""A compressed file may unpack to 1 GiB, and a large file to ``GROWTH`` times its size.
 
-MEMBERS = 1000
+Most networks that people share are smaller than 1 GiB. The limit stops a file of one megabyte that claims to hold a
+terabyte of zeros.
+"""
+
+GROWTH = 50
+"""Real edge lists and features shrink by a factor of 3 to 20 when they are compressed; zeros shrink by about 1000."""
+
+SPARE = 1_000_000
+"""Rows and columns without an entry that a matrix may have: a few bytes can claim any number of them."""
 
 
 def is_array_file(path: str | os.PathLike[str]) -> bool:
-    """Whether the file begins as .npy or as .npz, or is named so.
+    """Return whether the file begins like .npy, or has the suffix .npy or .npz.
 
     Raises
     ------
@@ -32,63 +39,55 @@ def is_array_file(path: str | os.PathLike[str]) -> bool:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            magic = file.read(6)
+        return is_npy(path) or path.suffix.lower() in (".npy", ".npz")
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    return magic == b"\x93NUMPY" or path.suffix.lower() in (".npy", ".npz")
+        raise DatasetError(f"cannot be read ({error.strerror})", path) from error
+
+
+def most_unpacked(path: Path) -> int:
+    """Return the number of bytes to which this file may unpack."""
+    return max(UNPACKED, GROWTH * path.stat().st_size)
 
 
 def check_unpacked(path: Path, size: int) -> None:
-    """Refuse a compressed file that unpacks to very much more than it is.
+    """Refuse a compressed file that unpacks to far more bytes than it has itself.
 
     Raises
     ------
     DatasetError
     """
-    if size > max(UNPACKED, 50 * path.stat().st_size):
-        raise DatasetError(f"{path}: unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first")
+    if size > most_unpacked(path):
+        raise DatasetError(f"unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first", path)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The arrays of a .npz by name, or the one of a .npy under ``arr_0``; never by pickle.
+    """Return the arrays of a .npz file by name, or the array of a .npy file under ``arr_0``; pickles are refused.
 
     Raises
     ------
     DatasetError
-        The file is not what its suffix says, holds Python objects, or its headers promise more than it has.
+        The file is not what its suffix says, holds Python objects, or claims more than it contains.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            if file.read(6) == b"\x93NUMPY":
-                file.seek(0)
-                _check(path, path.name, file, path.stat().st_size)
-                return {"arr_0": np.load(path, allow_pickle=False)}
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > MEMBERS:
-                raise DatasetError(f"{path}: holds {len(members)} members; at most {MEMBERS} are read")
-            check_unpacked(path, sum(member.file_size for member in members))
-            for member in members:
-                with archive.open(member) as stream:
-                    _check(path, member.filename, stream, member.file_size)
-        with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
+        if is_npy(path):
+            return {"arr_0": read_npy(path, path.stat().st_size)}
+        check_unpacked(path, unpacked_size(path))
+        return read_npz(path, most_unpacked(path))
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except MemoryError as error:
-        raise DatasetError(f"{path}: is larger than the memory") from error
-    except DatasetError:
-        raise
-    except Exception as error:  # a damaged archive raises errors of zipfile, zlib, struct and numpy
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
+        raise DatasetError("is larger than the memory", path) from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot be read ({error})", path) from error
 
 
 def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -> sp.coo_array:
-    """A matrix that ``scipy.sparse.save_npz`` wrote, or a CSR one from ``prefix`` + data, indices, indptr and shape.
+    """Return the matrix that ``scipy.sparse.save_npz`` wrote, or the CSR matrix whose arrays begin with ``prefix``.
+
+    A CSR matrix has the arrays ``prefix`` + data, indices, indptr and shape.
 
     Raises
     ------
@@ -96,6 +95,9 @@ def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -
         The parts do not make a matrix of numbers.
     """
     try:
+        # scipy allocates as many numbers as a matrix of diagonals has rows or columns, however few its file holds.
+        if "offsets" in arrays and max(arrays["shape"].ravel().tolist()) > SPARE + arrays["data"].size:
+            raise ValueError(f"says {tuple(arrays['shape'].tolist())}, and holds too little for it")
         if not prefix and "format" in arrays:
             matrix = sp.load_npz(path)
         else:
@@ -104,34 +106,21 @@ def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -
         if hasattr(matrix, "check_format"):
             matrix.check_format(full_check=True)
         if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
-            raise ValueError(f"{matrix.dtype} {matrix.shape} is no matrix of numbers")
+            raise ValueError(f"{matrix.dtype} {matrix.shape} is not a matrix of numbers")
         return sp.coo_array(matrix)
     except MemoryError as error:
-        raise DatasetError(f"{path}: is a matrix larger than the memory") from error
-    except Exception as error:  # parts of odd types raise all kinds of errors in scipy
-        raise DatasetError(f"{path}: cannot be read as a sparse matrix ({error})") from error
+        raise DatasetError("is a matrix that is larger than the memory", path) from error
+    except Exception as error:  # scipy raises many kinds of errors when the parts have unexpected types
+        raise DatasetError(f"cannot be read as a sparse matrix ({error})", path) from error
 
 
 def dense(path: Path, matrix: sp.coo_array) -> NDArray[Any]:
-    """(N, D) of a sparse matrix that is not too large to be dense.
+    """Return a sparse matrix as an array (N, D), if the array is not too large.
 
     Raises
     ------
     DatasetError
     """
     if math.prod(matrix.shape) * 8 > 4 * UNPACKED:
-        raise DatasetError(
-            f"{path}: {matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB if they are not sparse"
-        )
+        raise DatasetError(f"{matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB as a dense matrix", path)
     return matrix.toarray()
-
-
-def _check(path: Path, name: str, stream: IO[bytes], size: int) -> None:
-    """Compare the shape and type in a header with the bytes that follow it."""
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    if dtype.hasobject:
-        raise DatasetError(f"{path}: {name} holds Python objects (pickle), which may run code; save plain numbers")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size:
-        raise DatasetError(f"{path}: {name} says {shape} {dtype} and has {size} bytes")

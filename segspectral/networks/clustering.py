@@ -143,13 +143,14 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
         name = next((name for name in FEATURES if name in arrays), None)
         if name is None:
             raise DatasetError(
-                f"{path}: holds {', '.join(sorted(arrays))}; features are looked for under {', '.join(FEATURES)}, a "
-                "graph under edges"
+                f"holds {', '.join(sorted(arrays))}; features are looked for under {', '.join(FEATURES)}, a "
+                "graph under edges",
+                path,
             )
         features = _rows(path, arrays[name])
     truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
     if truth is not None and len(truth) != len(features):
-        raise DatasetError(f"{path}: has {len(features)} rows of features and {len(truth)} {label}")
+        raise DatasetError(f"has {len(features)} rows of features and {len(truth)} {label}", path)
     return Problem(features, None, truth)
 
 
@@ -159,12 +160,12 @@ def _of_graph(graph: Graph) -> Problem:
 
 def _rows(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf":
-        raise DatasetError(f"{path}: features are (N, D) numbers, not {values.dtype} {values.shape}")
+        raise DatasetError(f"features are (N, D) numbers, not {values.dtype} {values.shape}", path)
     if len(values) < 2:
-        raise DatasetError(f"{path}: holds one vector; at least two are needed")
+        raise DatasetError("holds one vector; at least two are needed", path)
     scale = 255.0 if values.dtype == np.uint8 else 1.0
     rows = values.reshape(len(values), -1).astype(np.float64) / scale
     if not np.isfinite(rows).all():
         bad = int((~np.isfinite(rows)).any(axis=1).argmax())
-        raise DatasetError(f"{path}: features hold NaN or infinity, first in row {bad}")
+        raise DatasetError(f"features hold NaN or infinity, first in row {bad}", path)
     return rows

@@ -172,7 +172,7 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
     sample = list(islice(table, SAMPLE))
     if not sample:
         what = f"holds {table.comments} comment lines and nothing else" if table.comments else "is empty"
-        raise DatasetError(f"{path}: {what}; an edge is two nodes a line")
+        raise DatasetError(f"{what}; an edge is two nodes a line", path)
     if not dialect and (matrix := _from_matrix(path, table, [cells for _, cells in sample])):
         return matrix
     columns = _columns(path, sample, dialect)
@@ -208,7 +208,7 @@ def read_edge_list(path: str | os.PathLike[str], dialect: Dialect | None = None)
         weights.append(value)
     pairs = np.array(ends, dtype=np.int64).reshape(-1, 2)
     if place and len(longest := max(place, key=len)) > LONGEST_NAME:
-        raise DatasetError(f"{path}: the name of a node has {len(longest)} characters ({quoted(longest)})")
+        raise DatasetError(f"the name of a node has {len(longest)} characters ({quoted(longest)})", path)
     names, pairs, renamed = _in_order(path, list(place), pairs, table)
     parts = [str(table), str(columns)]
     if without and at is not None and not (columns.data and columns.key is None):
@@ -241,7 +241,7 @@ def _from_matrix(path: Path, table: Table, sample: list[list[str]]) -> EdgeList 
                 ends.append((i - 1, j))
                 weights.append(value)
     if i != len(names):
-        raise DatasetError(f"{path}: has {i} rows under {len(names)} names; a matrix is square")
+        raise DatasetError(f"has {i} rows under {len(names)} names; a matrix is square", path)
     pairs = np.array(ends, dtype=np.int64).reshape(-1, 2)
     return EdgeList(tuple(names), pairs, np.array(weights), f"{table}, a matrix, weights from its cells")
 
@@ -322,7 +322,7 @@ def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -
         raise DatasetError(f"{path}, line {lines[0][0]}: names {len(first)} columns; an edge is two nodes")
     if {words[source], words[target]} <= {"id", "label", "name", "node", "nodes"}:
         raise DatasetError(
-            f"{path}: the columns {', '.join(map(quoted, first))} are of nodes; a graph is read from edges"
+            f"the columns {', '.join(map(quoted, first))} are of nodes; a graph is read from edges", path
         )
     others = [i for i in range(len(first)) if i not in (source, target)]
     cells = {i: [row[i] for row in rest if len(row) > i and row[i]] for i in others}
@@ -389,7 +389,7 @@ def _place(path: Path, name: str | None, header: list[str] | None) -> int | None
     if name.isascii() and name.isdigit() and 0 < int(name) < 1000 and (header is None or int(name) <= len(header)):
         return int(name) - 1
     has = f"has the columns {', '.join(map(quoted, header))}" if header is not None else "has no header"
-    raise SettingsError(f"{path}: {has}; there is no column {quoted(name)}")
+    raise SettingsError(f"{has}; there is no column {quoted(name)}", path)
 
 
 def _empty_end(row: list[str]) -> int:
@@ -411,7 +411,7 @@ def _data_columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Diale
     if key == "none":
         key = None
     elif dialect.weight is not None and key not in keys:
-        raise SettingsError(f"{path}: the edges have the data {', '.join(keys)}; there is no {quoted(str(key))}")
+        raise SettingsError(f"the edges have the data {', '.join(keys)}; there is no {quoted(str(key))}", path)
     left_out = tuple(quoted(name) for name in keys if name != key)
     return Columns(0, 1, 2, 3, None, data=True, key=key, left_out=left_out)
 

@@ -169,7 +169,7 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
     """
     head, notes = load_with_notes(model)
     if "nodes" not in notes:
-        raise SettingsError(f"{model}: holds a head without the names of its nodes; save it by segspectral communities")
+        raise SettingsError("holds a head without the names of its nodes; save it by segspectral communities", model)
     begin = time.perf_counter()
     nodes, order, weight = tuple(notes["nodes"]), np.array(notes["order"]), float(notes["weight"])
     place = {name: i for i, name in enumerate(nodes)}
@@ -177,9 +177,9 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
     new = np.flatnonzero(known < 0)
     featured = hasattr(head, "X_fit_") or hasattr(head, "network_")
     if featured and graph.attributes is None:
-        raise SettingsError(f"{model}: was fitted on attributes; give those of this graph, too")
+        raise SettingsError("was fitted on attributes; give those of this graph, too", model)
     if len(new) == len(graph) and not hasattr(head, "network_"):
-        raise SettingsError(f"{model}: knows none of the graph's nodes, and has no network to carry to other graphs")
+        raise SettingsError("knows none of the graph's nodes, and has no network to carry to other graphs", model)
     X = scaled(graph.attributes) if featured and graph.attributes is not None else None
     P = np.empty((len(graph), len(order)), dtype=np.float32)
     old = np.flatnonzero(known >= 0)
@@ -194,7 +194,7 @@ def extend_communities(graph: Graph, model: str | os.PathLike[str]) -> Communiti
         try:
             P[new] = head.predict_proba(None if X is None else X[new], affinity=links)
         except ValueError as error:
-            raise SettingsError(f"{model}: does not go with this graph ({error})") from error
+            raise SettingsError(f"does not go with this graph ({error})", model) from error
     seconds = {"head": time.perf_counter() - begin}
     return Communities(graph, *_numbered(P, order), head, order, nodes, known < 0, weight, None, seconds)
 

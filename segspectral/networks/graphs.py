@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.networks.arrays import dense, is_array_file, load_arrays, load_sparse
+from segspectral.networks.arrays import SPARE, dense, is_array_file, load_arrays, load_sparse
 from segspectral.networks.edgelists import Dialect, EdgeList, best_weight, read_edge_list
 from segspectral.networks.tables import match_rows, read_bytes, read_classes, read_numbers, read_text
 from segspectral.values import Affinity
@@ -37,9 +37,6 @@ __all__ = [
 
 FEATURES = ("features", "x", "X", "data", "arr_0")
 LABELS = ("labels", "y", "Y", "label")
-
-ISOLATED = 1_000_000
-"""Nodes without an edge that a file may have: a few bytes can claim any number of them."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,8 @@ def read_graph(
                        igraph, Gephi and SNAP write it; also gzip. More columns need a header, or a ``dialect``
         .npz           a matrix that scipy.sparse.save_npz wrote; or edges (M, 2) of node numbers, or edge_index (2, M),
                        with num_nodes, weights, features and labels if it has them
-        GraphML, GEXF, GML, Pajek   through networkx, with the edges' ``weight`` or a word like it
+        GraphML, GEXF, GML, Pajek, adjacency lists of networkx   through networkx, with the edges' ``weight`` or a word
+                       like it
         Matrix Market  through scipy
 
     Nodes are those that the file names: numbers that it does not mention are no nodes, unless it tells ``num_nodes``.
@@ -142,7 +140,7 @@ def read_graph(
     try:
         listed = _listed(path, dialect or Dialect())
     except MemoryError as error:
-        raise DatasetError(f"{path}: is larger than the memory") from error
+        raise DatasetError("is larger than the memory", path) from error
     edges, inner, own = listed.edges, listed.rows, listed.classes
     names, notes = list(edges.names), [edges.understood]
     if attributes is not None:
@@ -158,17 +156,17 @@ def read_graph(
         if given is not None and len(given) > len(names):
             notes.append(f"{len(given) - len(names)} labels are of nodes that the graph lacks")
     if len(names) < 2:
-        raise DatasetError(f"{path}: has {len(names)} node{'s' * (len(names) != 1)}; at least two are needed")
+        raise DatasetError(f"has {len(names)} node{'s' * (len(names) != 1)}; at least two are needed", path)
     weights, counts = undirected(edges.ends, edges.weights, len(names))
     if counts.edges == 0:
-        raise DatasetError(f"{path}: has no edges between different nodes, so there is nothing to cluster")
+        raise DatasetError("has no edges between different nodes, so there is nothing to cluster", path)
     if inner is not None:
         if len(inner) != len(names):
-            raise DatasetError(f"{path}: has {len(names)} nodes and {len(inner)} rows of features")
+            raise DatasetError(f"has {len(names)} nodes and {len(inner)} rows of features", path)
         if not np.isfinite(inner).all():
-            raise DatasetError(f"{attributes or path}: attributes hold NaN or infinity")
+            raise DatasetError("attributes hold NaN or infinity", attributes or path)
     if own is not None and len(own) != len(names):
-        raise DatasetError(f"{path}: has {len(names)} nodes and {len(own)} labels")
+        raise DatasetError(f"has {len(names)} nodes and {len(own)} labels", path)
     truth = None if own is None else np.unique(own, return_inverse=True)[1].ravel().astype(np.int64)
     return Graph(tuple(names), Affinity(weights), counts, inner, truth, tuple(notes))
 
@@ -206,7 +204,7 @@ def _listed(path: Path, dialect: Dialect) -> _Listed:
         return _Listed(read_edge_list(path, dialect))
     networked = kind not in ("npz", "Matrix Market")
     if dialect != Dialect(weight=dialect.weight if networked else None):
-        raise SettingsError(f"{path}: is {kind}, which needs no options about columns")
+        raise SettingsError(f"is {kind}, which needs no options about columns", path)
     if kind == "npz":
         return _from_arrays(path, load_arrays(path))
     if kind == "Matrix Market":
@@ -234,6 +232,9 @@ def _kind(path: Path, begin: bytes) -> str:
         return "Matrix Market"
     if any(line.startswith("*vertices") for line in lines[:20]):
         return "Pajek"
+    if len(lines) > 1 and lines[0].startswith("#") and lines[1].startswith("# gmt "):
+        # networkx dates its adjacency lists, and only these. In the one of many lines each edge ends with a dict.
+        return "a multi-line adjacency list" if "{" in body else "an adjacency list"
     refused = None
     if text.startswith(("{", "[")) or path.suffix.lower() == ".json":
         refused = "JSON"
@@ -242,7 +243,7 @@ def _kind(path: Path, begin: bytes) -> str:
     elif path.suffix.lower() == ".lgl":
         refused = "LGL"
     if refused is not None:
-        raise DatasetError(f"{path}: cannot be read as a graph: it is {refused}; write GraphML, or edges as CSV")
+        raise DatasetError(f"cannot be read as a graph: it is {refused}; write GraphML, or edges as CSV", path)
     return "text"
 
 
@@ -254,23 +255,24 @@ def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> _Listed:
     key = next((key for key in ("edges", "edge_index") if key in arrays), None)
     if key is None:
         raise DatasetError(
-            f"{path}: cannot be read as a graph: holds {', '.join(sorted(arrays))}; looked for are edges, or what "
-            "scipy.sparse.save_npz wrote"
+            f"cannot be read as a graph: holds {', '.join(sorted(arrays))}; looked for are edges, or what "
+            "scipy.sparse.save_npz wrote",
+            path,
         )
     pairs = arrays[key].T if key == "edge_index" else arrays[key]
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iuf":
-        raise DatasetError(f"{path}: edges are (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}")
+        raise DatasetError(f"edges are (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}", path)
     if pairs.size and not (np.isfinite(pairs).all() and pairs.min() >= 0 and pairs.max() < 2**53):
-        raise DatasetError(f"{path}: {key} hold node numbers that are below 0, or no numbers")
+        raise DatasetError(f"{key} hold node numbers that are below 0, above 2^53, or no numbers", path)
     whole = pairs.astype(np.int64)
     if (whole != pairs).any():
-        raise DatasetError(f"{path}: {key} hold the node {pairs[whole != pairs][0]:g}; node numbers are whole")
+        raise DatasetError(f"{key} hold the node {pairs[whole != pairs][0]:g}; node numbers are whole", path)
     rows = None
     if "feat_indptr" in arrays:
         rows = dense(path, load_sparse(path, arrays, "feat_")).astype(np.float64)
     elif (name := next((name for name in FEATURES if name in arrays), None)) is not None:
         if arrays[name].ndim != 2 or arrays[name].dtype.kind not in "biuf":
-            raise DatasetError(f"{path}: {name} are (N, D) numbers, not {arrays[name].dtype} {arrays[name].shape}")
+            raise DatasetError(f"{name} are (N, D) numbers, not {arrays[name].dtype} {arrays[name].shape}", path)
         rows = arrays[name].astype(np.float64)
     weight = next((name for name in ("weights", "weight", "edge_weight") if name in arrays), None)
     weights = np.ones(len(whole)) if weight is None else _checked(path, arrays[weight], len(whole))
@@ -295,7 +297,7 @@ def _number_of_nodes(
     if "num_nodes" in arrays:
         told = arrays["num_nodes"]
         if told.size != 1 or told.dtype.kind not in "iuf" or not 0 <= float(told.item()) < 2**53 or told.item() % 1:
-            raise DatasetError(f"{path}: num_nodes is a whole number, not {told.dtype} {told.shape}")
+            raise DatasetError(f"num_nodes is a whole number, not {told.dtype} {told.shape}", path)
         return int(told.item())
     return next((len(each) for each in (rows, own) if each is not None), None)
 
@@ -308,26 +310,24 @@ def _nodes(path: Path, ends: NDArray[np.int64], nodes: int | None) -> tuple[NDAr
     # Numbers from 1 are as common as from 0.
     begin = int(len(numbers) > 0 and numbers[0] > 0 and numbers[-1] == nodes)
     if len(numbers) and numbers[-1] >= nodes + begin:
-        raise DatasetError(f"{path}: edges lead to nodes outside 0..{nodes - 1}, such as {numbers[-1]}")
+        raise DatasetError(f"edges lead to nodes outside 0..{nodes - 1}, such as {numbers[-1]}", path)
     _check_isolated(path, nodes, len(numbers))
     return np.arange(begin, nodes + begin), ends - begin
 
 
 def _check_isolated(path: Path, nodes: int, linked: int) -> None:
-    if nodes - linked > ISOLATED:
-        raise DatasetError(
-            f"{path}: says {nodes} nodes, of which {linked} have edges; at most {ISOLATED} may have none"
-        )
+    if nodes - linked > SPARE:
+        raise DatasetError(f"says {nodes} nodes, of which {linked} have edges; at most {SPARE} may have none", path)
 
 
 def _checked(path: Path, weights: NDArray[Any], count: int) -> NDArray[np.float64]:
     if weights.dtype.kind not in "biuf" or weights.size != count:
         raise DatasetError(
-            f"{path}: weights are one number for each of {count} edges, not {weights.dtype} {weights.shape}"
+            f"weights are one number for each of {count} edges, not {weights.dtype} {weights.shape}", path
         )
     weights = weights.ravel().astype(np.float64)
     if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise DatasetError(f"{path}: weights are finite and not negative")
+        raise DatasetError("weights are finite and not negative", path)
     return weights
 
 
@@ -335,7 +335,7 @@ def _from_matrix(path: Path, matrix: sp.coo_array, kind: str) -> EdgeList:
     """Edges of a square matrix; of one that is symmetric, each once."""
     nodes = matrix.shape[0]
     if matrix.shape[0] != matrix.shape[1]:
-        raise DatasetError(f"{path}: a graph is a square matrix, not {matrix.shape}")
+        raise DatasetError(f"a graph is a square matrix, not {matrix.shape}", path)
     _check_isolated(path, nodes, len(np.unique(np.concatenate([matrix.row, matrix.col]))))
     matrix.sum_duplicates()
     weights = _checked(path, matrix.data, matrix.nnz)
@@ -362,7 +362,7 @@ def _matrix_market(path: Path) -> sp.coo_array:
             raise ValueError(f"says {rows} x {columns} and {entries} entries, and has {len(data)} bytes")
         matrix = sp.coo_array(scipy.io.mmread(io.BytesIO(data)))
     except Exception as error:  # of a file that breaks its format scipy says what it likes
-        raise DatasetError(f"{path}: cannot be read as a graph ({error})") from error
+        raise DatasetError(f"cannot be read as a graph ({error})", path) from error
     return matrix
 
 
@@ -376,13 +376,17 @@ def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
             graph = nx.read_gexf(io.BytesIO(read_bytes(path)))
         elif kind == "Pajek":
             graph = nx.parse_pajek(read_text(path)[0])
+        elif kind == "an adjacency list":
+            graph = nx.parse_adjlist(read_text(path)[0].splitlines())
+        elif kind == "a multi-line adjacency list":
+            graph = nx.parse_multiline_adjlist(iter(read_text(path)[0].splitlines()))
         else:
             graph = nx.parse_gml(read_text(path)[0], label="id")
     except DatasetError:
         raise
     except Exception as error:  # of a file that breaks its format networkx raises what it meets, and XML recursion
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"{path}: cannot be read as a graph ({kind}: {reason})") from error
+        raise DatasetError(f"cannot be read as a graph ({kind}: {reason})", path) from error
     told = [kind]
     names = list(map(str, graph))
     for key in ("label", "name"):
@@ -396,12 +400,12 @@ def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
     keys = list(dict.fromkeys(key for _, _, data in listed for key in data))
     weight = best_weight(keys) if told_weight is None else None if told_weight == "none" else told_weight
     if told_weight is not None and weight is not None and weight not in keys:
-        raise SettingsError(f"{path}: its edges have the data {', '.join(keys)}; there is no {told_weight!r}")
+        raise SettingsError(f"its edges have the data {', '.join(keys)}; there is no {told_weight!r}", path)
     values: list[Any] = [1.0 if weight is None else data.get(weight, 1.0) for _, _, data in listed]
     try:
         weights = _checked(path, np.array([float(value) for value in values]), len(listed))
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read as a graph (a weight is no number: {error})") from error
+        raise DatasetError(f"cannot be read as a graph (a weight is no number: {error})", path) from error
     told.append("all weights 1" if weight is None else f"weights from {weight!r}")
     if weight is not None and (without := sum(weight not in data for _, _, data in listed)):
         told.append(f"{without} edges without a weight have 1")

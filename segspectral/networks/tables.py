@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.networks.arrays import UNPACKED, check_unpacked, dense, is_array_file, load_arrays, load_sparse
+from segspectral.files import open_file
+from segspectral.networks.arrays import check_unpacked, dense, is_array_file, load_arrays, load_sparse, most_unpacked
 
 __all__ = [
     "SEPARATORS",
@@ -101,19 +102,19 @@ def read_bytes(path: Path) -> bytes:
     DatasetError
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             packed = file.read(2) == b"\x1f\x8b"
-        if not packed:
-            return path.read_bytes()
-        most = max(UNPACKED, 50 * path.stat().st_size)
-        with gzip.open(path) as stream:
-            data = stream.read(most + 1)
+            file.seek(0)
+            if not packed:
+                return file.read()
+            with gzip.open(file) as stream:
+                data = stream.read(most_unpacked(path) + 1)
         check_unpacked(path, len(data))
         return data
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: there is no such file") from error
+        raise DatasetError("there is no such file", path) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
+        raise DatasetError(f"cannot be read ({error})", path) from error
 
 
 def read_text(path: Path) -> tuple[str, str]:
@@ -126,7 +127,7 @@ def read_text(path: Path) -> tuple[str, str]:
     """
     data = read_bytes(path)
     if data.startswith(b"PK\x03\x04"):
-        raise DatasetError(f"{path}: cannot be read as text: it is a zip file or a workbook; save the sheet as CSV")
+        raise DatasetError("cannot be read as text: it is a zip file or a workbook; save the sheet as CSV", path)
     encoding = ""
     try:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -135,15 +136,13 @@ def read_text(path: Path) -> tuple[str, str]:
             text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if error.encoding.startswith("utf-16"):
-            raise DatasetError(f"{path}: cannot be read: its mark says UTF-16, and it is not") from error
+            raise DatasetError("cannot be read: its mark says UTF-16, and it is not", path) from error
         # Every byte is a character of Latin-1; what it has as control characters are signs in Windows-1252.
         text = data.decode("cp1252", "replace") if re.search(rb"[\x80-\x9f]", data) else data.decode("latin-1")
         encoding = "read as Latin-1 (it is not UTF-8)"
     text = text.rstrip("\x1a")
     if found := re.search(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]", text):
-        raise DatasetError(
-            f"{path}: cannot be read: it is no text (a character {ord(found[0]):#04x} at {found.start()})"
-        )
+        raise DatasetError(f"cannot be read: it is no text (a character {ord(found[0]):#04x} at {found.start()})", path)
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 
@@ -322,13 +321,13 @@ def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[li
     if is_array_file(path):
         values = _array(path, ("features", "x", "X", "attributes", "data", "arr_0"))
         if values.ndim != 2 or values.dtype.kind not in "biuf":
-            raise DatasetError(f"{path}: attributes are (N, D) numbers, not {values.dtype} {values.shape}")
+            raise DatasetError(f"attributes are (N, D) numbers, not {values.dtype} {values.shape}", path)
         return None, values.astype(np.float64)
     table, lines = _lines(path)
     header = lines[0][1] if not any(is_number(cell) for cell in lines[0][1][1:] or lines[0][1]) else None
     lines = lines[1:] if header is not None else lines
     if not lines:
-        raise DatasetError(f"{path}: holds no numbers")
+        raise DatasetError("holds no numbers", path)
     width = len(lines[0][1])
     for number, cells in lines:
         if len(cells) != width:
@@ -348,7 +347,7 @@ def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[li
                 reason = str(error) if is_number(cell) else f"{quoted(cell)} is no number"
                 raise DatasetError(f"{path}, line {number}: the attribute {reason}") from error
     if values.shape[1] == 0:
-        raise DatasetError(f"{path}: holds names and no attributes")
+        raise DatasetError("holds names and no attributes", path)
     return (first if named else None), values
 
 
@@ -370,7 +369,7 @@ def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tup
         if len(cells) != len(lines[0][1]) or len(cells) > 2:
             raise DatasetError(f"{path}, line {number}: a line is a node and its class, or a class alone")
     if not lines:
-        raise DatasetError(f"{path}: holds no classes")
+        raise DatasetError("holds no classes", path)
     if len(lines[0][1]) == 1:
         return None, np.array([cells[0] for _, cells in lines])
     return _as_names([cells[0] for _, cells in lines], names), np.array([cells[1] for _, cells in lines])
@@ -388,15 +387,15 @@ def match_rows(
     """
     if given is None:
         if len(rows) != len(names):
-            raise DatasetError(f"{path}: has {len(rows)} rows of {what}, and the graph has {len(names)} nodes")
+            raise DatasetError(f"has {len(rows)} rows of {what}, and the graph has {len(names)} nodes", path)
         return rows
     place = {name: i for i, name in enumerate(given)}
     if len(place) < len(given):
         twice = next(name for i, name in enumerate(given) if place[name] != i)
-        raise DatasetError(f"{path}: the node {quoted(twice)} has two lines")
+        raise DatasetError(f"the node {quoted(twice)} has two lines", path)
     missing = [name for name in names if name not in place]
     if missing:
-        raise DatasetError(f"{path}: {len(missing)} of {len(names)} nodes have no {what}, such as {quoted(missing[0])}")
+        raise DatasetError(f"{len(missing)} of {len(names)} nodes have no {what}, such as {quoted(missing[0])}", path)
     return rows[[place[name] for name in names]]
 
 
@@ -478,7 +477,7 @@ def _lines(path: Path) -> tuple[Table, list[tuple[int, list[str]]]]:
     table = read_table(path, words=NODES | CLASSES)
     lines = list(table)
     if not lines:
-        raise DatasetError(f"{path}: is empty")
+        raise DatasetError("is empty", path)
     return table, lines
 
 
@@ -488,5 +487,5 @@ def _array(path: Path, keys: Sequence[str]) -> NDArray[Any]:
         return dense(path, load_sparse(path, arrays))
     name = next((key for key in keys if key in arrays), None)
     if name is None:
-        raise DatasetError(f"{path}: holds {', '.join(arrays)}; looked for is one of {', '.join(keys)}")
+        raise DatasetError(f"holds {', '.join(arrays)}; looked for is one of {', '.join(keys)}", path)
     return arrays[name]

@@ -50,7 +50,7 @@ class Raster:
         self.bands = bands or default
         if not all(1 <= band <= dataset.count for band in self.bands):
             raise SettingsError(
-                f"{path}: has {dataset.count} bands, but bands {', '.join(map(str, self.bands))} were requested"
+                f"has {dataset.count} bands, but {', '.join(map(str, self.bands))} were requested", path
             )
         self.flat = True
         """Whether all valid pixels that have been read so far have one colour."""
@@ -83,7 +83,7 @@ class Raster:
                 raster.nodata = nodata if dataset.nodata is None else None
                 yield raster
             except RasterioError as error:
-                raise ImageError(f"{path}: the raster cannot be read ({error})") from error
+                raise ImageError(f"the raster cannot be read ({error})", path) from error
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -159,7 +159,7 @@ class Raster:
         shape = max(1, round(height / thin)), max(1, round(width / thin))
         rgb, valid = self._raw((0, height), (0, width), shape)
         if not valid.any():
-            raise ImageError(f"{self.path}: no pixel is valid (all of it is nodata)")
+            raise ImageError("no pixel is valid (all of it is nodata)", self.path)
         pixels = rgb[valid]
         if self.stretch is None:
             low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
@@ -188,7 +188,7 @@ class DiskMap:
         except OSError as error:
             with suppress(OSError):
                 path.unlink()
-            raise OutputError(f"{target}: cannot be written ({error.strerror})") from error
+            raise OutputError(f"cannot be written ({error.strerror})", target) from error
         try:
             yield cls(path, shape)
         finally:

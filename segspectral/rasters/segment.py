@@ -239,7 +239,7 @@ def _write_labels(
                 used.update(np.unique(labels).tolist())
                 out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
     except RasterioError as error:
-        raise OutputError(f"{target}: cannot be written ({error})") from error
+        raise OutputError(f"cannot be written ({error})", target) from error
     return len(used - {0})
 
 

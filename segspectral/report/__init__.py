@@ -106,10 +106,10 @@ def build(
     """
     out = Path(out)
     if not out.is_dir():
-        raise OutputError(f"{out}: there is no such folder")
+        raise OutputError("there is no such folder", out)
     if not is_inside(out, out / FOLDER / "thumbnail"):
         raise OutputError(
-            f"{out / FOLDER}: is a link out of the folder, through which no thumbnails are written; remove it"
+            "is a link out of the folder, through which no thumbnails are written; remove it", out / FOLDER
         )
     history = read_history(out)
     overlays: list[Path] = []
@@ -119,7 +119,7 @@ def build(
             (overlays if is_inside(out, path.resolve()) else links).append(path)
     failures = [record for record in history.latest.values() if record.status.bad]
     if not overlays and not failures:
-        raise OutputError(f"{out}: holds no results; make some with: segspectral segment IMAGE... -o {out}")
+        raise OutputError(f"holds no results; make some with: segspectral segment IMAGE... -o {out}", out)
     records = {name: record for record in history.latest.values() for name in record.outputs}
     gallery = _Gallery(out, None if images is None else Path(images), records)
     with ThreadPoolExecutor(THREADS) as pool:

@@ -129,11 +129,11 @@ def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | Non
                 repository, revision=revision, local_dir=scratch, allow_patterns=[WEIGHTS, CONFIG, CARD]
             )
         if not (Path(scratch) / WEIGHTS).is_file():
-            raise SettingsError(f"{repository}: contains no {WEIGHTS}")
+            raise SettingsError(f"contains no {WEIGHTS}", repository)
         try:
             load(scratch)
         except SettingsError as error:
-            raise SettingsError(str(error).replace(str(Path(scratch) / WEIGHTS), f"{repository}/{WEIGHTS}")) from error
+            raise SettingsError(error.message, f"{repository}/{WEIGHTS}") from error
         for name in (WEIGHTS, CONFIG, CARD):
             if (Path(scratch) / name).is_file():
                 write_bytes(Path(folder) / name, (Path(scratch) / name).read_bytes())
@@ -144,7 +144,7 @@ def model_file(model: str | os.PathLike[str]) -> Path:
     """The safetensors file of a head or model that is given as a file or folder."""
     path = Path(model)
     if path.is_dir() and not (path / WEIGHTS).is_file():
-        raise SettingsError(f"{path}: the folder contains no {WEIGHTS}")
+        raise SettingsError(f"the folder contains no {WEIGHTS}", path)
     return path / WEIGHTS if path.is_dir() else path
 
 
@@ -272,8 +272,9 @@ def _hub(repository: str, advice: str) -> Iterator[Any]:
         raise SettingsError("the hub needs huggingface_hub: pip install huggingface_hub") from error
     if not hub_reachable():
         raise SettingsError(
-            f"{repository}: the hub cannot be reached (no network, or HF_HUB_OFFLINE is set); a folder written by "
-            "`segspectral models save` can also be copied as it is"
+            "the hub cannot be reached (no network, or HF_HUB_OFFLINE is set); a folder written by "
+            "`segspectral models save` can also be copied as it is",
+            repository,
         )
     try:
         yield HfApi(library_name="segspectral", library_version=segspectral.__version__)
@@ -281,4 +282,4 @@ def _hub(repository: str, advice: str) -> Iterator[Any]:
         raise
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         why = " ".join(str(error).split())[:200]
-        raise SettingsError(f"{repository}: the hub refuses ({why}); {advice}") from error
+        raise SettingsError(f"the hub refuses ({why}); {advice}", repository) from error

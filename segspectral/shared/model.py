@@ -269,9 +269,10 @@ class Model:
         cnn = self.recipe.features.cnn
         if cnn is not None and cnn.load().fingerprint != self.backbone:
             raise BackboneError(
-                f"{self.file or 'the model'}: was fitted with other weights of '{cnn.backbone}' than those found here "
+                f"was fitted with other weights of '{cnn.backbone}' than those found here "
                 f"({cnn.load().source}); save the right ones as {cnn.backbone}.safetensors in the folder that "
-                f"{WEIGHTS_VARIABLE} names, or fit the model again"
+                f"{WEIGHTS_VARIABLE} names, or fit the model again",
+                self.file or "the model",
             )
         parts = self.recipe.parts(image, superpixels)
         return self.described(parts), parts.graph
@@ -280,8 +281,8 @@ class Model:
         """``features`` for parts that have been computed."""
         if (width := parts.rows.shape[1]) != len(self.projection.shift):
             raise SettingsError(
-                f"{self.file or 'the model'}: is damaged: it maps {len(self.projection.shift)} features, but its "
-                f"settings give {width}"
+                f"is damaged: it maps {len(self.projection.shift)} features, but its settings give {width}",
+                self.file or "the model",
             )
         # The map and the means are linear, so their order does not matter. There are fewer columns after the map.
         rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
@@ -337,7 +338,7 @@ class Model:
         try:
             stat = os.stat(path)
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{path}: there is no such model; `segspectral fit` fits one") from error
+            raise SettingsError("there is no such model; `segspectral fit` fits one", path) from error
         return _read(os.fspath(path), stat.st_mtime_ns, stat.st_size)
 
 
@@ -346,7 +347,7 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
     with whole(path, "a model that `segspectral fit` has written"):
         header, tensors = read_tensors(path)
         if header["model"] != FORMAT:
-            raise SettingsError(f"{path}: is a model of another version of segspectral; fit it again")
+            raise SettingsError("is a model of another version of segspectral; fit it again", path)
         if not isinstance(header["backbone"], str) or not isinstance(header["about"], dict):
             raise SettingsError("its fields backbone or about have the wrong type")
         model = Model(

@@ -110,8 +110,8 @@ def head_module(head: Head) -> torch.nn.Module:
     if not hasattr(head, "network_"):
         raise SettingsError(
             f"{type(head).__name__} has not learned a map from features that could be exported: its memberships "
-            "of new points come from the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans, or neuncut with "
-            "hidden layers"
+            "of new points come from the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans or neuncut "
+            "with hidden layers"
         )
     mlp, readout = head.network_, head.readout_
     if not isinstance(mlp, Mlp):

@@ -133,10 +133,10 @@ def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Georeference
     try:
         image = read_image(path)
     except ImageError as error:
-        raise ImageError(str(error).replace(str(path), name)) from error
+        raise ImageError(error.message, name) from error
     height, width = image.shape
     if height * width > pixels:
-        raise ImageError(f"{name}: {_too_many(width, height, pixels)}")
+        raise ImageError(f"{_too_many(width, height, pixels)}", name)
     return Image(image.rgb, name, image.mask), read_georeference(path)
 
 
@@ -158,7 +158,7 @@ def shape_of_upload(path: Path, name: str, pixels: int) -> tuple[int, int]:
     except ImageError:
         return 0, 0  # the worker will refuse it, with the sentence
     if width * height > pixels:
-        raise ImageError(f"{name}: {_too_many(width, height, pixels)}")
+        raise ImageError(f"{_too_many(width, height, pixels)}", name)
     return height, width
 
 

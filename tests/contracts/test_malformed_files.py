@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from segspectral import models
 from segspectral.cli import app
 from segspectral.errors import SegspectralError, SettingsError
 from segspectral.heads import storage
@@ -20,6 +19,7 @@ from segspectral.heads.mincut import MinCut
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
+from segspectral.shared import hub as models
 from segspectral.shared.fit import fit_model
 from segspectral.shared.model import Model
 from segspectral.spectral.knn import knn_affinity

@@ -38,7 +38,7 @@ def nasty(segments: int) -> NDArray[np.int32]:
 
 
 @pytest.fixture(scope="module", params=[20, 300])
-def item(request: pytest.FixtureRequest) -> LabelMap:
+def label_map(request: pytest.FixtureRequest) -> LabelMap:
     """20 segments (8-bit files) and 300 (16-bit files), with names, a colour and a georeference."""
     labels = nasty(request.param)
     pixels = np.random.default_rng(1).integers(0, 256, (*labels.shape, 3), dtype=np.uint8)

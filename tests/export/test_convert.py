@@ -68,7 +68,7 @@ def test_a_photograph_of_another_size_is_told(out: Path, tmp_path: Path) -> None
     PIL.Image.new("RGB", (80, 60)).save(tmp_path / "cat.jpeg")
     code, output = run("convert", out, "--to", "csv", "--images", tmp_path)
     assert code == 3
-    assert "the photograph has 80 x 60 pixels, its label map 160 x 120" in output
+    assert "the photograph has 80 x 60 pixels, but its label map has 160 x 120" in output
 
 
 def test_one_bad_file_does_not_stop_the_others(out: Path) -> None:
@@ -77,19 +77,19 @@ def test_one_bad_file_does_not_stop_the_others(out: Path) -> None:
     PIL.Image.new("L", (20, 20)).save(out / "void_labels.png")
     code, output = run("convert", out, "--to", "coco")
     assert code == 1
-    assert "dog_labels.png: is damaged or no label map" in output
-    assert "photo_labels.png: is a picture in colour (RGB), not a label map" in output
-    assert "the label map has no segment, only void" in output
+    assert "dog_labels.png: is damaged, or is not a label map" in output
+    assert "photo_labels.png: is a colour picture (RGB), not a label map" in output
+    assert "the label map has only void and no segment" in output
     assert len(json.loads((out / "coco.json").read_text())["images"]) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--to", "shapefile"], "unknown format 'shapefile'; there are png, npz"),
-        (["--to", "csv", "--names", "sky"], "--names sky: write it as 1=sky,2=road"),
-        (["--to", "csv", "--names", "1=a,1=b"], "segment 1 is named twice"),
-        (["--to", "csv", "--names", "0=a"], "with segments from 1 on"),
+        (["--to", "shapefile"], "unknown format 'shapefile'; the formats are png, npz"),
+        (["--to", "csv", "--names", "sky"], "--names sky: write names as 1=sky,2=road"),
+        (["--to", "csv", "--names", "1=a,1=b"], "segment 1 has two names"),
+        (["--to", "csv", "--names", "0=a"], "segment numbers start at 1"),
     ],
 )
 def test_usage_is_told_in_a_sentence(out: Path, arguments: list[str], sentence: str) -> None:

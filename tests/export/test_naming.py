@@ -47,10 +47,10 @@ def seen_by_any_disk(path: str) -> str:
 def outputs(name: str, stem: str) -> set[str]:
     """The paths of all that any run writes for an image."""
     made = {f"{stem}{end}" for end in CORE} | {f"{stem}.gpkg", f"{stem}.geojson"}
-    item = LabelMap(LABELS, name, Path("/photos") / name)
+    label_map = LabelMap(LABELS, name, Path("/photos") / name)
     for exporter in FORMATS:
         if exporter.image is not None:
-            exported = exporter.image(item, stem, Path("/out"))
+            exported = exporter.image(label_map, stem, Path("/out"))
             made |= {*exported.files, *exported.links}
     return made
 
@@ -190,7 +190,7 @@ def test_where_links_are_impossible_images_are_copied_and_that_is_said(
     (photo,) = photographs(tmp_path / "in", "a.png")
     notes = Writer([EXPORTERS["yolo"]], tmp_path).add(LabelMap(LABELS, "a.png", photo), "a")
     copy = tmp_path / "yolo" / "images" / "a.png"
-    assert notes == [f"yolo: {copy} is a copy of the image, links are not possible there"]
+    assert notes == [f"yolo: {copy} is a copy of the image, because links are not possible there"]
     assert copy.read_bytes() == photo.read_bytes()
 
 
@@ -218,7 +218,7 @@ def test_cvat_finds_masks_by_the_path_without_the_suffix(tmp_path: Path) -> None
 def test_an_image_is_listed_once(tmp_path: Path) -> None:
     writer = Writer([EXPORTERS["coco"]], tmp_path)
     writer.add(LabelMap(LABELS, "a.jpg"), "a_k2")
-    with pytest.raises(ImageError, match=r"a\.jpg: a second label map of this image; coco can hold only one"):
+    with pytest.raises(ImageError, match=r"a\.jpg: this is a second label map of the image; coco can hold only one"):
         writer.add(LabelMap(LABELS, "a.jpg"), "a_k3")
 
 
@@ -227,13 +227,13 @@ def test_a_category_has_one_number_in_all_images(tmp_path: Path, names: dict[int
     both = np.array([[1, 2]], np.int32)
     writer = Writer([EXPORTERS["yolo"], EXPORTERS["coco"]], tmp_path)
     maps = [LabelMap(both, "a.png", names={1: "sky", 2: "road"}), LabelMap(both, "b.png", names=names)]
-    for item in [*maps, LabelMap(both, "c.png")]:
-        writer.add(item, item.image[0])
+    for label_map in [*maps, LabelMap(both, "c.png")]:
+        writer.add(label_map, label_map.image[0])
     writer.close()
     classes = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())["names"]
-    for item in maps:
-        lines = (tmp_path / f"yolo/labels/{item.image[0]}.txt").read_text().splitlines()
-        assert [classes[int(line.split()[0])] for line in lines] == [item.names[1], item.names[2]]
+    for label_map in maps:
+        lines = (tmp_path / f"yolo/labels/{label_map.image[0]}.txt").read_text().splitlines()
+        assert [classes[int(line.split()[0])] for line in lines] == [label_map.names[1], label_map.names[2]]
     lines = (tmp_path / "yolo/labels/c.txt").read_text().splitlines()
     assert [classes[int(line.split()[0])] for line in lines] == ["segment", "segment"]
     data = json.loads((tmp_path / "coco.json").read_text())
@@ -243,10 +243,10 @@ def test_a_category_has_one_number_in_all_images(tmp_path: Path, names: dict[int
 
 
 def test_names_from_files_cannot_break_lists_or_numbers(tmp_path: Path) -> None:
-    names = {-1: "below", 0: "void", 1: "a\nb:c#d\r", 2: "\x00\x1b", 3: "=1+1"}
-    item = LabelMap(np.array([[0, 1, 2, 3]], np.int32), "evil\n\x01.png", names=names)
-    assert item.names == {1: "a b:c#d", 3: "=1+1"}
-    files = {name: EXPORTERS[name].files_of(item, "photo") for name in ("yolo", "cvat", "svg", "csv", "coco")}
+    names = {0: "void", 1: "a\nb:c#d\r", 2: "\x00\x1b", 3: "=1+1"}
+    label_map = LabelMap(np.array([[0, 1, 2, 3]], np.int32), "evil\n\x01.png", names=names)
+    assert label_map.names == {1: "a b:c#d", 3: "=1+1"}
+    files = {name: EXPORTERS[name].files_of(label_map, "photo") for name in ("yolo", "cvat", "svg", "csv", "coco")}
     lines = files["yolo"]["yolo/labels/photo.txt"].decode().splitlines()
     assert {int(line.split()[0]) for line in lines} == {0, 1, 2}
     assert yaml.safe_load(files["yolo"]["yolo/data.yaml"])["names"] == {0: "a b:c#d", 1: "=1+1", 2: "segment"}

@@ -24,8 +24,8 @@ from segspectral.export.outlines import keyholed, outlines
 from tests.export.conftest import UTM, nasty
 
 
-def made(item: LabelMap, name: str) -> dict[str, bytes]:
-    return dict(EXPORTERS[name].files_of(item, "photo"))
+def made(label_map: LabelMap, name: str) -> dict[str, bytes]:
+    return dict(EXPORTERS[name].files_of(label_map, "photo"))
 
 
 def only(files: dict[str, bytes]) -> bytes:
@@ -37,37 +37,37 @@ def picture(data: bytes) -> NDArray[Any]:
     return np.asarray(PIL.Image.open(io.BytesIO(data)))
 
 
-def test_png(item: LabelMap) -> None:
-    data = only(made(item, "png"))
-    assert (picture(data) == item.labels).all()
-    if item.labels.max() <= 255:
+def test_png(label_map: LabelMap) -> None:
+    data = only(made(label_map, "png"))
+    assert (picture(data) == label_map.labels).all()
+    if label_map.labels.max() <= 255:
         palette = np.array(PIL.Image.open(io.BytesIO(data)).getpalette()).reshape(-1, 3)
         assert palette[4].tolist() == [1, 2, 3]
         assert (palette[5:21] == colour_table(21)[5:]).all()
 
 
-def test_npz_without_pickle(item: LabelMap) -> None:
-    with np.load(io.BytesIO(only(made(item, "npz"))), allow_pickle=False) as data:
-        assert (data["labels"] == item.labels).all()
+def test_npz_without_pickle(label_map: LabelMap) -> None:
+    with np.load(io.BytesIO(only(made(label_map, "npz"))), allow_pickle=False) as data:
+        assert (data["labels"] == label_map.labels).all()
         assert data["labels"].dtype == np.int32
 
 
 @pytest.mark.parametrize("name", ["png", "npz", "geotiff"])
-def test_segspectral_reads_it_back_with_names_and_colours(item: LabelMap, name: str, tmp_path: Path) -> None:
-    ((file, data),) = made(item, name).items()
+def test_segspectral_reads_it_back_with_names_and_colours(label_map: LabelMap, name: str, tmp_path: Path) -> None:
+    ((file, data),) = made(label_map, name).items()
     (tmp_path / file).write_bytes(data)
     back = read_label_map(tmp_path / file)
-    assert (back.labels == item.labels).all()
-    assert back.names == item.names
-    assert back.colours == item.colours
+    assert (back.labels == label_map.labels).all()
+    assert back.names == label_map.names
+    assert back.colours == label_map.colours
     assert (back.georeference is not None) == (name == "geotiff")
 
 
-def test_csv(item: LabelMap) -> None:
+def test_csv(label_map: LabelMap) -> None:
     from skimage.measure import regionprops
 
-    rows = list(csv.DictReader(io.StringIO(only(made(item, "csv")).decode())))
-    regions = regionprops(item.labels, item.pixels)
+    rows = list(csv.DictReader(io.StringIO(only(made(label_map, "csv")).decode())))
+    regions = regionprops(label_map.labels, label_map.pixels)
     assert [int(row["segment"]) for row in rows] == [region.label for region in regions]
     for row, region in zip(rows, regions, strict=True):
         assert int(row["area"]) == region.area
@@ -79,13 +79,13 @@ def test_csv(item: LabelMap) -> None:
     assert rows[3]["colour"] == "#010203"
 
 
-def test_coco_by_pycocotools(item: LabelMap, tmp_path: Path) -> None:
+def test_coco_by_pycocotools(label_map: LabelMap, tmp_path: Path) -> None:
     pycocotools = pytest.importorskip("pycocotools.coco")
-    (tmp_path / "coco.json").write_bytes(only(made(item, "coco")))
+    (tmp_path / "coco.json").write_bytes(only(made(label_map, "coco")))
     data = pycocotools.COCO(str(tmp_path / "coco.json"))
-    back = np.zeros_like(item.labels)
+    back = np.zeros_like(label_map.labels)
     by_id = {annotation["id"]: annotation for annotation in data.dataset["annotations"]}
-    for number, segment in enumerate(item.segments, start=1):
+    for number, segment in enumerate(label_map.segments, start=1):
         mask = data.annToMask(by_id[number]).astype(bool)
         assert not back[mask].any(), "masks overlap"
         back[mask] = segment
@@ -95,11 +95,11 @@ def test_coco_by_pycocotools(item: LabelMap, tmp_path: Path) -> None:
         assert by_id[number]["bbox"] == [
             cols.min(), rows.min(), cols.max() - cols.min() + 1, rows.max() - rows.min() + 1
         ]  # fmt: skip
-    assert (back == item.labels).all()
+    assert (back == label_map.labels).all()
     named = {category["id"]: category["name"] for category in data.dataset["categories"]}
     assert named == {1: 'sky & <"water">', 2: "straße", 3: "segment"}
     given = [named[by_id[number]["category_id"]] for number in sorted(by_id)]
-    assert given == [item.category(segment) for segment in item.segments]
+    assert given == [label_map.category(segment) for segment in label_map.segments]
 
 
 def test_run_lengths_as_pycocotools_writes_them() -> None:
@@ -111,10 +111,10 @@ def test_run_lengths_as_pycocotools_writes_them() -> None:
             assert rle(one) == mask.encode(np.asfortranarray(one.astype(np.uint8)))["counts"].decode()
 
 
-def test_coco_of_a_folder_numbers_images_and_shares_categories(item: LabelMap) -> None:
-    data = json.loads(only(coco([coco_image(item, ""), coco_image(item, "")])))
+def test_coco_of_a_folder_numbers_images_and_shares_categories(label_map: LabelMap) -> None:
+    data = json.loads(only(coco([coco_image(label_map, ""), coco_image(label_map, "")])))
     assert [image["id"] for image in data["images"]] == [1, 2]
-    assert len({annotation["id"] for annotation in data["annotations"]}) == 2 * len(item.segments)
+    assert len({annotation["id"] for annotation in data["annotations"]}) == 2 * len(label_map.segments)
     assert [category["name"] for category in data["categories"]] == ['sky & <"water">', "straße", "segment"]
 
 
@@ -143,34 +143,34 @@ def strict_labelme(data: bytes) -> tuple[NDArray[np.int32], list[str]]:
     return labels, names
 
 
-def test_labelme(item: LabelMap) -> None:
-    ((file, data),) = made(item, "labelme").items()
+def test_labelme(label_map: LabelMap) -> None:
+    ((file, data),) = made(label_map, "labelme").items()
     assert file == "labelme/photo.json"
     labels, names = strict_labelme(data)
-    assert (labels == item.labels).all()
-    assert names == [item.category(segment) for segment in item.segments]
+    assert (labels == label_map.labels).all()
+    assert names == [label_map.category(segment) for segment in label_map.segments]
 
 
-def test_labelme_links_to_the_photograph(item: LabelMap, tmp_path: Path) -> None:
+def test_labelme_links_to_the_photograph(label_map: LabelMap, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    here = replace(item, path=tmp_path / "photos" / "photo.jpg")
+    here = replace(label_map, path=tmp_path / "photos" / "photo.jpg")
     made_files = EXPORTERS["labelme"].image(here, "photo", tmp_path / "out").files
     assert json.loads(only(dict(made_files)))["imagePath"] == "../../photos/photo.jpg"
 
 
-def test_labelme_polygons(item: LabelMap) -> None:
-    file = json.loads(only(made(item, "labelme-polygons")))
-    back = np.zeros_like(item.labels)
+def test_labelme_polygons(label_map: LabelMap) -> None:
+    file = json.loads(only(made(label_map, "labelme-polygons")))
+    back = np.zeros_like(label_map.labels)
     for shape in file["shapes"]:
         assert shape["shape_type"] == "polygon"
         assert len(shape["points"]) >= 3
-        back[evenodd([np.array(shape["points"])], item.labels.shape)] = shape["group_id"]
-    assert (back == item.labels).all()
+        back[evenodd([np.array(shape["points"])], label_map.labels.shape)] = shape["group_id"]
+    assert (back == label_map.labels).all()
 
 
-def test_cvat_by_the_rules_of_voc(item: LabelMap) -> None:
-    archive = zipfile.ZipFile(io.BytesIO(only(made(item, "cvat"))))
+def test_cvat_by_the_rules_of_voc(label_map: LabelMap) -> None:
+    archive = zipfile.ZipFile(io.BytesIO(only(made(label_map, "cvat"))))
     assert archive.read("ImageSets/Segmentation/default.txt") == b"photo\n"
     colours = {}
     for line in archive.read("labelmap.txt").decode().splitlines():
@@ -178,19 +178,19 @@ def test_cvat_by_the_rules_of_voc(item: LabelMap) -> None:
             name, colour, _, _ = line.split(":")
             colours[tuple(map(int, colour.split(",")))] = name
     assert colours.pop((0, 0, 0)) == "background"
-    assert len(colours) == len({item.category(s) for s in item.segments}), "two categories have one colour"
+    assert len(colours) == len({label_map.category(s) for s in label_map.segments}), "two categories have one colour"
     by_class = picture(archive.read("SegmentationClass/photo.png"))
     by_object = picture(archive.read("SegmentationObject/photo.png")).astype(int)
-    seen = [(item.labels == 0).all() or (by_class[item.labels == 0] == 0).all()]
+    seen = [(label_map.labels == 0).all() or (by_class[label_map.labels == 0] == 0).all()]
     objects = set()
-    for segment in item.segments:
-        where = item.labels == segment
+    for segment in label_map.segments:
+        where = label_map.labels == segment
         (colour,) = np.unique(by_class[where], axis=0).tolist()
-        seen.append(colours[tuple(colour)] == item.category(segment))
+        seen.append(colours[tuple(colour)] == label_map.category(segment))
         (colour,) = np.unique(by_object[where], axis=0).tolist()
         objects.add(tuple(colour))
     assert all(seen)
-    assert len(objects) == len(item.segments)
+    assert len(objects) == len(label_map.segments)
     assert (0, 0, 0) not in objects
 
 
@@ -234,25 +234,25 @@ def test_yolo(few: LabelMap) -> None:
     assert EXPORTERS["yolo"].image(few, "photo", None).kept == 1
 
 
-def test_svg(item: LabelMap) -> None:
-    root = ET.fromstring(only(made(item, "svg")))
+def test_svg(label_map: LabelMap) -> None:
+    root = ET.fromstring(only(made(label_map, "svg")))
     space = "{http://www.w3.org/2000/svg}"
-    height, width = item.labels.shape
+    height, width = label_map.labels.shape
     assert root.attrib["viewBox"] == f"0 0 {width} {height}"
-    back = np.zeros_like(item.labels)
+    back = np.zeros_like(label_map.labels)
     for path in root.iter(f"{space}path"):
         segment = int(path.attrib["id"].removeprefix("segment-"))
         rings = [np.array(re.findall(r"(\d+),(\d+)", ring), dtype=int) for ring in path.attrib["d"].split("Z")[:-1]]
-        back[evenodd(rings, item.labels.shape)] = segment
-        assert path.attrib["fill"] == "#{:02x}{:02x}{:02x}".format(*item.colour(segment))
-        assert path.find(f"{space}title").text == item.name(segment)  # type: ignore[union-attr]
-    assert (back == item.labels).all()
+        back[evenodd(rings, label_map.labels.shape)] = segment
+        assert path.attrib["fill"] == "#{:02x}{:02x}{:02x}".format(*label_map.colour(segment))
+        assert path.find(f"{space}title").text == label_map.name(segment)  # type: ignore[union-attr]
+    assert (back == label_map.labels).all()
 
 
-def test_geotiff_by_rasterio(item: LabelMap) -> None:
+def test_geotiff_by_rasterio(label_map: LabelMap) -> None:
     rasterio = pytest.importorskip("rasterio")
-    with rasterio.MemoryFile(only(made(item, "geotiff"))) as memory, memory.open() as raster:
-        assert (raster.read(1) == item.labels).all()
+    with rasterio.MemoryFile(only(made(label_map, "geotiff"))) as memory, memory.open() as raster:
+        assert (raster.read(1) == label_map.labels).all()
         assert raster.crs.to_epsg() == 32633
         assert tuple(raster.transform)[:6] == UTM.transform
         assert raster.bounds == (500_000, 5_200_000 - 1200, 501_600, 5_200_000)
@@ -261,33 +261,33 @@ def test_geotiff_by_rasterio(item: LabelMap) -> None:
         assert raster.tags(1)["SEGMENT_2"] == "straße"
 
 
-def test_geopackage_by_gdal(item: LabelMap, tmp_path: Path) -> None:
+def test_geopackage_by_gdal(label_map: LabelMap, tmp_path: Path) -> None:
     pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
     path = tmp_path / "photo.gpkg"
-    path.write_bytes(only(made(item, "gpkg")))
+    path.write_bytes(only(made(label_map, "gpkg")))
     info = pyogrio.read_info(path)
     assert info["crs"] == "EPSG:32633"
     assert info["total_bounds"] == pytest.approx((500_000, 5_200_000 - 1200, 501_600, 5_200_000), abs=10)
     meta, _, geometry, columns = pyogrio.raw.read(path)
     rows = dict(zip(meta["fields"], columns, strict=True))
     shapes = shapely.from_wkb(geometry)
-    assert rows["segment"].tolist() == item.segments
+    assert rows["segment"].tolist() == label_map.segments
     assert rows["name"][1] == "straße"
-    assert rows["area"].tolist() == np.bincount(item.labels.ravel())[item.segments].tolist()
+    assert rows["area"].tolist() == np.bincount(label_map.labels.ravel())[label_map.segments].tolist()
     assert shapely.is_valid(shapes).all()
     assert shapely.area(shapes) == pytest.approx(rows["map_area"])
     # What the simplified borders take from one they give to another: the sum of areas is that of the pixels.
-    assert shapely.area(shapes).sum() == pytest.approx((item.labels > 0).sum() * 100, rel=0.002)
+    assert shapely.area(shapes).sum() == pytest.approx((label_map.labels > 0).sum() * 100, rel=0.002)
     pieces = shapely.get_parts(shapes)
     assert shapely.coverage_is_valid(pieces), "gaps or overlaps between neighbours"
 
 
-def test_geojson_in_wgs84(item: LabelMap) -> None:
+def test_geojson_in_wgs84(label_map: LabelMap) -> None:
     shapely = pytest.importorskip("shapely")
     warp = pytest.importorskip("rasterio.warp")
-    data = json.loads(only(made(item, "geojson")))
+    data = json.loads(only(made(label_map, "geojson")))
     west, south, east, north = warp.transform_bounds("EPSG:32633", "EPSG:4326", 500_000, 5_198_800, 501_600, 5_200_000)
-    assert [feature["properties"]["segment"] for feature in data["features"]] == item.segments
+    assert [feature["properties"]["segment"] for feature in data["features"]] == label_map.segments
     for feature in data["features"]:
         shape = shapely.from_geojson(json.dumps(feature["geometry"]))
         x1, y1, x2, y2 = shape.bounds
@@ -297,20 +297,20 @@ def test_geojson_in_wgs84(item: LabelMap) -> None:
     assert data["features"][1]["properties"]["name"] == "straße"
 
 
-def test_the_share_of_pixels_that_polygons_keep_is_counted(item: LabelMap) -> None:
+def test_the_share_of_pixels_that_polygons_keep_is_counted(label_map: LabelMap) -> None:
     pytest.importorskip("shapely")
-    kept = EXPORTERS["geojson"].image(item, "photo", None).kept
+    kept = EXPORTERS["geojson"].image(label_map, "photo", None).kept
     assert 0.8 < kept < 1
 
 
-def test_outlines_are_those_of_rasterio(item: LabelMap) -> None:
+def test_outlines_are_those_of_rasterio(label_map: LabelMap) -> None:
     features, shapely = pytest.importorskip("rasterio.features"), pytest.importorskip("shapely")
     theirs = [
         (int(value), shapely.normalize(shapely.geometry.shape(shape)).wkt)
-        for shape, value in features.shapes(item.labels, mask=item.labels > 0, connectivity=4)
+        for shape, value in features.shapes(label_map.labels, mask=label_map.labels > 0, connectivity=4)
     ]
     for every_corner in (False, True):
-        ours = [(p.segment, shapely.Polygon(p.outer, p.holes)) for p in outlines(item.labels, every_corner)]
+        ours = [(p.segment, shapely.Polygon(p.outer, p.holes)) for p in outlines(label_map.labels, every_corner)]
         assert all(shape.is_valid for _, shape in ours)
         thinned = [(segment, shapely.normalize(shapely.remove_repeated_points(s)).wkt) for segment, s in ours]
         if not every_corner:
@@ -318,20 +318,20 @@ def test_outlines_are_those_of_rasterio(item: LabelMap) -> None:
     assert shapely.coverage_is_valid([shape for _, shape in ours]), "a border has a vertex on one side only"
 
 
-def test_a_keyholed_ring_is_a_walk_over_all_rings(item: LabelMap) -> None:
-    for piece in outlines(item.labels):
+def test_a_keyholed_ring_is_a_walk_over_all_rings(label_map: LabelMap) -> None:
+    for piece in outlines(label_map.labels):
         ring = keyholed(piece)
         assert {tuple(p) for p in ring} == {tuple(p) for r in (piece.outer, *piece.holes) for p in r}
         assert len(ring) == len(piece.outer) + sum(len(hole) + 2 for hole in piece.holes)
 
 
 @pytest.mark.parametrize("name", list(EXPORTERS))
-def test_equal_input_gives_equal_bytes_and_the_input_is_kept(item: LabelMap, name: str) -> None:
+def test_equal_input_gives_equal_bytes_and_the_input_is_kept(label_map: LabelMap, name: str) -> None:
     for module in EXPORTERS[name].needs:
         pytest.importorskip(module)
-    before = item.labels.copy()
-    first, second = made(item, name), made(item, name)
+    before = label_map.labels.copy()
+    first, second = made(label_map, name), made(label_map, name)
     if name != "gpkg":  # GDAL writes the time into it
         assert first == second
     assert first.keys() == second.keys()
-    assert (item.labels == before).all()
+    assert (label_map.labels == before).all()
