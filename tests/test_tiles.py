@@ -1,4 +1,4 @@
-"""Rasters in tiles: the result does not know of the tiles, and keeps where on Earth it is."""
+"""Rasters in tiles: the result does not depend on the tiles, and it keeps the georeference."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def labels_of(path: Path) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("contour", [None, 0.07])
-def test_the_size_of_the_tiles_leaves_no_trace(landscape, pipeline: Pipeline, tmp_path: Path, contour: float | None):
+def test_the_result_does_not_depend_on_the_size_of_tiles(
+    landscape, pipeline: Pipeline, tmp_path: Path, contour: float | None
+):
     picture, truth = (array[180:600, 280:800] for array in landscape)
     source = write(tmp_path / "land.tif", picture)
     maps = {}
@@ -93,14 +95,14 @@ def has_seams(labels: NDArray[np.int64], tile: int, side: int) -> bool:
     return bool(at > 1.1 * max(moved))
 
 
-def test_the_test_for_seams_sees_a_seam(landscape):
+def test_the_test_for_seams_detects_a_seam(landscape):
     labels = landscape[1].copy()
     assert not has_seams(labels, 128, 16)
     labels[:, 128:256] += 10
     assert has_seams(labels, 128, 16)
 
 
-def test_place_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_georeference_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = np.maximum(landscape[0][:330, :500], 1)
     picture[:, :200] = 0  # a whole tile and more without data
     source = write(tmp_path / "land.tif", picture, nodata=0)
@@ -117,7 +119,7 @@ def test_place_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path
     assert {p.name for p in target.parent.iterdir()} == {"labels.tif"}
 
 
-def test_what_void_holds_has_no_influence(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_the_values_of_void_pixels_have_no_influence(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = np.maximum(landscape[0][:300, :400], 1).astype(np.float32)
     results = []
     for nodata in (-9999.0, np.nan):
@@ -129,7 +131,7 @@ def test_what_void_holds_has_no_influence(landscape, pipeline: Pipeline, tmp_pat
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_bands_and_stretch(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = landscape[0][:300, :400]
     five = np.zeros((300, 400, 5), np.uint16)
     five[..., [3, 2, 1]] = 100 + picture.astype(np.uint16) * 7
@@ -143,7 +145,7 @@ def test_bands_and_stretch(landscape, pipeline: Pipeline, tmp_path: Path):
     assert (flat.segments, len(flat.notes)) == (1, 1)
 
 
-def test_a_cnn_sees_the_same_through_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
     source = write(tmp_path / "land.tif", landscape[0][:384, :384])
     cnn = with_settings(pipeline, {"features": {"cnn": {}}, "refine": "none"})
     whole, tiled = (
@@ -152,7 +154,7 @@ def test_a_cnn_sees_the_same_through_tiles(landscape, pipeline: Pipeline, tmp_pa
     assert adjusted_rand_score(whole.ravel(), tiled.ravel()) > 0.95
 
 
-def test_faults_are_sentences(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_faults_are_reported_in_one_sentence(landscape, pipeline: Pipeline, tmp_path: Path):
     (tmp_path / "bad.tif").write_bytes(b"II*\0 no raster")
     with pytest.raises(ImageError, match=r"bad\.tif: the raster cannot be read"):
         segment_raster(tmp_path / "bad.tif", tmp_path / "x.tif", pipeline)
@@ -187,7 +189,7 @@ def test_cells_are_means_of_the_valid_pixels(landscape, tmp_path: Path):
     assert not valid[0, 0]
 
 
-def test_a_large_raster_is_worked_on_at_a_smaller_size(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_a_large_raster_is_segmented_at_a_smaller_size(landscape, pipeline: Pipeline, tmp_path: Path):
     """Labels come back to the pixels: void ones are void, and borders are where they are in the raster."""
     picture, truth = landscape[0][:500, :601].copy(), landscape[1][:500, :601]
     picture = np.maximum(picture, 1)
@@ -207,7 +209,7 @@ def test_a_large_raster_is_worked_on_at_a_smaller_size(landscape, pipeline: Pipe
 
 
 @pytest.mark.parametrize("hierarchy", [False, True], ids=["head", "hierarchy"])
-def test_a_raster_of_one_tile_is_segmented_as_an_image_is(tmp_path: Path, hierarchy: bool):
+def test_a_raster_of_one_tile_is_segmented_like_an_image(tmp_path: Path, hierarchy: bool):
     """But for the seeds of its superpixels: by the same features, contours, graph and head, or hierarchy."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")
     pipeline = make_pipeline({"refine": "none", "segments": 6, "hierarchy": hierarchy})
@@ -217,7 +219,7 @@ def test_a_raster_of_one_tile_is_segmented_as_an_image_is(tmp_path: Path, hierar
     assert adjusted_rand_score(labels_of(raster.labels).ravel(), pipeline(image).labels.ravel()) > 0.7
 
 
-def test_nodes_do_not_know_of_the_tiles(tmp_path: Path):
+def test_nodes_do_not_depend_on_the_tiles(tmp_path: Path):
     """Contours and features of a network, to the last rows and columns, which are no whole tile."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")
     source, pipeline = write(tmp_path / "coffee.tif", image.uint8[:288, :448]), make_pipeline({})
@@ -304,7 +306,7 @@ class TestOtherFiles:
         else:
             assert (seen == self.OWN).all()
 
-    def test_a_name_like_an_address_is_a_file_here(self, folder: Path) -> None:
+    def test_a_name_like_an_address_is_read_as_a_file(self, folder: Path) -> None:
         (folder / "http:" / "x").mkdir(parents=True)
         (folder / "secret.tif").rename(folder / "http:" / "x" / "y.tif")
         with Raster.open(Path("http:/x/y.tif")) as raster:
@@ -335,7 +337,7 @@ class TestOtherFiles:
         with Raster.open(path) as raster:
             np.testing.assert_array_equal(raster.read((0, 64), (0, 64))[1], mask)
 
-    def test_rasters_that_promise_too_much_are_refused(self, tmp_path: Path) -> None:
+    def test_rasters_that_claim_too_many_pixels_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "huge.tif"
         profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "SPARSE_OK": True, "BIGTIFF": "YES"}
         with rasterio.open(

@@ -153,7 +153,7 @@ def test_refiners_keep_the_law(
     law(REFINERS[name](), image, superpixels, some_membership(superpixels, k))
 
 
-def test_every_stage_takes_arrays_that_may_not_be_written(cat: NDArray[np.uint8]) -> None:
+def test_every_stage_accepts_read_only_arrays(cat: NDArray[np.uint8]) -> None:
     mask = np.ones(cat.shape[:2], bool)
     mask[:20, :30] = False
     image = Image(cat.copy(), mask=mask)
@@ -172,7 +172,7 @@ def test_every_stage_takes_arrays_that_may_not_be_written(cat: NDArray[np.uint8]
             refiner()(image, superpixels, membership)
 
 
-def test_floats_and_bytes_of_the_same_picture_give_the_same_features(cat: NDArray[np.uint8]) -> None:
+def test_floats_and_bytes_of_the_same_image_give_the_same_features(cat: NDArray[np.uint8]) -> None:
     superpixels = blocks(*cat.shape[:2], side=9)
     for extractor in EXTRACTORS.values():
         a, b = (laws.rows(extractor(Image(rgb), superpixels)) for rgb in (cat, cat / 255.0))
@@ -381,7 +381,9 @@ def test_defective_refiners_are_rejected(refiner: Any, law: Callable[..., None],
 
 
 @pytest.mark.parametrize("law", laws.EVERY_STAGE, ids=lambda law: law.__name__)
-def test_the_plain_stages_that_the_defects_are_made_of_pass(law: Callable[..., None], cat: NDArray[np.uint8]) -> None:
+def test_the_stages_that_the_defects_are_planted_in_pass_without_them(
+    law: Callable[..., None], cat: NDArray[np.uint8]
+) -> None:
     image = masked(cat)
     superpixels = blocks(*image.shape, side=9, mask=image.mask)
     for stage_law in (law, *laws.FEATURE_LAWS):
