@@ -310,7 +310,9 @@ class TestAffinity:
         with np.errstate(all="raise"):
             assert affinity.degree[4] == 0
             for kind in ("none", "sym", "rw"):
-                assert np.isfinite(affinity.laplacian(kind).toarray()).all()
+                laplacian = affinity.laplacian(kind).toarray()
+                assert np.isfinite(laplacian).all()
+                assert not laplacian[4].any()
             assert affinity.components.tolist() == [0, 0, 0, 0, 1]
             assert affinity.ncut(np.array([0, 0, 0, 0, 1])) == 0
 
