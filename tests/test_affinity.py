@@ -26,7 +26,7 @@ def dense(
     symmetrize: Symmetrization,
     edges: NDArray[np.integer] | None = None,
 ) -> NDArray[np.float64]:
-    """The definition, one entry after the other."""
+    """The definition, evaluated entry by entry."""
     n = len(X)
     distance = np.sqrt(((X[:, None] - X[None]) ** 2).sum(axis=-1))
     np.fill_diagonal(distance, np.inf)
@@ -132,7 +132,7 @@ def test_duplicates_have_weight_one_and_keep_edges_to_other_nodes(bandwidth: Ban
     W = knn_affinity(X + offset, neighbors=10, bandwidth=bandwidth, edges=edges).weights.toarray()
     assert np.isfinite(W).all()
     assert (W[:15, :15].sum(axis=1) >= 9.99).all()
-    # A width of zero, or of rounding errors, would cut these ties to the floor.
+    # A width of zero, or of the size of rounding errors, would reduce these edges to the smallest weight.
     expected = knn_affinity(X, neighbors=10, bandwidth=bandwidth, edges=edges).weights.toarray()
     typical = np.linalg.norm(X[0] - X[40])
     assert W[0, 40] == pytest.approx(expected[0, 40], rel=1e-2)
@@ -153,7 +153,7 @@ def test_mean_halves_an_edge_that_only_one_node_has_chosen() -> None:
     X = np.array([[0.0], [1.0], [2.1], [3.3]])
     one_way = knn_affinity(X, neighbors=1, symmetrize="max", bandwidth=1.0).weights.toarray()
     mean = knn_affinity(X, neighbors=1, symmetrize="mean", bandwidth=1.0).weights.toarray()
-    assert mean[0, 1] == pytest.approx(one_way[0, 1])  # each is the other's nearest
+    assert mean[0, 1] == pytest.approx(one_way[0, 1])  # each is the other's nearest neighbour
     assert mean[1, 2] == pytest.approx(one_way[1, 2] / 2)
     assert mean[2, 3] == pytest.approx(one_way[2, 3] / 2)
 

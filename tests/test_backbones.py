@@ -19,7 +19,7 @@ from segspectral.features import backbones
 from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone, load_classifier
 
 RANDOM = ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
-"""Architectures of each kind: CNNs, a ViT, and one that puts the channels last."""
+"""Architectures of each kind: CNNs, a ViT, and one with the channels as the last axis."""
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def test_prune_removes_the_least_recently_used_entries(tmp_path: Path):
         ask(cache, Counted(), str(i))
         (newest,) = (p for p in tmp_path.iterdir() if p.stat().st_mtime > 1e9)
         os.utime(newest, (i, i))
-    ask(cache, Counted(), "0")  # used now
+    ask(cache, Counted(), "0")  # the most recently used entry
     size = newest.stat().st_size
     (tmp_path / ".x.safetensors.1.partial").touch()
     assert prune(tmp_path, 2.5 * size / 1e9) == (3, 2 * size)
@@ -121,7 +121,11 @@ def test_superpixels_mask_and_settings_are_part_of_the_key(cat: NDArray[np.uint8
         (cnn.model_copy(update={"channels": 5}), image, some),
         (cnn.model_copy(update={"strides": (8,)}), image, some),
     ]
-    for extractor, picture, superpixels in asked:  # all but the number of components, which is taken afterwards
+    for (
+        extractor,
+        picture,
+        superpixels,
+    ) in asked:  # The number of components is not among them, because PCA comes after the cache.
         kept = [extractor(picture, superpixels) for _ in range(2)]
         plain = extractor.model_copy(update={"cache": None})(picture, superpixels)
         for nodes in kept:

@@ -170,7 +170,7 @@ def test_several_faults_are_reported_together() -> None:
 
 
 class TestKinds:
-    """A head or a refiner by its name, by some of its settings, or by both."""
+    """A head or a refiner is given by its name, by some of its settings, or by both."""
 
     def test_a_name_alone_means_the_defaults(self) -> None:
         assert (
@@ -277,7 +277,7 @@ def test_presets_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: 
     assert list(presets()) == ["fast", "quality"]
     for name, path in presets().items():
         assert load(name) == load(f"configs/{name}.yaml") == load(path)
-    (tmp_path / "fast").write_text("segments: 3\n", encoding="utf-8")  # a file of one's own comes first
+    (tmp_path / "fast").write_text("segments: 3\n", encoding="utf-8")  # a file of the user takes precedence
     assert load("fast").segments == 3
     with pytest.raises(
         SettingsError, match=r"fsat: there is no such settings file, and no such preset \(fast, quality\)"

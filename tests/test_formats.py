@@ -170,10 +170,10 @@ def test_random_bytes_never_raise_an_unexpected_error() -> None:
 
 
 class TestSizes:
-    """What a header promises is refused before it is decoded or allocated."""
+    """Sizes in a header are checked before anything is decoded or allocated."""
 
     def bomb(self, path: Path, **tags: int) -> Path:
-        """A TIFF of some hundred bytes whose tags promise more; 16 x 16 pixels, as it was written."""
+        """A TIFF of 16 x 16 pixels, some hundred bytes long, whose tags claim more."""
         tifffile.imwrite(path, np.zeros((16, 16), np.float64), photometric="minisblack", tile=(16, 16))
         numbers = {"width": 256, "height": 257, "samples": 277, "tile_width": 322, "tile_height": 323}
         with tifffile.TiffFile(path, mode="r+") as file:

@@ -21,7 +21,7 @@ from segspectral.values.regions import Hierarchy, build_hierarchy
 
 
 def quadrants() -> Image:
-    """Four noisy colours, 64 x 96."""
+    """(64, 96, 3) four noisy colours in the quadrants."""
     rgb = np.empty((64, 96, 3))
     rgb[:32, :48], rgb[:32, 48:] = (0.8, 0.2, 0.2), (0.2, 0.7, 0.3)
     rgb[32:, :48], rgb[32:, 48:] = (0.2, 0.3, 0.8), (0.8, 0.8, 0.3)
@@ -41,7 +41,7 @@ def on_pixels(tree: Hierarchy, superpixels: Superpixels) -> ImageHierarchy:
 
 
 def grid_tree(boundary: dict[tuple[int, int], float], **options: float) -> Hierarchy:
-    """Superpixels 0 1 / 2 3 as squares of 4 x 4 pixels with given boundary probabilities."""
+    """Four superpixels, 0 1 above 2 3, of 4 x 4 pixels each, with given boundary probabilities."""
     labels = np.kron(np.array([[0, 1], [2, 3]], np.int32), np.ones((4, 4), np.int32))
     superpixels = Superpixels(labels)
     values = np.array([boundary[i, j] for i, j in superpixels.borders.tolist()])
@@ -67,7 +67,7 @@ def test_segments_are_numbered_by_descending_area(tree: ImageHierarchy) -> None:
 
 
 def test_a_cut_at_a_level_agrees_with_the_contour_map(tree: ImageHierarchy) -> None:
-    """Two superpixels are together at a level exactly if a chain of borders no higher than it joins them."""
+    """Two superpixels are in one region at a level if and only if borders of at most this level connect them."""
     level = float(tree.altitudes[-6])
     together = tree.regions(level=level)
     i, j = tree.superpixels.borders.T
@@ -128,7 +128,7 @@ def test_without_boundary_probabilities_there_is_no_hierarchy() -> None:
 
 
 def boundaries(image: Image, superpixels: Superpixels) -> NDArray[np.float64]:
-    """(M,) boundary probabilities by colour and texture alone."""
+    """(M,) boundary probabilities from colour and texture alone."""
     contours = Contours()
     return contours.probability(superpixels.region_graph, contours.measure(image, superpixels))
 
@@ -189,7 +189,7 @@ def test_the_command_line_writes_nested_cuts_and_the_contour_map(tmp_path) -> No
 
 
 def test_merged_regions_are_those_of_merged_superpixels() -> None:
-    """Areas, borders and lengths are those of the coarser partition; probabilities are means along the borders."""
+    """Areas, borders and lengths equal those of the coarser partition; probabilities are means along the borders."""
     rng = np.random.default_rng(3)
     superpixels = Slic(count=60)(quadrants())
     boundary = rng.uniform(size=len(superpixels.borders))
@@ -208,7 +208,7 @@ def test_merged_regions_are_those_of_merged_superpixels() -> None:
 @pytest.mark.parametrize("working_pixels", [1500, 3000, 500_000])
 @pytest.mark.parametrize("void", [0.0, 0.05])
 def test_a_run_has_one_tree(working_pixels: int, void: float) -> None:
-    """The cut of a run, the hierarchy of its result and a cut of the described scene are the same partition."""
+    """The cut of a run, the hierarchy of its result and a cut of the scene are the same partition."""
     image = quadrants()
     mask = np.random.default_rng(0).random(image.shape) >= void if void else None
     image = Image(image.rgb, mask=mask)

@@ -25,7 +25,7 @@ H, W = 24, 40
 
 
 def picture() -> NDArray[np.uint8]:
-    """(H, W, 3) four flat blocks, so that lossy formats keep their middles."""
+    """(H, W, 3) four blocks of one colour each, whose centres survive lossy formats."""
     rgb = np.empty((H, W, 3), np.uint8)
     rgb[:12, :20], rgb[:12, 20:], rgb[12:, :20], rgb[12:, 20:] = (200, 30, 40), (20, 180, 60), (30, 60, 220), (250,) * 3
     return rgb
@@ -37,13 +37,13 @@ def grey() -> NDArray[np.uint8]:
 
 
 def middles(rgb: NDArray[np.generic]) -> NDArray[np.float64]:
-    """(2, 2, 3) the colours in the middles of the four blocks, in [0, 1]."""
+    """(2, 2, 3) the colours at the centres of the four blocks, in [0, 1]."""
     values = rgb[6::12, 10::20].astype(np.float64)
     return values / 255 if rgb.dtype == np.uint8 else values
 
 
 def complaint(call: Callable[[], object], path: Path | None = None) -> str:
-    """The sentence of an ImageError: one line, not long, and with the file's name."""
+    """The message of an ImageError, after a check that it is one short line with the file's name."""
     with pytest.raises(ImageError) as caught:
         call()
     message = str(caught.value)
@@ -161,7 +161,7 @@ class TestFormats:
     @pytest.mark.parametrize("name", ["d.png", "d.tif"])
     @pytest.mark.parametrize("channels", [3, 4])
     def test_sixteen_bit_colour_keeps_its_precision(self, tmp_path: Path, name: str, channels: int) -> None:
-        # A sensor of 10 bits in a file of 16: eight bits of it would be four levels.
+        # Values of a 10-bit sensor in a 16-bit file: with eight bits, only four levels would be left.
         deep = np.random.default_rng(0).integers(0, 1024, (H, W, channels)).astype(np.uint16)
         if channels == 4:
             deep[..., 3] = np.where(np.arange(W) < 9, 0, 65535)
@@ -242,7 +242,7 @@ class TestFormats:
 
 
 def turned(orientation: int) -> PIL.Image.Image:
-    """The picture as it stands in a file with that orientation tag."""
+    """The image as it is stored in a file with this orientation tag."""
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # tag -> PIL.Image.Transpose of the inverse
     upright = PIL.Image.fromarray(picture())
     return upright if orientation == 1 else upright.transpose(PIL.Image.Transpose(undo[orientation]))
@@ -259,7 +259,7 @@ def png16(array: NDArray[np.uint16], orientation: int = 1) -> bytes:
 
 
 def png(header: bytes, data: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these chunks; ``more`` are kinds and contents that stand before the data."""
+    """A PNG of these chunks; ``more`` are types and contents of chunks before the data."""
     chunks = [(b"IHDR", header), *more, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -423,7 +423,7 @@ class TestBadFiles:
             kind = rng.integers(3)
             if kind == 0:
                 spoilt = spoilt[: rng.integers(1, len(sound))]
-            # Headers are where it hurts.
+            # Damage to headers matters most.
             end = len(spoilt) if kind == 1 else min(64, len(spoilt))
             for _ in range(rng.integers(1, 9) if kind else 0):
                 spoilt[rng.integers(end)] ^= 1 << rng.integers(8)
@@ -441,7 +441,7 @@ class TestBadFiles:
 
 
 def png_of_one_colour(side: int) -> bytes:
-    """A PNG of side x side black pixels; above 20000 only its header promises them."""
+    """A PNG of side x side black pixels; above 20000, only its header claims them."""
     compressor, data = zlib.compressobj(1), b""
     for _ in range(side if side <= 20_000 else 0):
         data += compressor.compress(bytes(1 + -(-side // 8)))

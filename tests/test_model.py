@@ -43,7 +43,7 @@ QUICK = Recipe.model_validate(
 
 
 def scene(order: Sequence[int], seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(64, 80, 3) four noisy materials in the quadrants, in this order, and which one a pixel shows."""
+    """(64, 80, 3) four noisy materials in the quadrants, in this order, and (64, 80) the material of each pixel."""
     truth = np.empty((64, 80), dtype=np.int64)
     truth[:32, :48], truth[32:, :48], truth[:32, 48:], truth[32:, 48:] = order
     noisy = COLOURS[truth] + np.random.default_rng(seed).normal(0, 6, (*truth.shape, 3))
@@ -87,19 +87,19 @@ def labels_by(pipeline: Pipeline) -> list[NDArray[np.int32]]:
 
 
 def agreement(labels: list[NDArray[np.int32]]) -> float:
-    """Share of pixels that are right when each segment is called by its commonest material in all images together."""
+    """Share of correct pixels if each segment is given its most frequent material over all images."""
     pixels = np.zeros((max(int(line.max()) for line in labels) + 1, len(COLOURS)))
     for line, (_, truth) in zip(labels, SCENES, strict=True):
         np.add.at(pixels, (line, truth), 1)
     return float(pixels.max(axis=1).sum() / pixels.sum())
 
 
-# --- the same segments in every picture ---
+# --- the same segments in every image ---
 
 
 def test_a_segment_is_the_same_object_in_every_image(model: Model) -> None:
     assert agreement(labels_by(Pipeline(model=model, refine="none"))) > 0.95
-    # What is fitted to each image by itself has no such order, and the measure sees it.
+    # Segments that are fitted to each image separately have no common order, and the measure shows it.
     alone = {"superpixels": {"count": 60}, "features": {"cnn": None}, "head": "exact", "refine": "none"}
     assert agreement(labels_by(make_pipeline({"segments": 4, **alone}))) < 0.8
 
@@ -118,7 +118,7 @@ def test_crops_of_one_image_agree_where_they_overlap(model: Model) -> None:
     pipeline = Pipeline(model=model, refine="none")
     image, _ = SCENES[0]
     a, b = (pipeline(as_image(image[r : r + 52, c : c + 64])).labels for r, c in ((0, 0), (12, 16)))
-    # Each crop has its own superpixels, which straddle the borders where they like.
+    # Each crop has its own superpixels, which cross the borders at other positions.
     assert (a[12:, 16:] == b[:40, :48]).mean() > 0.9
 
 
@@ -167,7 +167,7 @@ def test_the_graph_is_not_larger_than_requested() -> None:
 
 
 def test_images_are_taken_whole_and_only_opened_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four regions each: 25 of 60 images fill a graph of 100."""
+    """Each image has four regions, so 25 of 60 images fill a graph of 100 nodes."""
     monkeypatch.setattr("segspectral.shared.fit.FEWEST_IMAGES", 20)
     images = [scene(ORDERS[seed % 4], seed)[0] for seed in range(60)]
     opened: list[int] = []
@@ -178,7 +178,7 @@ def test_images_are_taken_whole_and_only_opened_while_there_is_room(monkeypatch:
     fitted = fit_model(images, with_settings(QUICK, {"nodes": 100}), observer=seen)
     assert (fitted.about["nodes"], fitted.about["images"]) == (100, 25)
     assert len(opened) == len(set(opened)) == 25
-    # Drawn from the whole folder, not its beginning.
+    # Images are drawn from the whole folder, not only from its beginning.
     assert max(opened) > 40
     assert agreement(labels_by(Pipeline(model=fitted, refine="none"))) > 0.95
 
@@ -236,7 +236,7 @@ def test_a_changed_file_is_read_again_and_has_another_fingerprint(model: Model, 
         make_pipeline(settings)
 
 
-# --- settings that do not go with it ---
+# --- settings that contradict the model ---
 
 
 @pytest.mark.parametrize(
@@ -283,13 +283,13 @@ def test_merging_finds_planted_groups_of_unequal_size() -> None:
     group_of = merge_clusters(knn_affinity(X), sure, 3, damping=0.6)
     assert group_of.tolist() == np.repeat(np.arange(3), 4).tolist()
     assert merge_clusters(knn_affinity(X), sure, 12, damping=0.6).tolist() == list(range(12))
-    # Two clusters more that no node is in first: they go where they are second.
+    # Two more clusters are the most likely one of no node; they go where they are the second.
     doubtful = np.concatenate([0.7 * sure, 0.3 * (fine[:, None] // 4 == [2, 0])], axis=1)
     assert merge_clusters(knn_affinity(X), doubtful, 3, damping=0.6).tolist() == [*group_of, 2, 0]
 
 
 def halves() -> tuple[RegionGraph, NDArray[np.bool_]]:
-    """The graph of 4 x 4 square superpixels with a boundary between the two sides alone, and which are on the right."""
+    """The graph of 4 x 4 square superpixels with one boundary between left and right, and which are on the right."""
     superpixels = Superpixels((np.arange(8)[:, None] // 2 * 4 + np.arange(8)[None] // 2).astype(np.int32))
     right = superpixels.centre[:, 1] > 3.5
     i, j = superpixels.borders.T
@@ -304,7 +304,7 @@ def test_regions_end_at_boundaries_and_have_the_mean_features() -> None:
     assert (np.unique(region[right]).size, np.unique(region[~right]).size) == (1, 1)
     for side in (right, ~right):
         assert np.allclose(rows[region[side][0]], values[side].mean(axis=0), atol=1e-5)
-    # The whole image is the larger region of both.
+    # The larger region of both is the whole image.
     around, _ = Regions(level=0.1, context=1)(graph, values)
     assert np.allclose(around, (rows + values.mean(axis=0)) / 2, atol=1e-5)
 

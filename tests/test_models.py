@@ -37,7 +37,7 @@ def head() -> SpectralNet:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a folder per repository. Calls must fit the signatures of the hub's own client."""
+    """A folder with a folder per repository. Calls must match the signatures of the hub's own client."""
     root = tmp_path / "hub"
 
     def as_real(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,10 +26,10 @@ from segspectral.values import Image, Membership, Segmentation, Superpixels
 
 FEW = {"superpixels": {"count": 120}}
 PLAIN = {"features": {"cnn": None, "texture": None}}
-"""Flat noisy colours have no texture; a network and filters see the planted borders as things of their own."""
+"""Planted images have no texture, and a network or filters would take the borders between quadrants for objects."""
 
 LIGHT = FEW | {"features": {"cnn": None}, "head": "exact", "refine": "none"}
-"""For tests that are about something else than features, heads and refinement."""
+"""Settings of tests that are not about features, heads or refinement."""
 
 
 def inner(truth: NDArray[np.integer], margin: int = 5) -> NDArray[np.bool_]:
@@ -50,11 +50,11 @@ class TestPlanted:
     def test_four_coloured_quadrants_are_found_exactly_except_at_their_borders(
         self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]], head: str, refine: str
     ) -> None:
-        # What modularity and MinCut ask for is another division where sizes are unequal (see the next test).
+        # With unequal sizes, the optimum of modularity and MinCut is another partition (see the next test).
         part = np.s_[22:, 36:] if head in ("modularity", "mincut") else np.s_[:, :]
         rgb, truth = (array[part] for array in quadrants)
         result = segment(rgb, segments=4, head=head, refine=refine, **FEW | PLAIN)
-        # The quadrants are numbered by falling area, and so are segments.
+        # The quadrants and the segments are numbered by descending area.
         np.testing.assert_array_equal(result.labels[inner(truth)], truth[inner(truth)])
 
     def test_the_modularity_of_unequal_quadrants_is_below_what_the_head_finds(
@@ -254,7 +254,7 @@ class TestResult:
             if named != {"iterations": 3}
             else with_settings(Pipeline(), {"refine": named})
         )
-        # Other settings on top of it neither ask for it nor take it back.
+        # Changes of other settings neither request the CRF nor withdraw the request.
         for pipeline in (
             asked,
             with_settings(asked, {"seed": 3}),
@@ -363,7 +363,7 @@ class TestSurface:
                 found = import_module(module.name)
                 names = list(getattr(found, "__all__", ()))
                 assert all(hasattr(found, name) for name in names), module.name
-                # Constants, then classes, then functions, each in the order of the alphabet.
+                # Constants, then classes, then functions, each in alphabetical order.
                 assert names == sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n)), module.name
 
     def test_importing_the_package_imports_nothing_heavy(self) -> None:

@@ -34,7 +34,7 @@ def test_an_image_that_is_small_enough_is_not_changed(cat: NDArray[np.uint8]) ->
 
 
 def holed(cat: NDArray[np.uint8]) -> Image:
-    """With single void pixels, a void disc, and under them colours that nothing may see."""
+    """An image with single void pixels and a void disc, whose own colours must have no influence."""
     rows, cols = np.indices(cat.shape[:2])
     mask = np.random.default_rng(0).random(cat.shape[:2]) > 0.05
     mask &= (rows - 60) ** 2 + (cols - 90) ** 2 > 30**2

@@ -14,7 +14,7 @@ from segspectral.metrics.region import region_counts
 from segspectral.pipeline import segment
 
 TRUTHS = {"coffee": (6, 0.65), "flower": (4, 0.9)}
-"""Name -> how many labels are drawn, and the least covering of them; .73 and .97 when it was written."""
+"""Name -> number of drawn segments, and the smallest accepted covering; .73 and .97 when this was written."""
 
 
 def test_every_file_has_a_row_with_its_licence_and_hash(samples: Path) -> None:

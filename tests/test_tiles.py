@@ -39,7 +39,7 @@ def pipeline() -> Pipeline:
 
 @pytest.fixture(scope="module")
 def landscape() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(700, 900, 3) five kinds of land with winding borders, coloured and noisy; and which is where."""
+    """(700, 900, 3) noisy colours of five kinds of land with winding borders, and (700, 900) the kind of each pixel."""
     rng = np.random.default_rng(3)
     rows, cols = np.indices((HEIGHT, WIDTH))
     wave = 60 * np.sin(cols / 70) + 40 * np.sin(rows / 45 + cols / 130)
@@ -78,7 +78,7 @@ def test_the_result_does_not_depend_on_the_size_of_tiles(
         assert result.shape == truth.shape
         maps[size] = labels_of(result.labels)
         assert set(np.unique(maps[size])) == set(range(1, 6))
-        # Contours part what the road parts, which the truth does not.
+        # The road separates regions that are one in the truth, and boundary probabilities follow it.
         assert adjusted_rand_score(truth.ravel(), maps[size].ravel()) > (0.7 if contour else 0.95)
     assert adjusted_rand_score(maps[4096].ravel(), maps[150].ravel()) >= 0.95
     tile, side = Grid.of(truth.shape, 1000, 150, 20_000).tile, 16
@@ -86,7 +86,7 @@ def test_the_result_does_not_depend_on_the_size_of_tiles(
 
 
 def has_seams(labels: NDArray[np.int64], tile: int, side: int) -> bool:
-    """Whether labels change more often where tiles meet than along any lines that are moved by whole superpixels."""
+    """Whether labels change more often where tiles meet than along lines shifted by whole superpixels."""
     across, down = (labels[:, 1:] != labels[:, :-1]).mean(axis=0), (labels[1:] != labels[:-1]).mean(axis=1)
     at, *moved = (
         np.concatenate([across[first::tile], down[first::tile]]).mean()
@@ -104,7 +104,7 @@ def test_the_test_for_seams_detects_a_seam(landscape):
 
 def test_georeference_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = np.maximum(landscape[0][:330, :500], 1)
-    picture[:, :200] = 0  # a whole tile and more without data
+    picture[:, :200] = 0  # more than a whole tile without data
     source = write(tmp_path / "land.tif", picture, nodata=0)
     target = segment_raster(source, tmp_path / "deep" / "labels.tif", pipeline, Tiles(tile=160)).labels
     with rasterio.open(source) as before, rasterio.open(target) as after:
@@ -190,7 +190,7 @@ def test_cells_are_means_of_the_valid_pixels(landscape, tmp_path: Path):
 
 
 def test_a_large_raster_is_segmented_at_a_smaller_size(landscape, pipeline: Pipeline, tmp_path: Path):
-    """Labels come back to the pixels: void ones are void, and borders are where they are in the raster."""
+    """Labels are upsampled to pixels: void pixels stay void, and borders are at the same positions as in the raster."""
     picture, truth = landscape[0][:500, :601].copy(), landscape[1][:500, :601]
     picture = np.maximum(picture, 1)
     rows, cols = np.indices(truth.shape)
@@ -210,7 +210,7 @@ def test_a_large_raster_is_segmented_at_a_smaller_size(landscape, pipeline: Pipe
 
 @pytest.mark.parametrize("hierarchy", [False, True], ids=["head", "hierarchy"])
 def test_a_raster_of_one_tile_is_segmented_like_an_image(tmp_path: Path, hierarchy: bool):
-    """But for the seeds of its superpixels: by the same features, contours, graph and head, or hierarchy."""
+    """It has other superpixels, but the same features, boundary probabilities, graph, and head or hierarchy."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")
     pipeline = make_pipeline({"refine": "none", "segments": 6, "hierarchy": hierarchy})
     source = write(tmp_path / "coffee.tif", image.uint8)
@@ -220,7 +220,7 @@ def test_a_raster_of_one_tile_is_segmented_like_an_image(tmp_path: Path, hierarc
 
 
 def test_nodes_do_not_depend_on_the_tiles(tmp_path: Path):
-    """Contours and features of a network, to the last rows and columns, which are no whole tile."""
+    """Boundary probabilities and CNN features are equal up to the last rows and columns, which do not fill a tile."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")
     source, pipeline = write(tmp_path / "coffee.tif", image.uint8[:288, :448]), make_pipeline({})
     found = []
@@ -245,13 +245,13 @@ def test_nodes_do_not_depend_on_the_tiles(tmp_path: Path):
 
 
 class TestOtherFiles:
-    """A raster is read from its own file: what stands beside it, or is named in it, opens nothing else."""
+    """A raster is read from its own file alone. Files beside it, and names in it, do not open other files."""
 
     SECRET, OWN = 99, 7
 
     @pytest.fixture
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """secret.tif, of which everything is 99, and ov.vrt, which gives its pixels."""
+        """secret.tif, whose pixels are all 99, and ov.vrt, which refers to them."""
         monkeypatch.chdir(tmp_path)
         write(tmp_path / "secret.tif", np.full((64, 64, 1), self.SECRET, np.uint8))
         (tmp_path / "ov.vrt").write_text(self.vrt(tmp_path, 32))
@@ -293,7 +293,7 @@ class TestOtherFiles:
     @pytest.mark.parametrize("how", WAYS)
     def test_no_pixel_of_another_file_is_read(self, folder: Path, how: str) -> None:
         path = self.plant(folder, how)
-        with rasterio.open(path) as plain:  # the attack works on who opens the file without care
+        with rasterio.open(path) as plain:  # the attack works if the file is opened without precautions
             if "mask" in how:
                 assert (plain.dataset_mask() == self.SECRET).all()
             else:
@@ -362,7 +362,7 @@ def test_a_raster_of_one_colour_is_one_segment_with_a_note(pipeline: Pipeline, t
     assert result.segments == 1
     assert "one colour" in result.notes[-1]
     np.testing.assert_array_equal(labels_of(result.labels), (picture[..., 0] > 0).astype(int))
-    # One pixel in a corner that no thinned-out view has to show: then it is not of one colour.
+    # One pixel in a corner, which a subsampled view need not contain, makes it an image of two colours.
     picture[0, -1] = 250
     result = segment_raster(write(tmp_path / "dot.tif", picture, nodata=0), tmp_path / "d.tif", pipeline)
     assert result.notes == ()

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(11)
 
 
 def voronoi(height: int, width: int, count: int, seed: int = 0, void: float = 0.0) -> NDArray[np.int32]:
-    """(H, W) ids of the nearest of ``count`` random points; void around two opposite corners."""
+    """(H, W) ids of the nearest of ``count`` random points, with void in two opposite corners."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 1, (count, 2)) * (height, width)
     rows, cols = np.indices((height, width))
@@ -37,7 +37,7 @@ def superpixels(request: pytest.FixtureRequest) -> Superpixels:
 
 
 def graph(n: int = 12, seed: int = 3) -> NDArray[np.float64]:
-    """(N, N) dense symmetric weights, zero diagonal, about half of them zero, connected by a ring."""
+    """(N, N) dense symmetric weights with a zero diagonal; about half are zero, and a ring connects all nodes."""
     rng = np.random.default_rng(seed)
     weights = np.triu(rng.uniform(0.1, 1, (n, n)) * (rng.uniform(size=(n, n)) < 0.5), 1)
     weights[np.arange(n - 1), np.arange(1, n)] = 0.7
@@ -194,7 +194,7 @@ class TestSuperpixels:
         height, width = superpixels.shape
         values = RNG.normal(size=(5, 6, 2))
         fine = upsampled(values, 8)
-        # Before the grid's first and after its last pixel its border pixels are repeated.
+        # Outside the grid, its outermost values are repeated.
         rows = np.clip(np.arange(height) - offset, 0, fine.shape[0] - 1)
         cols = np.clip(np.arange(width) - offset, 0, fine.shape[1] - 1)
         np.testing.assert_allclose(
@@ -268,7 +268,7 @@ class TestAffinity:
     def test_the_given_weights_are_copied_and_brought_into_standard_form(self) -> None:
         dense = graph(4)
         i, j = dense.nonzero()
-        # Half of each weight twice, in no order, and an explicit zero.
+        # Each weight occurs as two halves, in no order, and there is an explicit zero.
         order = np.random.default_rng(0).permutation(2 * len(i))
         data = np.tile(dense[i, j] / 2, 2)[order]
         rows, cols = np.tile(i, 2)[order], np.tile(j, 2)[order]

@@ -116,8 +116,8 @@ def principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np
     centred = rows - rows.mean(axis=0)
     keep = min(channels, *centred.shape)
     # Both Gram matrices have the same spectrum, and the smaller one is used. scikit-learn's PCA with
-    # svd_solver="covariance_eigh" gives the same up to 1e-12, but it always uses the (D, D) one: for 600 superpixels and
-    # 176 channels both take 5 ms, for 2304 channels (three maps of a ViT) it takes 2.6 s instead of 0.09 s.
+    # svd_solver="covariance_eigh" gives the same up to 1e-12, but it always uses the (D, D) one: for 600 superpixels
+    # and 176 channels both take 5 ms, for 2304 channels (three maps of a ViT) it takes 2.6 s instead of 0.09 s.
     if centred.shape[1] <= centred.shape[0]:
         _, axes = np.linalg.eigh(centred.T @ centred)
         scores = centred @ axes[:, ::-1][:, :keep]

@@ -51,7 +51,7 @@ IMAGES = (
 
 
 def blocks(height: int, width: int, side: int, mask: NDArray[np.bool_] | None = None) -> Superpixels:
-    """Square superpixels, cut up where the void divides them."""
+    """Square superpixels, split where void pixels divide them."""
     from skimage.measure import label
 
     row, col = np.indices((height, width)) // side
@@ -93,7 +93,7 @@ def superpixels(image: Image) -> Superpixels:
 
 
 def some_membership(superpixels: Superpixels, k: int) -> Membership:
-    """Smooth over the image, doubtful in places, certain in others."""
+    """Memberships that vary smoothly over the image and are uncertain in some places."""
     rng = np.random.default_rng(k)
     logits = np.sin(superpixels.centre @ rng.normal(0, 0.15, (2, k)) + rng.uniform(0, 6, k)) * 2
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -188,7 +188,7 @@ def masked(cat: NDArray[np.uint8]) -> Image:
 
 
 def drawn(result: Any) -> Any:
-    """The result, after a draw from the global generator that leaves it as it is."""
+    """The unchanged result, after a draw from the global random generator."""
     np.random.uniform()  # noqa: NPY002
     return result
 

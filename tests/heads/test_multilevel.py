@@ -55,7 +55,7 @@ def test_ritz_pairs_are_nearly_as_good_as_eigenpairs(name: str, k: int) -> None:
 
 
 def test_the_eigenvalues_of_a_ring_agree_with_their_formula() -> None:
-    """Eigenvalues of a millionth, which come in pairs: Lanczos gives up on a ring of 20 000 nodes."""
+    """Eigenvalues of about 1e-6 occur in pairs, and Lanczos does not converge on this ring of 20 000 nodes."""
     n = 6000
     ring = Affinity(sp.csr_array(nx.to_scipy_sparse_array(nx.cycle_graph(n)).astype(np.float32)))
     values = smallest_by_levels(ring.weights, 9)[0]
@@ -63,7 +63,7 @@ def test_the_eigenvalues_of_a_ring_agree_with_their_formula() -> None:
 
 
 def test_too_little_filtering_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bounds above are no formality: fewer products or rounds break them."""
+    """The bounds above are tight enough: with fewer products or rounds they do not hold."""
     affinity = lattice()
     exact = spectral_embedding(affinity, 12)[1].sum()
     monkeypatch.setattr(multilevel, "DEGREE", 2)
