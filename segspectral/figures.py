@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.export import boundaries, colour_table, tinted
+from segspectral.export import colour_table, tinted
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.values import Segmentation, Superpixels
+from segspectral.values.labels import boundaries
 
 __all__ = [
     "VECTORS",

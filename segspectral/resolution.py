@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.values import Image
+from segspectral.values.labels import boundaries
 
 __all__ = ["WORKING_PIXELS", "WorkingPixels", "downsampled", "joint_upsampling"]
 
@@ -62,10 +63,7 @@ def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void
     """
     height, width = image.shape
     rows, cols = _cells(height, labels.shape[0]), _cells(width, labels.shape[1])
-    border = np.zeros(labels.shape, np.uint8)
-    border[:-1] |= labels[1:] != labels[:-1]
-    border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
-    near_border = cv2.dilate(border, np.ones((3, 3), np.uint8))
+    near_border = cv2.dilate(boundaries(labels).astype(np.uint8), np.ones((3, 3), np.uint8))
     out = labels[np.ix_(rows, cols)]
     for band in np.array_split(np.arange(height), max(1, height * width // BAND_PIXELS)):
         y, x = np.nonzero(near_border[np.ix_(rows[band], cols)])

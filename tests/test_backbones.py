@@ -229,7 +229,7 @@ class TestAdvice:
 
     def test_a_network_for_one_image_size_is_refused_at_another_size(self, weights: Callable[[str], str]) -> None:
         backbone = load_backbone("mixer_s32_224", weights("mixer_s32_224"))
-        with pytest.raises(BackboneError, match=r"does not take an image of 75 x 101 pixels.*choose"):
+        with pytest.raises(BackboneError, match=r"does not accept an image of 75 x 101 pixels.*choose"):
             backbone(photograph(75, 101))
 
     def test_maps_that_are_not_aligned_with_the_pixels_are_refused(self) -> None:
@@ -242,7 +242,7 @@ class TestAdvice:
                 return [self.convolution(x)]
 
         backbone = backbones.Backbone("cropping", "here", (2,), Cropping(), (0.5,) * 3, (0.5,) * 3)
-        with pytest.raises(BackboneError, match=r"31 x 31 cells at stride 2, where 32 x 32"):
+        with pytest.raises(BackboneError, match=r"stride 2 has 31 x 31 cells, not 32 x 32"):
             backbone(photograph(64, 64))
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -30,7 +30,7 @@ from segspectral.export import (
     write_bytes,
 )
 from segspectral.pipeline import Pipeline
-from segspectral.values import Affinity, Features, Image, Membership, Segmentation, Superpixels
+from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
 
 
 def segmentation(labels: NDArray[np.int32], rgb: NDArray[np.uint8] | None = None) -> Segmentation:
@@ -41,17 +41,11 @@ def segmentation(labels: NDArray[np.int32], rgb: NDArray[np.uint8] | None = None
     ring = sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[1, -1])
     superpixels = Superpixels((np.arange(labels.size) * n // labels.size).reshape(labels.shape).astype(np.int32))
     membership = Membership(np.eye(k, dtype=np.float32)[np.arange(n) % k], eigenvalues=np.linspace(0, 1, k))
-    return Segmentation(
-        labels=labels,
-        image=Image(rgb, "picture.jpg", None if (labels > 0).all() else labels > 0),
-        superpixels=superpixels,
-        features=Features(np.zeros((n, 1), np.float32)),
-        affinity=Affinity(sp.csr_array(ring)),
-        membership=membership,
-        pipeline=Pipeline(segments=k),
-        notes=("a note",),
-        seconds={"head": 0.25},
-    )
+    image = Image(rgb, "picture.jpg", None if (labels > 0).all() else labels > 0)
+    features, affinity = Features(np.zeros((n, 1), np.float32)), Affinity(sp.csr_array(ring))
+    pipeline = Pipeline(segments=k)
+    scene = Scene(image, image, superpixels, features, superpixels.region_graph, affinity, pipeline)
+    return Segmentation(labels, scene, membership, pipeline, notes=("a note",), seconds={"head": 0.25})
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_a_head_is_pushed_and_pulled(head: SpectralNet, hub: Path, tmp_path: Pat
 
 def test_a_download_is_checked_before_it_is_kept(hub: Path, tmp_path: Path) -> None:
     (hub / "me/bad").mkdir(parents=True)
-    with pytest.raises(SettingsError, match=r"me/bad: holds no model\.safetensors"):
+    with pytest.raises(SettingsError, match=r"me/bad: contains no model\.safetensors"):
         models.pull("me/bad", tmp_path / "bad")
     (hub / "me/bad/model.safetensors").write_bytes(b"no head")
     with pytest.raises(SettingsError, match=r"^me/bad/model\.safetensors: is not a head"):

@@ -81,7 +81,7 @@ def test_an_exported_backbone_computes_the_same(samples: Path, tmp_path: Path) -
 
 def test_a_head_that_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     head = Exact(3).fit(planted()[0])
-    with pytest.raises(SettingsError, match="Exact has learnt no map"):
+    with pytest.raises(SettingsError, match="Exact has not learned a map"):
         head_to_onnx(head)
     with pytest.raises(SettingsError, match="a graph network"):
         head_to_onnx(SpectralNet(3, encoder="gcn", steps=5).fit(planted()[0]))

@@ -216,9 +216,9 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
             return found
         raise ImageError(f"is {found.name}, but only {read} can be read here", path)
     if found is None:
-        raise ImageError(f"is not an image in a known format ({read}), whatever its name says", path)
+        raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
     what, advice = found
-    raise ImageError(f"is {what}, not an image in a known format ({read}); {advice}", path)
+    raise ImageError(f"is {what}, not an image that can be read ({read}); {advice}", path)
 
 
 def what_is(head: bytes) -> Format | tuple[str, str] | None:

@@ -129,7 +129,7 @@ def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | I
         return _from_array(source, name)
     if hasattr(source, "getbands"):
         if getattr(source, "format", None) == "EPS":  # Decoding it would run Ghostscript.
-            raise ImageError(f"is PostScript, not an image in a known format ({LISTED}); export it as PNG", name)
+            raise ImageError(f"is PostScript, not an image that can be read ({LISTED}); export it as PNG", name)
         name = Path(getattr(source, "filename", "") or name).name
         try:
             return _from_pillow(source, name)
