@@ -9,14 +9,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from segspectral.errors import SettingsError
+from segspectral.errors import SettingsError, about
 from segspectral.files import read_file
 from segspectral.pipeline import Pipeline
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
-__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets"]
+__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets", "read_yaml"]
 
 Kind = TypeVar("Kind", bound=Settings)
+
+DEEPEST = 10
+"""Maximum depth of nested settings. Real settings have at most four levels."""
 
 
 def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline:
@@ -51,13 +54,12 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
     """``base``, a pipeline or other settings, with those of a YAML file."""
     path = Path(path)
     try:
-        data = yaml.safe_load(read_file(path).decode("utf-8-sig"))
+        with about(path):
+            data = read_yaml(read_file(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise SettingsError("there is no such settings file", path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot be read ({error})", path) from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"the file is not YAML: {' '.join(str(error).split())}", path) from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -65,6 +67,35 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
             "a settings file must be a mapping of names to values, as `segspectral config show` prints it", path
         )
     return with_settings(base, data, str(path))
+
+
+def read_yaml(text: str) -> Any:
+    """Parse YAML with plain values, whose size is bounded by that of the text.
+
+    The events of the parser are checked first. They show aliases, which could multiply the size, and the depth, because
+    deep nesting would exhaust the recursion of the parser.
+
+    Raises
+    ------
+    SettingsError
+        The text is not YAML, has an anchor, or is nested too deeply.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise SettingsError(f"has more than {DEEPEST} levels")
+            if getattr(event, "anchor", None) is not None:
+                raise SettingsError("anchors and aliases (& and *) are not accepted; write the value again")
+        return yaml.safe_load(text)
+    except SettingsError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark is not None else ""
+        raise SettingsError(f"is not YAML: {error.problem}{line}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise SettingsError("is not YAML with plain values") from error
 
 
 def presets() -> dict[str, Path]:
@@ -88,10 +119,8 @@ def parse_assignment(text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not all(part.strip() for part in name.split(".")):
         raise SettingsError(f"--set {text}: write it as NAME=VALUE, such as --set refine.iterations=5")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {text}: the value is not YAML") from error
+    with about(f"--set {text}"):
+        parsed = read_yaml(value)
     for part in reversed(name.split(".")):
         parsed = {part.strip(): parsed}
     return parsed

@@ -83,6 +83,12 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         (b"segmants: 3", "did you mean segments"),
         (b"!!python/object/apply:os.system ['true']", "is not YAML"),
         (b"3: 4", "3"),
+        (b"a: &a [1]\nb: [*a, *a]", "anchors and aliases"),
+        (b"a: &a {x: 1}\nb: &b {<<: [*a, *a]}", "anchors and aliases"),
+        (b"[" * 5000, "more than 10 levels"),
+        (b"{a: " * 3000, "more than 10 levels"),
+        (b"segments: 2020-99-99", "is not YAML with plain values"),
+        (b"segments: " + b"9" * 5000, "is not YAML with plain values"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, says: str) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from segspectral.errors import SettingsError
+from segspectral.config import DEEPEST, read_yaml
+from segspectral.errors import SettingsError, about
 from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
 from segspectral.features.cache import FeatureCache
 from segspectral.pipeline import Pipeline
@@ -55,9 +54,6 @@ MOST_OF = {
 MOST_ITEMS = 8
 """Of a list."""
 
-DEEPEST = 10
-"""Levels of settings within settings; there are four."""
-
 
 def settings_from_text(text: str) -> dict[str, Any]:
     """JSON or YAML as nested plain data. Names may have dots: ``head.steps: 30`` is ``head: {steps: 30}``.
@@ -73,7 +69,8 @@ def settings_from_text(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise SettingsError(f"settings: more than {DEEPEST} levels") from error
     except ValueError:
-        data = _yaml(text)
+        with about("settings"):
+            data = read_yaml(text)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -86,26 +83,6 @@ def settings_from_text(text: str) -> dict[str, Any]:
             value = {part.strip(): value}
         merged = merged_settings(merged, value)
     return merged
-
-
-def _yaml(text: str) -> Any:
-    try:
-        depth = 0
-        # The events first: they tell of aliases and depth before anything is expanded.
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise SettingsError(f"settings: more than {DEEPEST} levels")
-            if getattr(event, "anchor", None) is not None:
-                raise SettingsError("settings: anchors and aliases (& and *) are not taken; write the value again")
-        return yaml.safe_load(text)
-    except SettingsError:
-        raise
-    except yaml.MarkedYAMLError as error:
-        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark is not None else ""
-        raise SettingsError(f"settings: is not YAML: {error.problem}{line}") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise SettingsError("settings: is not YAML with plain values") from error
 
 
 def _check_plain(data: Any, name: str, levels: int) -> None:
