@@ -183,8 +183,8 @@ def _marked(photograph: Picture, marks: NDArray[np.bool_]) -> Picture:
 
 
 def _panel_size(shape: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of a panel: ``PANEL`` pixels wide, or less for images that are taller than wide."""
-    scale = min(PANEL / shape[1], 1.2 * PANEL / shape[0])
+    """(H, W) of a panel: ``PANEL`` pixels wide, or less for tall images."""
+    scale = min(PANEL / shape[1], 1.2 * PANEL / shape[0])  # A panel is at most 1.2 times PANEL pixels high.
     return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
 
 

@@ -114,6 +114,7 @@ class DenseCrf(Settings):
         # -1.
         total = probabilities.sum(axis=-1, keepdims=True)
         probabilities = np.divide(probabilities, total, out=np.full_like(probabilities, 1 / k), where=total > 1e-6)
+        # Probabilities below 1e-6 are raised to it, so that the unary term, at most 14, stays comparable to the others.
         unary = -np.log(np.maximum((1 - self.doubt) * probabilities + self.doubt / k, 1e-6))
         rgb = small.uint8.copy()  # pydensecrf needs a writable array
         rgb[~valid] = rgb[valid].mean(axis=0)

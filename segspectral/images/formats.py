@@ -123,7 +123,7 @@ STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"EHFA_HEADER_TAG", ("an ERDAS Imagine raster", RASTER)),
     (b"SQLite format 3\0", ("an SQLite database, such as a GeoPackage", "convert it to a GeoTIFF")),
     (b"v/1\x01", ("OpenEXR", CONVERT)),
-    (b"#?RADIANCE", ("a Radiance picture", CONVERT)),
+    (b"#?RADIANCE", ("a Radiance HDR image", CONVERT)),
     (b"\0\0\x01\0", ("an icon", CONVERT)),
     (b"DDS ", ("a DirectDraw surface", CONVERT)),
     (
@@ -249,7 +249,7 @@ def what_is(head: bytes) -> Format | tuple[str, str] | None:
     if head[257:262] == b"ustar":
         return ("a tar archive", UNPACK)
     if NETPBM.match(head):
-        return ("a picture of Netpbm", CONVERT)
+        return ("a Netpbm image", CONVERT)
     return _what_text(head)
 
 

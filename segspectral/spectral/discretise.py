@@ -33,7 +33,7 @@ that would keep nodes moving to and fro."""
 
 
 def most_eigenvectors(k: int) -> int:
-    """How many eigenvectors ``partition`` can use for k clusters."""
+    """How many eigenvectors ``partition`` can use for k clusters: up to 2 k. The 16 bounds the time for large k."""
     return max(k + 2, min(2 * k, k + 16))
 
 

@@ -62,7 +62,7 @@ def spectral_embedding(
     for nodes in parts:
         if len(nodes) == 1:
             value, vector = np.zeros(1), np.ones((1, 1))
-        elif len(nodes) > max(exact_below, 8 * k):
+        elif len(nodes) > max(exact_below, 8 * k):  # Coarse graphs must have many more nodes than k.
             value, vector = smallest_by_levels(affinity.weights[nodes][:, nodes], k)
         else:
             value, vector = _smallest(affinity.normalized[nodes][:, nodes], min(k, len(nodes)), seed)
@@ -89,6 +89,8 @@ def _smallest(normalized: sp.csr_array, k: int, seed: int) -> tuple[NDArray[np.f
         value, vector = _dense(normalized, k)
     else:
         random = np.random.default_rng(seed)
+        # A positive start vector cannot be orthogonal to the first eigenvector, which is positive, too. ARPACK
+        # recommends at least 2 k + 1 Lanczos vectors (ncv); with fewer than 32 it converges slowly for small k.
         # A tolerance of 0 means machine precision. ARPACK draws random vectors when an invariant subspace is exhausted.
         options = {"k": k, "tol": 0, "v0": random.uniform(0.5, 1.5, n), "ncv": min(n - 1, max(2 * k + 1, 32))}
         options["rng"] = random
