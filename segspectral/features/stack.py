@@ -88,6 +88,7 @@ class FeatureStack(Settings):
             nodes -= nodes.mean(axis=0)
             # The mean squared distance between two nodes is twice the total variance.
             scale = np.sqrt(2 * (nodes**2).sum(axis=1).mean())
+            # Features that are equal for all superpixels, up to rounding errors, become zero columns.
             columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)
             parts_of[name] = (first, first := first + nodes.shape[1])
         return Features(np.concatenate(columns, axis=1).astype(np.float32), parts_of)

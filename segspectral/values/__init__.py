@@ -24,6 +24,7 @@ region graph    the regions as nodes, and the borders between those that touch (
 border          the line along which two regions touch; its length counts pairs of touching pixels
 boundary        the outline of an object. The boundary probability of a border says how likely it is that an object ends
                 there. The settings ``features.contours`` and ``affinity.contour`` concern these probabilities
+contour         a line of borders with high boundary probabilities; a closed one surrounds a region
 hierarchy       the binary tree that merges the regions of an image one by one until one is left
 altitude        the height of a merge in the tree, in [0, 1]; altitudes rise from the leaves to the root
 level           a number in [0, 1] at which the tree is cut: all merges up to that altitude are done (a horizontal cut)
