@@ -21,8 +21,8 @@ class KnnAffinity(Settings):
 
     If boundary probabilities are known, W_ij = exp(-|x_i - x_j|^2 / (2 s^2)) exp(-u_ij / contour), where u_ij in [0, 1]
     is the altitude at which i and j merge in the hierarchy. This is an intervening-contour term (Leung and Malik 1998)
-    for pairs at any distance: roughly, u_ij is the strongest border that every path from i to j must cross. A closed
-    boundary between two similar regions separates them; a boundary with a gap does not.
+    for pairs at any distance: every path from i to j crosses a border of about this strength or more. A closed boundary
+    between two similar regions separates them; a boundary with a gap does not.
     """
 
     name: Literal["knn"] = "knn"
