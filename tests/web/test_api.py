@@ -276,7 +276,7 @@ def test_labels_have_a_tag_that_changes_with_edits(client: Any, photograph: byte
     ("data", "sentence"),
     [
         (b"", "cat.jpg: the file is empty"),
-        (b"<svg onload=alert(1)>", "cat.jpg: is SVG, not an image that is read"),
+        (b"<svg onload=alert(1)>", "cat.jpg: is SVG, not an image that can be read"),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "cat.jpg: is"),
         (
             b"<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>",
