@@ -150,7 +150,7 @@ BOXES: dict[bytes, Format | tuple[str, str]] = {
 
 MARKUP: tuple[tuple[str, tuple[str, str]], ...] = (
     ("<!doctype html", ("a web page", "download the image itself")),
-    ("<vrtdataset", ("a VRT, which refers to other files", RASTER)),
+    ("<vrtdataset", ("a VRT (it refers to other files)", RASTER)),
     ("<gdal_wms", ("the description of a map server", "download the map as a GeoTIFF")),
     ("<svg", ("SVG", AS_PICTURE)),
     ("<html", ("a web page", "download the image itself")),
