@@ -423,7 +423,7 @@ def test_faults_of_a_command_are_reported_in_one_sentence(folder: Path, file: Pa
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.yaml").write_text("segmnts: 3\n")
     for arguments, sentence in (
-        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "no images there"),
+        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "no images were found"),
         (("fit", folder, "-o", tmp_path / "m", "--config", tmp_path / "bad.yaml"), "did you mean segments?"),
         (("fit", folder, "-o", tmp_path / "m", "--head", "wrong"), "unknown head 'wrong'"),
         (("segment", folder, "-o", tmp_path / "o", "--model", tmp_path / "none"), "there is no such model"),

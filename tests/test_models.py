@@ -154,7 +154,7 @@ def test_a_download_is_checked_before_it_is_kept(hub: Path, tmp_path: Path) -> N
 def test_refusals_of_the_hub_are_reported_in_one_sentence(
     head: SpectralNet, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SettingsError, match=r"me/absent: the hub refuses \(404: not found\); is its name right"):
+    with pytest.raises(SettingsError, match=r"me/absent: the hub refuses \(404: not found\); check its name"):
         models.pull("me/absent", tmp_path)
     with pytest.raises(SettingsError, match="the hub refuses"):
         models.push(head, "no spaces/in names")
