@@ -161,7 +161,7 @@ def test_refusals_of_the_hub_are_reported_in_one_sentence(
     with pytest.raises(SettingsError, match="holds no"):
         models.push(tmp_path, "me/empty")
     monkeypatch.undo()
-    with pytest.raises(SettingsError, match="the hub is cannot be reached"):
+    with pytest.raises(SettingsError, match="the hub cannot be reached"):
         models.pull("me/moons", tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(SettingsError, match="pip install huggingface_hub"):
