@@ -1,4 +1,4 @@
-"""Unsupervised image segmentation by superpixel graphs and neural spectral clustering.
+"""Unsupervised image segmentation with superpixel graphs and neural spectral clustering.
 
 >>> import segspectral
 >>> s = segspectral.segment("cat.jpg", segments=5)   # doctest: +SKIP
@@ -33,7 +33,7 @@ _HOMES = {"Pipeline": "pipeline", "segment": "pipeline", "read_image": "images"}
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: importing segspectral costs milliseconds, what it stands on costs seconds.
+    # Modules are imported when they are first used, because importing torch and timm takes seconds.
     if name not in __all__:
         raise AttributeError(f"module 'segspectral' has no attribute '{name}'")
     return getattr(import_module(f"segspectral.{_HOMES.get(name, 'values')}"), name)

@@ -1,4 +1,4 @@
-"""Features -> Affinity: a sparse kNN graph with a Gaussian kernel, held back by contours."""
+"""Features -> Affinity: a sparse kNN graph with a Gaussian kernel, weakened across object boundaries."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ __all__ = ["KnnAffinity"]
 
 
 class KnnAffinity(Settings):
-    """k nearest neighbours in feature space united with the superpixels that touch.
+    """Each superpixel is connected to its k nearest neighbours in feature space and to the superpixels that it touches.
 
-    Where the features know of contours, W_ij = exp(-|x_i - x_j|^2 / (2 s^2)) exp(-u_ij / contour), with u_ij in [0, 1]
-    the level of the hierarchy at which i and j become one region. It is an intervening-contour term (Leung and Malik
-    1998) for pairs at any distance: u_ij is the weakest of the strongest contours on all paths from i to j, so that one
-    closed contour between two alike regions parts them, and a gap in it does not.
+    If boundary probabilities are known, W_ij = exp(-|x_i - x_j|^2 / (2 s^2)) exp(-u_ij / contour), where u_ij in [0, 1]
+    is the altitude at which i and j merge in the hierarchy. This is an intervening-contour term (Leung and Malik 1998)
+    for pairs at any distance: every path from i to j crosses a border of about this strength or more. A closed boundary
+    between two similar regions separates them; a boundary with a gap does not.
     """
 
     name: Literal["knn"] = "knn"
-    neighbors: int = Field(10, ge=1, le=1000, description="nearest neighbours of each superpixel")
+    neighbors: int = Field(10, ge=1, le=1000, description="number of nearest neighbours of each superpixel")
     bandwidth: Bandwidth = Field(
-        "median", description="of the Gaussian: self_tuning (per node), median (of all), or a number"
+        "median",
+        description="width of the Gaussian: median (of all neighbour distances), self_tuning (per node), or a number",
     )
-    scale: float = Field(0.6, gt=0, description="factor on the bandwidth: small ones let regions be of unequal size")
-    symmetrize: Symmetrization = Field("max", description="how W_ij and W_ji become one: mean or max")
+    scale: float = Field(0.6, gt=0, description="factor on the bandwidth; small factors allow segments of unequal size")
+    symmetrize: Symmetrization = Field("max", description="how W_ij and W_ji are combined: mean or max")
     adjacency: bool = Field(True, description="also connect superpixels that touch")
     contour: float | None = Field(
-        0.05, gt=0, description="level of the hierarchy across which affinity falls to 1/e; null: contours do not count"
+        0.05,
+        gt=0,
+        description="level of the hierarchy at which affinity falls to 1/e; null: ignore boundary probabilities",
     )
 
     def __call__(self, features: Features, graph: RegionGraph) -> Affinity:

@@ -1,4 +1,4 @@
-"""Settings files: YAML <-> Pipeline, ``--set a.b=c``, and errors in words."""
+"""Settings files (YAML <-> Pipeline), and assignments such as ``--set a.b=c``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "pr
 Kind = TypeVar("Kind", bound=Settings)
 
 DEEPEST = 10
-"""Levels of settings within settings; there are four."""
+"""Maximum depth of nested settings. Real settings have at most four levels."""
 
 
 def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline:
@@ -30,15 +30,15 @@ def make_pipeline(data: Mapping[str, Any], source: str = "settings") -> Pipeline
     Raises
     ------
     SettingsError
-        One sentence per fault: the setting, what is wrong, and the name that was probably meant.
+        The message has one sentence per fault: the setting, what is wrong, and the name that was probably meant.
     """
     return validated(Pipeline, data, source)
 
 
 def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline:
-    """A pipeline from a YAML file, or from a preset by its name; what these do not name is as in ``base``.
+    """A pipeline from a YAML file or a named preset. Settings that the file does not name come from ``base``.
 
-    Where there are no such files, ``fast`` and ``configs/fast.yaml`` mean the preset.
+    Names such as ``fast`` and ``configs/fast.yaml`` mean the preset if there is no such file.
 
     Raises
     ------
@@ -78,31 +78,31 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
         data = {}
     if not isinstance(data, dict):
         raise SettingsError(
-            "a settings file is a mapping of names to values, as `segspectral config show` prints", path
+            "a settings file must be a mapping of names to values, as `segspectral config show` prints it", path
         )
     allow(data)
     return with_settings(base, data, str(path))
 
 
 def read_yaml(text: str) -> Any:
-    """YAML of plain values, which cannot claim more than its text holds.
+    """Parse YAML with plain values, whose size is bounded by that of the text.
 
-    The parser's events come first: they tell of aliases, which multiply what they stand for, and of the depth, which
-    the parser's recursion would not survive.
+    The events of the parser are checked first. They show aliases, which could multiply the size, and the depth, because
+    deep nesting would exhaust the recursion of the parser.
 
     Raises
     ------
     SettingsError
-        It is not YAML, has an anchor, or is nested too deeply.
+        The text is not YAML, has an anchor, or is nested too deeply.
     """
     try:
         depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise SettingsError(f"more than {DEEPEST} levels")
+                raise SettingsError(f"has more than {DEEPEST} levels")
             if getattr(event, "anchor", None) is not None:
-                raise SettingsError("anchors and aliases (& and *) are not taken; write the value again")
+                raise SettingsError("anchors and aliases (& and *) are not accepted; write the value again")
         return yaml.safe_load(text)
     except SettingsError:
         raise
@@ -114,7 +114,7 @@ def read_yaml(text: str) -> Any:
 
 
 def dump(pipeline: Pipeline) -> str:
-    """The pipeline as YAML, all settings spelled out; ``load`` reads it back to an equal pipeline."""
+    """The pipeline as YAML with all its settings; ``load`` reads it back as an equal pipeline."""
     return yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False)
 
 
@@ -135,7 +135,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def merge_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """All ``--set`` of a command line as nested data, later ones on top."""
+    """All ``--set`` options of a command line as nested data; later ones override earlier ones."""
     merged: dict[str, Any] = {}
     for text in assignments:
         merged = merged_settings(merged, parse_assignment(text))

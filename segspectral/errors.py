@@ -1,16 +1,16 @@
-"""Every error that segspectral raises on purpose, in one tree.
+"""All errors that segspectral raises on purpose.
 
 ::
 
     SegspectralError                what the command line prints as one sentence, without a traceback
-    ├── ImageError                  a file or an array that is no usable image
+    ├── ImageError                  a file or an array that is not a usable image
     ├── SettingsError               an unknown or impossible setting (exit code 2 on the command line)
     ├── BackboneError               CNN weights that cannot be found or do not fit
     ├── GraphError                  an affinity that breaks its contract (negative, asymmetric, not finite)
-    ├── CollapseError               a head that put everything into fewer segments than asked, after its retry
-    ├── DatasetError                a data set, truth or prediction that is not as it should be
-    ├── OutputError                 a place that cannot be written to
-    └── BatchError                  a batch that cannot begin or go on
+    ├── CollapseError               a head that used fewer clusters than requested, also at its second attempt
+    ├── DatasetError                a data set, ground truth or prediction that is missing or has the wrong format
+    ├── OutputError                 a file or folder that cannot be written
+    └── BatchError                  a batch that cannot start or continue
 
 Bad values are also ``ValueError`` (``GraphError``, ``SettingsError``, ``ImageError``), so that code written against
 numpy's and scikit-learn's habits keeps working. An error has a ``message`` and a ``source``, the file or folder that it
@@ -38,7 +38,7 @@ __all__ = [
 
 
 class SegspectralError(Exception):
-    """Root of all errors that have a sentence for the user.
+    """The base class of all errors with a message for the user.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class ImageError(SegspectralError, ValueError):
 
 
 class SettingsError(SegspectralError, ValueError):
-    """A setting is unknown, out of range, or does not go with the others."""
+    """A setting is unknown, out of range, or contradicts another one."""
 
 
 class BackboneError(SegspectralError):
@@ -96,16 +96,16 @@ class GraphError(SegspectralError, ValueError):
 
 
 class CollapseError(SegspectralError):
-    """A head used fewer clusters than asked, also after its retry; never returned as a result."""
+    """A head used fewer clusters than requested, also at its second attempt. Such a result is never returned."""
 
 
 class DatasetError(SegspectralError):
-    """A data set, a truth or a prediction is missing or is not what its format says."""
+    """A data set, a ground truth or a prediction is missing or does not have the expected format."""
 
 
 class OutputError(SegspectralError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the requested file or folder."""
 
 
 class BatchError(SegspectralError):
-    """A batch cannot begin or go on: another one writes to the same place, or its workers do not start."""
+    """A batch cannot start or continue: another one writes to the same folder, or its workers do not start."""

@@ -1,6 +1,6 @@
-"""Pictures that explain: how one image was segmented, and what other numbers of segments give.
+"""Figures of how an image was segmented, and of its segmentations with several numbers of segments.
 
-Drawn with Pillow and OpenCV on a grid of panels of equal size, each under its title.
+They are grids of panels of equal size with titles, drawn with Pillow and OpenCV.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.export import boundaries, colour_table, tinted
+from segspectral.export import colour_table, tinted
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.values import Segmentation, Superpixels
+from segspectral.values.labels import boundaries
 
 __all__ = [
     "VECTORS",
@@ -28,15 +29,25 @@ Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 VECTORS = 4
-"""Eigenvectors that are shown, from the second on: the first is constant."""
+"""How many eigenvectors are shown. The first eigenvector is constant and is left out."""
 
 INK, PAPER, GREY, ACCENT = (30, 30, 30), (255, 255, 255), (130, 130, 130), (213, 94, 0)
+"""Colours (RGB) of text and lines, of the sheet, of axes, and of what is highlighted."""
+
 PANEL, TITLE, GAP, COLUMNS = 380, 26, 12, 4
+"""Width of a panel, height of a title and distance between panels in pixels, and panels per row. Four panels fit a
+sheet of 1600 pixels."""
+
+VOID_GREY = 170
+"""Grey value of void pixels in pictures."""
 
 
 def figure(segmentation: Segmentation) -> Picture:
-    """All stages of one image: photograph, superpixels, entropy of the memberships, eigengap curve; the leading
-    eigenvectors; the labels before and after refinement and where these differ."""
+    """All stages of one image.
+
+    The panels are the photograph, its superpixels, the entropy of the memberships, the eigenvalues, the first
+    eigenvectors, the labels before and after refinement, and the pixels that refinement changed.
+    """
     image, labels = segmentation.image, segmentation.labels
     name, settings = image.name, segmentation.pipeline
     before = before_refinement(segmentation)
@@ -68,7 +79,7 @@ def figure(segmentation: Segmentation) -> Picture:
 
 
 def contact_sheet(results: Sequence[Segmentation]) -> Picture:
-    """The photograph, and its segmentation by each number of segments."""
+    """The photograph, and its segmentations with several numbers of segments."""
     first = results[0]
     height, width = _panel_size(first.image.shape)
     panels = [(first.image.name, _shrunk(first.image.uint8, height, width))]
@@ -77,21 +88,21 @@ def contact_sheet(results: Sequence[Segmentation]) -> Picture:
 
 
 def before_refinement(segmentation: Segmentation) -> NDArray[np.int32]:
-    """(H, W) each pixel with the likeliest segment of its superpixel, 0 = void."""
-    return segmentation.superpixels.spread(segmentation.membership.labels.astype(np.int32) + np.int32(1))
+    """(H, W) the most likely segment of each pixel's superpixel, 0 on void."""
+    return segmentation.superpixels.to_pixels(segmentation.membership.labels.astype(np.int32) + np.int32(1))
 
 
 def entropy(segmentation: Segmentation) -> NDArray[np.float32]:
-    """(H, W) of the memberships, from 0 (sure) to 1 (all segments equally likely); 0 on void."""
+    """(H, W) the entropy of the memberships, from 0 (certain) to 1 (all segments are equally likely); 0 on void."""
     p = segmentation.membership.probabilities.astype(np.float64)
     values = -(p * np.log(np.maximum(p, 1e-12))).sum(axis=1) / np.log(max(p.shape[1], 2))
-    return segmentation.superpixels.spread(np.clip(values, 0, 1).astype(np.float32))
+    return segmentation.superpixels.to_pixels(np.clip(values, 0, 1).astype(np.float32))
 
 
 def eigenvector_pictures(segmentation: Segmentation) -> list[Picture]:
-    """Up to ``VECTORS`` pictures (H, W, 3): eigenvectors 2, 3, ... of the rw-Laplacian, from blue by white to brown.
+    """Up to ``VECTORS`` pictures (H, W, 3): eigenvectors 2, 3, ... of the rw-Laplacian, from blue to white to brown.
 
-    White is zero, full colour the 98th percentile of the size; void is grey.
+    White is zero, and full colour is the 98th percentile of the magnitude. Void pixels are grey.
     """
     superpixels = segmentation.superpixels
     vectors, _ = spectral_embedding(segmentation.affinity, VECTORS + 1, seed=segmentation.pipeline.seed)
@@ -101,17 +112,17 @@ def eigenvector_pictures(segmentation: Segmentation) -> list[Picture]:
         part = np.clip(vector / scale, -1, 1)[:, None]
         ends = np.where(part < 0, (0, 90, 160), (150, 75, 0))
         colours = np.round(255 + np.abs(part) * (ends - 255.0)).astype(np.uint8)
-        pictures.append(superpixels.spread(colours, void=170))
+        pictures.append(superpixels.to_pixels(colours, void=VOID_GREY))
     return pictures
 
 
 def eigengap_curve(segmentation: Segmentation, height: int = 300, width: int = PANEL) -> Picture:
-    """The smallest eigenvalues by number, and the gap after the chosen number of segments."""
+    """A plot of the smallest eigenvalues, with the gap after the number of segments highlighted."""
     import PIL.Image
     import PIL.ImageDraw
 
     values = segmentation.membership.eigenvalues
-    scale = 2  # drawn twice as large, for smooth lines
+    scale = 2  # The plot is drawn at twice its size and then shrunk, so that lines are smooth.
     sheet = PIL.Image.new("RGB", (width * scale, height * scale), PAPER)
     draw, font = PIL.ImageDraw.Draw(sheet), _font(13 * scale)
     if values is None or len(values) < 2:
@@ -145,8 +156,8 @@ def eigengap_curve(segmentation: Segmentation, height: int = 300, width: int = P
 def _superpixel_picture(segmentation: Segmentation, height: int, width: int) -> Picture:
     superpixels: Superpixels = segmentation.superpixels
     mean = np.round(superpixels.pool(segmentation.image.uint8.astype(np.float32))).astype(np.uint8)
-    picture = _shrunk(superpixels.spread(mean, void=170), height, width)
-    # Borders are found on the small label map: shrunk ones would be a haze.
+    picture = _shrunk(superpixels.to_pixels(mean, void=VOID_GREY), height, width)
+    # Borders are drawn on the small label map, because borders of the large one would blur when it is shrunk.
     picture[boundaries(_small(superpixels.labels, height, width))] = 255
     return picture
 
@@ -172,8 +183,8 @@ def _marked(photograph: Picture, marks: NDArray[np.bool_]) -> Picture:
 
 
 def _panel_size(shape: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of a panel of ``PANEL`` pixels in width, less for tall images; small images are not blown up much."""
-    scale = min(PANEL / shape[1], 1.2 * PANEL / shape[0])
+    """(H, W) of a panel: ``PANEL`` pixels wide, or less for tall images."""
+    scale = min(PANEL / shape[1], 1.2 * PANEL / shape[0])  # A panel is at most 1.2 times PANEL pixels high.
     return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
 
 
@@ -197,7 +208,7 @@ def _grid(panels: Sequence[tuple[str, Picture]], columns: int) -> Picture:
     import PIL.ImageDraw
 
     height = max(picture.shape[0] for _, picture in panels)
-    cell = max(200, *(picture.shape[1] for _, picture in panels))  # room for the title over narrow images
+    cell = max(200, *(picture.shape[1] for _, picture in panels))  # room for a title above a narrow image
     rows = -(-len(panels) // columns)
     size = (columns * (cell + GAP) + GAP, rows * (height + TITLE + GAP) + GAP)
     sheet = PIL.Image.new("RGB", size, PAPER)
@@ -216,7 +227,7 @@ def _font(size: int) -> Any:
 
 
 def _fitting(text: str, width: int) -> str:
-    """The text, cut in the middle until it is at most ``width`` pixels wide."""
+    """The text, shortened in the middle until it is at most ``width`` pixels wide."""
     font, keep = _font(15), len(text)
     while keep > 8 and font.getlength(text) > width:
         keep -= 1

@@ -35,19 +35,25 @@ __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
 STAGES = ("superpixels", "features", "affinity", "head", "refine")
 
 AUTO_LEVEL = 0.24
-"""Level of the hierarchy with the best covering on BSDS500 train, one for all images (ODS)."""
+"""The level at which cuts of the hierarchy have the best covering on BSDS500 train, with one level for all images
+(ODS)."""
 
 COUNT_LEVEL, COUNT_SHARE = 0.28, 0.01
-"""How many segments a head gets: regions of the hierarchy at this level, with this share of the area (fitted, too)."""
+"""The automatic number of segments of a head is the number of regions at COUNT_LEVEL that have at least COUNT_SHARE of
+the area. Both numbers were fitted on BSDS500 train."""
+
+TYPICAL_SEGMENTS, LOG_DEVIATION = 6, 0.5
+"""The prior of ``eigengap_segments``: people who segment photographs mark about 6 regions. The prior is
+log-normal around that, with this standard deviation in ln k."""
 
 Observer = Callable[[str, float], None]
-"""Called after each stage with its name and its wall-clock seconds."""
+"""Called after each stage with its name and its wall-clock time in seconds."""
 
 DESCRIBED_BY = (("working_pixels", "superpixels"), ("features", "model"), ("affinity",))
-"""The settings that each stage of ``Pipeline.describe`` depends on beside those of the stages before it."""
+"""The settings that each stage of ``Pipeline.describe`` depends on, in addition to those of the stages before it."""
 
 OF_THE_MODEL = ("segments", "working_pixels", "superpixels", "features", "head")
-"""Settings that a model brings along, because it means nothing without them."""
+"""Settings that belong to a model, because it can only be applied with them."""
 
 AnyRefiner = Annotated[
     Annotated[DenseCrf | Guided | NoRefinement, Field(discriminator="name")],
@@ -56,7 +62,7 @@ AnyRefiner = Annotated[
 
 
 class Pipeline(Settings):
-    """Five strategies, the number of segments, and a seed. Call it with an image.
+    """Five strategies, the number of segments, and a seed. A call with an image segments it.
 
     >>> Pipeline(segments=5).segments
     5
@@ -66,24 +72,28 @@ class Pipeline(Settings):
 
     segments: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
         "auto",
-        description="how many segments; auto: chosen per image by its contours, where none closes by the eigengap",
+        description="number of segments; auto: from the image's hierarchy, or the eigengap if no boundary is closed",
     )
-    max_segments: int = Field(16, ge=2, le=1000, description="what auto may choose at most")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal bytes")
-    hierarchy: bool = Field(False, description="cut the hierarchy of merged superpixels instead of running the head")
-    level: float | None = Field(None, ge=0, le=1, description="cut the hierarchy here, not into a number of segments")
+    max_segments: int = Field(16, ge=2, le=1000, description="maximum number of segments that auto chooses")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="random seed; equal seeds give equal results")
+    hierarchy: bool = Field(False, description="cut the hierarchy of the image instead of running the head")
+    level: float | None = Field(
+        None, ge=0, le=1, description="level at which the hierarchy is cut, instead of into a number of segments"
+    )
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
     refine: AnyRefiner = DenseCrf()
-    model: AnyModel | None = Field(None, description="a file of `segspectral fit`: segments shared by all images")
+    model: AnyModel | None = Field(
+        None, description="file of a model, from `segspectral fit`; its segments mean the same in all images"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _as_the_model(cls, data: Any) -> Any:
-        """What the model was fitted with is the default."""
+        """Settings of the model become the defaults."""
         if not isinstance(data, Mapping) or data.get("model") is None:
             return data
         model = model_from(data["model"])
@@ -94,21 +104,23 @@ class Pipeline(Settings):
         if self.model is None:
             return self
         if self.hierarchy or self.level is not None:
-            raise ValueError("hierarchy and model exclude each other: a hierarchy is of one image alone")
+            raise ValueError("hierarchy and model exclude each other: a hierarchy belongs to one image")
         for name in OF_THE_MODEL:
             ours, fitted = (_plain(getattr(place, name)) for place in (self, self.model.recipe))
             if ours != fitted:
                 where, given, due = _difference(name, ours, fitted)
                 raise ValueError(
-                    f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave it "
-                    "out, or fit a model with it"
+                    f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave this "
+                    "setting out, or fit another model with it"
                 )
         return self
 
     @model_validator(mode="after")
     def _level_of_something(self) -> Self:
         if self.level is not None and not self.hierarchy:
-            raise ValueError("level is where the hierarchy is cut: set hierarchy=true with it, or leave it out")
+            raise ValueError(
+                "level is the level at which the hierarchy is cut; set hierarchy=true as well, or leave level out"
+            )
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -118,32 +130,34 @@ class Pipeline(Settings):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """JSON schema of a settings file, with the settings of every head."""
+        """The JSON schema of a settings file, with the settings of every head."""
         schema = super().model_json_schema(*args, **kwargs)
-        # Drawn only now, because it imports all heads.
+        # This is computed only here, because it imports all heads.
         head = head_schema()
         schema.setdefault("$defs", {}).update(head.pop("$defs"), Head=head)
         schema["properties"]["head"] = {"$ref": "#/$defs/Head"}
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
-        """This pipeline as it can run here, and a note for each default that had to be replaced.
+        """This pipeline as it can run on this machine, and a note for each default that had to be replaced.
 
         Raises
         ------
         SettingsError
-            A strategy that was asked for is not installed.
+            A package of a strategy that the user has chosen is not installed.
         """
         if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
             install = "pip install 'segspectral[crf]'"
             if "refine" in self.model_fields_set:
-                raise SettingsError(f"refine=crf needs pydensecrf, which is not installed: {install}, or refine=guided")
-            note = f"pydensecrf is not installed: refined by the guided filter ({install})"
+                raise SettingsError(
+                    f"refine=crf needs pydensecrf, which is not installed: {install}, or set refine=guided"
+                )
+            note = f"pydensecrf is not installed, so the guided filter refines the result ({install})"
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
     def prepare(self) -> None:
-        """Load what takes long or may be missing, so that the first image is not the one to find out.
+        """Load the weights of the backbone, so that a fault is found before the first image.
 
         Raises
         ------
@@ -158,31 +172,31 @@ class Pipeline(Settings):
         Raises
         ------
         SettingsError
-            There are fewer superpixels than segments asked for, or a strategy is not installed.
+            There are fewer superpixels than requested segments, or a package of a strategy is not installed.
         BackboneError, CollapseError
         """
         return self.solve(self.describe(image, observer), observer=observer)
 
     def describe(self, image: Image, observer: Observer | None = None, *, known: Scene | None = None) -> Scene:
-        """All that comes before the number of segments: superpixels, features, region graph and affinity.
+        """Compute all that does not depend on the number of segments: superpixels, features, region graph and affinity.
+
+        An image of one colour is one segment, whatever number is requested; a note says so.
 
         Parameters
         ----------
-        known : an earlier scene of the same image; its stages are taken over where their settings are equal
-
-        An image of one colour is one segment, whatever number is asked for; a note says so.
+        known : an earlier scene of the same image. The results of its first stages are used again, as long as their
+            settings are equal
 
         Raises
         ------
-        ImageError, BackboneError
-            As a call.
+        ImageError, SettingsError, BackboneError
         """
         pipeline, notes = self.usable()
         if image.flat:
             notes = (*notes, FLAT)
         clock = _Clock(observer)
         shared = 0 if known is None else _stages_shared(pipeline, known.pipeline)
-        # The matrices are small: on busy machines BLAS threads that wait for each other cost more than they bring.
+        # The matrices are small. On busy machines, BLAS threads that wait for each other cost more time than they save.
         with threadpool_limits(1, user_api="blas"):
             if known is None or shared < 1:
                 work = downsampled(image, pipeline.working_pixels)
@@ -203,18 +217,18 @@ class Pipeline(Settings):
     def solve(
         self, scene: Scene, segments: int | Literal["auto"] | None = None, observer: Observer | None = None
     ) -> Segmentation:
-        """Segment an image that has been described; this may be done many times.
+        """Segment a scene. A scene may be segmented many times.
 
         Parameters
         ----------
-        scene : by ``describe`` of this pipeline, or of one that differs in the head, the refiner, the hierarchy or the
-            number of segments only
-        segments : how many; None takes those of the pipeline
+        scene : the result of ``describe`` of this pipeline, or of one that differs only in the head, the refiner, the
+            hierarchy or the number of segments
+        segments : the number of segments; None means that of the pipeline
 
         Raises
         ------
         SettingsError
-            The scene was described with other settings, or there are fewer superpixels than segments asked for.
+            The scene was described with other settings, or there are fewer superpixels than requested segments.
         CollapseError
         """
         pipeline, _ = self.usable()
@@ -230,8 +244,8 @@ class Pipeline(Settings):
             superpixels = scene.work_superpixels
             name = "hierarchy" if pipeline.hierarchy else "head"
             membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, segments)
-            if pipeline.hierarchy:  # Cuts are nested, so nothing refines them.
-                labels = superpixels.spread(membership.labels.astype(np.int32) + np.int32(1), void=0)
+            if pipeline.hierarchy:  # Refined cuts would not be nested any more.
+                labels = superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
             else:
                 labels = clock("refine", pipeline._label_map, scene.work, superpixels, membership)
             if scene.work is not scene.image:
@@ -246,20 +260,20 @@ class Pipeline(Settings):
         affinity: Affinity,
         segments: int | Literal["auto"] | None = None,
     ) -> Membership:
-        """The membership of superpixels, of an image or of a raster in tiles.
+        """The membership of the N superpixels of an image or of a raster.
 
-        By a cut of the hierarchy, by the model, whose segments have their own order, or by the head, whose clusters
-        come in order of falling area.
+        It comes from a cut of the hierarchy, from the model, or from the head. Clusters are in order of descending
+        area, except those of a model, which have a fixed order.
 
         Parameters
         ----------
         features, graph, affinity : of the same N superpixels
-        segments : how many; None takes those of the pipeline
+        segments : the number of segments; None means that of the pipeline
 
         Raises
         ------
         SettingsError, CollapseError
-            As ``solve``.
+            As for ``solve``.
         """
         number = self.segments if segments is None else segments
         if self.hierarchy:
@@ -271,30 +285,30 @@ class Pipeline(Settings):
         if self.model is not None:
             if number not in ("auto", self.model.segments):
                 raise SettingsError(
-                    f"the model has {self.model.segments} segments and cannot make {number}; fit another"
+                    f"the model has {self.model.segments} segments and cannot make {number}; fit another model"
                 )
             return self.model.membership(features)
-        # The whole curve is kept, also when the number is given: it is what a user looks at to choose another.
+        # All eigenvalues are kept, even if the number is given, because users look at them to choose another number.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
         k = self._automatic_number(graph, eigenvalues) if number == "auto" else number
         if k > len(graph):
             raise SettingsError(
-                f"{k} segments are more than the image's {len(graph)} superpixels; ask for fewer segments, or "
-                "for more superpixels (superpixels.count)"
+                f"{k} segments are more than the image's {len(graph)} superpixels; request fewer segments, or "
+                "more superpixels (superpixels.count)"
             )
         if len(graph) == 1:
-            return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head takes a single node
+            return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head accepts a single node
         head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
-        # A map of the features alone would know nothing of the boundaries that the affinity knows.
+        # A head that learns a map sees only features. Diffusion gives them the boundaries that the affinity contains.
         inputs = diffused(features.nodes, affinity) if head.learns_map else features.nodes
         membership = head.fit(inputs, affinity=affinity).membership_
         area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
 
     def _automatic_number(self, graph: RegionGraph, eigenvalues: NDArray[np.float64]) -> int:
-        """From 2 to ``max_segments``: how many regions of the hierarchy are not small.
+        """The number of regions of the hierarchy that are not small, from 2 to ``max_segments``.
 
-        The eigengap decides where no contour closes. A single superpixel is a single segment.
+        The eigengap decides if no boundary is closed. A single superpixel is a single segment.
         """
         by_eigengap = min(eigengap_segments(eigenvalues), len(graph))
         if graph.boundary is None:
@@ -306,21 +320,21 @@ class Pipeline(Settings):
         return int(np.clip((share >= COUNT_SHARE).sum(), 2, min(self.max_segments, len(graph))))
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-        """Segments 1..K, 0 on void: the refiner's labels, in which no segment that the head found is lost."""
-        # A model knows segments that this image does not have.
+        """(H, W) segments 1..K, 0 on void: the refiner's labels. No segment that the head has found is lost."""
+        # A model may have segments that do not occur in this image.
         present = np.unique(membership.labels)
         shares = membership.probabilities[:, present]
         shares = shares / shares.sum(axis=1, keepdims=True)
         labels = self.refine(image, superpixels, Membership(shares))
         labels = np.where(labels >= 0, present[labels].astype(np.int32), np.int32(-1))
-        found = superpixels.spread(membership.labels.astype(np.int32), void=-1)
-        for lost in np.setdiff1d(found, labels):
-            labels = np.where(found == lost, lost, labels)
+        unrefined = superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
+        for lost in np.setdiff1d(unrefined, labels):
+            labels = np.where(unrefined == lost, lost, labels)
         return labels + np.int32(1)
 
 
 class _Clock:
-    """Runs stages, and notes how long each took."""
+    """Runs stages and measures their time."""
 
     def __init__(self, observer: Observer | None, seconds: Mapping[str, float] | None = None) -> None:
         self.observer, self.seconds = observer, dict(seconds or {})
@@ -335,7 +349,7 @@ class _Clock:
 
 
 def _stages_shared(ours: Pipeline, theirs: Pipeline) -> int:
-    """How many stages of ``DESCRIBED_BY``, from the first on, have equal settings in two pipelines."""
+    """The number of first stages of ``DESCRIBED_BY`` whose settings are equal in two pipelines."""
     for number, names in enumerate(DESCRIBED_BY):
         if any(_plain(getattr(ours, name)) != _plain(getattr(theirs, name)) for name in names):
             return number
@@ -348,12 +362,12 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
     Parameters
     ----------
     source : path, Pillow image, or array (H, W, 3)
-    segments : how many, or "auto"; None leaves it to ``pipeline`` or its default
-    settings : ``pipeline=`` a Pipeline, ``observer=``, or fields of ``Pipeline``
+    segments : number of segments, or "auto"; None means that of ``pipeline``, or its default
+    settings : ``pipeline=`` a Pipeline, ``observer=`` an Observer, and fields of ``Pipeline``
 
     Returns
     -------
-    Segmentation, whose ``labels`` are (H, W) int32 from 1, 0 on void pixels.
+    A Segmentation; its ``labels`` are (H, W) int32, from 1, and 0 on void pixels.
 
     Raises
     ------
@@ -378,20 +392,19 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
 
 
 def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:
-    """The k from 2 on with the largest gap to the next eigenvalue, relative to it, times a prior around 6.
+    """The number k, from 2, with the largest product of the relative eigengap after k and a prior on k.
 
-    Eigengaps alone nearly always say 2: background and the most prominent thing. People who segment photographs
-    mark about 6 regions; the prior is log-normal around that with standard deviation 1/2 in ln k.
+    Without the prior, the result is nearly always 2, for the background and the most prominent object.
 
     Parameters
     ----------
-    eigenvalues : (k_max + 1,) rising, of the normalized Laplacian (von Luxburg 2007, section 8.3)
+    eigenvalues : (k_max + 1,) ascending, of the normalized Laplacian (von Luxburg 2007, section 8.3)
     """
     if len(eigenvalues) < 4:
         return 2
     k = np.arange(2, len(eigenvalues))
     gaps = np.diff(eigenvalues)[1:] / np.maximum(eigenvalues[2:], 1e-12)
-    return int(k[(gaps * np.exp(-2 * np.log(k / 6) ** 2)).argmax()])
+    return int(k[(gaps * np.exp(-0.5 * (np.log(k / TYPICAL_SEGMENTS) / LOG_DEVIATION) ** 2)).argmax()])
 
 
 def _one_superpixel(image: Image) -> Superpixels:
@@ -400,7 +413,7 @@ def _one_superpixel(image: Image) -> Superpixels:
 
 
 def _plain(value: Any) -> Any:
-    """Settings as data, without those that results do not depend on."""
+    """Settings as plain data, without those that do not change the result."""
     if isinstance(value, Head):
         value = head_to(value)
     data = value.model_dump() if isinstance(value, Settings) else value
@@ -410,7 +423,7 @@ def _plain(value: Any) -> Any:
 
 
 def _difference(name: str, ours: Any, fitted: Any) -> tuple[str, Any, Any]:
-    """The first setting, by its full name, in which two differ, and its two values."""
+    """The full name of the first setting that differs, and its two values."""
     if isinstance(ours, Mapping) and isinstance(fitted, Mapping):
         for key in (*ours, *fitted):
             if ours.get(key) != fitted.get(key):

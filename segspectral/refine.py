@@ -1,6 +1,6 @@
-"""Memberships of superpixels -> label map of pixels. ``REFINERS`` is the one list of refiners.
+"""Memberships of superpixels -> label map of pixels.
 
-To add a refiner: one class that keeps the contract ``segspectral.values.Refiner``, and a line in ``REFINERS``.
+A new refiner is one class that keeps the contract ``segspectral.values.Refiner``, and one line in ``REFINERS``.
 """
 
 from __future__ import annotations
@@ -23,61 +23,75 @@ __all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "crf_installed"]
 
 
 class NoRefinement(Settings):
-    """Each pixel takes the likeliest cluster of its superpixel."""
+    """Each pixel gets the most likely cluster of its superpixel."""
 
     name: Literal["none"] = "none"
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-        return superpixels.spread(membership.labels.astype(np.int32), void=-1)
+        return superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
 
 
 class Guided(Settings):
-    """Memberships smoothed by a filter that stops at colour edges (He, Sun and Tang 2013, eq. 14-15), then argmax.
+    """The guided filter smooths memberships but not across colour edges (He, Sun and Tang 2013, eq. 14-15).
 
-    Needs no compiler: it is what runs when pydensecrf is not installed.
+    Each pixel gets its most likely cluster after smoothing. This refiner runs if pydensecrf is not installed, because
+    it needs no compiler.
     """
 
     name: Literal["guided"] = "guided"
-    radius: int = Field(8, ge=1, le=200, description="of the window, in pixels")
-    epsilon: float = Field(1e-3, gt=0, description="variances of colour (in [0, 1]) below this are smoothed away")
+    radius: int = Field(8, ge=1, le=200, description="radius of the window in pixels")
+    epsilon: float = Field(
+        1e-3, gt=0, description="colour variance (of colours in [0, 1]) below which differences are smoothed away"
+    )
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-        probabilities = superpixels.spread(membership.probabilities)
+        probabilities = superpixels.to_pixels(membership.probabilities)
         smooth = guided_filter(image.float32, probabilities, superpixels.valid, self.radius, self.epsilon)
         return np.where(superpixels.valid, smooth.argmax(axis=-1), -1).astype(np.int32)
 
 
 class DenseCrf(Settings):
-    """Fully connected CRF by mean field (Kraehenbuehl and Koltun 2011, eq. 3), through pydensecrf.
+    """A fully connected CRF, solved by mean field (Kraehenbuehl and Koltun 2011, eq. 3) with pydensecrf.
 
-    The unary is -log of the membership; the pairwise terms are Potts, one on position and one on position and colour.
+    The unary term is the negative logarithm of the membership. There are two Potts terms, one on position and one on
+    position and colour.
 
-    Superpixels are sure of their inside, not of where exactly they end. So the memberships are blurred by a fraction
-    of a superpixel's width and mixed with the uniform distribution first: without that they are nearly one-hot, and
+    The inside of a superpixel is more certain than its exact outline. Therefore the memberships are first blurred by a
+    fraction of a superpixel's width and mixed with the uniform distribution. Without this they are nearly one-hot, and
     the CRF changes nothing.
 
-    Larger images are refined on a coarser grid, whose labels come back by joint upsampling: at half the sides of
-    481x321 that is as good (F .654 for .651, covering .623 for both, on 40 images of BSDS500 train) in a third of the
-    time.
+    Larger images are refined at a smaller size, and joint upsampling brings the labels back. At half the width and
+    height of 481x321, this is as good (F .654 instead of .651, covering .623 for both, on 40 images of BSDS500 train)
+    and takes a third of the time.
     """
 
     name: Literal["crf"] = "crf"
-    iterations: int = Field(5, ge=1, le=100, description="of mean field")
-    border_blur: float = Field(0.25, ge=0, description="doubt about borders, in widths of a superpixel")
-    doubt: float = Field(0.1, ge=0, lt=1, description="share of the uniform distribution in each membership")
-    smooth_weight: float = Field(6.0, ge=0, description="of the kernel on position alone")
-    smooth_sigma: float = Field(2.0, gt=0, description="its width in pixels")
-    colour_weight: float = Field(15.0, ge=0, description="of the kernel on position and colour")
-    colour_sigma: float = Field(8.0, gt=0, description="its width in colour, in units of 0..255")
-    position_sigma: float = Field(40.0, gt=0, description="its width in position, in pixels")
-    pixels: int = Field(40_000, ge=1000, description="larger images are refined at this size")
+    iterations: int = Field(5, ge=1, le=100, description="number of mean-field iterations")
+    border_blur: float = Field(
+        0.25,
+        ge=0,
+        description="width of the blur of the memberships, as a fraction of a superpixel's width",
+    )
+    doubt: float = Field(
+        0.1, ge=0, lt=1, description="share of the uniform distribution that is mixed into each membership"
+    )
+    smooth_weight: float = Field(6.0, ge=0, description="weight of the kernel on position alone")
+    smooth_sigma: float = Field(2.0, gt=0, description="width in pixels of the kernel on position alone")
+    colour_weight: float = Field(15.0, ge=0, description="weight of the kernel on position and colour")
+    colour_sigma: float = Field(
+        8.0,
+        gt=0,
+        description="width of the kernel on position and colour, per colour channel (0 to 255)",
+    )
+    position_sigma: float = Field(40.0, gt=0, description="width of the kernel on position and colour, in pixels")
+    pixels: int = Field(40_000, ge=1000, description="images with more pixels are refined at this size")
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         try:
             from pydensecrf.densecrf import DenseCRF2D
         except ImportError as error:
             raise SettingsError(
-                "the refiner 'crf' needs pydensecrf: pip install 'segspectral[crf]' (it compiles with gcc), "
+                "the refiner 'crf' needs pydensecrf: pip install 'segspectral[crf]' (it is compiled with gcc), "
                 "or choose refine=guided"
             ) from error
         k = membership.probabilities.shape[1]
@@ -87,7 +101,7 @@ class DenseCrf(Settings):
         height, width = small.shape
         scale = float(np.sqrt(height * width / superpixels.labels.size))
         valid = superpixels.valid
-        probabilities = superpixels.spread(membership.probabilities)
+        probabilities = superpixels.to_pixels(membership.probabilities)
         if small is not image:
             valid = np.ones(small.shape, np.bool_) if small.mask is None else small.mask
             probabilities = _of_each(
@@ -96,11 +110,13 @@ class DenseCrf(Settings):
         if self.border_blur:
             sigma = self.border_blur * scale * np.sqrt(superpixels.area.mean())
             probabilities = _of_each(probabilities, lambda m: cv2.GaussianBlur(m, (0, 0), sigma))
-        # Void pixels have no opinion, and the mean colour whatever they held; they are cut out again below.
+        # Void pixels get a uniform membership and the mean colour, so that they have no influence; below they become
+        # -1.
         total = probabilities.sum(axis=-1, keepdims=True)
         probabilities = np.divide(probabilities, total, out=np.full_like(probabilities, 1 / k), where=total > 1e-6)
+        # Probabilities below 1e-6 are raised to it, so that the unary term, at most 14, stays comparable to the others.
         unary = -np.log(np.maximum((1 - self.doubt) * probabilities + self.doubt / k, 1e-6))
-        rgb = small.uint8.copy()  # it insists on a writable array
+        rgb = small.uint8.copy()  # pydensecrf needs a writable array
         rgb[~valid] = rgb[valid].mean(axis=0)
         crf = DenseCRF2D(width, height, k)
         crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(-1, k).T, dtype=np.float32))
@@ -111,8 +127,8 @@ class DenseCrf(Settings):
             rgbim=rgb,
             compat=self.colour_weight,
         )
-        # Step by step, which is what its inference() does: it holds Python's lock all the time, and a server has
-        # other threads.
+        # DenseCRF2D.inference() makes the same steps, but it holds Python's lock all the time. A server has other
+        # threads.
         posterior, *scratch = crf.startInference()
         for _ in range(self.iterations):
             crf.stepInference(posterior, *scratch)
@@ -130,7 +146,7 @@ def crf_installed() -> bool:
 
 
 def _of_each(maps: NDArray[np.float32], filter_: Callable[[Any], Any]) -> NDArray[np.float32]:
-    """A filter on each of K maps (H, W, K)."""
+    """Apply a filter to each of K maps (H, W, K)."""
     return np.stack([filter_(np.ascontiguousarray(m)) for m in np.moveaxis(maps, -1, 0)], -1)
 
 
@@ -141,7 +157,9 @@ def guided_filter(
     radius: int,
     epsilon: float,
 ) -> NDArray[np.float32]:
-    """Guided filter with a colour guide; void pixels take no part.
+    """The guided filter with a colour guide; void pixels have no influence.
+
+    kornia and opencv-contrib have guided filters, but without a mask for void pixels.
 
     Parameters
     ----------
@@ -151,14 +169,14 @@ def guided_filter(
 
     Returns
     -------
-    (H, W, K). In each window the values are a linear function a'g + b of the colour g, ridge-regressed with
-    ``epsilon``; each pixel averages the functions of the windows it lies in.
+    (H, W, K). In each window, ridge regression with the parameter ``epsilon`` fits the values by a linear function
+    a'g + b of the colour g. Each pixel gets the mean of the functions of all windows that contain it.
     """
     size = (2 * radius + 1, 2 * radius + 1)
     mask = valid.astype(np.float64)[..., None]
 
     def total(x: NDArray[Any]) -> NDArray[np.float64]:
-        """Sums over windows of all channels at once: cv2 takes any number of them."""
+        """The sum over each window, for all channels at once: cv2 accepts any number of them."""
         sums = cv2.boxFilter(x, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
         return np.asarray(sums, np.float64).reshape(x.shape)
 

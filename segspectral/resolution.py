@@ -1,4 +1,4 @@
-"""Large images are segmented at a smaller size; the label maps return to the pixels of the original."""
+"""Large images are segmented at a smaller size; their label maps are upsampled to the original size."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.values import Image
+from segspectral.values.labels import boundaries
 
 __all__ = ["WORKING_PIXELS", "WorkingPixels", "downsampled", "joint_upsampling"]
 
 WORKING_PIXELS = 500_000
+"""Default of the working size. It bounds time and memory; photographs of test sets such as BSDS500 are smaller."""
 
 WorkingPixels = Annotated[
-    int, Field(ge=1000, description="larger images are worked on at this size; label maps come back to theirs")
+    int,
+    Field(
+        ge=1000,
+        description="images with more pixels are segmented at this size; their label maps are upsampled",
+    ),
 ]
-"""A field of settings."""
+"""The type of the field ``working_pixels`` of settings."""
 
 COLOUR_WIDTH = 0.1
-"""Distance in RGB, of range 0..1, that weighs as much as one cell of the small image."""
+"""A distance in RGB (each channel in 0..1) that counts as much as a distance of one cell of the small image."""
+
+BAND_PIXELS = 4_000_000
+"""``joint_upsampling`` works on bands of at most this many pixels. This bounds its memory."""
 
 
 def downsampled(image: Image, pixels: int) -> Image:
-    """The image with at most ``pixels`` pixels, by area averaging; itself if it is small enough.
+    """The image with at most ``pixels`` pixels, by area averaging; the image itself if it is small enough.
 
-    A cell is the mean of what is valid in it, and void where nothing is.
+    A cell gets the mean of its valid pixels; it is void if it has none.
     """
     height, width = image.shape
     if height * width <= pixels:
@@ -44,21 +53,19 @@ def downsampled(image: Image, pixels: int) -> Image:
 
 
 def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void: int = 0) -> NDArray[np.int32]:
-    """(H, W) label map of ``image`` from one of ``small`` (h, w): borders follow the colours of the large image.
+    """(H, W) the label map of ``image`` from a label map (h, w) of ``small``; borders follow the colours of ``image``.
 
-    Void pixels, and they alone, get the label ``void``.
+    Void pixels, and no others, get the label ``void``.
 
-    Each pixel near a border takes the label of that of the nine cells around it which is nearest in position and
-    colour: joint bilateral upsampling (Kopf et al. 2007) with the best vote in place of the mean, as labels ask for.
+    Each pixel near a border takes the label of one of the nine cells around it: the one that is nearest in position and
+    colour. This is joint bilateral upsampling (Kopf et al. 2007), but the mean is replaced by the best cell, because
+    labels have no mean. opencv-contrib's joint bilateral filter has no mask for void pixels.
     """
     height, width = image.shape
     rows, cols = _cells(height, labels.shape[0]), _cells(width, labels.shape[1])
-    border = np.zeros(labels.shape, np.uint8)
-    border[:-1] |= labels[1:] != labels[:-1]
-    border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
-    near_border = cv2.dilate(border, np.ones((3, 3), np.uint8))
+    near_border = cv2.dilate(boundaries(labels).astype(np.uint8), np.ones((3, 3), np.uint8))
     out = labels[np.ix_(rows, cols)]
-    for band in np.array_split(np.arange(height), max(1, height * width // 4_000_000)):  # bounds the memory
+    for band in np.array_split(np.arange(height), max(1, height * width // BAND_PIXELS)):
         y, x = np.nonzero(near_border[np.ix_(rows[band], cols)])
         y += band[0]
         colour = image.uint8[y, x].astype(np.float32) / np.float32(255)
@@ -79,7 +86,7 @@ def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void
 
 
 def _of_cells(combine: np.ufunc, values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """(h, w) the pixels (H, W) of each cell, combined."""
+    """(h, w) the pixels (H, W) of each cell, combined by ``combine``."""
     for axis, coarse in enumerate(shape):
         first = -(-np.arange(coarse) * values.shape[axis] // coarse)
         values = combine.reduceat(values, first, axis=axis)
@@ -87,5 +94,5 @@ def _of_cells(combine: np.ufunc, values: NDArray[Any], shape: tuple[int, int]) -
 
 
 def _cells(fine: int, coarse: int) -> NDArray[np.int64]:
-    """Index of the coarse cell that each fine pixel lies in."""
+    """(fine,) the coarse cell that contains each fine pixel."""
     return np.arange(fine) * coarse // fine

@@ -1,4 +1,4 @@
-"""What every strategy is made of: an object of its own settings, and its errors in words."""
+"""The base class of all strategies, whose fields are their settings, and error messages about settings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Kind = TypeVar("Kind", bound="Settings")
 
 
 class Settings(BaseModel):
-    """A strategy: printable, comparable, frozen, to and from plain data; unknown settings are refused."""
+    """A frozen pydantic model whose fields are settings; unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NestedError(ValueError):
-    """A fault within a value that a model's own validator has read, such as a head: ``explain`` names the full path."""
+    """A fault inside a value that has its own validator, such as a head; ``explain`` reports it with its full path."""
 
     def __init__(self, error: ValidationError, model: type[BaseModel]) -> None:
         super().__init__(explain(error, model))
@@ -30,7 +30,7 @@ class NestedError(ValueError):
 
 
 def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settings") -> Kind:
-    """Settings with nested ones replaced: {"refine": {"iterations": 3}} changes that one number.
+    """A copy of ``base`` with some settings replaced: {"refine": {"iterations": 3}} changes only that number.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settin
         As ``validated``.
     """
     merged = merged_settings(base.model_dump(), settings)
-    # What nobody has set stays so: such a default is as a model has it, or is replaced by what is installed.
+    # Settings that nobody has set stay unset: a model, or a missing package, may still replace their defaults.
     chosen = base.model_fields_set | set(settings)
     merged = {name: value for name, value in merged.items() if name in chosen}
     return validated(type(base), merged, source)
@@ -49,33 +49,33 @@ def validated(kind: type[Kind], data: Mapping[str, Any], source: str) -> Kind:
 
     Parameters
     ----------
-    source : what the message calls the origin of the data, such as a file or an option
+    source : origin of the data in the message, such as a file or an option
 
     Raises
     ------
     SettingsError
-        One sentence per fault: the setting, what is wrong, and the name that was probably meant.
+        The message has one sentence per fault: the setting, what is wrong, and the name that was probably meant.
     """
     try:
         return kind.model_validate(dict(data))
     except ValidationError as error:
-        # An option has the name of its setting: once is enough.
+        # If the source is an option with the name of the setting, the name is not repeated.
         why = explain(error, kind).removeprefix(f"{source.removeprefix('--')}: ")
         raise SettingsError(why, source) from error
 
 
 def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings with changes on top; another ``name`` replaces a strategy as a whole."""
+    """Nested settings with changes applied; a different ``name`` replaces the whole strategy."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
         if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
-            value = {"name": value}  # head: exact
+            value = {"name": value}  # such as ``head: exact``
         if isinstance(value, Mapping) and isinstance(old, str):
-            old = {"name": old}  # head=exact and then head.n_init=3
+            old = {"name": old}  # such as ``head=exact`` and then ``head.n_init=3``
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             other = "name" in value and value["name"] != old.get("name")
-            # The settings of one head mean nothing to another.
+            # The settings of one strategy have no meaning for another.
             merged[key] = dict(value) if other else merged_settings(old, value)
         else:
             merged[key] = value
@@ -83,16 +83,16 @@ def merged_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """pydantic's error about ``model`` as sentences: which setting, what is wrong, which name was probably meant."""
+    """pydantic's error about ``model`` as sentences: the setting, what is wrong, the name that was probably meant."""
     faults: dict[str, list[str]] = {}
     for setting, message in _faults(error, model, ()):
         faults.setdefault(setting, []).append(message)
-    # Each member of a union complains by itself about the one value that was given.
+    # pydantic reports one fault per member of a union; they become one sentence about the value.
     return "; ".join(f"{name}: {' or '.join(said)}" if name else "; ".join(said) for name, said in faults.items())
 
 
 def _faults(error: ValidationError, model: type[BaseModel], above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Setting and message of each fault; ``above`` is the path to the model."""
+    """Yield the setting and the message of each fault; ``above`` is the path to the model."""
     for fault in error.errors():
         inner = fault.get("ctx", {}).get("error")
         if isinstance(inner, NestedError):
@@ -102,18 +102,18 @@ def _faults(error: ValidationError, model: type[BaseModel], above: tuple[str, ..
 
 
 def _setting_and_message(fault: Any, model: type[BaseModel], above: tuple[str, ...]) -> tuple[str, str]:
-    place: Any = model
+    kind: Any = model
     path = list(above)
     for step in map(str, fault["loc"]):
-        variant = _variants(place).get(step)
+        variant = _variants(kind).get(step)
         if variant is not None:
-            place = variant  # a step of pydantic's own, the variant of a union: not a name the user has written
+            kind = variant  # pydantic adds the variant of a union to the path; the user did not write it
             continue
-        models = [a for a in _flat(place) if hasattr(a, "model_fields")]
+        models = [a for a in _flat(kind) if hasattr(a, "model_fields")]
         if not models and not step.isdigit():
-            continue  # the member of a union of plain types
+            continue  # pydantic adds the member of a union of plain types to the path, too
         path.append(step)
-        place = next((a.model_fields[step].annotation for a in models if step in a.model_fields), None)
+        kind = next((a.model_fields[step].annotation for a in models if step in a.model_fields), None)
     name, given = ".".join(path), fault.get("input")
     if fault["type"] == "extra_forbidden":
         known = [field for field in _known(model, [str(s) for s in fault["loc"][:-1]]) if field != "name"]
@@ -129,7 +129,7 @@ def _setting_and_message(fault: Any, model: type[BaseModel], above: tuple[str, .
 
 
 def _variants(annotation: Any) -> dict[str, Any]:
-    """Tag -> model, of a union of models that are told apart by their ``name``."""
+    """Tag -> model, for a union of models that differ in their ``name``."""
     models = [a for a in _flat(annotation) if "name" in getattr(a, "model_fields", {})]
     return {a.model_fields["name"].default: a for a in models} if len(models) > 1 else {}
 
@@ -140,12 +140,12 @@ def _flat(annotation: Any) -> list[Any]:
 
 
 def _known(model: type[BaseModel], steps: list[str]) -> list[str]:
-    """The settings that exist at a place."""
-    place: Any = model
+    """The settings that exist at the end of a path."""
+    kind: Any = model
     for step in steps:
-        if (variant := _variants(place).get(step)) is not None:
-            place = variant
+        if (variant := _variants(kind).get(step)) is not None:
+            kind = variant
         else:
-            models = [a for a in _flat(place) if hasattr(a, "model_fields")]
-            place = next((a.model_fields[step].annotation for a in models if step in a.model_fields), None)
-    return [name for a in _flat(place) for name in getattr(a, "model_fields", {})]
+            models = [a for a in _flat(kind) if hasattr(a, "model_fields")]
+            kind = next((a.model_fields[step].annotation for a in models if step in a.model_fields), None)
+    return [name for a in _flat(kind) for name in getattr(a, "model_fields", {})]

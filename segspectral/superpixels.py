@@ -14,16 +14,27 @@ __all__ = ["Slic"]
 
 
 class Slic(Settings):
-    """Simple linear iterative clustering: k-means in CIELAB and position, restricted to a window (Achanta et al. 2012).
+    """Simple linear iterative clustering: k-means on CIELAB and position within a window (Achanta et al. 2012).
 
-    scikit-image's implementation; what it leaves unconnected is split, so that each superpixel is one piece.
+    This is scikit-image's implementation. Superpixels that it leaves in several pieces are split, so that each is
+    connected.
     """
 
     name: Literal["slic"] = "slic"
-    count: int = Field(600, ge=2, le=100_000, description="superpixels asked for; SLIC returns about as many")
-    compactness: float = Field(20.0, gt=0, description="higher: rounder superpixels; lower: closer to the borders")
-    iterations: int = Field(10, ge=1, le=100, description="rounds of k-means")
-    sigma: float = Field(0.0, ge=0, description="width of the Gaussian that smooths the image first, in pixels")
+    count: int = Field(
+        600, ge=2, le=100_000, description="requested number of superpixels; SLIC returns approximately as many"
+    )
+    compactness: float = Field(
+        20.0,
+        gt=0,
+        description="weight of position against colour; higher: rounder; lower: closer to the edges of the image",
+    )
+    iterations: int = Field(10, ge=1, le=100, description="number of iterations of k-means")
+    sigma: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation in pixels of the Gaussian that smooths the image first; 0: no smoothing",
+    )
 
     def __call__(self, image: Image) -> Superpixels:
         from skimage.measure import label
@@ -33,12 +44,13 @@ class Slic(Settings):
         rgb, mask = image.float32, None
         colours = rgb.reshape(-1, 3)
         if image.mask is not None:
-            # Void pixels take the mean of the valid ones, so that what they held is not blurred into these.
-            mask = image.mask.copy()  # scikit-image insists on a writable one
+            # Void pixels get the mean colour, so that their own values are not blurred into valid pixels.
+            mask = image.mask.copy()  # scikit-image needs a writable array
             colours = rgb[mask]
             rgb = image.filled(rgb)
         if np.ptp(colours, axis=0).max() == 0:
-            # One colour: SLIC's rescaling divides by zero. Any partition is as good; a grid it is.
+            # In an image of one colour, SLIC's rescaling would divide by zero. A regular grid is as good as any
+            # partition.
             side = max(1, round((height * width / self.count) ** 0.5))
             rows, cols = np.indices(image.shape) // side
             labels = rows * (cols.max() + 1) + cols

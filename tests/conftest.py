@@ -44,7 +44,7 @@ def cat() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def quadrants() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(96, 112, 3) four noisy coloured quadrants of falling area, and their truth 1..4; both read-only."""
+    """(96, 112, 3) four noisy coloured quadrants of descending area, and their true labels 1..4; both read-only."""
     truth = np.empty((96, 112), dtype=np.int64)
     truth[:60, :76], truth[60:, :76], truth[:60, 76:], truth[60:, 76:] = 1, 2, 3, 4
     colours = np.array([[0, 0, 0], [190, 60, 50], [60, 150, 70], [50, 80, 180], [220, 200, 90]], dtype=np.float64)

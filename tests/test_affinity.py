@@ -1,4 +1,4 @@
-"""The kNN affinity against a dense kernel, and what must not change it."""
+"""The kNN affinity: comparisons with a dense kernel, and changes of the input that must not change it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def dense(
     symmetrize: Symmetrization,
     edges: NDArray[np.integer] | None = None,
 ) -> NDArray[np.float64]:
-    """The definition, one entry after the other."""
+    """The definition, evaluated entry by entry."""
     n = len(X)
     distance = np.sqrt(((X[:, None] - X[None]) ** 2).sum(axis=-1))
     np.fill_diagonal(distance, np.inf)
@@ -50,7 +50,7 @@ def dense(
 @pytest.mark.parametrize("symmetrize", ["max", "mean"])
 @pytest.mark.parametrize("scale", [0.45, 1.0])
 @pytest.mark.parametrize("d", [4, 20])
-def test_it_is_the_dense_kernel_on_the_chosen_edges(
+def test_it_equals_the_dense_kernel_on_the_graph_edges(
     bandwidth: Bandwidth, symmetrize: Symmetrization, scale: float, d: int
 ) -> None:
     X = points(d=d)
@@ -78,7 +78,7 @@ def test_every_graph_is_symmetric_connected_and_without_loops(n: int, k: int, ba
 
 @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
 @pytest.mark.parametrize("gap", [10, 1e3, 1e6])
-def test_far_clusters_are_joined_by_the_edge_between_their_nearest_nodes(bandwidth: Bandwidth, gap: float) -> None:
+def test_distant_clusters_are_joined_by_an_edge_between_their_closest_nodes(bandwidth: Bandwidth, gap: float) -> None:
     X = points(20, 2)
     X = np.concatenate([X, X + np.array([gap, 0])])
     affinity = knn_affinity(X, neighbors=19, bandwidth=bandwidth)
@@ -89,7 +89,7 @@ def test_far_clusters_are_joined_by_the_edge_between_their_nearest_nodes(bandwid
     assert between[np.unravel_index(distance.argmin(), distance.shape)] > 0
 
 
-def test_many_pieces_are_joined_by_one_edge_less_than_there_are_pieces() -> None:
+def test_n_components_are_joined_by_n_minus_one_edges() -> None:
     corners = np.stack(np.meshgrid(np.arange(5), np.arange(4)), axis=-1).reshape(-1, 2) * 100.0
     X = (corners[:, None] + np.random.default_rng(0).normal(0, 0.1, (20, 3, 2))).reshape(-1, 2)
     affinity = knn_affinity(X, neighbors=2)
@@ -111,7 +111,7 @@ def test_the_unit_of_the_features_does_not_matter(bandwidth: Bandwidth, factor: 
 
 
 @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
-def test_moving_turning_and_renumbering_the_points_leaves_the_weights(bandwidth: Bandwidth) -> None:
+def test_translation_rotation_and_renumbering_do_not_change_the_weights(bandwidth: Bandwidth) -> None:
     X = points()
     expected = knn_affinity(X, bandwidth=bandwidth).weights.toarray()
     turn, _ = np.linalg.qr(points(4, 4, seed=9))
@@ -125,16 +125,14 @@ def test_moving_turning_and_renumbering_the_points_leaves_the_weights(bandwidth:
 @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
 @pytest.mark.parametrize("offset", [0, 1000])
 @pytest.mark.parametrize("d", [2, 40])
-def test_duplicates_are_as_alike_as_can_be_and_keep_their_ties_to_the_rest(
-    bandwidth: Bandwidth, offset: float, d: int
-) -> None:
+def test_duplicates_have_weight_one_and_keep_edges_to_other_nodes(bandwidth: Bandwidth, offset: float, d: int) -> None:
     X = points(50, d)
     X[:15] = X[0]
     edges = np.array([[0, 40], [3, 41]])
     W = knn_affinity(X + offset, neighbors=10, bandwidth=bandwidth, edges=edges).weights.toarray()
     assert np.isfinite(W).all()
     assert (W[:15, :15].sum(axis=1) >= 9.99).all()
-    # A width of zero, or of rounding errors, would cut these ties to the floor.
+    # A width of zero, or of the size of rounding errors, would reduce these edges to the smallest weight.
     expected = knn_affinity(X, neighbors=10, bandwidth=bandwidth, edges=edges).weights.toarray()
     typical = np.linalg.norm(X[0] - X[40])
     assert W[0, 40] == pytest.approx(expected[0, 40], rel=1e-2)
@@ -151,16 +149,16 @@ def test_constant_features_give_a_connected_graph_of_equal_weights(bandwidth: Ba
     np.testing.assert_allclose(affinity.weights.data, 1)
 
 
-def test_mean_halves_what_only_one_of_two_nodes_has_chosen() -> None:
+def test_mean_halves_an_edge_that_only_one_node_has_chosen() -> None:
     X = np.array([[0.0], [1.0], [2.1], [3.3]])
     one_way = knn_affinity(X, neighbors=1, symmetrize="max", bandwidth=1.0).weights.toarray()
     mean = knn_affinity(X, neighbors=1, symmetrize="mean", bandwidth=1.0).weights.toarray()
-    assert mean[0, 1] == pytest.approx(one_way[0, 1])  # each is the other's nearest
+    assert mean[0, 1] == pytest.approx(one_way[0, 1])  # each is the other's nearest neighbour
     assert mean[1, 2] == pytest.approx(one_way[1, 2] / 2)
     assert mean[2, 3] == pytest.approx(one_way[2, 3] / 2)
 
 
-def test_edges_are_kept_however_faint_and_however_often_given() -> None:
+def test_faint_and_repeated_edges_are_kept() -> None:
     X = np.concatenate([points(20, 2), points(20, 2, seed=1) + 1000])
     edges = np.array([[2, 30], [30, 2], [2, 30], [5, 35]])
     W = knn_affinity(X, neighbors=3, edges=edges).weights.toarray()
@@ -170,7 +168,7 @@ def test_edges_are_kept_however_faint_and_however_often_given() -> None:
     assert W[35, 5] > 0
 
 
-def test_nearest_neighbours_are_others_in_rising_distance() -> None:
+def test_nearest_neighbours_are_other_nodes_in_ascending_distance() -> None:
     X = points(40)
     distance, neighbor = nearest_neighbors(X, 6)
     assert (neighbor != np.arange(40)[:, None]).all()
@@ -181,7 +179,7 @@ def test_nearest_neighbours_are_others_in_rising_distance() -> None:
 @pytest.mark.parametrize(
     "X", [np.zeros(5), np.zeros((0, 3)), np.zeros((2, 3, 4)), np.full((5, 2), np.nan), np.full((5, 2), np.inf)]
 )
-def test_features_that_are_no_finite_table_are_refused(X: NDArray[np.float64]) -> None:
+def test_features_that_are_not_a_finite_table_are_refused(X: NDArray[np.float64]) -> None:
     with pytest.raises(GraphError, match="features"):
         knn_affinity(X)
 

@@ -1,4 +1,4 @@
-"""Backbones: the right weights, maps that lie where the pixels are, and advice where there is neither."""
+"""Backbones: the right weights, maps that are aligned with the pixels, and advice if either is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segspectral.features import backbones
 from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone, load_classifier
 
 RANDOM = ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
-"""Architectures of each kind: CNNs, a ViT, and one that puts the channels last."""
+"""Architectures of each kind: CNNs, a ViT, and one with the channels as the last axis."""
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def photograph(height: int, width: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cat.jpg", range(281, 286)), ("coffee.jpg", [967])])
-def test_the_packaged_weights_know_a_cat_and_an_espresso(samples: Path, name: str, classes: list[int]) -> None:
+def test_the_packaged_weights_recognise_a_cat_and_an_espresso(samples: Path, name: str, classes: list[int]) -> None:
     with PIL.Image.open(samples / name) as opened:
         scale = 256 / min(opened.size)
         scaled = opened.resize([round(side * scale) for side in opened.size], PIL.Image.Resampling.BICUBIC)  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def test_the_packaged_weights_know_a_cat_and_an_espresso(samples: Path, name: st
     assert int(scores.argmax()) in classes
 
 
-def test_the_default_needs_no_network_and_says_where_it_comes_from() -> None:
+def test_the_default_needs_no_network_and_names_its_source() -> None:
     backbone = load_backbone()
     assert "package" in backbone.source
     assert backbone.strides == (2, 4, 8, 16, 32)
@@ -95,16 +95,14 @@ def test_a_file_of_the_same_tensors_gives_the_same_features(packaged: Path, monk
     load_backbone.cache_clear()
 
 
-def test_a_folder_of_weights_without_the_one_asked_for_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_the_requested_weights_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
     load_backbone.cache_clear()
     assert "package" in load_backbone().source
 
 
 @pytest.mark.parametrize("name", [*RANDOM, DEFAULT_BACKBONE])
-def test_images_are_padded_and_not_stretched(name: str, weights: Callable[[str], str]) -> None:
+def test_images_are_padded_and_not_rescaled(name: str, weights: Callable[[str], str]) -> None:
     backbone = load_backbone(name, None if name == DEFAULT_BACKBONE else weights(name))
     step = max(backbone.strides)
     for height, width in ((64, 64), (75, 101), (33, 20), (8, 8)):
@@ -121,7 +119,9 @@ def test_images_are_padded_and_not_stretched(name: str, weights: Callable[[str],
 
 
 @pytest.mark.parametrize("name", [*RANDOM, DEFAULT_BACKBONE])
-def test_a_change_of_the_image_is_seen_most_where_it_is(name: str, weights: Callable[[str], str]) -> None:
+def test_a_local_change_of_the_image_changes_the_maps_most_at_the_same_position(
+    name: str, weights: Callable[[str], str]
+) -> None:
     backbone = load_backbone(name, None if name == DEFAULT_BACKBONE else weights(name))
     rgb = photograph(128, 160)
     spot = rgb.copy()
@@ -134,14 +134,14 @@ def test_a_change_of_the_image_is_seen_most_where_it_is(name: str, weights: Call
         assert change[inside].mean() > 1.2 * change[~inside].mean()
 
 
-def test_a_vit_has_its_patch_as_its_only_stride(weights: Callable[[str], str]) -> None:
+def test_the_only_stride_of_a_vit_is_its_patch_size(weights: Callable[[str], str]) -> None:
     name = "vit_tiny_patch16_224"
     backbone = load_backbone(name, weights(name))
     assert set(backbone.strides) == {16}
     assert [m.values.shape for m in backbone(photograph(40, 60))] == [(3, 4, 192)] * 3
 
 
-def test_the_input_is_left_as_it_is_and_may_be_read_only() -> None:
+def test_the_input_is_not_changed_and_may_be_read_only() -> None:
     rgb = photograph(40, 60)
     rgb.setflags(write=False)
     before = rgb.copy()
@@ -162,24 +162,24 @@ class TestAdvice:
         return message
 
     @pytest.mark.parametrize(("name", "meant"), [("resnet81", "resnet"), ("Resnet18", "resnet18"), ("vit_tiny", "vit")])
-    def test_a_misspelt_name_gets_the_one_that_was_meant(self, name: str, meant: str) -> None:
+    def test_a_misspelt_name_gets_a_suggestion(self, name: str, meant: str) -> None:
         message = self.sentence(name)
         assert f"'{name}'" in message
         assert f"did you mean {meant}" in message or meant in message.split("did you mean")[1]
 
     @pytest.mark.parametrize("name", ["xyzzy", "", "../secrets", "hf_hub:someone/something"])
-    def test_a_name_like_no_other_is_refused(self, name: str) -> None:
+    def test_an_unknown_name_is_refused(self, name: str) -> None:
         assert "unknown backbone" in self.sentence(name)
 
-    def test_unknown_weights_of_a_known_network_are_refused_with_those_there_are(self) -> None:
+    def test_unknown_weights_of_a_known_network_are_refused_with_a_list_of_known_ones(self) -> None:
         assert "a1_in1k" in self.sentence("resnet18.imaginary")
 
-    def test_without_a_network_the_way_to_weights_is_told(self) -> None:
+    def test_without_a_network_the_message_says_how_to_get_weights(self) -> None:
         message = self.sentence("resnet18.a1_in1k")
         for advice in ("features.cnn.weights=", WEIGHTS_VARIABLE, "resnet18.a1_in1k.safetensors", DEFAULT_BACKBONE):
             assert advice in message
 
-    def test_a_hub_that_does_not_answer_is_given_up_in_seconds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_hub_that_does_not_answer_costs_only_seconds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from huggingface_hub import constants
 
         for variable in ("http_proxy", "https_proxy", "all_proxy"):
@@ -187,9 +187,9 @@ class TestAdvice:
             monkeypatch.delenv(variable.upper(), raising=False)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-        assert "out of reach" in self.sentence("resnet18.a1_in1k")
+        assert "cannot be reached" in self.sentence("resnet18.a1_in1k")
 
-    def test_a_network_the_hub_has_no_weights_for_is_told(self) -> None:
+    def test_a_network_without_weights_on_the_hub_is_reported(self) -> None:
         name = next(
             name for name in timm.list_models() if not (config := timm.get_pretrained_cfg(name)) or not config.hf_hub_id
         )
@@ -200,7 +200,7 @@ class TestAdvice:
         assert self.sentence("resnet18", path).startswith(path)
 
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle, perhaps", b"\xff" * 64])
-    def test_a_file_that_is_no_safetensors_is_named(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_file_that_is_not_safetensors_is_named(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "weights.safetensors"
         path.write_bytes(content)
         message = self.sentence("resnet18", str(path))
@@ -212,14 +212,12 @@ class TestAdvice:
         torch.save({"x": torch.zeros(1)}, path)
         assert "other formats are not loaded" in self.sentence("resnet18", str(path))
 
-    def test_weights_of_another_architecture_are_refused_with_the_first_tensor_that_is_missing(
-        self, packaged: Path
-    ) -> None:
+    def test_weights_of_another_architecture_are_refused_with_the_first_missing_tensor(self, packaged: Path) -> None:
         message = self.sentence("resnet18", str(packaged))
         assert "do not fit 'resnet18'" in message
         assert "'conv1.weight'" in message
 
-    def test_a_smaller_sibling_is_refused(self, weights: Callable[[str], str]) -> None:
+    def test_weights_of_a_smaller_variant_are_refused(self, weights: Callable[[str], str]) -> None:
         assert "do not fit" in self.sentence("resnet34", weights("resnet18"))
 
     def test_a_tensor_of_another_shape_is_refused(self, weights: Callable[[str], str], tmp_path: Path) -> None:
@@ -229,12 +227,12 @@ class TestAdvice:
             "resnet18", path
         )
 
-    def test_a_network_for_one_size_is_refused_when_it_meets_another(self, weights: Callable[[str], str]) -> None:
+    def test_a_network_for_one_image_size_is_refused_at_another_size(self, weights: Callable[[str], str]) -> None:
         backbone = load_backbone("mixer_s32_224", weights("mixer_s32_224"))
-        with pytest.raises(BackboneError, match=r"does not take an image of 75 x 101 pixels.*choose"):
+        with pytest.raises(BackboneError, match=r"does not accept an image of 75 x 101 pixels.*choose"):
             backbone(photograph(75, 101))
 
-    def test_maps_that_do_not_line_up_with_the_pixels_are_refused(self) -> None:
+    def test_maps_that_are_not_aligned_with_the_pixels_are_refused(self) -> None:
         class Cropping(torch.nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -244,9 +242,9 @@ class TestAdvice:
                 return [self.convolution(x)]
 
         backbone = backbones.Backbone("cropping", "here", (2,), Cropping(), (0.5,) * 3, (0.5,) * 3)
-        with pytest.raises(BackboneError, match=r"31 x 31 cells at stride 2, where 32 x 32"):
+        with pytest.raises(BackboneError, match=r"stride 2 has 31 x 31 cells, not 32 x 32"):
             backbone(photograph(64, 64))
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-    def test_a_gpu_that_is_not_there_is_told(self) -> None:
+    def test_a_missing_gpu_is_reported(self) -> None:
         assert "no GPU" in self.sentence(DEFAULT_BACKBONE, None, "cuda")

@@ -1,4 +1,4 @@
-"""The feature cache: the same numbers, once; bounded; broken entries count as none."""
+"""The feature cache: equal inputs are computed once, its size is bounded, and damaged entries are replaced."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ask(cache: FeatureCache, make: Counted, settings: str = "s", **changed: NDAr
     return cache.get(arrays | changed, settings, make)["8"]
 
 
-def test_equal_inputs_are_computed_once_and_others_anew(tmp_path: Path):
+def test_equal_inputs_are_computed_once_and_different_ones_again(tmp_path: Path):
     cache, make = FeatureCache(folder=str(tmp_path / "c")), Counted(3)
     for _ in range(3):
         np.testing.assert_array_equal(ask(cache, make), np.full((3, 2), 3, np.float32))
@@ -50,7 +50,7 @@ def test_equal_inputs_are_computed_once_and_others_anew(tmp_path: Path):
 
 
 @pytest.mark.parametrize("broken", [b"", b"garbage", b"\x10" + bytes(30)])
-def test_a_broken_entry_counts_as_none_and_is_replaced(tmp_path: Path, broken: bytes):
+def test_a_damaged_entry_is_replaced(tmp_path: Path, broken: bytes):
     cache, make = FeatureCache(folder=str(tmp_path)), Counted()
     ask(cache, make)
     (entry,) = tmp_path.iterdir()
@@ -61,13 +61,13 @@ def test_a_broken_entry_counts_as_none_and_is_replaced(tmp_path: Path, broken: b
     assert make.calls == 2
 
 
-def test_prune_removes_what_was_not_used_for_longest(tmp_path: Path):
+def test_prune_removes_the_least_recently_used_entries(tmp_path: Path):
     cache = FeatureCache(folder=str(tmp_path))
     for i in range(5):
         ask(cache, Counted(), str(i))
         (newest,) = (p for p in tmp_path.iterdir() if p.stat().st_mtime > 1e9)
         os.utime(newest, (i, i))
-    ask(cache, Counted(), "0")  # used now
+    ask(cache, Counted(), "0")  # the most recently used entry
     size = newest.stat().st_size
     (tmp_path / ".x.safetensors.1.partial").touch()
     assert prune(tmp_path, 2.5 * size / 1e9) == (3, 2 * size)
@@ -81,7 +81,7 @@ def test_prune_removes_what_was_not_used_for_longest(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_stays_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_its_size_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("segspectral.features.cache.PRUNE_EVERY", 1)
     cache = FeatureCache(folder=str(tmp_path), max_gb=500e-9)
     for i in range(20):
@@ -89,13 +89,13 @@ def test_it_stays_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert 0 < sum(p.stat().st_size for p in tmp_path.iterdir()) <= 500
 
 
-def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path: Path):
+def test_a_folder_that_is_not_writable_is_reported_in_one_sentence(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="the cache cannot be written to"):
+    with pytest.raises(OutputError, match="the cache is not writable"):
         ask(FeatureCache(folder=str(tmp_path / "file")), Counted())
 
 
-def test_ten_numbers_of_segments_cost_one_pass(cat: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ten_numbers_of_segments_need_one_pass(cat: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     passes = []
     real = Backbone.__call__
     monkeypatch.setattr(Backbone, "__call__", lambda self, rgb: passes.append(1) or real(self, rgb))
@@ -121,7 +121,11 @@ def test_superpixels_mask_and_settings_are_part_of_the_key(cat: NDArray[np.uint8
         (cnn.model_copy(update={"channels": 5}), image, some),
         (cnn.model_copy(update={"strides": (8,)}), image, some),
     ]
-    for extractor, picture, superpixels in asked:  # all but the number of components, which is taken afterwards
+    for (
+        extractor,
+        picture,
+        superpixels,
+    ) in asked:  # The number of components is not among them, because PCA comes after the cache.
         kept = [extractor(picture, superpixels) for _ in range(2)]
         plain = extractor.model_copy(update={"cache": None})(picture, superpixels)
         for nodes in kept:

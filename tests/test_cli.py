@@ -235,13 +235,13 @@ class TestInputs:
         result = run(command, photo.parent, *options)
         assert result.exit_code == 0
         assert "note: 4 files left out: 1 without a suffix, 1 .avif, 2 .heic (" in result.stderr
-        assert "2 hidden files left out; 1 folder below left out (--recursive)" in result.stderr
+        assert "2 hidden files left out; 1 subfolder left out (--recursive)" in result.stderr
         assert len(list(out.glob("*_labels.png"))) == 1
         result = run(command, photo.parent, "--recursive", *options)
         assert result.exit_code == 0
         assert len(list(out.rglob("*_labels.png"))) == 2, files(out)
         # The results of the first run lie in a folder of their own, and none became an image of the second.
-        assert "folder below" not in result.stderr
+        assert "subfolder" not in result.stderr
 
     def test_names_of_results_are_unique_below_folders(self, photo: Path, out: Path) -> None:
         names = ("a/x.png", "b/x.png", "c/b/x.png", "b_x.png", "c/b/x.PNG")

@@ -1,4 +1,4 @@
-"""Settings: there and back, and what is told to those who misspell them."""
+"""Settings: files are read back equal, and misspelt settings get clear messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def complaint(data: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("data", PIPELINES.values(), ids=PIPELINES)
-def test_what_is_written_is_read_back_equal(data: dict[str, Any], tmp_path: Path) -> None:
+def test_written_settings_are_read_back_equal(data: dict[str, Any], tmp_path: Path) -> None:
     pipeline = make_pipeline(data)
     path = tmp_path / "settings.yaml"
     path.write_text(dump(pipeline), encoding="utf-8")
@@ -60,7 +60,7 @@ def test_pipelines_with_other_settings_are_not_equal() -> None:
     assert Pipeline() != "a pipeline"
 
 
-def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+def test_a_file_changes_only_the_settings_that_it_names(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("superpixels: {count: 77}\n", encoding="utf-8")
     base = Pipeline(segments=4, head="exact")
@@ -120,11 +120,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         ({"refine": {"name": "guided", "radios": 4}}, "refine.radius"),
     ],
 )
-def test_a_misspelt_setting_gets_the_one_that_was_meant(data: dict[str, Any], meant: str) -> None:
+def test_a_misspelt_setting_gets_a_suggestion(data: dict[str, Any], meant: str) -> None:
     assert f"did you mean {meant}?" in complaint(data)
 
 
-def test_a_setting_like_no_other_gets_those_there_are() -> None:
+def test_an_unknown_setting_gets_a_list_of_known_ones() -> None:
     message = complaint({"refine": {"name": "guided", "zzz": 4}})
     assert "refine.zzz" in message
     assert "known here: radius, epsilon" in message
@@ -159,57 +159,57 @@ def test_a_setting_like_no_other_gets_those_there_are() -> None:
         ({"refine": {"name": "guided", "epsilon": 0}}, "refine.epsilon"),
     ],
 )
-def test_a_value_out_of_range_is_refused_with_its_setting(data: dict[str, Any], place: str) -> None:
+def test_a_value_out_of_range_is_refused_with_the_name_of_its_setting(data: dict[str, Any], place: str) -> None:
     assert place in complaint(data)
 
 
 @pytest.mark.parametrize(("data", "names"), [({"head": "exakt"}, HEADS), ({"refine": "guidd"}, REFINERS)])
-def test_an_unknown_kind_gets_those_there_are(data: dict[str, Any], names: dict[str, Any]) -> None:
+def test_an_unknown_strategy_gets_a_list_of_known_ones(data: dict[str, Any], names: dict[str, Any]) -> None:
     message = complaint(data)
     assert str(next(iter(data.values()))) in message
     assert all(name in message for name in names)
 
 
-def test_several_faults_are_told_together() -> None:
+def test_several_faults_are_reported_together() -> None:
     message = complaint({"seed": -1, "superpixels": {"count": 0}})
     assert "seed" in message
     assert "superpixels.count" in message
 
 
 class TestKinds:
-    """A head or a refiner by its name, by some of its settings, or by both."""
+    """A head or a refiner is given by its name, by some of its settings, or by both."""
 
-    def test_a_name_alone_takes_the_defaults(self) -> None:
+    def test_a_name_alone_means_the_defaults(self) -> None:
         assert (
             with_settings(Pipeline(), {"head": "exact"}).head.get_params() == Pipeline(head="exact").head.get_params()
         )
         assert with_settings(Pipeline(), {"refine": "guided"}) == Pipeline(refine="guided")
 
-    def test_settings_alone_keep_the_kind(self) -> None:
+    def test_settings_alone_keep_the_strategy(self) -> None:
         changed = with_settings(Pipeline(refine={"name": "guided", "epsilon": 0.5}), {"refine": {"radius": 9}})
         assert changed.refine.model_dump() == {"name": "guided", "radius": 9, "epsilon": 0.5}
         assert with_settings(Pipeline(head="exact"), {"head": {"n_init": 9}}).head.get_params()["n_init"] == 9
 
-    def test_another_kind_drops_the_settings_of_the_first(self) -> None:
+    def test_another_strategy_drops_the_settings_of_the_first(self) -> None:
         tuned = Pipeline(head={"name": "neuncut", "steps": 5})
         switched = with_settings(tuned, {"head": {"name": "exact", "n_init": 2}})
         assert switched == Pipeline(head={"name": "exact", "n_init": 2})
         assert with_settings(switched, {"head": "neuncut"}) == Pipeline(head="neuncut")
 
-    def test_the_same_kind_by_name_keeps_its_settings(self) -> None:
+    def test_the_same_strategy_by_name_keeps_its_settings(self) -> None:
         tuned = Pipeline(head={"name": "neuncut", "steps": 5})
         assert with_settings(tuned, {"head": "neuncut"}) == tuned
 
-    def test_settings_of_the_other_kind_are_refused(self) -> None:
+    def test_settings_of_another_strategy_are_refused(self) -> None:
         with pytest.raises(SettingsError, match="steps"):
             with_settings(Pipeline(head="exact"), {"head": {"steps": 5}})
 
-    def test_a_part_of_the_features_is_left_out_and_taken_back(self) -> None:
+    def test_an_extractor_can_be_left_out_and_put_back(self) -> None:
         without = with_settings(Pipeline(), {"features": {"cnn": None}})
         assert without.features.cnn is None
         assert with_settings(without, {"features": {"cnn": {}}}) == Pipeline()
 
-    def test_pipelines_do_not_change_under_with_settings(self) -> None:
+    def test_with_settings_does_not_change_the_pipeline(self) -> None:
         pipeline = Pipeline()
         before = dump(pipeline)
         with_settings(pipeline, {"head": {"steps": 3}, "refine": {"iterations": 2}, "features": {"cnn": None}})
@@ -229,20 +229,20 @@ class TestAssignments:
             ("refine={name: guided, radius: 3}", {"refine": {"name": "guided", "radius": 3}}),
         ],
     )
-    def test_an_assignment_is_nested_data(self, text: str, expected: dict[str, Any]) -> None:
+    def test_an_assignment_becomes_nested_data(self, text: str, expected: dict[str, Any]) -> None:
         assert parse_assignment(text) == expected
 
     @pytest.mark.parametrize("text", ["refine.iterations", "=5", "", "refine..iterations=5", ".a=1", "a=[1"])
-    def test_what_is_no_assignment_is_told_with_an_example(self, text: str) -> None:
+    def test_a_text_that_is_not_an_assignment_is_refused_with_an_example(self, text: str) -> None:
         with pytest.raises(SettingsError, match=r"NAME=VALUE|not YAML") as caught:
             parse_assignment(text)
         assert f"--set {text}" in str(caught.value)
 
-    def test_later_assignments_win_and_earlier_ones_stay(self) -> None:
+    def test_later_assignments_override_and_other_earlier_ones_stay(self) -> None:
         merged = merge_assignments(["refine.iterations=5", "refine.smooth_weight=2", "refine.iterations=7"])
         assert merged == {"refine": {"iterations": 7, "smooth_weight": 2}}
 
-    def test_a_kind_and_then_its_settings_can_be_assigned(self) -> None:
+    def test_a_strategy_and_then_its_settings_can_be_assigned(self) -> None:
         changes = merge_assignments(["head=exact", "head.n_init=3", "refine=guided", "refine.radius=2"])
         assert with_settings(Pipeline(), changes) == Pipeline(
             head={"name": "exact", "n_init": 3}, refine={"name": "guided", "radius": 2}
@@ -262,7 +262,7 @@ def test_the_schema_names_every_head_with_its_settings_and_every_refiner() -> No
     assert set(re.findall(r"#/\$defs/(\w+)", str(schema))) <= set(schema["$defs"])
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_has_a_description() -> None:
     for name, definition in Pipeline.model_json_schema()["$defs"].items():
         for setting, about in definition.get("properties", {}).items():
             if name != "Head" and setting != "name" and "$ref" not in str(about):
@@ -270,7 +270,7 @@ def test_every_setting_is_described() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_the_settings_files_of_the_repository_load_and_say_their_command(path: Path) -> None:
+def test_the_settings_files_of_the_repository_load_and_name_their_command(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     pipeline = load(path)
     assert pipeline != Pipeline()
@@ -279,7 +279,7 @@ def test_the_settings_files_of_the_repository_load_and_say_their_command(path: P
     assert f"--preset {path.stem}\n" in header
 
 
-def test_presets_are_found_by_their_names_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presets_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(presets())[:2] == ["fast", "quality"]
     assert all(name.startswith("papers/") for name in list(presets())[2:])

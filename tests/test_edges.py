@@ -1,4 +1,4 @@
-"""Learned edges: on a photograph and on planted borders."""
+"""The pixel edge map, on a photograph and on planted borders."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_mirrored_photograph_has_mirrored_edges(cat: NDArray[np.uint8]) -> Non
     assert np.corrcoef(straight.ravel(), mirrored.ravel())[0, 1] > 0.8
 
 
-def test_edges_reach_the_contours_and_only_those_of_the_default_backbone(cat: NDArray[np.uint8]) -> None:
+def test_only_the_default_backbone_gives_edges_to_the_boundary_probabilities(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
     superpixels = Slic(count=60)(image)
     cnn, contours = Cnn().measure(image, superpixels, edges=True), Contours()

@@ -175,7 +175,7 @@ class TestLabelMaps:
         buffer = io.BytesIO()
         PIL.Image.fromarray(self.labels.astype(np.uint8)).save(buffer, "JPEG")
         (tmp_path / "a.png").write_bytes(buffer.getvalue())
-        with pytest.raises(ImageError, match=r"is JPEG, and what is read here is PNG, TIFF"):
+        with pytest.raises(ImageError, match=r"is JPEG, but only PNG, TIFF can be read here"):
             read_label_map(tmp_path / "a.png")
 
     @pytest.mark.parametrize("more", [{"names": {70000: "a"}}, {"colours": {1: (0, 0, 256)}}, {"names": {1: 5}}])

@@ -1,4 +1,4 @@
-"""The closed list of formats: content decides, every reader keeps to it, and nothing else of the machine is read."""
+"""The closed list of formats: content decides, every reader uses the list, and no other file is read."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def no_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "what"), FOREIGN.items(), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_no_reader_takes_what_is_not_on_the_list_whatever_its_name(
+def test_no_reader_accepts_a_format_that_is_not_on_the_list_whatever_the_files_name_is(
     tmp_path: Path, no_ghostscript: None, reader: str, content: bytes, what: str
 ) -> None:
     if reader == "raster":
@@ -106,7 +106,7 @@ def test_no_reader_takes_what_is_not_on_the_list_whatever_its_name(
         assert read_georeference(path) is None
 
 
-def test_a_pillow_image_of_postscript_is_not_run(tmp_path: Path, no_ghostscript: None) -> None:
+def test_postscript_in_a_pillow_image_is_not_run(tmp_path: Path, no_ghostscript: None) -> None:
     path = tmp_path / "a.eps"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n{} loop\n")
     with PIL.Image.open(path) as opened, pytest.raises(ImageError, match="PostScript"):
@@ -126,7 +126,7 @@ def test_every_format_on_the_list_is_read_under_any_name(tmp_path: Path, name: s
     np.testing.assert_allclose(read_image(path).rgb[6, 10], (200, 30, 40), atol=6)
 
 
-def test_the_list_in_messages_is_the_list(tmp_path: Path) -> None:
+def test_messages_show_the_whole_list(tmp_path: Path) -> None:
     path = tmp_path / "letter.jpg"
     path.write_text("Dear reader")
     with pytest.raises(ImageError) as caught:
@@ -138,14 +138,14 @@ def test_the_list_in_messages_is_the_list(tmp_path: Path) -> None:
     "address",
     ["http://example.org/y.jpg", "https://example.org/a/y.tif", "s3://bucket/key.tif", "zip+file://a.zip!b.tif"],
 )
-def test_addresses_are_told_as_they_were_given(address: str) -> None:
+def test_addresses_are_reported_as_they_were_given(address: str) -> None:
     for given in (address, Path(address)):
         with pytest.raises(ImageError) as caught:
             read_image(given)
         assert str(caught.value).startswith(f"{address}: is an address, and nothing is downloaded")
 
 
-def test_names_of_files_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_files_are_not_taken_for_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cat.jpg", "C:/cat.jpg", "a:b.jpg", tmp_path, "/vsicurl/http://x/y.tif"):
         check_name(name)
     monkeypatch.chdir(tmp_path)
@@ -155,13 +155,13 @@ def test_names_of_files_are_no_addresses(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block_the_reader(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="pipe"):
         read_image(tmp_path / "pipe.png")
 
 
-def test_random_bytes_are_never_a_fault_of_ours() -> None:
+def test_random_bytes_never_raise_an_unexpected_error() -> None:
     rng = np.random.default_rng(0)
     for content in FOREIGN:
         for _ in range(50):
@@ -171,10 +171,10 @@ def test_random_bytes_are_never_a_fault_of_ours() -> None:
 
 
 class TestSizes:
-    """What a header promises is refused before it is decoded or allocated."""
+    """Sizes in a header are checked before anything is decoded or allocated."""
 
     def bomb(self, path: Path, **tags: int) -> Path:
-        """A TIFF of some hundred bytes whose tags promise more; 16 x 16 pixels, as it was written."""
+        """A TIFF of 16 x 16 pixels, some hundred bytes long, whose tags claim more."""
         tifffile.imwrite(path, np.zeros((16, 16), np.float64), photometric="minisblack", tile=(16, 16))
         numbers = {"width": 256, "height": 257, "samples": 277, "tile_width": 322, "tile_height": 323}
         with tifffile.TiffFile(path, mode="r+") as file:
@@ -206,7 +206,7 @@ class TestSizes:
         assert peak < 50e6
         assert says in str(caught.value) or (reader in ("labels", "truth") and "bands" in str(caught.value))
 
-    def test_seven_bands_are_told_with_the_way_to_read_them(self, tmp_path: Path) -> None:
+    def test_seven_bands_are_refused_with_advice_how_to_read_them(self, tmp_path: Path) -> None:
         path = tmp_path / "seven.tif"
         for order in ("contig", "separate"):
             shape = (20, 30, 7) if order == "contig" else (7, 20, 30)

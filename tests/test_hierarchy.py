@@ -1,4 +1,4 @@
-"""The hierarchy is nested and ultrametric, and the contours between superpixels are where the borders are."""
+"""The hierarchy is nested and ultrametric, and boundary probabilities are high at the borders of objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from segspectral.values.regions import Hierarchy, build_hierarchy
 
 
 def quadrants() -> Image:
-    """Four noisy colours, 64 x 96."""
+    """(64, 96, 3) four noisy colours in the quadrants."""
     rgb = np.empty((64, 96, 3))
     rgb[:32, :48], rgb[:32, 48:] = (0.8, 0.2, 0.2), (0.2, 0.7, 0.3)
     rgb[32:, :48], rgb[32:, 48:] = (0.2, 0.3, 0.8), (0.8, 0.8, 0.3)
@@ -41,33 +41,33 @@ def on_pixels(tree: Hierarchy, superpixels: Superpixels) -> ImageHierarchy:
 
 
 def grid_tree(boundary: dict[tuple[int, int], float], **options: float) -> Hierarchy:
-    """Superpixels 0 1 / 2 3 as squares of 4 x 4 pixels with given boundary probabilities."""
+    """Four superpixels, 0 1 above 2 3, of 4 x 4 pixels each, with given boundary probabilities."""
     labels = np.kron(np.array([[0, 1], [2, 3]], np.int32), np.ones((4, 4), np.int32))
     superpixels = Superpixels(labels)
     values = np.array([boundary[i, j] for i, j in superpixels.borders.tolist()])
     return build_hierarchy(superpixels.region_graph.with_boundary(values), **options)
 
 
-def test_every_number_of_segments_comes_out_and_cuts_are_nested(tree: ImageHierarchy) -> None:
+def test_every_number_of_segments_can_be_cut_and_cuts_are_nested(tree: ImageHierarchy) -> None:
     cuts = [tree.labels(segments=k) for k in range(1, 21)]
     assert [len(np.unique(cut)) for cut in cuts] == list(range(1, 21))
     for coarse, fine in itertools.pairwise(cuts):
         assert all(len(np.unique(coarse[fine == segment])) == 1 for segment in np.unique(fine))
 
 
-def test_heights_rise_within_zero_and_one(tree: ImageHierarchy) -> None:
+def test_altitudes_are_ascending_and_between_zero_and_one(tree: ImageHierarchy) -> None:
     assert len(tree.altitudes) == len(tree.superpixels) - 1
     assert (np.diff(tree.altitudes) >= 0).all()
     assert 0 <= tree.altitudes[0] <= tree.altitudes[-1] <= 1
 
 
-def test_segments_are_numbered_by_falling_area(tree: ImageHierarchy) -> None:
+def test_segments_are_numbered_by_descending_area(tree: ImageHierarchy) -> None:
     area = np.bincount(tree.labels(segments=7).ravel())[1:]
     assert (np.diff(area) <= 0).all()
 
 
-def test_a_cut_by_level_is_what_the_contour_map_says(tree: ImageHierarchy) -> None:
-    """Two superpixels are together at a level exactly if a chain of borders no higher than it joins them."""
+def test_a_cut_at_a_level_agrees_with_the_contour_map(tree: ImageHierarchy) -> None:
+    """Two superpixels are in one region at a level if and only if borders of at most this level connect them."""
     level = float(tree.altitudes[-6])
     together = tree.regions(level=level)
     i, j = tree.superpixels.borders.T
@@ -77,7 +77,7 @@ def test_a_cut_by_level_is_what_the_contour_map_says(tree: ImageHierarchy) -> No
     assert tree.segments_at(level) == len(np.unique(together))
 
 
-def test_the_contour_map_is_zero_inside_superpixels_and_holds_the_heights_between(tree: ImageHierarchy) -> None:
+def test_the_contour_map_is_zero_inside_superpixels_and_has_the_altitudes_between_them(tree: ImageHierarchy) -> None:
     labels, contours = tree.superpixels.labels, tree.contour_map
     inside = np.ones(labels.shape, bool)
     inside[:-1] &= labels[:-1] == labels[1:]
@@ -86,21 +86,21 @@ def test_the_contour_map_is_zero_inside_superpixels_and_holds_the_heights_betwee
     assert contours.max() == pytest.approx(tree.altitudes[-1], rel=1e-6)
 
 
-def test_planted_quadrants_are_the_last_four(tree: ImageHierarchy) -> None:
+def test_planted_quadrants_are_the_last_four_regions(tree: ImageHierarchy) -> None:
     labels = tree.labels(segments=4)
     corners = {int(labels[r, c]) for r in (8, 56) for c in (8, 88)}
     assert corners == {1, 2, 3, 4}
     assert (labels[4:28, 4:44] == labels[8, 8]).mean() > 0.98
 
 
-def test_average_linkage_by_hand() -> None:
+def test_altitudes_equal_average_linkage_by_hand() -> None:
     """0-1 merge at 0.1; then 01-2 (0.2) and 01-3 (0.6) and 2-3 (0.3): 2 joins at 0.2, 3 at the mean of 0.6 and 0.3."""
     tree = grid_tree({(0, 1): 0.1, (0, 2): 0.2, (1, 3): 0.6, (2, 3): 0.3}, damping=0.0)
     np.testing.assert_allclose(tree.altitudes, [0.1, 0.2, 0.45])
     assert tree.regions(segments=2)[3] != tree.regions(segments=2)[0]
 
 
-def test_parts_that_void_separates_are_joined_last() -> None:
+def test_regions_that_void_pixels_separate_are_merged_last() -> None:
     labels = np.full((8, 12), -1, np.int32)
     labels[:, :2], labels[:, 2:4], labels[:, 8:10], labels[:, 10:] = 0, 1, 2, 3
     superpixels = Superpixels(labels)
@@ -114,12 +114,12 @@ def test_parts_that_void_separates_are_joined_last() -> None:
 @pytest.mark.parametrize(
     "cut", [{}, {"segments": 3, "level": 0.5}, {"segments": 0}, {"segments": 10**6}, {"level": 2.0}]
 )
-def test_an_impossible_cut_is_a_sentence(tree: Hierarchy, cut: dict[str, float]) -> None:
+def test_an_impossible_cut_is_refused_in_one_sentence(tree: Hierarchy, cut: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="hierarchy"):
         tree.labels(**cut)  # type: ignore[arg-type]
 
 
-def test_without_contours_there_is_no_hierarchy() -> None:
+def test_without_boundary_probabilities_there_is_no_hierarchy() -> None:
     result = Pipeline(segments=3, refine="none", superpixels={"count": 60}, features={"cnn": None, "contours": None})(
         quadrants()
     )
@@ -128,12 +128,12 @@ def test_without_contours_there_is_no_hierarchy() -> None:
 
 
 def boundaries(image: Image, superpixels: Superpixels) -> NDArray[np.float64]:
-    """(M,) boundary probabilities by colour and texture alone."""
+    """(M,) boundary probabilities from colour and texture alone."""
     contours = Contours()
     return contours.probability(superpixels.region_graph, contours.measure(image, superpixels))
 
 
-def test_contours_are_high_between_the_quadrants_and_low_within() -> None:
+def test_boundary_probabilities_are_high_between_quadrants_and_low_within() -> None:
     image = quadrants()
     superpixels = Slic(count=60)(image)
     boundary = boundaries(image, superpixels)
@@ -143,7 +143,7 @@ def test_contours_are_high_between_the_quadrants_and_low_within() -> None:
     assert boundary[across].min() > boundary[~across].max()
 
 
-def test_contours_do_not_depend_on_how_superpixels_are_numbered() -> None:
+def test_boundary_probabilities_do_not_depend_on_the_numbers_of_superpixels() -> None:
     image = quadrants()
     superpixels = Slic(count=60)(image)
     order = np.random.default_rng(1).permutation(len(superpixels)).astype(np.int32)
@@ -160,11 +160,11 @@ def test_contours_do_not_depend_on_how_superpixels_are_numbered() -> None:
     assert all(after[border] == pytest.approx(before[border], abs=1e-5) for border in before)
 
 
-def test_both_variants_of_the_weights_are_there() -> None:
+def test_both_variants_of_the_weights_exist() -> None:
     assert all(fitted(variant)[1].weights for variant in ("cnn", "plain"))
 
 
-def test_the_border_graph_falls_with_the_probability(tree: ImageHierarchy) -> None:
+def test_the_weights_of_the_border_graph_fall_with_the_probability(tree: ImageHierarchy) -> None:
     borders = len(tree.graph.borders)
     low = border_graph(tree.graph, np.full(borders, 0.1), 1.0)
     high = border_graph(tree.graph, np.full(borders, 0.9), 1.0)
@@ -189,13 +189,13 @@ def test_the_command_line_writes_nested_cuts_and_the_contour_map(tmp_path) -> No
 
 
 def test_merged_regions_are_those_of_merged_superpixels() -> None:
-    """Areas, borders and lengths are those of the coarser partition; probabilities are means along the borders."""
+    """Areas, borders and lengths equal those of the coarser partition; probabilities are means along the borders."""
     rng = np.random.default_rng(3)
     superpixels = Slic(count=60)(quadrants())
     boundary = rng.uniform(size=len(superpixels.borders))
     graph = superpixels.region_graph.with_boundary(boundary)
     region = graph.hierarchy.regions(segments=9)
-    merged, coarse = graph.merged(region), Superpixels(superpixels.spread(region, void=-1))
+    merged, coarse = graph.merged(region), Superpixels(superpixels.to_pixels(region, void=-1))
     np.testing.assert_array_equal(merged.area, coarse.area)
     np.testing.assert_array_equal(merged.borders, coarse.borders)
     np.testing.assert_array_equal(merged.border_length, coarse.border_length)
@@ -207,8 +207,8 @@ def test_merged_regions_are_those_of_merged_superpixels() -> None:
 
 @pytest.mark.parametrize("working_pixels", [1500, 3000, 500_000])
 @pytest.mark.parametrize("void", [0.0, 0.05])
-def test_there_is_one_tree(working_pixels: int, void: float) -> None:
-    """The cut of a run, the hierarchy of its result and a cut of the described scene are the same partition."""
+def test_a_run_has_one_tree(working_pixels: int, void: float) -> None:
+    """The cut of a run, the hierarchy of its result and a cut of the scene are the same partition."""
     image = quadrants()
     mask = np.random.default_rng(0).random(image.shape) >= void if void else None
     image = Image(image.rgb, mask=mask)
@@ -221,6 +221,6 @@ def test_there_is_one_tree(working_pixels: int, void: float) -> None:
         cut = scene.hierarchy.regions(segments=k)
         np.testing.assert_array_equal(run.membership.labels, cut)
         np.testing.assert_array_equal(run.hierarchy.regions(segments=k), cut)
-        np.testing.assert_array_equal(run.hierarchy.labels(segments=k), scene.superpixels.spread(cut + 1))
+        np.testing.assert_array_equal(run.hierarchy.labels(segments=k), scene.superpixels.to_pixels(cut + 1))
     head = pipeline.model_copy(update={"hierarchy": False, "segments": 3, "refine": Pipeline(refine="none").refine})
     np.testing.assert_array_equal(head(image).hierarchy.altitudes, scene.hierarchy.altitudes)

@@ -1,4 +1,4 @@
-"""The reader: every kind of file that people have, and every way in which it can be spoilt."""
+"""The reader: all kinds of image files, and all kinds of damage to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ H, W = 24, 40
 
 
 def picture() -> NDArray[np.uint8]:
-    """(H, W, 3) four flat blocks, so that lossy formats keep their middles."""
+    """(H, W, 3) four blocks of one colour each, whose centres survive lossy formats."""
     rgb = np.empty((H, W, 3), np.uint8)
     rgb[:12, :20], rgb[:12, 20:], rgb[12:, :20], rgb[12:, 20:] = (200, 30, 40), (20, 180, 60), (30, 60, 220), (250,) * 3
     return rgb
@@ -37,13 +37,13 @@ def grey() -> NDArray[np.uint8]:
 
 
 def middles(rgb: NDArray[np.generic]) -> NDArray[np.float64]:
-    """(2, 2, 3) the colours in the middles of the four blocks, in [0, 1]."""
+    """(2, 2, 3) the colours at the centres of the four blocks, in [0, 1]."""
     values = rgb[6::12, 10::20].astype(np.float64)
     return values / 255 if rgb.dtype == np.uint8 else values
 
 
 def complaint(call: Callable[[], object], path: Path | None = None) -> str:
-    """The sentence of an ImageError: one line, not long, and with the file's name."""
+    """The message of an ImageError, after a check that it is one short line with the file's name."""
     with pytest.raises(ImageError) as caught:
         call()
     message = str(caught.value)
@@ -91,7 +91,7 @@ class TestFormats:
         np.testing.assert_allclose(rgb[..., 0] / 255, grey() / 255, atol=tolerance)
 
     @pytest.mark.parametrize("name", ["t.png", "t.webp", "t.tif"])
-    def test_wholly_transparent_pixels_are_void_and_half_transparent_ones_are_not(
+    def test_fully_transparent_pixels_are_void_and_half_transparent_ones_are_not(
         self, tmp_path: Path, name: str
     ) -> None:
         opacity = np.full((H, W), 255, np.uint8)
@@ -115,7 +115,7 @@ class TestFormats:
         np.testing.assert_array_equal(image.rgb[..., 1], grey())
 
     @pytest.mark.parametrize("name", ["p.png", "p.bmp", "p.tif"])
-    def test_palettes_are_looked_up(self, tmp_path: Path, name: str) -> None:
+    def test_palette_images_get_their_colours(self, tmp_path: Path, name: str) -> None:
         PIL.Image.fromarray(picture()).quantize(4).save(tmp_path / name)
         image = read_image(tmp_path / name)
         assert image.mask is None
@@ -146,7 +146,7 @@ class TestFormats:
         np.testing.assert_allclose(image.rgb[..., 0][image.mask], deep[image.mask] / 65535, atol=1e-6)
 
     @pytest.mark.parametrize("name", ["c.jpg", "c.tif"])
-    def test_printers_inks_become_light(self, tmp_path: Path, name: str) -> None:
+    def test_cmyk_becomes_rgb(self, tmp_path: Path, name: str) -> None:
         PIL.Image.fromarray(picture()).convert("CMYK").save(tmp_path / name)
         np.testing.assert_allclose(middles(read_image(tmp_path / name).rgb), middles(picture()), atol=0.03)
 
@@ -161,7 +161,7 @@ class TestFormats:
     @pytest.mark.parametrize("name", ["d.png", "d.tif"])
     @pytest.mark.parametrize("channels", [3, 4])
     def test_sixteen_bit_colour_keeps_its_precision(self, tmp_path: Path, name: str, channels: int) -> None:
-        # A sensor of 10 bits in a file of 16: eight bits of it would be four levels.
+        # Values of a 10-bit sensor in a 16-bit file: with eight bits, only four levels would be left.
         deep = np.random.default_rng(0).integers(0, 1024, (H, W, channels)).astype(np.uint16)
         if channels == 4:
             deep[..., 3] = np.where(np.arange(W) < 9, 0, 65535)
@@ -198,13 +198,13 @@ class TestFormats:
         image = read_image(tmp_path / "f.tif")
         np.testing.assert_allclose(image.rgb, np.broadcast_to(values.reshape(H, W, -1), (H, W, 3)), atol=1e-6)
 
-    def test_a_tiff_with_its_channels_first_is_read(self, tmp_path: Path) -> None:
+    def test_a_tiff_with_the_channels_as_its_first_axis_is_read(self, tmp_path: Path) -> None:
         tifffile.imwrite(
             tmp_path / "s.tif", np.moveaxis(picture(), -1, 0).copy(), photometric="rgb", planarconfig="separate"
         )
         np.testing.assert_array_equal(read_image(tmp_path / "s.tif").uint8, picture())
 
-    def test_sixteen_bit_colour_channel_after_channel_is_read(self, tmp_path: Path) -> None:
+    def test_sixteen_bit_colour_with_separate_channels_is_read(self, tmp_path: Path) -> None:
         deep = np.random.default_rng(0).integers(0, 65536, (3, H, W)).astype(np.uint16)
         tifffile.imwrite(tmp_path / "s.tif", deep, photometric="rgb", planarconfig="separate")
         np.testing.assert_allclose(read_image(tmp_path / "s.tif").rgb, np.moveaxis(deep, 0, -1) / 65535, atol=1e-6)
@@ -222,19 +222,19 @@ class TestFormats:
         tifffile.imwrite(tmp_path / "f.tif", values, photometric="rgb", extratags=[(274, 3, 1, orientation, True)])
         np.testing.assert_allclose(read_image(tmp_path / "f.tif").rgb, picture() / 255, atol=1e-6)
 
-    def test_of_a_tiff_of_several_pages_the_first_is_read(self, tmp_path: Path) -> None:
+    def test_the_first_page_of_a_tiff_is_read(self, tmp_path: Path) -> None:
         first, second = PIL.Image.fromarray(picture()), PIL.Image.new("RGB", (11, 13))
         first.save(tmp_path / "m.tif", save_all=True, append_images=[second])
         np.testing.assert_array_equal(read_image(tmp_path / "m.tif").rgb, picture())
 
     @pytest.mark.parametrize("name", ["b.png", "b.tif", "b.bmp"])
-    def test_one_bit_is_black_and_white(self, tmp_path: Path, name: str) -> None:
+    def test_one_bit_images_become_black_and_white(self, tmp_path: Path, name: str) -> None:
         bits = np.random.default_rng(0).uniform(size=(H, W)) < 0.5
         PIL.Image.fromarray(bits).save(tmp_path / name)
         np.testing.assert_array_equal(read_image(tmp_path / name).rgb, bits[..., None] * np.full(3, 255))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_the_orientation_of_cameras_is_applied(self, tmp_path: Path, orientation: int) -> None:
+    def test_the_exif_orientation_is_applied(self, tmp_path: Path, orientation: int) -> None:
         exif = PIL.Image.Exif()
         exif[274] = orientation
         turned(orientation).save(tmp_path / "o.png", exif=exif)
@@ -242,7 +242,7 @@ class TestFormats:
 
 
 def turned(orientation: int) -> PIL.Image.Image:
-    """The picture as it stands in a file with that orientation tag."""
+    """The image as it is stored in a file with this orientation tag."""
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # tag -> PIL.Image.Transpose of the inverse
     upright = PIL.Image.fromarray(picture())
     return upright if orientation == 1 else upright.transpose(PIL.Image.Transpose(undo[orientation]))
@@ -259,7 +259,7 @@ def png16(array: NDArray[np.uint16], orientation: int = 1) -> bytes:
 
 
 def png(header: bytes, data: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these chunks; ``more`` are kinds and contents that stand before the data."""
+    """A PNG of these chunks; ``more`` are types and contents of chunks before the data."""
     chunks = [(b"IHDR", header), *more, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -280,7 +280,7 @@ class TestInMemory:
             np.dstack([picture(), np.full((H, W), 255, np.uint8)]),
         ],
     )
-    def test_arrays_of_all_types_give_the_same_picture(self, array: NDArray[np.generic]) -> None:
+    def test_arrays_of_all_types_give_the_same_image(self, array: NDArray[np.generic]) -> None:
         original = array.copy()
         array.setflags(write=False)
         image = as_image(array)
@@ -291,7 +291,7 @@ class TestInMemory:
     def test_grey_arrays_become_colour(self, array: NDArray[np.generic]) -> None:
         np.testing.assert_array_equal(as_image(array).uint8, np.dstack([grey()] * 3))
 
-    def test_a_pillow_image_keeps_its_files_name_and_an_image_is_itself(self, samples: Path) -> None:
+    def test_a_pillow_image_keeps_the_name_of_its_file_and_an_image_is_returned_unchanged(self, samples: Path) -> None:
         with PIL.Image.open(samples / "cat.jpg") as opened:
             image = as_image(opened)
         assert image.name == "cat.jpg"
@@ -321,7 +321,7 @@ class TestInMemory:
             (7, "int"),
         ],
     )
-    def test_what_is_no_image_is_refused_in_one_sentence(self, source: object, says: str) -> None:
+    def test_a_value_that_is_not_an_image_is_refused_in_one_sentence(self, source: object, says: str) -> None:
         import re
 
         assert re.search(says, complaint(lambda: as_image(source)))  # type: ignore[arg-type]
@@ -336,20 +336,22 @@ class TestBadFiles:
         path = tmp_path / "nowhere.jpg"
         assert "no such file" in complaint(lambda: read_image(path), path)
 
-    def test_an_empty_file_is_called_empty(self, tmp_path: Path) -> None:
+    def test_an_empty_file_is_reported_as_empty(self, tmp_path: Path) -> None:
         path = tmp_path / "empty.jpg"
         path.touch()
         assert "empty" in complaint(lambda: read_image(path), path)
 
     @pytest.mark.parametrize(("value", "says"), [(np.nan, "NaN"), (255, "scale them")])
-    def test_floats_that_are_no_image_are_told_with_one_name(self, tmp_path: Path, value: float, says: str) -> None:
+    def test_floats_out_of_range_are_reported_with_the_name_of_the_file_once(
+        self, tmp_path: Path, value: float, says: str
+    ) -> None:
         path = tmp_path / "f.tif"
         tifffile.imwrite(path, np.full((H, W, 3), value, np.float32), photometric="rgb")
         message = complaint(lambda: read_image(path), path)
         assert says in message
         assert message.count("f.tif") == 1
 
-    def test_a_folder_is_called_a_folder(self, tmp_path: Path) -> None:
+    def test_a_folder_is_reported_as_a_folder(self, tmp_path: Path) -> None:
         assert "folder" in complaint(lambda: read_image(tmp_path), tmp_path)
 
     @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
@@ -363,25 +365,25 @@ class TestBadFiles:
         complaint(lambda: read_image(path), path)
 
     @pytest.mark.parametrize("name", ["text.png", "text.jpg", "text.tif", "text.webp", "text"])
-    def test_text_under_an_images_name_is_refused(self, tmp_path: Path, name: str) -> None:
+    def test_a_text_with_the_suffix_of_an_image_is_refused(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name
         path.write_text("Dear reader,\nthis is a letter and not an image.\n" * 20, encoding="utf-8")
         complaint(lambda: read_image(path), path)
 
-    def test_a_picture_of_one_pixel_is_refused_with_the_least_size(self, tmp_path: Path) -> None:
+    def test_an_image_of_one_pixel_is_refused_with_the_minimum_size(self, tmp_path: Path) -> None:
         path = tmp_path / "dot.png"
         PIL.Image.new("RGB", (1, 1)).save(path)
         message = complaint(lambda: read_image(path), path)
         assert "1 x 1" in message
         assert "8 x 8" in message
 
-    def test_a_wholly_transparent_picture_is_refused(self, tmp_path: Path) -> None:
+    def test_a_fully_transparent_image_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "ghost.png"
         PIL.Image.fromarray(np.dstack([picture(), np.zeros((H, W), np.uint8)])).save(path)
         assert "transparent" in complaint(lambda: read_image(path), path)
 
     @pytest.mark.parametrize("side", [13_000, 20_000, 2_000_000_000])
-    def test_a_bomb_is_refused_before_it_is_decoded(self, tmp_path: Path, side: int) -> None:
+    def test_a_decompression_bomb_is_refused_before_it_is_decoded(self, tmp_path: Path, side: int) -> None:
         path = tmp_path / "bomb.png"
         path.write_bytes(png_of_one_colour(side))
         assert path.stat().st_size < 2e6
@@ -390,7 +392,7 @@ class TestBadFiles:
         assert time.perf_counter() - begin < 0.5
         assert f"{MAX_PIXELS:,}" in message
 
-    def test_a_bomb_of_floats_is_refused_before_it_is_decoded(self, tmp_path: Path) -> None:
+    def test_a_decompression_bomb_of_floats_is_refused_before_it_is_decoded(self, tmp_path: Path) -> None:
         path = tmp_path / "bomb.tif"
         tifffile.imwrite(path, np.zeros((16, 16, 3), np.float32), photometric="rgb")
         content = path.read_bytes()
@@ -406,7 +408,7 @@ class TestBadFiles:
         complaint(lambda: read_image("/dev/null"), Path("/dev/null"))
 
     @pytest.mark.parametrize("form", ["jpg", "png", "tif", "webp", "bmp", "deep.tif", "deep.png"])
-    def test_a_spoilt_file_gives_an_image_or_one_sentence(self, tmp_path: Path, form: str) -> None:
+    def test_a_damaged_file_gives_an_image_or_one_sentence(self, tmp_path: Path, form: str) -> None:
         path = tmp_path / f"spoilt.{form}"
         if form == "deep.tif":
             tifffile.imwrite(path, picture().astype(np.uint16) * 257, photometric="rgb")
@@ -421,7 +423,7 @@ class TestBadFiles:
             kind = rng.integers(3)
             if kind == 0:
                 spoilt = spoilt[: rng.integers(1, len(sound))]
-            # Headers are where it hurts.
+            # Damage to headers matters most.
             end = len(spoilt) if kind == 1 else min(64, len(spoilt))
             for _ in range(rng.integers(1, 9) if kind else 0):
                 spoilt[rng.integers(end)] ^= 1 << rng.integers(8)
@@ -439,7 +441,7 @@ class TestBadFiles:
 
 
 def png_of_one_colour(side: int) -> bytes:
-    """A PNG of side x side black pixels; above 20000 only its header promises them."""
+    """A PNG of side x side black pixels; above 20000, only its header claims them."""
     compressor, data = zlib.compressobj(1), b""
     for _ in range(side if side <= 20_000 else 0):
         data += compressor.compress(bytes(1 + -(-side // 8)))
@@ -470,14 +472,14 @@ class TestFindImages:
     def test_inputs_come_in_the_order_given_and_each_once(self, folder: Path) -> None:
         assert self.names(folder, "d.webp", "a.jpg", "*.jpg", "d.webp", ".") == ["d.webp", "a.jpg", "C.TIFF", "b.png"]
 
-    def test_one_file_by_two_spellings_is_one_image(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_spellings_of_a_path_are_one_image(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(folder)
         assert len(find_images(["a.jpg", "./a.jpg", "inner/../a.jpg"])) == 1
 
-    def test_a_name_that_matches_nothing_is_kept_so_that_reading_it_tells(self, folder: Path) -> None:
+    def test_a_name_that_matches_nothing_is_kept_so_that_reading_reports_it(self, folder: Path) -> None:
         assert self.names(folder, "nowhere.jpg", "*.gif") == ["nowhere.jpg", "*.gif"]
 
-    def test_a_file_whose_name_looks_like_a_glob_is_itself(self, folder: Path) -> None:
+    def test_a_file_whose_name_looks_like_a_glob_is_found(self, folder: Path) -> None:
         (folder / "[ab].png").touch()
         assert self.names(folder, "[ab].png") == ["[ab].png"]
 
@@ -488,4 +490,4 @@ class TestFindImages:
         empty = folder / "looks.png"
         assert "no images" in complaint(lambda: find_images([empty]), empty)
         assert self.names(folder, "b.png", "looks.png") == ["b.png", "looks.png"]
-        assert "the folder holds no images" in complaint(lambda: read_image(empty), empty)
+        assert "the folder contains no images" in complaint(lambda: read_image(empty), empty)

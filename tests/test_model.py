@@ -1,4 +1,4 @@
-"""Models: one head over many images, its file, and what it is applied by."""
+"""Models: one head over many images, its file, and its use on images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ QUICK = Recipe.model_validate(
 
 
 def scene(order: Sequence[int], seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(64, 80, 3) four noisy materials in the quadrants, in this order, and which one a pixel shows."""
+    """(64, 80, 3) four noisy materials in the quadrants, in this order, and (64, 80) the material of each pixel."""
     truth = np.empty((64, 80), dtype=np.int64)
     truth[:32, :48], truth[32:, :48], truth[:32, 48:], truth[32:, 48:] = order
     noisy = COLOURS[truth] + np.random.default_rng(seed).normal(0, 6, (*truth.shape, 3))
@@ -87,24 +87,24 @@ def labels_by(pipeline: Pipeline) -> list[NDArray[np.int32]]:
 
 
 def agreement(labels: list[NDArray[np.int32]]) -> float:
-    """Share of pixels that are right when each segment is called by its commonest material in all images together."""
+    """Share of correct pixels if each segment is given its most frequent material over all images."""
     pixels = np.zeros((max(int(line.max()) for line in labels) + 1, len(COLOURS)))
     for line, (_, truth) in zip(labels, SCENES, strict=True):
         np.add.at(pixels, (line, truth), 1)
     return float(pixels.max(axis=1).sum() / pixels.sum())
 
 
-# --- the same segments in every picture ---
+# --- the same segments in every image ---
 
 
-def test_a_segment_is_the_same_thing_in_every_picture(model: Model) -> None:
+def test_a_segment_is_the_same_object_in_every_image(model: Model) -> None:
     assert agreement(labels_by(Pipeline(model=model, refine="none"))) > 0.95
-    # What is fitted to each image by itself has no such order, and the measure sees it.
+    # Segments that are fitted to each image separately have no common order, and the measure shows it.
     alone = {"superpixels": {"count": 60}, "features": {"cnn": None}, "head": "exact", "refine": "none"}
     assert agreement(labels_by(make_pipeline({"segments": 4, **alone}))) < 0.8
 
 
-def test_the_same_image_gets_the_same_segments_whatever_was_before(model: Model) -> None:
+def test_the_same_image_gets_the_same_segments_whatever_was_segmented_before(model: Model) -> None:
     image = SCENES[0][0]
     twice = fit_model([image, image, *(image for image, _ in SCENES)], QUICK)
     for one in (model, twice):
@@ -118,11 +118,11 @@ def test_crops_of_one_image_agree_where_they_overlap(model: Model) -> None:
     pipeline = Pipeline(model=model, refine="none")
     image, _ = SCENES[0]
     a, b = (pipeline(as_image(image[r : r + 52, c : c + 64])).labels for r, c in ((0, 0), (12, 16)))
-    # Each crop has its own superpixels, which straddle the borders where they like.
+    # Each crop has its own superpixels, which cross the borders at other positions.
     assert (a[12:, 16:] == b[:40, :48]).mean() > 0.9
 
 
-def test_segments_that_an_image_lacks_stay_away_through_the_refiner(model: Model) -> None:
+def test_segments_that_do_not_occur_in_an_image_do_not_appear_in_refinement(model: Model) -> None:
     image = np.concatenate([SCENES[0][0][:32, :48], SCENES[0][0][:32, 48:]], axis=1)  # materials 0 and 2
     for refine in ("none", "guided"):
         s = Pipeline(model=model, refine=refine)(as_image(image))
@@ -137,7 +137,7 @@ def test_equal_seeds_give_equal_models(model: Model) -> None:
     assert fit_model(images, with_settings(QUICK, {"seed": 1})).fingerprint != model.fingerprint
 
 
-def test_the_largest_segment_of_the_folder_is_the_first(model: Model) -> None:
+def test_the_first_segment_is_the_largest_over_all_images(model: Model) -> None:
     labels = np.concatenate([line.ravel() for line in labels_by(Pipeline(model=model, refine="none"))])
     sizes = np.bincount(labels, minlength=5)[1:] / len(labels)
     assert (np.diff(sizes) < 0.02).all()
@@ -161,13 +161,13 @@ def test_any_head_can_be_fitted(head: dict[str, object], tmp_path: Path) -> None
     assert agreement(labels_by(Pipeline(model=tmp_path / "m", refine="none"))) > 0.9
 
 
-def test_the_graph_is_no_larger_than_asked() -> None:
+def test_the_graph_is_not_larger_than_requested() -> None:
     recipe = with_settings(QUICK, {"nodes": 100, "regions": {"level": 0}})
     assert fit_model([image for image, _ in SCENES], recipe).about["nodes"] == 100
 
 
-def test_images_are_whole_and_no_more_are_opened_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four regions each: 25 of 60 images fill a graph of 100."""
+def test_images_are_taken_whole_and_only_opened_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image has four regions, so 25 of 60 images fill a graph of 100 nodes."""
     monkeypatch.setattr("segspectral.shared.fit.FEWEST_IMAGES", 20)
     images = [scene(ORDERS[seed % 4], seed)[0] for seed in range(60)]
     opened: list[int] = []
@@ -178,12 +178,12 @@ def test_images_are_whole_and_no_more_are_opened_than_fit(monkeypatch: pytest.Mo
     fitted = fit_model(images, with_settings(QUICK, {"nodes": 100}), observer=seen)
     assert (fitted.about["nodes"], fitted.about["images"]) == (100, 25)
     assert len(opened) == len(set(opened)) == 25
-    # Drawn from the whole folder, not its beginning.
+    # Images are drawn from the whole folder, not only from its beginning.
     assert max(opened) > 40
     assert agreement(labels_by(Pipeline(model=fitted, refine="none"))) > 0.95
 
 
-def test_photographs_by_the_cnn(cat: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_photographs_are_separated_by_cnn_features(cat: NDArray[np.uint8], tmp_path: Path) -> None:
     recipe = Recipe.model_validate({"segments": 3, "superpixels": {"count": 40}})
     fitted = fit_model([cat, cat[:, ::-1], cat[::-1]], recipe)
     fitted.save(tmp_path / "m")
@@ -205,7 +205,7 @@ def test_a_loaded_model_is_the_saved_one(model: Model, file: Path) -> None:
     assert [a.tobytes() for a in ours] == [b.tobytes() for b in theirs]
 
 
-def test_what_is_no_model_is_refused_in_a_sentence(model: Model, file: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused_in_one_sentence(model: Model, file: Path, tmp_path: Path) -> None:
     whole = file.read_bytes()
     model.head.save(tmp_path / "head")
     (tmp_path / "text").write_text("segments")
@@ -225,18 +225,18 @@ def test_what_is_no_model_is_refused_in_a_sentence(model: Model, file: Path, tmp
         Model.load(tmp_path / "newer")
 
 
-def test_a_changed_file_is_read_again_and_known_as_another(model: Model, tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again_and_has_another_fingerprint(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "m"
     model.save(path)
     settings = Pipeline(model=path).model_dump(mode="json")
     assert make_pipeline(settings) == Pipeline(model=path)
     fit_model([SCENES[0][0], SCENES[1][0]], with_settings(QUICK, {"segments": 3})).save(path)
     assert Pipeline(model=path).segments == 3
-    with pytest.raises(SettingsError, match="is another model than the one these settings were made with"):
+    with pytest.raises(SettingsError, match="is not the model with which these settings were made"):
         make_pipeline(settings)
 
 
-# --- settings that do not go with it ---
+# --- settings that contradict the model ---
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_settings_that_contradict_the_model_are_refused(file: Path, settings: di
         with_settings(Pipeline(), {"model": str(file), **settings})
 
 
-def test_settings_that_do_not_are_not(file: Path) -> None:
+def test_settings_that_agree_with_the_model_are_accepted(file: Path) -> None:
     pipeline = with_settings(Pipeline(), {"model": str(file), "refine": "guided", "seed": 3})
     assert (pipeline.segments, pipeline.superpixels.count) == (4, 60)
     with pytest.raises(SettingsError, match="the model has 4 segments and cannot make 7"):
@@ -283,20 +283,20 @@ def test_merging_finds_planted_groups_of_unequal_size() -> None:
     group_of = merge_clusters(knn_affinity(X), sure, 3, damping=0.6)
     assert group_of.tolist() == np.repeat(np.arange(3), 4).tolist()
     assert merge_clusters(knn_affinity(X), sure, 12, damping=0.6).tolist() == list(range(12))
-    # Two clusters more that no node is in first: they go where they are second.
+    # Two more clusters are the most likely one of no node; they go where they are the second.
     doubtful = np.concatenate([0.7 * sure, 0.3 * (fine[:, None] // 4 == [2, 0])], axis=1)
     assert merge_clusters(knn_affinity(X), doubtful, 3, damping=0.6).tolist() == [*group_of, 2, 0]
 
 
 def halves() -> tuple[RegionGraph, NDArray[np.bool_]]:
-    """The graph of 4 x 4 square superpixels with a boundary between the two sides alone, and which are on the right."""
+    """The graph of 4 x 4 square superpixels with one boundary between left and right, and which are on the right."""
     superpixels = Superpixels((np.arange(8)[:, None] // 2 * 4 + np.arange(8)[None] // 2).astype(np.int32))
     right = superpixels.centre[:, 1] > 3.5
     i, j = superpixels.borders.T
     return superpixels.region_graph.with_boundary(np.where(right[i] != right[j], 0.9, 0.01)), right
 
 
-def test_regions_end_at_contours_and_are_described_by_their_means() -> None:
+def test_regions_end_at_boundaries_and_have_the_mean_features() -> None:
     graph, right = halves()
     values = (10 * right[:, None] + np.random.default_rng(0).normal(0, 1, (16, 3))).astype(np.float32)
     rows, region = Regions(level=0.1, context=0)(graph, values)
@@ -304,12 +304,12 @@ def test_regions_end_at_contours_and_are_described_by_their_means() -> None:
     assert (np.unique(region[right]).size, np.unique(region[~right]).size) == (1, 1)
     for side in (right, ~right):
         assert np.allclose(rows[region[side][0]], values[side].mean(axis=0), atol=1e-5)
-    # The whole image is the larger region of both.
+    # The larger region of both is the whole image.
     around, _ = Regions(level=0.1, context=1)(graph, values)
     assert np.allclose(around, (rows + values.mean(axis=0)) / 2, atol=1e-5)
 
 
-def test_regions_count_by_area_and_are_linear_in_the_features() -> None:
+def test_features_of_regions_are_weighted_by_area_and_linear() -> None:
     pair = Superpixels(np.array([[0, 0, 0, 1]], dtype=np.int32)).region_graph.with_boundary(np.array([0.01]))
     values = np.array([[0.0], [4.0]], np.float32)
     rows, _ = Regions(level=0.5)(pair, values)
@@ -321,7 +321,7 @@ def test_regions_count_by_area_and_are_linear_in_the_features() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1])
-def test_without_regions_or_contours_superpixels_are_nodes(level: float) -> None:
+def test_without_regions_or_boundary_probabilities_superpixels_are_nodes(level: float) -> None:
     graph, _ = halves()
     values = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
     rows, region = Regions(level=level)(replace(graph, boundary=None) if level else graph, values)
@@ -329,7 +329,7 @@ def test_without_regions_or_contours_superpixels_are_nodes(level: float) -> None
     assert region.tolist() == list(range(16))
 
 
-def test_large_regions_and_coarse_maps_weigh_more() -> None:
+def test_large_regions_and_coarse_maps_have_more_weight() -> None:
     rows = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
     features = Recipe().features.model_copy(update={"cnn": Cnn(channels=4)})
     widths = {Block("cnn", 16): 2, Block("cnn", 32): 2}
@@ -353,7 +353,7 @@ def test_large_regions_and_coarse_maps_weigh_more() -> None:
     assert (abs(weighted(graph, np.full(200, 3.0)).weights - plain) > 1e-6).nnz == 0
 
 
-def test_neighbours_are_sought_in_other_groups() -> None:
+def test_nearest_neighbours_are_in_other_groups() -> None:
     X = np.random.default_rng(0).normal(size=(60, 3))
     groups = np.repeat([0, 1, 2], 20)
     i, j = knn_affinity(X, neighbors=4, groups=groups).weights.nonzero()
@@ -405,7 +405,7 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
     assert "--seeds and --scales change nothing of a model" in refused.stderr
 
 
-def test_fit_leaves_out_what_it_cannot_read_and_says_so(folder: Path, tmp_path: Path) -> None:
+def test_fit_leaves_out_files_that_it_cannot_read_and_says_so(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").write_bytes(b"no picture")
     options = [word for setting in (*SETTINGS[:3], "head=kmeans") for word in ("--set", setting)]
     result = run("fit", folder, "-o", tmp_path / "m", "-k", 3, *options)
@@ -419,11 +419,11 @@ def test_fit_leaves_out_what_it_cannot_read_and_says_so(folder: Path, tmp_path: 
     assert Model.load(tmp_path / "m").about["images"] == 2
 
 
-def test_faults_of_a_command_are_one_sentence(folder: Path, file: Path, tmp_path: Path) -> None:
+def test_faults_of_a_command_are_reported_in_one_sentence(folder: Path, file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.yaml").write_text("segmnts: 3\n")
     for arguments, sentence in (
-        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "no images there"),
+        (("fit", tmp_path / "empty", "-o", tmp_path / "m"), "no images were found"),
         (("fit", folder, "-o", tmp_path / "m", "--config", tmp_path / "bad.yaml"), "did you mean segments?"),
         (("fit", folder, "-o", tmp_path / "m", "--head", "wrong"), "unknown head 'wrong'"),
         (("segment", folder, "-o", tmp_path / "o", "--model", tmp_path / "none"), "there is no such model"),

@@ -1,4 +1,4 @@
-"""Fitted heads as folders, and to and from a hub that is played by a folder: no network."""
+"""Fitted heads as folders, and their exchange with a hub, for which a folder stands in: no network is needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def head() -> SpectralNet:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a folder per repository. Calls must fit the signatures of the hub's own client."""
+    """A folder with a folder per repository. Calls must match the signatures of the hub's own client."""
     root = tmp_path / "hub"
 
     def as_real(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +76,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def test_a_folder_explains_itself_and_is_read_back(head: SpectralNet, tmp_path: Path) -> None:
+def test_a_folder_has_a_card_and_is_read_back(head: SpectralNet, tmp_path: Path) -> None:
     folder = models.save(head, tmp_path / "model")
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     config = json.loads((folder / "config.json").read_text())["segspectral"]
@@ -99,7 +99,7 @@ def test_the_code_on_the_card_works(head: SpectralNet, tmp_path: Path, monkeypat
     exec(code, {"X": planted()[0]})
 
 
-def test_whatever_the_header_holds_is_in_the_config(head: SpectralNet, tmp_path: Path) -> None:
+def test_the_config_contains_the_whole_header(head: SpectralNet, tmp_path: Path) -> None:
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
@@ -114,7 +114,7 @@ def test_whatever_the_header_holds_is_in_the_config(head: SpectralNet, tmp_path:
     assert (folder / "model.safetensors").read_bytes() == (tmp_path / "more").read_bytes()
 
 
-def test_save_and_load_on_the_command_line(head: SpectralNet, tmp_path: Path) -> None:
+def test_the_command_line_saves_and_loads(head: SpectralNet, tmp_path: Path) -> None:
     head.save(tmp_path / "head.safetensors")
     result = CliRunner().invoke(app, ["models", "save", str(tmp_path / "head.safetensors"), str(tmp_path / "model")])
     assert result.exit_code == 0, result.output
@@ -125,7 +125,7 @@ def test_save_and_load_on_the_command_line(head: SpectralNet, tmp_path: Path) ->
     assert "SpectralNet, 3 clusters of 2 features, fitted on 124 nodes" in result.output
 
 
-def test_to_the_hub_and_back(head: SpectralNet, hub: Path, tmp_path: Path) -> None:
+def test_a_head_is_pushed_and_pulled(head: SpectralNet, hub: Path, tmp_path: Path) -> None:
     folder = models.save(head, tmp_path / "model")
     (folder / "README.md").write_text("my own card")
     (folder / "secret.txt").write_text("not for the hub")
@@ -141,9 +141,9 @@ def test_to_the_hub_and_back(head: SpectralNet, hub: Path, tmp_path: Path) -> No
     assert isinstance(models.load(models.pull("me/exact", tmp_path / "exact")), Exact)
 
 
-def test_what_the_hub_has_is_looked_at_before_it_is_kept(hub: Path, tmp_path: Path) -> None:
+def test_a_download_is_checked_before_it_is_kept(hub: Path, tmp_path: Path) -> None:
     (hub / "me/bad").mkdir(parents=True)
-    with pytest.raises(SettingsError, match=r"me/bad: holds no model\.safetensors"):
+    with pytest.raises(SettingsError, match=r"me/bad: contains no model\.safetensors"):
         models.pull("me/bad", tmp_path / "bad")
     (hub / "me/bad/model.safetensors").write_bytes(b"no head")
     with pytest.raises(SettingsError, match=r"^me/bad/model\.safetensors: is not a head"):
@@ -151,22 +151,24 @@ def test_what_the_hub_has_is_looked_at_before_it_is_kept(hub: Path, tmp_path: Pa
     assert not (tmp_path / "bad").exists()
 
 
-def test_refusals_are_sentences(head: SpectralNet, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match=r"me/absent: the hub refuses \(404: not found\); is its name right"):
+def test_refusals_of_the_hub_are_reported_in_one_sentence(
+    head: SpectralNet, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"me/absent: the hub refuses \(404: not found\); check its name"):
         models.pull("me/absent", tmp_path)
     with pytest.raises(SettingsError, match="the hub refuses"):
         models.push(head, "no spaces/in names")
     with pytest.raises(SettingsError, match="holds no"):
         models.push(tmp_path, "me/empty")
     monkeypatch.undo()
-    with pytest.raises(SettingsError, match="the hub is out of reach"):
+    with pytest.raises(SettingsError, match="the hub cannot be reached"):
         models.pull("me/moons", tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(SettingsError, match="pip install huggingface_hub"):
         models.push(head, "me/moons")
 
 
-def test_clusters_of_vectors_are_saved(tmp_path: Path) -> None:
+def test_a_head_fitted_on_vectors_is_saved(tmp_path: Path) -> None:
     X = planted()[0]
     np.save(tmp_path / "x.npy", X)
     command = ["cluster", str(tmp_path / "x.npy"), "-k", "3", "--head", "kmeans", "--save", str(tmp_path / "h")]
@@ -175,7 +177,7 @@ def test_clusters_of_vectors_are_saved(tmp_path: Path) -> None:
     assert len(np.unique(models.load(tmp_path / "h").predict(X))) == 3
 
 
-def test_what_fit_made_is_saved_pushed_and_pulled_like_a_head(hub: Path, tmp_path: Path) -> None:
+def test_a_model_of_fit_is_saved_pushed_and_pulled_like_a_head(hub: Path, tmp_path: Path) -> None:
     images = [as_image(image) for image, _ in SCENES]
     fit_model(images, QUICK).save(tmp_path / "fit.safetensors")
     for command in (

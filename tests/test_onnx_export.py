@@ -1,4 +1,4 @@
-"""ONNX models: what onnxruntime computes is what torch and segspectral compute."""
+"""ONNX models: onnxruntime, torch and segspectral compute the same."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(model: bytes, **inputs: NDArray[np.float32]) -> dict[str, NDArray[np.flo
     ],
     ids=["spectral map", "centres", "softmax"],
 )
-def test_a_head(head: Any) -> None:
+def test_an_exported_head_computes_the_same(head: Any) -> None:
     import torch
 
     head = head.fit(planted()[0])
@@ -64,7 +64,7 @@ def test_a_head(head: Any) -> None:
     np.testing.assert_allclose(one["memberships"], found["memberships"][:1], atol=1e-6)
 
 
-def test_features_of_images_of_one_size(samples: Path, tmp_path: Path) -> None:
+def test_an_exported_backbone_computes_the_same(samples: Path, tmp_path: Path) -> None:
     from segspectral import read_image
 
     rgb = read_image(samples / "cat.jpg").float32[40:110, 60:160]  # neither side is a multiple of 32
@@ -79,9 +79,9 @@ def test_features_of_images_of_one_size(samples: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(values[0].transpose(1, 2, 0), expected[name], atol=1e-5 * size)
 
 
-def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
+def test_a_head_that_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     head = Exact(3).fit(planted()[0])
-    with pytest.raises(SettingsError, match="Exact has learnt no map"):
+    with pytest.raises(SettingsError, match="Exact has not learned a map"):
         head_to_onnx(head)
     with pytest.raises(SettingsError, match="a graph network"):
         head_to_onnx(SpectralNet(3, encoder="gcn", steps=5).fit(planted()[0]))
@@ -99,7 +99,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "a.onnx").exists()
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segspectral.shared.onnx.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["export", "onnx", "--features", "64x64", "-o", "a.onnx"])
     assert result.exit_code == 2

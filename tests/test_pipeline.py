@@ -1,4 +1,4 @@
-"""The whole pipeline: planted images, what must follow when the image is changed, and the public surface."""
+"""The whole pipeline: planted images, changes of the image with a known effect, and the public names."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from segspectral.values import Image, Membership, Segmentation, Superpixels
 
 FEW = {"superpixels": {"count": 120}}
 PLAIN = {"features": {"cnn": None, "texture": None}}
-"""Flat noisy colours have no texture; a network and filters see the planted borders as things of their own."""
+"""Planted images have no texture, and a network or filters would take the borders between quadrants for objects."""
 
 LIGHT = FEW | {"features": {"cnn": None}, "head": "exact", "refine": "none"}
-"""For tests that are about something else than features, heads and refinement."""
+"""Settings of tests that are not about features, heads or refinement."""
 
 
 def inner(truth: NDArray[np.integer], margin: int = 5) -> NDArray[np.bool_]:
@@ -47,14 +47,14 @@ def agreement(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
 class TestPlanted:
     @pytest.mark.parametrize("refine", [r for r in REFINERS if r != "crf" or crf_installed()])
     @pytest.mark.parametrize("head", HEADS)
-    def test_four_coloured_quadrants_are_found_exactly_off_their_borders(
+    def test_four_coloured_quadrants_are_found_exactly_except_at_their_borders(
         self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]], head: str, refine: str
     ) -> None:
-        # What modularity and MinCut ask for is another division where sizes are unequal (see the next test).
+        # With unequal sizes, the optimum of modularity and MinCut is another partition (see the next test).
         part = np.s_[22:, 36:] if head in ("modularity", "mincut") else np.s_[:, :]
         rgb, truth = (array[part] for array in quadrants)
         result = segment(rgb, segments=4, head=head, refine=refine, **FEW | PLAIN)
-        # The quadrants are numbered by falling area, and so are segments.
+        # The quadrants and the segments are numbered by descending area.
         np.testing.assert_array_equal(result.labels[inner(truth)], truth[inner(truth)])
 
     def test_the_modularity_of_unequal_quadrants_is_below_what_the_head_finds(
@@ -67,18 +67,22 @@ class TestPlanted:
         planted, other = (modularity(r.affinity, r.membership.labels) for r in (exact, found))
         assert other > planted + 0.01
 
-    def test_with_all_defaults_they_are_found_but_for_some_superpixels(
+    def test_with_all_defaults_quadrants_are_found_except_for_some_superpixels(
         self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]
     ) -> None:
         rgb, truth = quadrants
         assert agreement(segment(rgb, segments=4).labels, truth) > 0.7
 
-    def test_their_number_is_found_from_colours(self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
+    def test_the_number_of_quadrants_is_found_from_colours(
+        self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    ) -> None:
         result = segment(quadrants[0], **FEW | PLAIN)
         assert result.segments == 4
         assert result.pipeline.segments == 4
 
-    def test_where_no_contour_closes_the_eigengap_decides_and_no_segment_is_nearly_all(self, samples: Path) -> None:
+    def test_without_closed_boundaries_the_eigengap_decides_and_no_segment_is_nearly_everything(
+        self, samples: Path
+    ) -> None:
         result = segment(samples / "galaxies.jpg")
         assert result.hierarchy.segments_at(COUNT_LEVEL) == 1
         assert result.membership.eigenvalues is not None
@@ -91,7 +95,7 @@ class TestPlanted:
         result = segment(noise, **LIGHT | {"features": {"cnn": None, "contours": contours}})
         assert (len(result.superpixels), result.segments) == (1, 1)
 
-    def test_textures_of_one_mean_colour_are_told_apart(self) -> None:
+    def test_textures_with_equal_mean_colours_are_separated(self) -> None:
         row, col = np.indices((96, 128))
         stripes = np.where(col < 64, 128 + 60 * np.sign(np.sin(row * 1.6)), 128 + 60 * np.sign(np.sin(col * 0.4)))
         rgb = np.repeat(stripes[..., None], 3, axis=2).astype(np.uint8)
@@ -101,7 +105,7 @@ class TestPlanted:
     def test_one_segment_is_the_whole_image(self, cat: NDArray[np.uint8]) -> None:
         assert (segment(cat, segments=1, **LIGHT).labels == 1).all()
 
-    def test_as_many_segments_as_superpixels_are_the_superpixels(self, cat: NDArray[np.uint8]) -> None:
+    def test_with_as_many_segments_as_superpixels_each_is_one_superpixel(self, cat: NDArray[np.uint8]) -> None:
         count = len(segment(cat, segments=2, **LIGHT).superpixels)
         result = segment(cat, segments=count, **LIGHT)
         assert agreement(result.labels, result.superpixels.labels) == 1
@@ -131,7 +135,7 @@ class TestMetamorphic:
         for source in (path, str(path), PIL.Image.fromarray(cat), Image(cat), cat.tolist() and cat.copy()):
             np.testing.assert_array_equal(segment(source, segments=3, **FEW).labels, result.labels)
 
-    def test_a_grey_image_is_as_good_as_its_equal_channels(self, cat: NDArray[np.uint8]) -> None:
+    def test_a_grey_image_equals_an_image_with_equal_channels(self, cat: NDArray[np.uint8]) -> None:
         grey = cat.mean(axis=2).astype(np.uint8)
         a, b = segment(grey, segments=3, **FEW), segment(np.dstack([grey] * 3), segments=3, **FEW)
         np.testing.assert_array_equal(a.labels, b.labels)
@@ -144,7 +148,7 @@ class TestMetamorphic:
         assert again.membership.probabilities.tobytes() == result.membership.probabilities.tobytes()
         assert again.features.nodes.tobytes() == result.features.nodes.tobytes()
 
-    def test_a_little_noise_changes_little(self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
+    def test_slight_noise_changes_little(self, quadrants: tuple[NDArray[np.uint8], NDArray[np.int64]]) -> None:
         rgb = quadrants[0]
         noisy = np.clip(rgb + np.random.default_rng(1).normal(0, 3, rgb.shape), 0, 255).astype(np.uint8)
         a, b = (segment(image, segments=4, **FEW | PLAIN) for image in (rgb, noisy))
@@ -163,19 +167,19 @@ class TestVoid:
         return Image(cat, mask=(rows - 36) ** 2 + (cols - 30) ** 2 > 18**2)
 
     @pytest.mark.parametrize("refine", [r for r in REFINERS if r != "crf" or crf_installed()])
-    def test_void_pixels_and_only_they_are_0(self, masked: Image, refine: str) -> None:
+    def test_void_pixels_and_no_others_are_0(self, masked: Image, refine: str) -> None:
         result = segment(masked, segments=3, refine=refine, **FEW)
         np.testing.assert_array_equal(result.labels > 0, masked.mask)
         assert np.unique(result.labels).tolist() == [0, 1, 2, 3]
 
-    def test_what_void_pixels_hold_changes_nothing(self, masked: Image) -> None:
+    def test_the_values_of_void_pixels_change_nothing(self, masked: Image) -> None:
         assert masked.mask is not None
         other = Image(np.where(masked.mask[..., None], masked.rgb, 255 - masked.rgb), mask=masked.mask)
         np.testing.assert_array_equal(
             segment(masked, segments=3, **FEW).labels, segment(other, segments=3, **FEW).labels
         )
 
-    def test_one_colour_beside_coloured_void_is_one_colour(self, cat: NDArray[np.uint8]) -> None:
+    def test_an_image_of_one_colour_with_coloured_void_has_one_colour(self, cat: NDArray[np.uint8]) -> None:
         mask = np.indices(cat.shape[:2])[1] > 40
         result = segment(Image(np.where(mask[..., None], np.uint8(90), cat), mask=mask), **LIGHT)
         assert "one colour" in result.notes[0]
@@ -189,13 +193,13 @@ class TestVoid:
 
 
 class TestResult:
-    def test_segments_are_numbered_by_falling_area_before_refinement(self, cat: NDArray[np.uint8]) -> None:
+    def test_segments_are_numbered_by_descending_area_before_refinement(self, cat: NDArray[np.uint8]) -> None:
         for head in HEADS:
             result = segment(cat, segments=6, **LIGHT | {"head": head})
             assert (np.diff(np.bincount(result.labels.ravel())[1:]) <= 0).all()
             assert result.segments == 6
 
-    def test_the_parts_of_a_result_belong_together(self, cat: NDArray[np.uint8]) -> None:
+    def test_the_parts_of_a_result_fit_together(self, cat: NDArray[np.uint8]) -> None:
         result = segment(cat, segments=3, **LIGHT)
         n = len(result.superpixels)
         assert result.features.nodes.shape[0] == len(result.affinity) == len(result.membership.probabilities) == n
@@ -203,7 +207,7 @@ class TestResult:
         assert result.labels.dtype == np.int32
         assert list(result.features.parts) == ["colour", "texture", "position"]
         assert result.ncut == pytest.approx(result.affinity.ncut(result.membership.labels))
-        np.testing.assert_array_equal(result.labels - 1, result.superpixels.spread(result.membership.labels))
+        np.testing.assert_array_equal(result.labels - 1, result.superpixels.to_pixels(result.membership.labels))
 
     def test_the_observer_is_called_once_per_stage_in_order_with_its_seconds(self, cat: NDArray[np.uint8]) -> None:
         seen: list[tuple[str, float]] = []
@@ -241,7 +245,7 @@ class TestResult:
         np.testing.assert_array_equal(result.labels, segment(cat, segments=3, **LIGHT | {"refine": "guided"}).labels)
 
     @pytest.mark.parametrize("named", ["crf", DenseCrf(), {"iterations": 3}])
-    def test_the_crf_asked_for_by_name_is_not_replaced(
+    def test_a_crf_that_is_requested_by_name_is_not_replaced(
         self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, named: Any
     ) -> None:
         monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
@@ -250,7 +254,7 @@ class TestResult:
             if named != {"iterations": 3}
             else with_settings(Pipeline(), {"refine": named})
         )
-        # Other settings on top of it neither ask for it nor take it back.
+        # Changes of other settings neither request the CRF nor withdraw the request.
         for pipeline in (
             asked,
             with_settings(asked, {"seed": 3}),
@@ -261,7 +265,7 @@ class TestResult:
         assert with_settings(Pipeline(), {"seed": 3}).usable()[1]
         assert with_settings(asked, {"refine": "none"}).usable() == (Pipeline(refine="none"), ())
 
-    def test_the_crf_without_pydensecrf_says_what_to_install(
+    def test_without_pydensecrf_the_crf_says_what_to_install(
         self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
@@ -301,16 +305,14 @@ class TestRefusals:
         with pytest.raises(SettingsError, match=rf"{count + 1} segments are more than the image's {count} superpixels"):
             segment(cat, segments=count + 1, **LIGHT)
 
-    def test_an_unknown_setting_is_refused_with_the_one_that_was_meant(self, cat: NDArray[np.uint8]) -> None:
+    def test_an_unknown_setting_is_refused_with_a_suggestion(self, cat: NDArray[np.uint8]) -> None:
         with pytest.raises(SettingsError, match="did you mean superpixels"):
             segment(cat, superpixel={"count": 3})
         with pytest.raises(SettingsError, match="segments"):
             segment(cat, segments=0)
 
     @pytest.mark.parametrize("size", [(8, 8), (8, 200), (9, 31)])
-    def test_the_smallest_images_that_are_taken_go_all_the_way(
-        self, cat: NDArray[np.uint8], size: tuple[int, int]
-    ) -> None:
+    def test_images_of_the_minimum_size_are_segmented(self, cat: NDArray[np.uint8], size: tuple[int, int]) -> None:
         rgb = np.array(PIL.Image.fromarray(cat).resize(size[::-1]))
         assert segment(rgb, segments=2).segments == 2
         assert segment(rgb).segments >= 2
@@ -335,7 +337,7 @@ class TestEigengap:
         assert eigengap_segments(eigenvalues) == k
 
     @pytest.mark.parametrize("values", [[0.0], [0.0, 0.1], [0.0, 0.1, 0.2], [0.0] * 13])
-    def test_the_choice_lies_between_2_and_what_the_curve_allows(self, values: list[float]) -> None:
+    def test_the_choice_is_between_2_and_the_number_of_eigengaps(self, values: list[float]) -> None:
         assert 2 <= eigengap_segments(np.array(values)) <= max(2, len(values) - 1)
 
     def test_the_unit_of_the_eigenvalues_does_not_matter(self) -> None:
@@ -344,7 +346,7 @@ class TestEigengap:
 
 
 class TestSurface:
-    def test_the_public_names_are_sorted_and_there(self) -> None:
+    def test_the_public_names_are_sorted_and_exist(self) -> None:
         assert segspectral.__all__ == sorted(segspectral.__all__)
         for name in segspectral.__all__:
             assert getattr(segspectral, name).__doc__
@@ -352,7 +354,7 @@ class TestSurface:
         with pytest.raises(AttributeError, match="no attribute 'segmant'"):
             segspectral.segmant
 
-    def test_what_a_module_offers_is_sorted_and_there(self) -> None:
+    def test_the_public_names_of_every_module_are_sorted_and_exist(self) -> None:
         from importlib import import_module
         from pkgutil import walk_packages
 
@@ -361,7 +363,7 @@ class TestSurface:
                 found = import_module(module.name)
                 names = list(getattr(found, "__all__", ()))
                 assert all(hasattr(found, name) for name in names), module.name
-                # Constants, then classes, then functions, each in the order of the alphabet.
+                # Constants, then classes, then functions, each in alphabetical order.
                 assert names == sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n)), module.name
 
     def test_importing_the_package_imports_nothing_heavy(self) -> None:

@@ -1,4 +1,4 @@
-"""Large images are worked on small: what must not change, and what must come back."""
+"""Large images are segmented at a smaller size: what must not change, and what must be restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Quadrants = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @pytest.mark.parametrize("shape", [(96, 112), (97, 113), (31, 200)])
-def test_upsampled_superpixels_are_the_same_ones_and_have_the_same_borders(shape: tuple[int, int]) -> None:
+def test_upsampled_superpixels_keep_their_numbers_and_borders(shape: tuple[int, int]) -> None:
     image = Image(np.random.default_rng(0).integers(0, 255, (31, 40, 3), dtype=np.uint8))
     small = Slic(count=20)(image)
     large = small.upsampled(Image(np.zeros((*shape, 3), np.uint8)))
@@ -26,7 +26,7 @@ def test_upsampled_superpixels_are_the_same_ones_and_have_the_same_borders(shape
     np.testing.assert_array_equal(large.borders, small.borders)
 
 
-def test_an_image_that_is_small_enough_stays_as_it_is(cat: NDArray[np.uint8]) -> None:
+def test_an_image_that_is_small_enough_is_not_changed(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
     assert downsampled(image, cat.shape[0] * cat.shape[1]) is image
     half = downsampled(image, cat.shape[0] * cat.shape[1] // 4)
@@ -34,14 +34,14 @@ def test_an_image_that_is_small_enough_stays_as_it_is(cat: NDArray[np.uint8]) ->
 
 
 def holed(cat: NDArray[np.uint8]) -> Image:
-    """With single void pixels, a void disc, and under them colours that nothing may see."""
+    """An image with single void pixels and a void disc, whose own colours must have no influence."""
     rows, cols = np.indices(cat.shape[:2])
     mask = np.random.default_rng(0).random(cat.shape[:2]) > 0.05
     mask &= (rows - 60) ** 2 + (cols - 90) ** 2 > 30**2
     return Image(np.where(mask[..., None], cat, np.uint8([255, 0, 255])), mask=mask)
 
 
-def test_cells_are_means_of_what_is_valid_in_them(cat: NDArray[np.uint8]) -> None:
+def test_cells_are_means_of_their_valid_pixels(cat: NDArray[np.uint8]) -> None:
     height, width = cat.shape[:2]
     image = holed(cat)
     assert image.mask is not None
@@ -61,7 +61,7 @@ def test_cells_are_means_of_what_is_valid_in_them(cat: NDArray[np.uint8]) -> Non
 
 @pytest.mark.parametrize("refine", ["none", "guided", *(["crf"] if crf_installed() else [])])
 @pytest.mark.parametrize("hierarchy", [False, True])
-def test_a_large_image_with_void_pixels(cat: NDArray[np.uint8], refine: str, hierarchy: bool) -> None:
+def test_a_large_image_with_void_pixels_keeps_its_void(cat: NDArray[np.uint8], refine: str, hierarchy: bool) -> None:
     image = holed(cat)
     assert image.mask is not None
     settings = {"superpixels": {"count": 60}, "features": {"cnn": None}, "refine": refine, "head": "exact"}
@@ -75,7 +75,7 @@ def test_a_large_image_with_void_pixels(cat: NDArray[np.uint8], refine: str, hie
     np.testing.assert_array_equal(fewer.solve(result.scene).labels, fewer(image).labels)
 
 
-def test_a_slanted_border_comes_back_to_the_pixel() -> None:
+def test_a_slanted_border_is_restored_to_the_pixel() -> None:
     rows, cols = np.indices((240, 320))
     truth = (cols > 100 + rows // 3).astype(np.int32) + 1
     image = Image(np.where(truth[..., None] == 1, np.uint8(40), np.uint8([200, 120, 90])).astype(np.uint8))
@@ -87,7 +87,9 @@ def test_a_slanted_border_comes_back_to_the_pixel() -> None:
     assert set(np.unique(joint)) == {1, 2}
 
 
-def test_bands_leave_no_trace(cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bands_of_upsampling_do_not_change_the_result(
+    cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = Image(cat)
     small = downsampled(image, 1200)
     labels = np.random.default_rng(0).integers(1, 5, small.shape).astype(np.int32)
@@ -115,7 +117,7 @@ def test_a_large_image_gets_labels_of_its_own_size(quadrants: Quadrants, hierarc
 
 
 @pytest.mark.skipif(not crf_installed(), reason="pydensecrf is not installed")
-def test_a_crf_on_a_coarser_grid_says_nearly_the_same(cat: NDArray[np.uint8]) -> None:
+def test_a_crf_at_a_smaller_size_gives_nearly_the_same_labels(cat: NDArray[np.uint8]) -> None:
     image = Image(np.ascontiguousarray(np.kron(cat, np.ones((2, 2, 1), np.uint8))))
     result = Pipeline(segments=4, superpixels={"count": 150}, refine="none")(image)
     fine, coarse = (
@@ -127,7 +129,7 @@ def test_a_crf_on_a_coarser_grid_says_nearly_the_same(cat: NDArray[np.uint8]) ->
 
 
 @pytest.mark.parametrize("change", [{"segments": 3}, {"segments": 4, "hierarchy": True}, {"working_pixels": 60 * 70}])
-def test_a_known_scene_gives_what_a_new_one_gives(quadrants: Quadrants, change: dict[str, int]) -> None:
+def test_a_known_scene_gives_the_same_result_as_a_new_one(quadrants: Quadrants, change: dict[str, int]) -> None:
     image = Image(np.kron(quadrants[0], np.ones((3, 3, 1), np.uint8))[:-1, :-2])
     pipeline = Pipeline(segments=4, working_pixels=96 * 112, features={"cnn": None}, refine="guided", head="exact")
     other = with_settings(pipeline, change)

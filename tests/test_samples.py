@@ -1,4 +1,4 @@
-"""The sample images: each with its origin, licence and hash, and the truths as a standard for the defaults."""
+"""The sample images: their origin, licence and hash, and a comparison of the defaults with human segmentations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from segspectral.metrics.region import region_counts
 from segspectral.pipeline import segment
 
 TRUTHS = {"coffee": (6, 0.65), "flower": (4, 0.9)}
-"""Name -> how many labels are drawn, and the least covering of them; .73 and .97 when it was written."""
+"""Name -> number of drawn segments, and the smallest accepted covering; .73 and .97 when this was written."""
 
 
-def test_every_file_has_a_row_with_a_licence_and_its_hash(samples: Path) -> None:
+def test_every_file_has_a_row_with_its_licence_and_hash(samples: Path) -> None:
     text = (samples / "SOURCES.md").read_text(encoding="utf-8")
     rows = {cells[0].strip(" `"): cells for line in text.splitlines() if len(cells := line.strip("|").split("|")) > 2}
     files = sorted(p.relative_to(samples).as_posix() for kind in ("*.jpg", "truth/*.png") for p in samples.glob(kind))
@@ -30,7 +30,7 @@ def test_every_file_has_a_row_with_a_licence_and_its_hash(samples: Path) -> None
 
 
 @pytest.mark.parametrize("name", TRUTHS)
-def test_the_defaults_find_what_people_drew(samples: Path, name: str) -> None:
+def test_the_defaults_find_the_segments_that_people_drew(samples: Path, name: str) -> None:
     labels, least = TRUTHS[name]
     with PIL.Image.open(samples / "truth" / f"{name}.png") as picture:
         truth = np.asarray(picture).astype(np.int32)

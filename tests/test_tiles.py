@@ -1,4 +1,4 @@
-"""Rasters in tiles: the result does not know of the tiles, and keeps where on Earth it is."""
+"""Rasters in tiles: the result does not depend on the tiles, and it keeps the georeference."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pipeline() -> Pipeline:
 
 @pytest.fixture(scope="module")
 def landscape() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(700, 900, 3) five kinds of land with winding borders, coloured and noisy; and which is where."""
+    """(700, 900, 3) noisy colours of five kinds of land with winding borders, and (700, 900) the kind of each pixel."""
     rng = np.random.default_rng(3)
     rows, cols = np.indices((HEIGHT, WIDTH))
     wave = 60 * np.sin(cols / 70) + 40 * np.sin(rows / 45 + cols / 130)
@@ -67,7 +67,9 @@ def labels_of(path: Path) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("contour", [None, 0.07])
-def test_the_size_of_the_tiles_leaves_no_trace(landscape, pipeline: Pipeline, tmp_path: Path, contour: float | None):
+def test_the_result_does_not_depend_on_the_size_of_tiles(
+    landscape, pipeline: Pipeline, tmp_path: Path, contour: float | None
+):
     picture, truth = (array[180:600, 280:800] for array in landscape)
     source = write(tmp_path / "land.tif", picture)
     maps = {}
@@ -76,7 +78,7 @@ def test_the_size_of_the_tiles_leaves_no_trace(landscape, pipeline: Pipeline, tm
         assert result.shape == truth.shape
         maps[size] = labels_of(result.labels)
         assert set(np.unique(maps[size])) == set(range(1, 6))
-        # Contours part what the road parts, which the truth does not.
+        # The road separates regions that are one in the truth, and boundary probabilities follow it.
         assert adjusted_rand_score(truth.ravel(), maps[size].ravel()) > (0.7 if contour else 0.95)
     assert adjusted_rand_score(maps[4096].ravel(), maps[150].ravel()) >= 0.95
     tile, side = Grid.of(truth.shape, 1000, 150, 20_000).tile, 16
@@ -84,7 +86,7 @@ def test_the_size_of_the_tiles_leaves_no_trace(landscape, pipeline: Pipeline, tm
 
 
 def has_seams(labels: NDArray[np.int64], tile: int, side: int) -> bool:
-    """Whether labels change more often where tiles meet than along any lines that are moved by whole superpixels."""
+    """Whether labels change more often where tiles meet than along lines shifted by whole superpixels."""
     across, down = (labels[:, 1:] != labels[:, :-1]).mean(axis=0), (labels[1:] != labels[:-1]).mean(axis=1)
     at, *moved = (
         np.concatenate([across[first::tile], down[first::tile]]).mean()
@@ -93,16 +95,16 @@ def has_seams(labels: NDArray[np.int64], tile: int, side: int) -> bool:
     return bool(at > 1.1 * max(moved))
 
 
-def test_the_test_for_seams_sees_a_seam(landscape):
+def test_the_test_for_seams_detects_a_seam(landscape):
     labels = landscape[1].copy()
     assert not has_seams(labels, 128, 16)
     labels[:, 128:256] += 10
     assert has_seams(labels, 128, 16)
 
 
-def test_place_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_georeference_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = np.maximum(landscape[0][:330, :500], 1)
-    picture[:, :200] = 0  # a whole tile and more without data
+    picture[:, :200] = 0  # more than a whole tile without data
     source = write(tmp_path / "land.tif", picture, nodata=0)
     target = segment_raster(source, tmp_path / "deep" / "labels.tif", pipeline, Tiles(tile=160)).labels
     with rasterio.open(source) as before, rasterio.open(target) as after:
@@ -117,7 +119,7 @@ def test_place_void_and_colours_are_kept(landscape, pipeline: Pipeline, tmp_path
     assert {p.name for p in target.parent.iterdir()} == {"labels.tif"}
 
 
-def test_what_void_holds_has_no_influence(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_the_values_of_void_pixels_have_no_influence(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = np.maximum(landscape[0][:300, :400], 1).astype(np.float32)
     results = []
     for nodata in (-9999.0, np.nan):
@@ -129,7 +131,7 @@ def test_what_void_holds_has_no_influence(landscape, pipeline: Pipeline, tmp_pat
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_bands_and_stretch(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = landscape[0][:300, :400]
     five = np.zeros((300, 400, 5), np.uint16)
     five[..., [3, 2, 1]] = 100 + picture.astype(np.uint16) * 7
@@ -137,13 +139,13 @@ def test_bands_and_stretch(landscape, pipeline: Pipeline, tmp_path: Path):
     source = write(tmp_path / "5.tif", five)
     deep = segment_raster(source, tmp_path / "b.tif", pipeline, Tiles(bands=(4, 3, 2)))
     assert adjusted_rand_score(labels_of(plain.labels).ravel(), labels_of(deep.labels).ravel()) > 0.99
-    with pytest.raises(SettingsError, match="has 5 bands, not 4, 3, 9"):
+    with pytest.raises(SettingsError, match="has 5 bands, but 4, 3, 9 were requested"):
         segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(4, 3, 9)))
     flat = segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(1, 1, 1)))
     assert (flat.segments, len(flat.notes)) == (1, 1)
 
 
-def test_a_cnn_sees_the_same_through_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
     source = write(tmp_path / "land.tif", landscape[0][:384, :384])
     cnn = with_settings(pipeline, {"features": {"cnn": {}}, "refine": "none"})
     whole, tiled = (
@@ -152,13 +154,13 @@ def test_a_cnn_sees_the_same_through_tiles(landscape, pipeline: Pipeline, tmp_pa
     assert adjusted_rand_score(whole.ravel(), tiled.ravel()) > 0.95
 
 
-def test_faults_are_sentences(landscape, pipeline: Pipeline, tmp_path: Path):
+def test_faults_are_reported_in_one_sentence(landscape, pipeline: Pipeline, tmp_path: Path):
     (tmp_path / "bad.tif").write_bytes(b"II*\0 no raster")
-    with pytest.raises(ImageError, match=r"bad\.tif: is a raster that cannot be read"):
+    with pytest.raises(ImageError, match=r"bad\.tif: the raster cannot be read"):
         segment_raster(tmp_path / "bad.tif", tmp_path / "x.tif", pipeline)
     whole = write(tmp_path / "whole.tif", landscape[0])
     (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[:900_000])
-    with pytest.raises(ImageError, match=r"cut\.tif: is a raster that cannot be read"):
+    with pytest.raises(ImageError, match=r"cut\.tif: the raster cannot be read"):
         segment_raster(tmp_path / "cut.tif", tmp_path / "x.tif", pipeline)
     void = write(tmp_path / "void.tif", np.zeros((50, 50, 3), np.uint8), nodata=0)
     with pytest.raises(ImageError, match="no pixel is valid"):
@@ -187,8 +189,8 @@ def test_cells_are_means_of_the_valid_pixels(landscape, tmp_path: Path):
     assert not valid[0, 0]
 
 
-def test_a_large_raster_is_worked_on_at_a_smaller_size(landscape, pipeline: Pipeline, tmp_path: Path):
-    """Labels come back to the pixels: void ones are void, and borders are where they are in the raster."""
+def test_a_large_raster_is_segmented_at_a_smaller_size(landscape, pipeline: Pipeline, tmp_path: Path):
+    """Labels are upsampled to pixels: void pixels stay void, and borders are at the same positions as in the raster."""
     picture, truth = landscape[0][:500, :601].copy(), landscape[1][:500, :601]
     picture = np.maximum(picture, 1)
     rows, cols = np.indices(truth.shape)
@@ -207,8 +209,8 @@ def test_a_large_raster_is_worked_on_at_a_smaller_size(landscape, pipeline: Pipe
 
 
 @pytest.mark.parametrize("hierarchy", [False, True], ids=["head", "hierarchy"])
-def test_a_raster_of_one_tile_is_segmented_as_an_image_is(tmp_path: Path, hierarchy: bool):
-    """But for the seeds of its superpixels: by the same features, contours, graph and head, or hierarchy."""
+def test_a_raster_of_one_tile_is_segmented_like_an_image(tmp_path: Path, hierarchy: bool):
+    """It has other superpixels, but the same features, boundary probabilities, graph, and head or hierarchy."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")
     pipeline = make_pipeline({"refine": "none", "segments": 6, "hierarchy": hierarchy})
     source = write(tmp_path / "coffee.tif", image.uint8)
@@ -217,8 +219,8 @@ def test_a_raster_of_one_tile_is_segmented_as_an_image_is(tmp_path: Path, hierar
     assert adjusted_rand_score(labels_of(raster.labels).ravel(), pipeline(image).labels.ravel()) > 0.7
 
 
-def test_nodes_do_not_know_of_the_tiles(tmp_path: Path):
-    """Contours and features of a network, to the last rows and columns, which are no whole tile."""
+def test_nodes_do_not_depend_on_the_tiles(tmp_path: Path):
+    """Boundary probabilities and CNN features are equal up to the last rows and columns, which do not fill a tile."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")
     source, pipeline = write(tmp_path / "coffee.tif", image.uint8[:288, :448]), make_pipeline({})
     found = []
@@ -243,13 +245,13 @@ def test_nodes_do_not_know_of_the_tiles(tmp_path: Path):
 
 
 class TestOtherFiles:
-    """A raster is read from its own file: what stands beside it, or is named in it, opens nothing else."""
+    """A raster is read from its own file alone. Files beside it, and names in it, do not open other files."""
 
     SECRET, OWN = 99, 7
 
     @pytest.fixture
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """secret.tif, of which everything is 99, and ov.vrt, which gives its pixels."""
+        """secret.tif, whose pixels are all 99, and ov.vrt, which refers to them."""
         monkeypatch.chdir(tmp_path)
         write(tmp_path / "secret.tif", np.full((64, 64, 1), self.SECRET, np.uint8))
         (tmp_path / "ov.vrt").write_text(self.vrt(tmp_path, 32))
@@ -291,7 +293,7 @@ class TestOtherFiles:
     @pytest.mark.parametrize("how", WAYS)
     def test_no_pixel_of_another_file_is_read(self, folder: Path, how: str) -> None:
         path = self.plant(folder, how)
-        with rasterio.open(path) as plain:  # the attack works on who opens the file without care
+        with rasterio.open(path) as plain:  # the attack works if the file is opened without precautions
             if "mask" in how:
                 assert (plain.dataset_mask() == self.SECRET).all()
             else:
@@ -304,7 +306,7 @@ class TestOtherFiles:
         else:
             assert (seen == self.OWN).all()
 
-    def test_a_name_like_an_address_is_a_file_here(self, folder: Path) -> None:
+    def test_a_name_like_an_address_is_read_as_a_file(self, folder: Path) -> None:
         (folder / "http:" / "x").mkdir(parents=True)
         (folder / "secret.tif").rename(folder / "http:" / "x" / "y.tif")
         with Raster.open(Path("http:/x/y.tif")) as raster:
@@ -335,7 +337,7 @@ class TestOtherFiles:
         with Raster.open(path) as raster:
             np.testing.assert_array_equal(raster.read((0, 64), (0, 64))[1], mask)
 
-    def test_rasters_that_promise_too_much_are_refused(self, tmp_path: Path) -> None:
+    def test_rasters_that_claim_too_many_pixels_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "huge.tif"
         profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "SPARSE_OK": True, "BIGTIFF": "YES"}
         with rasterio.open(
@@ -360,7 +362,7 @@ def test_a_raster_of_one_colour_is_one_segment_with_a_note(pipeline: Pipeline, t
     assert result.segments == 1
     assert "one colour" in result.notes[-1]
     np.testing.assert_array_equal(labels_of(result.labels), (picture[..., 0] > 0).astype(int))
-    # One pixel in a corner that no thinned-out view has to show: then it is not of one colour.
+    # One pixel in a corner, which a subsampled view need not contain, makes it an image of two colours.
     picture[0, -1] = 250
     result = segment_raster(write(tmp_path / "dot.tif", picture, nodata=0), tmp_path / "d.tif", pipeline)
     assert result.notes == ()

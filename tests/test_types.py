@@ -1,4 +1,4 @@
-"""The values: what they refuse, and their arithmetic against slow and plain twins."""
+"""The values: what they refuse, and comparisons of their arithmetic with simple, slow versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(11)
 
 
 def voronoi(height: int, width: int, count: int, seed: int = 0, void: float = 0.0) -> NDArray[np.int32]:
-    """(H, W) ids of the nearest of ``count`` random points; void around two opposite corners."""
+    """(H, W) ids of the nearest of ``count`` random points, with void in two opposite corners."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 1, (count, 2)) * (height, width)
     rows, cols = np.indices((height, width))
@@ -37,7 +37,7 @@ def superpixels(request: pytest.FixtureRequest) -> Superpixels:
 
 
 def graph(n: int = 12, seed: int = 3) -> NDArray[np.float64]:
-    """(N, N) dense symmetric weights, zero diagonal, about half of them zero, connected by a ring."""
+    """(N, N) dense symmetric weights with a zero diagonal; about half are zero, and a ring connects all nodes."""
     rng = np.random.default_rng(seed)
     weights = np.triu(rng.uniform(0.1, 1, (n, n)) * (rng.uniform(size=(n, n)) < 0.5), 1)
     weights[np.arange(n - 1), np.arange(1, n)] = 0.7
@@ -59,7 +59,7 @@ class TestImage:
             (np.full((9, 9, 3), -0.5), "-0.5"),
         ],
     )
-    def test_an_array_that_is_no_colour_image_is_refused_with_its_fault(
+    def test_an_array_that_is_not_a_colour_image_is_refused_with_its_fault(
         self, rgb: NDArray[np.generic], complaint: str
     ) -> None:
         with pytest.raises(ImageError, match=complaint):
@@ -69,10 +69,10 @@ class TestImage:
         "mask", [np.ones((9, 8), bool), np.ones((9, 9), np.uint8), np.zeros((9, 9), bool), np.ones((9, 9, 1), bool)]
     )
     def test_a_mask_of_another_shape_or_type_or_without_valid_pixels_is_refused(self, mask: NDArray[np.bool_]) -> None:
-        with pytest.raises(ImageError, match=r"mask is bool|no pixel is valid"):
+        with pytest.raises(ImageError, match=r"mask must be bool|no pixel is valid"):
             Image(np.zeros((9, 9, 3), np.uint8), mask=mask)
 
-    def test_eight_bits_survive_the_way_to_floats_and_back(self) -> None:
+    def test_eight_bits_survive_conversion_to_floats_and_back(self) -> None:
         levels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 16, 3)
         image = Image(levels)
         assert image.float32.dtype == np.float32
@@ -81,7 +81,7 @@ class TestImage:
         for precision in (np.float32, np.float64):
             np.testing.assert_array_equal(Image(image.float32.astype(precision)).uint8, levels)
 
-    def test_floats_are_rounded_to_the_nearest_level_and_not_cut_off(self) -> None:
+    def test_floats_are_rounded_to_the_nearest_level_and_not_truncated(self) -> None:
         assert Image(np.full((9, 9, 3), 0.999)).uint8[0, 0, 0] == 255
         assert Image(np.full((9, 9, 3), 100.4 / 255)).uint8[0, 0, 0] == 100
 
@@ -107,7 +107,7 @@ class TestSuperpixels:
         with pytest.raises(ImageError, match="superpixel"):
             Superpixels(labels)
 
-    def test_area_and_centre_are_those_of_a_loop(self, superpixels: Superpixels) -> None:
+    def test_area_and_centre_equal_those_of_a_loop(self, superpixels: Superpixels) -> None:
         assert len(superpixels) == superpixels.labels.max() + 1
         for index in range(len(superpixels)):
             at = np.argwhere(superpixels.labels == index)
@@ -131,7 +131,7 @@ class TestSuperpixels:
         ]
         np.testing.assert_allclose(pooled, expected, rtol=2e-6)
 
-    def test_void_pixels_have_no_part_in_means(self) -> None:
+    def test_void_pixels_do_not_enter_means(self) -> None:
         superpixels = Superpixels(voronoi(31, 43, 17, void=0.5))
         values = RNG.uniform(size=superpixels.shape)
         spoilt = np.where(superpixels.valid, values, 1e9)
@@ -139,23 +139,23 @@ class TestSuperpixels:
 
     @pytest.mark.parametrize("channels", [(), (3,), (2, 2)])
     @pytest.mark.parametrize("void", [0, -1, 7])
-    def test_spreading_gives_each_pixel_the_value_of_its_superpixel(
+    def test_to_pixels_gives_each_pixel_the_value_of_its_superpixel(
         self, superpixels: Superpixels, channels: tuple[int, ...], void: int
     ) -> None:
         values = RNG.integers(0, 1000, (len(superpixels), *channels))
         original = values.copy()
-        pixels = superpixels.spread(values, void=void)
+        pixels = superpixels.to_pixels(values, void=void)
         assert pixels.shape == (*superpixels.shape, *channels)
         for row, col in np.ndindex(superpixels.shape):
             index = superpixels.labels[row, col]
             np.testing.assert_array_equal(pixels[row, col], values[index] if index >= 0 else void)
         np.testing.assert_array_equal(values, original)
 
-    def test_pooling_undoes_spreading(self, superpixels: Superpixels) -> None:
+    def test_pool_inverts_to_pixels(self, superpixels: Superpixels) -> None:
         values = RNG.normal(size=(len(superpixels), 5))
-        np.testing.assert_allclose(superpixels.pool(superpixels.spread(values)), values, rtol=1e-12)
+        np.testing.assert_allclose(superpixels.pool(superpixels.to_pixels(values)), values, rtol=1e-12)
 
-    def test_borders_and_their_lengths_are_those_of_a_loop_over_pixels(self, superpixels: Superpixels) -> None:
+    def test_borders_and_their_lengths_equal_those_of_a_loop_over_pixels(self, superpixels: Superpixels) -> None:
         labels, found = superpixels.labels, Counter()
         for row, col in np.ndindex(labels.shape):
             for other in ((row + 1, col), (row, col + 1)):
@@ -180,7 +180,7 @@ class TestSuperpixels:
         assert whole.border_length.shape == (0,)
 
     @pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
-    def test_pooling_a_grid_is_bilinear_upsampling_and_then_pooling(
+    def test_pooling_a_grid_equals_bilinear_upsampling_and_then_pooling(
         self, superpixels: Superpixels, stride: int
     ) -> None:
         height, width = superpixels.shape
@@ -190,13 +190,11 @@ class TestSuperpixels:
         np.testing.assert_allclose(superpixels.pool_grid(values, stride), superpixels.pool(fine), atol=1e-5)
 
     @pytest.mark.parametrize("offset", [-5, -1, 3, 6])
-    def test_a_grid_that_begins_elsewhere_goes_on_with_its_border_values(
-        self, superpixels: Superpixels, offset: int
-    ) -> None:
+    def test_a_grid_with_an_offset_repeats_its_outermost_values(self, superpixels: Superpixels, offset: int) -> None:
         height, width = superpixels.shape
         values = RNG.normal(size=(5, 6, 2))
         fine = upsampled(values, 8)
-        # Before the grid's first and after its last pixel its border pixels are repeated.
+        # Outside the grid, its outermost values are repeated.
         rows = np.clip(np.arange(height) - offset, 0, fine.shape[0] - 1)
         cols = np.clip(np.arange(width) - offset, 0, fine.shape[1] - 1)
         np.testing.assert_allclose(
@@ -212,7 +210,7 @@ class TestSuperpixels:
             superpixels.pool_grid(values, 16), superpixels.pool(fine[np.ix_(rows, cols)]), atol=1e-5
         )
 
-    def test_a_constant_grid_pools_to_its_constant(self, superpixels: Superpixels) -> None:
+    def test_a_constant_grid_has_that_constant_as_its_means(self, superpixels: Superpixels) -> None:
         np.testing.assert_allclose(superpixels.pool_grid(np.full((4, 6, 1), 2.5), 8), 2.5, rtol=1e-6)
 
 
@@ -227,7 +225,7 @@ class TestFeatures:
         "nodes",
         [np.zeros(3, np.float32), np.zeros((3, 0), np.float32), np.zeros((3, 2)), np.full((3, 2), np.nan, np.float32)],
     )
-    def test_features_that_are_not_finite_float_rows_are_refused(self, nodes: NDArray[np.float32]) -> None:
+    def test_features_that_are_not_finite_floats_are_refused(self, nodes: NDArray[np.float32]) -> None:
         with pytest.raises(ImageError, match="features"):
             Features(nodes)
 
@@ -267,10 +265,10 @@ class TestAffinity:
         with pytest.raises(GraphError, match=r"sparse|square"):
             Affinity(weights)
 
-    def test_the_given_weights_are_copied_and_tidied(self) -> None:
+    def test_the_given_weights_are_copied_and_brought_into_standard_form(self) -> None:
         dense = graph(4)
         i, j = dense.nonzero()
-        # Half of each weight twice, in no order, and an explicit zero.
+        # Each weight occurs as two halves, in no order, and there is an explicit zero.
         order = np.random.default_rng(0).permutation(2 * len(i))
         data = np.tile(dense[i, j] / 2, 2)[order]
         rows, cols = np.tile(i, 2)[order], np.tile(j, 2)[order]
@@ -286,9 +284,12 @@ class TestAffinity:
         assert Affinity(sp.csr_array((graph() > 0).astype(np.int64))).weights.dtype == np.float32
 
     @pytest.mark.parametrize("kind", ["none", "sym"])
-    def test_laplacians_are_those_of_scipy(self, kind: str) -> None:
+    def test_laplacians_equal_those_of_a_dense_formula(self, kind: str) -> None:
         dense = graph()
-        expected = sp.csgraph.laplacian(dense, normed=kind == "sym")
+        degree = dense.sum(axis=1)
+        expected = np.diag(degree) - dense
+        if kind == "sym":
+            expected /= np.sqrt(np.outer(degree, degree))
         np.testing.assert_allclose(Affinity(sp.csr_array(dense)).laplacian(kind).toarray(), expected, atol=1e-12)
 
     def test_the_random_walk_laplacian_is_similar_to_the_symmetric_one(self) -> None:
@@ -302,20 +303,22 @@ class TestAffinity:
         with pytest.raises(ValueError, match="kind"):
             Affinity(sp.csr_array(graph())).laplacian("left")  # type: ignore[arg-type]
 
-    def test_isolated_nodes_divide_nothing_by_zero(self) -> None:
+    def test_isolated_nodes_cause_no_division_by_zero(self) -> None:
         weights = np.zeros((5, 5))
         weights[:4, :4] = graph(4)
         affinity = Affinity(sp.csr_array(weights))
         with np.errstate(all="raise"):
             assert affinity.degree[4] == 0
             for kind in ("none", "sym", "rw"):
-                assert np.isfinite(affinity.laplacian(kind).toarray()).all()
+                laplacian = affinity.laplacian(kind).toarray()
+                assert np.isfinite(laplacian).all()
+                assert not laplacian[4].any()
             assert affinity.components.tolist() == [0, 0, 0, 0, 1]
             assert affinity.ncut(np.array([0, 0, 0, 0, 1])) == 0
 
     @pytest.mark.parametrize("k", [1, 2, 3, 7])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-    def test_ncut_is_the_dense_formula(self, k: int, dtype: type) -> None:
+    def test_ncut_equals_the_dense_formula(self, k: int, dtype: type) -> None:
         weights = graph(20).astype(dtype)
         labels = np.random.default_rng(k).permutation(np.arange(20) % k)
         expected = sum(
@@ -332,7 +335,7 @@ class TestAffinity:
         order = np.random.default_rng(5).permutation(20)
         assert Affinity(sp.csr_array(weights[np.ix_(order, order)])).ncut(labels[order]) == pytest.approx(expected)
 
-    def test_ncut_lies_between_the_smallest_eigenvalues_and_k(self) -> None:
+    def test_ncut_is_between_the_sum_of_eigenvalues_and_k(self) -> None:
         affinity = Affinity(sp.csr_array(graph(20)))
         values = np.linalg.eigvalsh(affinity.laplacian("sym").toarray())
         for k in (2, 3, 5):
@@ -353,7 +356,7 @@ class TestMembership:
             np.array([[np.inf, 0]]),
         ],
     )
-    def test_rows_that_are_no_probabilities_are_refused(self, probabilities: NDArray[np.float64]) -> None:
+    def test_rows_that_are_not_probabilities_are_refused(self, probabilities: NDArray[np.float64]) -> None:
         with pytest.raises(GraphError, match="memberships"):
             Membership(probabilities.astype(np.float32))
 

@@ -70,7 +70,7 @@ def best_merges(count: int, image: Image, k: int, *, people: NDArray[np.integer]
     for regions in people[:4].astype(np.int64):
         width = regions.max() + 1
         votes = np.bincount(superpixels.labels.ravel() * width + regions.ravel(), minlength=len(superpixels) * width)
-        maps.append(superpixels.spread(votes.reshape(-1, width).argmax(axis=1)))
+        maps.append(superpixels.to_pixels(votes.reshape(-1, width).argmax(axis=1)))
     return maps
 
 
@@ -85,7 +85,7 @@ def kmeans_on_features(image: Image, k: int) -> Maps:
     from sklearn.cluster import KMeans
 
     _, superpixels, features, _ = graph(image)
-    return [superpixels.spread(KMeans(n, n_init=10, random_state=0).fit_predict(features.nodes)) for n in NUMBERS]
+    return [superpixels.to_pixels(KMeans(n, n_init=10, random_state=0).fit_predict(features.nodes)) for n in NUMBERS]
 
 
 def spectral_clustering(image: Image, k: int) -> Maps:
@@ -95,7 +95,7 @@ def spectral_clustering(image: Image, k: int) -> Maps:
     _, superpixels, _, affinity = graph(image)
     weights = affinity.weights.tocsr()
     model = partial(SpectralClustering, affinity="precomputed", random_state=0)
-    return [superpixels.spread(model(n).fit_predict(weights)) for n in NUMBERS]
+    return [superpixels.to_pixels(model(n).fit_predict(weights)) for n in NUMBERS]
 
 
 def ncut_pytorch(image: Image, k: int) -> Maps:
@@ -105,7 +105,7 @@ def ncut_pytorch(image: Image, k: int) -> Maps:
 
     _, superpixels, features, _ = graph(image)
     vectors = Ncut(n_eig=max(NUMBERS)).fit_transform(torch.from_numpy(np.ascontiguousarray(features.nodes)))
-    return [superpixels.spread(kway_ncut(vectors[:, :n]).argmax(dim=1).cpu().numpy()) for n in NUMBERS]
+    return [superpixels.to_pixels(kway_ncut(vectors[:, :n]).argmax(dim=1).cpu().numpy()) for n in NUMBERS]
 
 
 def felzenszwalb(image: Image, k: int) -> Maps:

@@ -114,8 +114,8 @@ def find_jobs(
             roots.append(folder)
             found += search.inside(folder)
             if before == len(found) + len(complaints):
-                deeper = "" if recursive else "; --recursive looks into the folders below"
-                complaints.append(f"{given}: no images there ({', '.join(suffixes)}){deeper}")
+                deeper = "" if recursive else "; --recursive searches the subfolders"
+                complaints.append(f"{given}: no images were found ({', '.join(suffixes)}){deeper}")
             continue
         matches = [] if os.path.exists(given) else sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
         if not matches and glob.has_magic(given) and not os.path.exists(given):

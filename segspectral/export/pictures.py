@@ -7,14 +7,14 @@ import io
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.values import Segmentation
+from segspectral.values.labels import boundaries
 
-__all__ = ["boundaries", "colour_table", "label_png", "overlay", "png", "tinted"]
+__all__ = ["colour_table", "label_png", "overlay", "png", "tinted"]
 
 KEYWORD = "segspectral"
 """Keyword of the PNG text chunk that holds names and colours as JSON."""
@@ -76,14 +76,6 @@ def tinted(
     picture[dark] *= 0.55
     picture[light] = 255
     return np.round(picture).astype(np.uint8)
-
-
-def boundaries(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-    """Return (H, W) True where the label differs from the pixel's right or lower neighbour."""
-    border = np.zeros(labels.shape, dtype=bool)
-    border[:-1] |= labels[:-1] != labels[1:]
-    border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    return border
 
 
 @cache

@@ -1,14 +1,14 @@
-"""Image, Superpixels -> Features, RegionGraph: what the superpixels look like, and where objects end between them.
+"""Image, Superpixels -> Features, RegionGraph: feature vectors of superpixels, and boundary probabilities.
 
 ::
 
     parts      the contract of an extractor; colour, texture and position
     backbones  pretrained networks, from a package, a local file or the model hub
     cnn        activations of a backbone
-    edges      a decoder of learned edges on the maps of the default backbone
-    contours   a boundary probability for each border of two superpixels
-    stack      all of them side by side: one walk for whole images, tiles and models
-    cache      pooled activations kept on disk
+    edges      a pixel edge map, decoded from the activations of the default backbone
+    contours   the boundary probability of each border
+    stack      all extractors side by side, for whole images, tiles and models
+    cache      pooled activations on disk
 """
 
 from segspectral.features.cnn import Cnn

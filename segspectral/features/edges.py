@@ -1,8 +1,8 @@
-"""Where people would draw an edge: a probability per pixel, from maps of the backbone and the image.
+"""The pixel edge map: the probability that a person would draw an edge at each pixel.
 
-The backbone stays as ImageNet left it. A small decoder (about 50 000 weights) on its maps was trained on the human
-edges of BSDS500 train by ``tools/fit_contours.py``, in the manner of holistically-nested edge detection (Xie and Tu
-2015): every stride contributes, each through one linear map, so that nothing is upsampled but a few channels.
+The backbone keeps its ImageNet weights. A small decoder (about 50 000 weights) on its maps was trained on the human
+edges of BSDS500 train by ``tools/fit_contours.py``, similarly to holistically-nested edge detection (Xie and Tu 2015):
+every stride contributes through one linear map, so that only a few channels must be upsampled.
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ from segspectral.values import Superpixels
 __all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "edges_along", "trained"]
 
 CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
-"""Stride -> channels of the maps of EfficientNet-Lite0, the backbone that the decoder was trained on."""
-
+"""Stride -> number of channels of EfficientNet-Lite0, the backbone that the decoder was trained on."""
 
 CLIP = 1e-3
-"""Probabilities are clipped by this much before their log odds are taken, which then lie between -7 and 7."""
+"""Probabilities are clipped by this much before their log odds are taken. log(0.999 / 0.001) is 6.9, so the log odds
+are between -7 and 7, and ``contours.ODDS_SHIFT`` makes them non-negative."""
+
+LAB_SCALE, LAB_SHIFT = (50, 30, 30), (1, 0, 0)
+"""CIELAB / LAB_SCALE - LAB_SHIFT: lightness, which is in 0..100, becomes -1..1. a* and b* become about -1..1 for most
+colours of photographs."""
 
 
 class EdgeDecoder(nn.Module):
-    """z = lab * raw + sum_s up(W_s map_s); edges = c3(z' + relu(z' * c2)) with z' = relu(relu(z) * c1), c2 dilated.
+    """z = lab * raw + sum_s up(W_s map_s); log odds = c3(z' + relu(z' * c2)) with z' = relu(relu(z) * c1), c2 dilated.
 
-    Works at half the image's resolution.
+    The decoder works at half the image's resolution.
     """
 
     def __init__(self, hidden: int = 48, width: int = 32) -> None:
@@ -46,7 +50,7 @@ class EdgeDecoder(nn.Module):
         self.c3 = nn.Conv2d(width, 1, 1)
 
     def forward(self, lab: Tensor, maps: dict[int, Tensor]) -> Tensor:
-        """(B, 1, h, w) log odds from (B, 3, h, w) colours and stride -> (B, C, 2 h / stride, 2 w / stride)."""
+        """(B, 1, h, w) log odds, from colours (B, 3, h, w) and stride -> map (B, C, 2 h / stride, 2 w / stride)."""
         height, width = lab.shape[-2:]
         z = self.raw(lab)
         for stride, values in maps.items():
@@ -59,23 +63,23 @@ class EdgeDecoder(nn.Module):
         return odds
 
     def tensors(self, rgb: NDArray[np.float32], maps: Sequence[FeatureMap]) -> tuple[Tensor, dict[int, Tensor]]:
-        """What ``forward`` takes, from an image (H, W, 3) in [0, 1] and its maps."""
+        """The arguments of ``forward`` for an image (H, W, 3) in [0, 1] and its maps."""
         return half_lab(rgb), {m.stride: torch.from_numpy(m.values).permute(2, 0, 1)[None] for m in maps}
 
 
 def half_lab(rgb: NDArray[np.float32]) -> Tensor:
-    """(1, 3, ceil(H / 2), ceil(W / 2)) CIELAB, about -1..1, as the mean of two by two pixels."""
+    """(1, 3, ceil(H / 2), ceil(W / 2)) CIELAB, scaled to about -1..1, as means over two by two pixels."""
     height, width = rgb.shape[:2]
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
     lab = np.pad(lab, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     half = lab.reshape(lab.shape[0] // 2, 2, lab.shape[1] // 2, 2, 3).mean(axis=(1, 3))
-    scaled = half / np.array([50, 30, 30], np.float32) - np.array([1, 0, 0], np.float32)
+    scaled = half / np.array(LAB_SCALE, np.float32) - np.array(LAB_SHIFT, np.float32)
     return torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None]
 
 
 @cache
 def trained() -> EdgeDecoder:
-    """The decoder with the weights of the package."""
+    """The decoder with the weights that come with segspectral."""
     from safetensors.torch import load
 
     weights = load(files("segspectral").joinpath("features/weights/edges.safetensors").read_bytes())
@@ -87,12 +91,12 @@ def trained() -> EdgeDecoder:
 def edge_probability(
     rgb: NDArray[np.float32], maps: Sequence[FeatureMap], decoder: EdgeDecoder | None = None
 ) -> NDArray[np.float32]:
-    """(H, W) probability that a person would draw an edge here, within about two pixels.
+    """(H, W) the probability that a person would draw an edge within about two pixels.
 
     Parameters
     ----------
     rgb : (H, W, 3) in [0, 1]
-    maps : of the default backbone, all strides; the decoder knows no others
+    maps : all maps of the default backbone; the decoder was trained on them
     """
     decoder = decoder or trained()
     height, width = rgb.shape[:2]
@@ -103,6 +107,6 @@ def edge_probability(
 
 
 def edges_along(superpixels: Superpixels, probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(M, 2) means along each border: the probability of an edge (H, W), and its log odds."""
+    """(M, 2) means along each border of the probability (H, W) of an edge, and of its log odds."""
     p = np.clip(probability, CLIP, 1 - CLIP)
     return superpixels.along_borders(np.stack([probability, np.log(p / (1 - p))], axis=-1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What an extractor is, and those that look at pixels alone: colour, texture, position.
+"""The contract of an extractor, and the extractors that need no network: colour, texture and position.
 
-An extractor first *measures* means over superpixels, and then *finishes* them into features. Means of the tiles of an
-image add up to those of the whole image, so that one walk serves whole images, rasters in tiles and models.
+An extractor first *measures* means over superpixels, and then *finishes* them into features. The means of the tiles of
+an image add up to those of the whole image, so the same code serves whole images, rasters in tiles and models.
 """
 
 from __future__ import annotations
@@ -20,46 +20,49 @@ from segspectral.values import Image, Superpixels
 
 __all__ = ["Colour", "Extractor", "Means", "Position", "Texture", "lab_of"]
 
+CONTRAST_SIGMAS = (2.0, 6.0)
+"""Standard deviations in pixels of the windows of local contrast: a narrow and a wide one."""
+
 
 class Means(NamedTuple):
-    """What an extractor measures of a view of an image.
+    """What an extractor measures in an image or in a tile of it.
 
-    The mean over a superpixel that lies in several views is the mean of its parts, weighted by area; the mean along a
-    border is weighted by length.
+    The mean over a superpixel that lies in several tiles is the mean of its parts, weighted by their area. The mean
+    along a border is weighted by the length of its parts.
     """
 
     nodes: Mapping[Any, NDArray[np.floating]]
-    """Key -> (N, D) mean over each superpixel. The keys are the extractor's own."""
+    """Key -> (N, D) means over each superpixel. Each extractor chooses its own keys."""
     borders: Mapping[Any, NDArray[np.floating]] = {}
-    """Key -> (M, D) mean along each border of the superpixels."""
+    """Key -> (M, D) means along each border."""
 
 
 class Extractor(Settings):
     """Image, Superpixels -> (N, D) float32, in two steps.
 
-    Laws: one finite row per superpixel; renumbering the superpixels permutes the rows; void pixels have no influence;
-    the same input gives the same bytes; the input is not changed.
+    Laws: there is one finite row per superpixel; renumbering the superpixels permutes the rows; void pixels have no
+    influence; the same input gives the same bytes; the input is not changed.
     """
 
-    weight: float = Field(1.0, gt=0, description="share of this part in the distance between superpixels")
+    weight: float = Field(1.0, gt=0, description="weight of these features in the distance between superpixels")
 
     @abstractmethod
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
-        """Means over the superpixels of a view.
+        """Measure an image, or a tile of it.
 
         Parameters
         ----------
         image : the whole image, or a tile of it
-        superpixels : of ``image``
-        corner : row and column of the view's first pixel in the whole image
+        superpixels : the superpixels of ``image``
+        corner : row and column of the first pixel of ``image`` in the whole image
         """
 
     @abstractmethod
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """(N, D) features from the means over the whole image, whose ``shape`` is (H, W)."""
+        """(N, D) features, from the means over the whole image of ``shape`` (H, W)."""
 
     def by_stride(self, means: Means, shape: tuple[int, int]) -> Mapping[int, NDArray[np.float32]]:
-        """The features before anything is learnt from this one image: stride in pixels -> (N, D)."""
+        """Stride in pixels -> (N, D) features that do not depend on other superpixels of the image, for models."""
         return {1: self.finish(means, shape)}
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
@@ -67,15 +70,16 @@ class Extractor(Settings):
 
 
 class Colour(Extractor):
-    """Mean and standard deviation of CIELAB: (N, 6). Units: L* in 0..100, a* and b* about -100..100."""
+    """Mean and standard deviation of CIELAB (N, 6). L* is in 0..100, a* and b* are in about -100..100."""
 
-    spread: float = Field(0.5, ge=0, description="weight of the standard deviations beside the means")
+    spread: float = Field(0.5, ge=0, description="weight of the standard deviations relative to the means")
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
         lab = lab_of(image)
         mean = superpixels.pool(lab)
-        # A second moment adds up, a variance does not. Summed about the mean, it loses no digits.
-        variance = superpixels.pool((lab - superpixels.spread(mean)) ** 2)
+        # Second moments of tiles add up, variances do not. The moment is computed from the variance, because the direct
+        # mean of squares would lose digits.
+        variance = superpixels.pool((lab - superpixels.to_pixels(mean)) ** 2)
         return Means({"mean": mean, "square": mean.astype(np.float64) ** 2 + variance})
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -87,13 +91,14 @@ class Colour(Extractor):
 class Texture(Extractor):
     """Mean absolute response of oriented derivative filters on lightness at several scales: (N, scales * 4 + 2).
 
-    Each scale has second Gaussian derivatives steered to 0, 45, 90 and 135 degrees: a small bank in the manner of Leung
-    and Malik (2001), by separable filters. Two more columns are the local contrast at two scales.
+    For each scale there are second Gaussian derivatives in the directions 0, 45, 90 and 135 degrees: a small version of
+    the filter bank of Leung and Malik (2001), with separable filters. Two more columns are the local contrast at the
+    scales ``CONTRAST_SIGMAS``.
     """
 
-    weight: float = Field(0.5, gt=0, description="share of this part in the distance between superpixels")
+    weight: float = Field(0.5, gt=0, description="weight of these features in the distance between superpixels")
     scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1.0, 2.0, 4.0), min_length=1, description="Gaussian sigmas in pixels"
+        (1.0, 2.0, 4.0), min_length=1, description="standard deviations in pixels of the Gaussians"
     )
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
@@ -103,24 +108,24 @@ class Texture(Extractor):
             smooth = cv2.GaussianBlur(lightness, (0, 0), sigma)
             rows, cols = cv2.Sobel(smooth, cv2.CV_32F, 0, 2), cv2.Sobel(smooth, cv2.CV_32F, 2, 0)
             both = cv2.Sobel(smooth, cv2.CV_32F, 1, 1)
-            # A second derivative along angle t is cos^2 t f_xx + 2 cos t sin t f_xy + sin^2 t f_yy.
+            # The second derivative in the direction t is cos^2 t f_xx + 2 cos t sin t f_xy + sin^2 t f_yy.
             diagonal = 0.5 * (rows + cols)
             responses += [np.abs(r) * sigma**2 for r in (rows, cols, diagonal + both, diagonal - both)]
-        for sigma in (2.0, 6.0):
+        for sigma in CONTRAST_SIGMAS:
             mean = cv2.GaussianBlur(lightness, (0, 0), sigma)
             square = cv2.GaussianBlur(lightness**2, (0, 0), sigma)
             responses.append(np.sqrt(np.maximum(square - mean**2, 0)))
         return Means({"responses": superpixels.pool(np.stack(responses, axis=-1))})
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
-        # Responses are heavy-tailed; their square roots are close to normal.
+        # Responses are heavy-tailed; their square roots are closer to a normal distribution.
         return np.sqrt(means.nodes["responses"]).astype(np.float32)
 
 
 class Position(Extractor):
-    """Row and column of the centre in units of the longer side: (N, 2), so that a pixel counts alike both ways."""
+    """Row and column (N, 2) of the centre, both divided by the longer side of the image."""
 
-    weight: float = Field(0.5, gt=0, description="share of this part in the distance between superpixels")
+    weight: float = Field(0.5, gt=0, description="weight of these features in the distance between superpixels")
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
         return Means({"centre": superpixels.centre + np.array(corner)})
@@ -130,5 +135,5 @@ class Position(Extractor):
 
 
 def lab_of(image: Image) -> NDArray[np.float32]:
-    """(H, W, 3) CIELAB of an image."""
+    """(H, W, 3) the CIELAB colours of an image."""
     return np.asarray(cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB))

@@ -1,4 +1,4 @@
-"""All extractors side by side on one scale, and the boundary probabilities of the region graph."""
+"""The features of all extractors on one scale, and the boundary probabilities of the region graph."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from segspectral.values.regions import RegionGraph
 __all__ = ["EXTRACTORS", "FeatureStack", "Measured"]
 
 EXTRACTORS = ("colour", "texture", "position", "cnn")
-"""The fields of ``FeatureStack`` that give a row per superpixel, in the order of their columns."""
+"""The fields of ``FeatureStack`` that are extractors, in the order of their columns."""
 
 Measured = Mapping[str, Means]
-"""Field of ``FeatureStack`` -> what it has measured."""
+"""Name of a field of ``FeatureStack`` -> what it has measured."""
 
 
 class FeatureStack(Settings):
-    """All parts side by side, each scaled so that its mean squared distance between two nodes is its weight squared.
+    """The columns of all extractors, scaled so that the mean squared distance of two nodes is the squared weight.
 
-    With this scale the weights say what matters, whatever the units and however many columns a part has. A part that is
-    set to null is left out. ``contours`` adds a boundary probability to each border of the superpixels.
+    This scaling makes the weights comparable, whatever the units and the number of columns of an extractor are. An
+    extractor that is set to null is left out. ``contours`` computes the boundary probability of each border.
 
-    A whole image takes one call. A raster is measured tile by tile; the means of all tiles are then finished together.
+    A whole image takes one call. A raster is measured tile by tile, and then the means of all tiles are finished
+    together.
     """
 
     colour: Colour | None = Colour()
@@ -47,19 +48,19 @@ class FeatureStack(Settings):
         return self
 
     def __call__(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
-        """Features (N, D) of the superpixels, and their region graph."""
+        """The features (N, D) of the superpixels, and their region graph with boundary probabilities."""
         return self.finish(self.measure(image, superpixels), superpixels.region_graph, image.shape)
 
     def extractors(self) -> dict[str, Extractor]:
-        """Name -> what is not left out, in order."""
+        """Name -> extractor, in order, without those that are null."""
         return {name: part for name in EXTRACTORS if (part := getattr(self, name)) is not None}
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Measured:
-        """What all parts measure of an image, or of a tile whose first pixel lies at ``corner`` (row, column)."""
+        """Measure an image, or a tile whose first pixel is at ``corner`` (row, column), with all extractors."""
         measured: dict[str, Means] = {}
         for name, part in self.extractors().items():
             if part is self.cnn:
-                # The decoder of learned edges reads the maps of the same pass.
+                # The pixel edge map is decoded from the activations of the same pass.
                 edges = self.contours is not None and self.contours.edges
                 measured[name] = self.cnn.measure(image, superpixels, corner, edges=edges)
             else:
@@ -69,24 +70,25 @@ class FeatureStack(Settings):
         return measured
 
     def finish(self, measured: Measured, graph: RegionGraph, shape: tuple[int, int]) -> tuple[Features, RegionGraph]:
-        """Features (N, D) and region graph from the means over the whole image, whose ``shape`` is (H, W)."""
+        """The features (N, D) and the region graph, from the means over the whole image of ``shape`` (H, W)."""
         rows = {name: part.finish(measured[name], shape) for name, part in self.extractors().items()}
         return self.combine(rows), self.with_boundary(measured, graph)
 
     def with_boundary(self, measured: Measured, graph: RegionGraph) -> RegionGraph:
-        """The graph with its boundary probabilities; unchanged if ``contours`` is left out."""
+        """The graph with its boundary probabilities; the same graph if ``contours`` is null."""
         if self.contours is None:
             return graph
         return graph.with_boundary(self.contours.probability(graph, measured["contours"], measured.get("cnn")))
 
     def combine(self, parts: Mapping[str, NDArray[np.float32]]) -> Features:
-        """The (N, D) of each extractor side by side, on one scale."""
-        columns, places, first = [], {}, 0
+        """Scale the features (N, D) of each extractor and put them side by side."""
+        columns, parts_of, first = [], {}, 0
         for name, extractor in self.extractors().items():
             nodes = parts[name].astype(np.float64)
             nodes -= nodes.mean(axis=0)
-            # The mean squared distance of two nodes is twice the total variance.
+            # The mean squared distance between two nodes is twice the total variance.
             scale = np.sqrt(2 * (nodes**2).sum(axis=1).mean())
+            # Features that are equal for all superpixels, up to rounding errors, become zero columns.
             columns.append((extractor.weight / max(scale, 1e-12)) * nodes if scale > 1e-9 else 0 * nodes)
-            places[name] = (first, first := first + nodes.shape[1])
-        return Features(np.concatenate(columns, axis=1).astype(np.float32), places)
+            parts_of[name] = (first, first := first + nodes.shape[1])
+        return Features(np.concatenate(columns, axis=1).astype(np.float32), parts_of)

@@ -1,10 +1,11 @@
-"""Files -> images: which files there are, what they are by their content, and what is in them.
+"""Files -> images: finding files, recognising their format by content, and reading them.
 
 ::
 
     finding   the images that files, folders and globs name
-    formats   the closed list of formats, told by content
+    formats   the closed list of formats, recognised by content
     reader    a file or an array -> Image
+    gdal      raster files opened by GDAL, and their georeference
 """
 
 from segspectral.images.formats import EXTENSIONS

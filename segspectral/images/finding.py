@@ -1,4 +1,4 @@
-"""Files, folders and globs -> the images that they name, and what was left out of folders."""
+"""Files, folders and globs -> the images that they name, and a count of the files that were left out."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from segspectral.images.formats import EXTENSIONS, check_name
 __all__ = ["Search", "find_images"]
 
 NAMED = 8
-"""Suffixes that a sentence lists."""
+"""A sentence lists at most this many suffixes."""
 
 
 class Search:
-    """Looks for images in folders, and counts what it passes over.
+    """Searches folders for images, and counts the files and folders that it skips.
 
-    Hidden files and folders are passed over, and so are links to folders, which may lead in a circle.
+    It skips hidden files and folders, and links to folders, because these may form a circle.
 
     Parameters
     ----------
-    recursive : whether folders below are looked into
+    recursive : whether to search subfolders
     extensions : suffixes of images, in lower case and with the dot
-    output : folder of the results, which is not looked into
-    complain : given a sentence about each folder that cannot be read
+    output : folder of the results, which is not searched
+    complain : called with a sentence about each folder that cannot be read
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Search:
         self.hidden = self.folders = 0
 
     def inside(self, folder: str) -> list[str]:
-        """The images in a folder, in the order of their paths; each begins with ``folder`` as it is given."""
+        """The images in a folder, in the order of their paths. Each path begins with ``folder`` as it is given."""
 
         def unreadable(error: OSError) -> None:
             self.complain(f"{error.filename}: the folder cannot be read ({error.strerror})")
@@ -71,7 +71,7 @@ class Search:
 
     @property
     def sentence(self) -> str:
-        """What was passed over in all folders so far; empty if it was nothing."""
+        """A sentence about what was skipped in all folders so far; it is empty if nothing was."""
         parts = []
         if count := self.left_out.total():
             kinds = [f"{number} {suffix or 'without a suffix'}" for suffix, number in sorted((+self.left_out).items())]
@@ -79,12 +79,12 @@ class Search:
                 kinds = [*kinds[:NAMED], f"{len(kinds) - NAMED} other suffixes"]
             parts.append(
                 f"{_files(count)} left out: {', '.join(kinds)} (folders are searched for "
-                f"{' '.join(self.extensions)}; a file that is named is tried whatever its suffix)"
+                f"{' '.join(self.extensions)}; a file that you name is read whatever its suffix is)"
             )
         if self.hidden:
             parts.append(f"{self.hidden} hidden {'file' if self.hidden == 1 else 'files'} left out")
         if self.folders:
-            parts.append(f"{self.folders} {'folder' if self.folders == 1 else 'folders'} below left out (--recursive)")
+            parts.append(f"{self.folders} {'subfolder' if self.folders == 1 else 'subfolders'} left out (--recursive)")
         return "; ".join(parts)
 
 
@@ -97,22 +97,22 @@ def find_images(
 ) -> list[Path]:
     """The image files that files, folders and globs name, each once, in order.
 
-    A folder stands for the images in it, with ``recursive`` also for those in the folders below it, in the order of
-    their paths. A name that matches nothing is kept, and so is a folder without images beside others, so that reading
-    it says so.
+    A folder stands for the images in it, in the order of their paths; with ``recursive``, also for those in its
+    subfolders. A name that matches nothing is kept, so that reading it reports the fault. A folder without images is
+    kept for the same reason, unless there are only such folders.
 
     Parameters
     ----------
-    output : folder of the results, which is not looked into
-    note : given a sentence about the files of folders that were left out, and one about each unreadable folder
+    output : folder of the results, which is not searched
+    note : called with a sentence about the files that were left out, and with one about each unreadable folder
 
     Raises
     ------
     ImageError
-        There are only folders, and none holds an image; or a name is an address or ``-``.
+        There are only folders, and none contains an image; or a name is an address or ``-``.
     """
     search = Search(recursive, output=output, complain=note)
-    found: dict[str, Path] = {}  # one file by two spellings is one image
+    found: dict[str, Path] = {}  # Two spellings of a path are one image.
 
     def add(paths: Iterable[Path]) -> None:
         for path in paths:
@@ -131,8 +131,8 @@ def find_images(
     if sentence := search.sentence:
         note(sentence)
     if found and all(path.is_dir() for path in found.values()):
-        deeper = "; --recursive looks into the folders below" if search.folders else ""
-        raise ImageError(f"no images there ({', '.join(EXTENSIONS)}){deeper}", ", ".join(map(str, found.values())))
+        deeper = "; --recursive searches the subfolders" if search.folders else ""
+        raise ImageError(f"no images were found ({', '.join(EXTENSIONS)}){deeper}", ", ".join(map(str, found.values())))
     return list(found.values())
 
 

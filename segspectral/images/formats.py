@@ -1,7 +1,8 @@
-"""Which files are images that are read: a closed list of formats, and a file's content alone says which one it is.
+"""The closed list of formats that are read. Only the content of a file decides which format it has.
 
-Libraries open far more than images: Pillow runs Ghostscript on PostScript, GDAL follows the names and addresses that a
-VRT holds. Therefore every reader asks ``format_of`` first and hands the one decoder of that format to the library.
+Libraries open far more than images: Pillow runs Ghostscript on PostScript, and GDAL follows the names and addresses in
+a VRT. Therefore every reader calls ``format_of`` first, and then tells the library to use the one decoder of that
+format.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["EXTENSIONS", "FORMATS", "LISTED", "Format", "check_name", "format_of", "open_picture", "what_is"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""What a folder is searched for; a file that is named may have any suffix."""
+"""Suffixes of the files that are found in a folder. A file that the user names may have any suffix."""
 
 HEAD = 4096
-"""Bytes from the beginning of a file that are looked at."""
+"""How many bytes at the beginning of a file are examined: enough for all signatures below."""
+
+BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+"""Sizes in bytes of the versions of BMP's header. The two letters BM alone also begin other files, such as texts."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,10 @@ class Format:
 
     Parameters
     ----------
-    name : as messages call it
-    pillow : Pillow's names of its decoders; that of JPEG takes MPO, too
-    gdal : GDAL's name of its driver, or None where rasters are not read from it
-    lossy : pixels may differ from what was saved, so that no label map can be kept in it
+    name : the name in messages
+    pillow : Pillow's names of the decoders; that of JPEG also reads MPO
+    gdal : GDAL's name of the driver; None if rasters are not read from this format
+    lossy : whether pixels may differ from what was saved, so that the format is unfit for label maps
     """
 
     name: str
@@ -61,11 +65,11 @@ FORMATS = (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF)
 LISTED = ", ".join(f.name for f in FORMATS)
 
 AS_PICTURE = "export it as PNG"
-FRAMES = "take frames out of it, such as by: ffmpeg -i FILE frame_%05d.png"
+FRAMES = "extract its frames, for example by: ffmpeg -i FILE frame_%05d.png"
 CONVERT = "convert it to JPEG, PNG or TIFF"
 UNPACK = "unpack it and name the images in it"
 DEVELOP = "develop it into a TIFF or JPEG"
-RASTER = "make one file of it: gdal_translate FILE map.tif"
+RASTER = "convert it to a GeoTIFF: gdal_translate FILE map.tif"
 
 VIDEO = ("a video", FRAMES)
 RAW = ("a camera's raw file", DEVELOP)
@@ -110,20 +114,23 @@ STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"\x1f\x8b", ("compressed by gzip", UNPACK)),
     (b"8BPS", ("a Photoshop file", AS_PICTURE)),
     (b"gimp xcf", ("a GIMP file", AS_PICTURE)),
-    (b"\x93NUMPY", ("an array of NumPy", "load it in Python and give the array to segspectral.segment")),
+    (b"\x93NUMPY", ("a NumPy array", "load it in Python and pass the array to segspectral.segment")),
     (b"\x89HDF\r\n\x1a\n", ("HDF5", RASTER)),
     (b"CDF\x01", ("NetCDF", RASTER)),
     (b"CDF\x02", ("NetCDF", RASTER)),
     (b"SIMPLE  =", ("FITS", CONVERT)),
     (b"GRIB", ("GRIB", RASTER)),
     (b"EHFA_HEADER_TAG", ("an ERDAS Imagine raster", RASTER)),
-    (b"SQLite format 3\0", ("a database of SQLite, such as a GeoPackage", "give it as a GeoTIFF")),
+    (b"SQLite format 3\0", ("an SQLite database, such as a GeoPackage", "convert it to a GeoTIFF")),
     (b"v/1\x01", ("OpenEXR", CONVERT)),
-    (b"#?RADIANCE", ("a Radiance picture", CONVERT)),
+    (b"#?RADIANCE", ("a Radiance HDR image", CONVERT)),
     (b"\0\0\x01\0", ("an icon", CONVERT)),
     (b"DDS ", ("a DirectDraw surface", CONVERT)),
-    (b"\0\x05\x16\x07", ("what a Mac keeps beside a file (AppleDouble)", "name the file without ._ instead")),
-    (b"version https://git-lfs", ("a pointer of Git LFS", "fetch the image itself: git lfs pull")),
+    (
+        b"\0\x05\x16\x07",
+        ("the metadata that a Mac stores beside a file (AppleDouble)", "name the file without ._ instead"),
+    ),
+    (b"version https://git-lfs", ("a pointer file of Git LFS", "fetch the image itself: git lfs pull")),
 )
 
 RIFF: dict[bytes, Format | tuple[str, str]] = {
@@ -139,11 +146,11 @@ BOXES: dict[bytes, Format | tuple[str, str]] = {
     b"crx ": RAW,
     b"M4A ": ("a sound file", "give an image"),
 }
-"""Brands of files made of ISO boxes; other brands are videos."""
+"""Brands of files in the ISO base media format. Files with other brands are taken for videos."""
 
 MARKUP: tuple[tuple[str, tuple[str, str]], ...] = (
     ("<!doctype html", ("a web page", "download the image itself")),
-    ("<vrtdataset", ("a VRT (it names other files)", RASTER)),
+    ("<vrtdataset", ("a VRT (it refers to other files)", RASTER)),
     ("<gdal_wms", ("the description of a map server", "download the map as a GeoTIFF")),
     ("<svg", ("SVG", AS_PICTURE)),
     ("<html", ("a web page", "download the image itself")),
@@ -152,11 +159,12 @@ MARKUP: tuple[tuple[str, tuple[str, str]], ...] = (
 
 NETPBM = re.compile(rb"P[1-7][ \t\r\n]")
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
-"""Of at least two letters before the colon: one is a drive. A Path keeps one slash of two."""
+"""There are at least two letters before the colon, because one letter is a drive of Windows. A ``Path`` shortens two
+slashes to one."""
 
 
 def check_name(name: str | os.PathLike[str]) -> None:
-    """Refuse what is not the name of a file here: addresses and ``-``.
+    """Refuse names that are not names of local files: addresses and ``-``.
 
     Raises
     ------
@@ -164,30 +172,31 @@ def check_name(name: str | os.PathLike[str]) -> None:
     """
     text = os.fspath(name)
     if text == "-":
-        raise ImageError("-: nothing is read from standard input; save the image and name its file")
+        raise ImageError("-: images are not read from standard input; save the image and name its file")
     if (address := ADDRESS.match(text)) and not os.path.lexists(text):
         whole = f"{address[1]}://{text[address.end() :]}"
-        raise ImageError("is an address, and nothing is downloaded; fetch the file first and name it here", whole)
+        raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", whole)
 
 
 def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) -> Format:
-    """The format of a file by its content.
+    """The format of a file, by its content.
 
     Raises
     ------
     ImageError
-        There is no such file, it is none or empty, it may not be read, or it is of a format that is not in ``among``.
+        There is no such file, it is not a regular file, it is empty, it may not be read, or its format is not in
+        ``among``.
     """
     check_name(path)
     try:
-        # A pipe is never opened: it would wait for a writer.
+        # A pipe is never opened, because reading would wait for a writer.
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             if not any(name.lower().endswith(EXTENSIONS) for name in os.listdir(path)):
-                raise ImageError(f"the folder holds no images ({', '.join(EXTENSIONS)})", path)
+                raise ImageError(f"the folder contains no images ({', '.join(EXTENSIONS)})", path)
             raise ImageError("is a folder, not an image", path)
         if not stat.S_ISREG(mode):
-            raise ImageError("is a device or a pipe, not the file of an image", path)
+            raise ImageError("is a device or a pipe, not an image file", path)
         with open(path, "rb") as file:
             head = file.read(HEAD)
     except ImageError:
@@ -195,8 +204,8 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError("there is no such file", path) from error
     except PermissionError as error:
-        raise ImageError("may not be read (permission denied)", path) from error
-    except (OSError, ValueError) as error:  # too long a name, a name with a NUL, a faulty disk
+        raise ImageError("cannot be read (permission denied)", path) from error
+    except (OSError, ValueError) as error:  # a name that is too long or contains NUL, or a faulty disk
         raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
     if not head:
         raise ImageError("the file is empty", path)
@@ -205,15 +214,15 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
     if isinstance(found, Format):
         if found in among:
             return found
-        raise ImageError(f"is {found.name}, and what is read here is {read}", path)
+        raise ImageError(f"is {found.name}, but only {read} can be read here", path)
     if found is None:
-        raise ImageError(f"is not an image that is read ({read}), whatever its name says", path)
+        raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
     what, advice = found
-    raise ImageError(f"is {what}, not an image that is read ({read}); {advice}", path)
+    raise ImageError(f"is {what}, not an image that can be read ({read}); {advice}", path)
 
 
 def what_is(head: bytes) -> Format | tuple[str, str] | None:
-    """What the first bytes of a file tell: a format that is read, or what else it is and what to do; None if unknown.
+    """What the first bytes of a file show: a format that is read, or another kind of file and advice; None if unknown.
 
     >>> what_is(b"%!PS-Adobe-3.0 EPSF-3.0")
     ('PostScript', 'export it as PNG')
@@ -225,7 +234,7 @@ def what_is(head: bytes) -> Format | tuple[str, str] | None:
             return found
     if head[:4] == b"RIFF":
         return RIFF.get(head[8:12])
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124):
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADERS:
         return BMP
     if head[4:8] == b"ftyp":
         size = min(int.from_bytes(head[:4], "big"), len(head))
@@ -240,14 +249,14 @@ def what_is(head: bytes) -> Format | tuple[str, str] | None:
     if head[257:262] == b"ustar":
         return ("a tar archive", UNPACK)
     if NETPBM.match(head):
-        return ("a picture of Netpbm", CONVERT)
+        return ("a Netpbm image", CONVERT)
     return _what_text(head)
 
 
 def _what_text(head: bytes) -> tuple[str, str] | None:
     encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        # The head may end within a character.
+        # The last character may be incomplete.
         text = head.decode(encoding) if len(head) < HEAD else head[:-3].decode(encoding, "ignore")
     except UnicodeDecodeError:
         return None
@@ -263,14 +272,14 @@ def _what_text(head: bytes) -> tuple[str, str] | None:
 
 @contextmanager
 def open_picture(path: str | os.PathLike[str], among: Container[Format] = FORMATS) -> Iterator[PIL.Image.Image]:
-    """The file opened by Pillow's decoder of its format and by no other.
+    """Open a file with Pillow's decoder for its format, and no other.
 
-    Pillow's own warnings are silenced: what matters of them ends in an error that says it.
+    Pillow's warnings are silenced. What matters among them is reported as an error.
 
     Raises
     ------
     ImageError
-        As ``format_of``. What Pillow raises on damaged data is passed on.
+        As for ``format_of``. Errors that Pillow raises on damaged data are passed on.
     """
     import PIL.Image
 

@@ -1,8 +1,8 @@
-"""Images larger than memory: a raster file is read in tiles, solved as one graph, and written as a label raster.
+"""Images larger than memory: a raster is read in tiles, segmented as one graph, and written as a label raster.
 
 ::
 
-    raster     an open raster file: windows of it as images, at its own size or shrunk; maps too large for memory
-    nodes      its superpixels, features and region graph, the same whatever the tiles are
+    raster     an open raster file, and windows of it as images; maps that are too large for memory
+    nodes      the superpixels, features and region graph of a raster, which do not depend on the tiles
     segment    all stages, and the label raster
 """

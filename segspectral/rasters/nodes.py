@@ -1,8 +1,8 @@
-"""The superpixels of a raster that is read in tiles, described as those of a whole image would be.
+"""The superpixels, features and region graph of a raster that is read in tiles.
 
-The seeds of the superpixels stand on one grid over the whole raster, whatever the tiles are. Each tile is read with a
-margin, in which its superpixels settle as they would in the whole image. A superpixel that the border of a tile cuts is
-one node; its pixels, features and boundary probabilities come from both sides.
+The seeds of the superpixels are on one grid over the whole raster, which does not depend on the tiles. Each tile is
+read with a margin, so that its superpixels take the same shape as in the whole image. A superpixel that lies in two
+tiles is one node; its pixels, features and boundary probabilities come from both of them.
 """
 
 from __future__ import annotations
@@ -26,38 +26,58 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "Nodes", "compacted", "describe_raster"]
 
 SIDE_OF_PIXELS = 500
-"""``superpixels.count`` is meant for a photograph of about 500 x 500 pixels; larger rasters get more, in proportion."""
+"""``superpixels.count`` is meant for photographs of about 500 x 500 pixels. The number for a raster is proportional to
+its area."""
 
 MARGIN_SUPERPIXELS = 4
-"""Sides of superpixels. With 2, 4 and 8, about 5, 1 and 0.05 % of the pixels are in another superpixel than without
-tiles: ten rounds of k-means carry little over such a distance."""
+"""Width of the margin for superpixels, in sides of a superpixel. With 2, 4 and 8, about 5, 1 and 0.05 % of the pixels
+are in another superpixel than without tiles. Ten iterations of k-means propagate little over such a distance."""
 
 MARGIN_FEATURES = 128
-"""Cells: the zeros that a network sees beyond its image fade over such a distance. A multiple of STRIDE."""
+"""Width of the margin for features, in cells, a multiple of STRIDE. Over this distance, the influence of the zeros with
+which a network pads its image becomes negligible."""
 
 STRIDE = 32
-"""Tiles begin at multiples of it: the cells of a CNN then lie alike in all tiles."""
+"""Tiles begin at multiples of this, the largest stride of the default backbone. Then the cells of its maps have the
+same position in all tiles."""
 
 LEAST_TILE = 256
-"""Cells: much smaller tiles are mostly margin. What it takes to read them is bounded in other ways."""
+"""Smallest side of a tile in cells. Much smaller tiles would be mostly margin. ``raster.READ_PIXELS`` bounds the memory
+that reading a tile takes."""
+
+LEAST_SIDE = 4
+"""Smallest side of a superpixel in cells. All sides are multiples of this, so that the least common multiple of a side
+and STRIDE, at whose multiples tiles begin, stays small."""
+
+STRAY_SHARE = 1 / 8
+"""A connected piece of a superpixel that is smaller than this share of a grid square goes to its neighbours."""
 
 
 class Grid(NamedTuple):
-    """How a raster is worked on: in cells of ``factor`` x ``factor`` pixels."""
+    """The grid of a raster: cells of ``factor`` x ``factor`` pixels, seeds of superpixels, and tiles."""
 
     factor: int
     side: int
-    """Cells between two seeds."""
+    """Number of cells between two seeds."""
     tile: int
-    """Side of a tile in cells: tiles begin at seeds, and where those of a CNN do."""
+    """Side of a tile in cells, a multiple of ``side`` and of STRIDE."""
 
     @classmethod
     def of(cls, shape: tuple[int, int], count: int, tile: int, max_nodes: int) -> Grid:
-        """For a raster of this shape and tiles of this side in pixels, where photographs get ``count`` superpixels."""
+        """The grid for a raster of this shape.
+
+        Parameters
+        ----------
+        count : number of superpixels of a photograph
+        tile : side of a tile in pixels
+        max_nodes : maximum number of superpixels of the raster
+        """
         least = SIDE_OF_PIXELS / count**0.5
         due = (shape[0] * shape[1] / max_nodes) ** 0.5
         factor = max(1, round(due / least))
-        side = max(4, 4 * math.ceil(max(least, due / factor) / 4 - 1 / 8))
+        # The side is rounded up to a multiple of LEAST_SIDE, or down if it is larger by at most 1/8 of LEAST_SIDE.
+        steps = math.ceil(max(least, due / factor) / LEAST_SIDE - 1 / 8)
+        side = LEAST_SIDE * max(1, steps)
         step = math.lcm(side, STRIDE)
         cells = max(tile // factor, min(tile, LEAST_TILE))
         return cls(factor, side, max(1, cells // step) * step)
@@ -65,13 +85,13 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """The N superpixels of a raster.
+    """The N superpixels of a raster, their features and their region graph.
 
     Parameters
     ----------
-    number : (seeds,) int32, the superpixel that grew from each seed of the grid; -1 where the seed has no valid cell
-    features : of the superpixels
-    graph : their region graph
+    number : (seeds,) int32, the superpixel of each seed of the grid; -1 if the seed has no valid cell
+    features : one feature vector per superpixel
+    graph : the region graph of the superpixels
     """
 
     number: NDArray[np.int32]
@@ -83,7 +103,7 @@ class Nodes:
 
 
 def describe_raster(raster: Raster, seed_map: DiskMap, pipeline: Pipeline, grid: Grid) -> Nodes:
-    """Superpixels, features and region graph of a raster; ``seed_map`` gets the seed of each cell, -1 on void."""
+    """Superpixels, features and region graph of a raster; ``seed_map`` receives the seed of each cell, -1 on void."""
     height, width = raster.cells
     across = -(-width // grid.side)
     sums = _Sums(-(-height // grid.side) * across)
@@ -97,14 +117,15 @@ def describe_raster(raster: Raster, seed_map: DiskMap, pipeline: Pipeline, grid:
         seeds = _seeds_of_cells(rgb, valid, window, pipeline, grid, across)
         seed_map[window.outer] = seeds[window.inner]
         sums.count(seeds[window.inner])
-        # One row and one column of the next tiles are seen, too, for the borders between them and this one.
+        # One row and one column of the next tiles belong to this view, for the borders between the tiles.
         grown = tuple(slice(s.start, s.stop + 1) for s in window.inner)
         inside = np.full(seeds.shape, -1, np.int32)
         inside[grown] = seeds[grown]
         crop = _with_margin(window.inner, MARGIN_FEATURES, valid.shape)
         here, compact = compacted(inside[crop])
         superpixels = Superpixels(compact)
-        # Void cells have the mean colour of the raster already; one of this window would tell of the tiles.
+        # Void cells already have the mean colour of the raster. So the view needs no mask, whose filling would depend
+        # on the tile.
         view = Image(rgb[crop], raster.path.name)
         corner = (window.rows[0] + crop[0].start, window.cols[0] + crop[1].start)
         sums.add(here, superpixels, stack.measure(view, superpixels, corner))
@@ -114,7 +135,7 @@ def describe_raster(raster: Raster, seed_map: DiskMap, pipeline: Pipeline, grid:
 
 
 class _Sums:
-    """Adds up what is measured in tiles: areas and means of superpixels, lengths of borders and means along them."""
+    """Sums over all tiles: areas and means of superpixels, and lengths and means of borders."""
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
@@ -130,7 +151,7 @@ class _Sums:
         self._area += np.bincount(seeds[seeds >= 0], minlength=self.seeds)
 
     def add(self, here: NDArray[np.int32], superpixels: Superpixels, measured: Measured) -> None:
-        """Add the means over the superpixels of a tile, which grew from the seeds ``here`` (n,)."""
+        """Add the means over the superpixels of a tile; ``here`` (n,) are the seeds of these superpixels."""
         i, j = here[superpixels.borders].astype(np.int64).T
         self._keys.append(i * self.seeds + j)
         self._lengths.append(superpixels.border_length)
@@ -143,12 +164,12 @@ class _Sums:
                 self._along.setdefault((name, key), []).append(values)
 
     def total(self) -> tuple[NDArray[np.int32], RegionGraph, Measured]:
-        """The number of each seed's superpixel (seeds,), the region graph, and the means over the whole raster."""
+        """The superpixel of each seed (seeds,), the region graph, and the means over the whole raster."""
         used = np.flatnonzero(self._area)
         number = np.full(self.seeds, -1, np.int32)
         number[used] = np.arange(len(used))
         pairs = number[np.stack(np.divmod(np.concatenate(self._keys), self.seeds), axis=1)]
-        # A margin may know a seed that lost all its cells in the tile that it stands in.
+        # A seed may have cells in the margin of a tile only, and none in any tile; it has no superpixel.
         known = (pairs >= 0).all(axis=1)
         borders, index = np.unique(pairs[known], axis=0, return_inverse=True)
         lengths = np.concatenate(self._lengths)[known]
@@ -171,7 +192,7 @@ def _seeds_of_cells(
     grid: Grid,
     across: int,
 ) -> NDArray[np.int32]:
-    """(h, w) the seed that each cell of a window belongs to, by rows of ``across`` seeds; -1 on void."""
+    """(h, w) the seed of each cell of a window, numbered in rows of ``across`` seeds; -1 on void."""
     near = _with_margin(window.inner, MARGIN_SUPERPIXELS * grid.side, valid.shape)
     local = _grid_slic(rgb[near], grid.side, pipeline)
     first_row, first_col = (
@@ -185,7 +206,7 @@ def _seeds_of_cells(
 
 
 def _with_margin(inner: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The part of a window, cut off at its ends, that lies within a margin around ``inner``."""
+    """The part of a window within a margin around ``inner``; it ends at the edges of the window."""
     rows, cols = (
         slice(max(span.start - margin, 0), min(span.stop + margin, length))
         for span, length in zip(inner, shape, strict=True)
@@ -194,9 +215,9 @@ def _with_margin(inner: tuple[slice, slice], margin: int, shape: tuple[int, ...]
 
 
 def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArray[np.int64]:
-    """SLIC whose seeds stand in the middles of a grid's cells: (h, w), the number of the seed by rows.
+    """(h, w) the seed of each cell by SLIC; its seeds are the centres of a grid of squares, numbered row by row.
 
-    Stray pixels that are not connected to the rest of their superpixel go to the nearest one that they touch.
+    Small pieces that are not connected to the rest of their superpixel are added to the nearest other superpixel.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.measure import label
@@ -204,8 +225,9 @@ def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArr
 
     height, width = rgb.shape[:2]
     down, across = -(-height // side), -(-width // side)
-    # One row of cells more, with a black and a white pixel: scikit-image rescales by the range of what it is given,
-    # which must not differ between tiles. With whole cells its grid of seeds is ours.
+    # scikit-image rescales colours by their range, which must be the same in all tiles. So there is one more row of
+    # squares, with a black and a white pixel. Because all squares are whole, the seeds of scikit-image are their
+    # centres.
     padded = np.pad(rgb, ((0, (down + 1) * side - height), (0, across * side - width), (0, 0)), mode="edge")
     padded[-1, 0], padded[-1, -1] = 0, 1
     method = pipeline.superpixels
@@ -221,7 +243,7 @@ def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArr
     )
     labels = np.minimum(labels[:height, :width], down * across - 1)
     pieces = label(labels, connectivity=1, background=-1)
-    stray = np.bincount(pieces.ravel())[pieces] < side * side / 8
+    stray = np.bincount(pieces.ravel())[pieces] < side * side * STRAY_SHARE
     if stray.any() and not stray.all():
         nearest = distance_transform_edt(stray, return_distances=False, return_indices=True)
         labels = labels[tuple(nearest)]
@@ -229,7 +251,7 @@ def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArr
 
 
 def compacted(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The ids that occur (n,), and the map with their ranks in their place; -1 stays."""
+    """The ids that occur (n,), ascending, and the map with each id replaced by its index among them; -1 stays."""
     here, rank = np.unique(ids, return_inverse=True)
     first = int(here[0] < 0)
     return here[first:], (rank.reshape(ids.shape) - first).astype(np.int32)

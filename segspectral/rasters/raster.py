@@ -1,4 +1,4 @@
-"""Rasters on disk: windows of them read as images, at their own size or reduced; and maps too large for memory."""
+"""Rasters on disk, of which windows are read as images; and maps that are too large for memory."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from segspectral.images.gdal import open_header, open_pixels
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
 
 Span = tuple[int, int]
-"""First and after the last."""
+"""The first index, and one after the last."""
 
 READ_PIXELS = 4_000_000
-"""Of the raster, held at once while they are reduced."""
+"""How many pixels of the raster are read at once while they are averaged to cells. This bounds the memory."""
+
+LEVELS_PIXELS = 1_000_000
+"""Size of the view from which black, white and the mean colour are estimated: ample for a percentile."""
 
 
 class Raster:
-    """An open raster that gives windows as images.
+    """An open raster, of which windows are read as images.
 
-    Its grid is reduced by a whole ``factor``: a cell is the mean of factor x factor pixels, of those that are valid.
+    A cell is the mean of the valid pixels among ``factor`` x ``factor`` pixels.
     """
 
     factor = 1
@@ -39,16 +42,18 @@ class Raster:
     ) -> None:
         self.dataset, self.path = dataset, path
         self.crs, self.transform = dataset.crs, dataset.transform
-        self.mask: Any = None  # the dataset of a mask that stands beside the file
-        self.nodata: float | None = None  # that only a file beside it tells
+        self.mask: Any = None  # the dataset of a mask file beside the raster
+        self.nodata: float | None = None  # a nodata value that only a file beside the raster gives
         self.shape: tuple[int, int] = (dataset.height, dataset.width)
         colour = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
         default = (1, 1, 1) if len(colour) < 3 else tuple(colour[:3])
         self.bands = bands or default
         if not all(1 <= band <= dataset.count for band in self.bands):
-            raise SettingsError(f"has {dataset.count} bands, not {', '.join(map(str, self.bands))}", path)
+            raise SettingsError(
+                f"has {dataset.count} bands, but {', '.join(map(str, self.bands))} were requested", path
+            )
         self.flat = True
-        """Whether all valid pixels that were read so far have one colour."""
+        """Whether all valid pixels that have been read so far have one colour."""
         self._colour: NDArray[np.float32] | None = None
         self.stretch = stretch
         if self.stretch is None and dataset.dtypes[0] != "uint8":
@@ -59,7 +64,7 @@ class Raster:
     def open(
         cls, path: Path, bands: tuple[int, int, int] | None = None, stretch: tuple[float, float] | None = None
     ) -> Iterator[Raster]:
-        """Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
+        """Open a raster. Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
         try:
             from rasterio.errors import RasterioError
         except ImportError as error:
@@ -72,26 +77,26 @@ class Raster:
                 beside = path.with_name(f"{path.name}.msk")
                 mask = stack.enter_context(open_pixels(beside)) if beside.exists() else None
                 if mask is not None and "INTERNAL_MASK_FLAGS_1" not in mask.tags():
-                    mask = None  # GDAL, too, takes only what says that it is a mask
+                    mask = None  # GDAL also uses such a file only if it declares itself a mask
                 raster = cls(dataset, path, bands, stretch)
                 raster.crs, raster.transform, raster.mask = crs, transform, mask
                 raster.nodata = nodata if dataset.nodata is None else None
                 yield raster
             except RasterioError as error:
-                raise ImageError(f"is a raster that cannot be read ({error})", path) from error
+                raise ImageError(f"the raster cannot be read ({error})", path) from error
 
     @property
     def cells(self) -> tuple[int, int]:
-        """Rows and columns of the reduced grid."""
+        """Number of rows and columns of cells."""
         return -(-self.shape[0] // self.factor), -(-self.shape[1] // self.factor)
 
     def pixels(self, rows: Span, cols: Span) -> tuple[Span, Span]:
-        """The pixels of a window of cells; those that the raster does not have any more are left out."""
+        """The pixels of a window of cells, up to the edge of the raster."""
         f = self.factor
         return (rows[0] * f, min(rows[1] * f, self.shape[0])), (cols[0] * f, min(cols[1] * f, self.shape[1]))
 
     def read(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Pixels (h, w, 3) in [0, 1], and (h, w) True where they are valid; the rest has the raster's mean colour."""
+        """Pixels (h, w, 3) in [0, 1], and (h, w) True where they are valid; others have the raster's mean colour."""
         rgb, valid = self._raw(rows, cols)
         low, high, mean = self._levels
         rgb = np.clip((rgb - low) / (high - low), 0, 1, out=rgb)
@@ -99,7 +104,7 @@ class Raster:
         return rgb, valid
 
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
-        """(h, w, 3) a thinned-out view of all of it."""
+        """(h, w, 3) the whole raster, subsampled so that its longer side has at most ``longest`` pixels."""
         scale = min(1.0, longest / max(self.shape))
         shape = max(1, round(self.shape[0] * scale)), max(1, round(self.shape[1] * scale))
         rgb, _ = self._raw((0, self.shape[0]), (0, self.shape[1]), shape)
@@ -107,7 +112,7 @@ class Raster:
         return np.round(np.clip((rgb - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
     def read_cells(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """As ``read``, of cells; a cell is valid if one of its pixels is."""
+        """As ``read``, for cells; a cell is valid if one of its pixels is."""
         if self.factor == 1:
             return self.read(rows, cols)
         f, width = self.factor, cols[1] - cols[0]
@@ -148,9 +153,9 @@ class Raster:
 
     @cached_property
     def _levels(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Black and white of each band, and the mean colour between them, from a thinned-out view of the raster."""
+        """The values of black and white of each band, and the mean colour between them, from a subsampled raster."""
         height, width = self.shape
-        thin = max(1.0, (height * width / 1e6) ** 0.5)
+        thin = max(1.0, (height * width / LEVELS_PIXELS) ** 0.5)
         shape = max(1, round(height / thin)), max(1, round(width / thin))
         rgb, valid = self._raw((0, height), (0, width), shape)
         if not valid.any():
@@ -165,7 +170,7 @@ class Raster:
 
 
 class DiskMap:
-    """An array (H, W) int32 in a file beside ``target``, which is removed in the end."""
+    """An array (H, W) int32 in a temporary file."""
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self.path, self.shape = path, shape
@@ -173,11 +178,12 @@ class DiskMap:
     @classmethod
     @contextmanager
     def beside(cls, target: Path, shape: tuple[int, int]) -> Iterator[DiskMap]:
+        """A map in a file beside ``target``; the file is removed at the end. OutputError if it cannot be written."""
         path = partial_of(target.with_name(f"{target.name}.map"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
-                # Reserved now: a full disk is told here, and not by a signal when a page is written.
+                # The space is reserved now. Otherwise a full disk would kill the process with a signal later.
                 os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])
         except OSError as error:
             with suppress(OSError):
@@ -195,13 +201,13 @@ class DiskMap:
         return np.array(self._map("r")[window])
 
     def _map(self, mode: Any) -> np.memmap[Any, np.dtype[np.int32]]:
-        # Mapped anew each time: pages that stay mapped count as this process's memory.
+        # The file is mapped for each access, because pages that stay mapped count as this process's memory.
         return np.memmap(self.path, np.int32, mode, shape=self.shape)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A tile, and around it what is read with it; in cells, ends excluded."""
+    """A tile, and the rows and columns that are read with its margin; in cells, ends excluded."""
 
     core: tuple[Span, Span]
     rows: Span
@@ -209,18 +215,18 @@ class Window:
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """The tile within what is read."""
+        """The tile in coordinates of the part that is read."""
         (top, bottom), (left, right) = self.core
         return slice(top - self.rows[0], bottom - self.rows[0]), slice(left - self.cols[0], right - self.cols[0])
 
     @property
     def outer(self) -> tuple[slice, slice]:
-        """The tile within the raster."""
+        """The tile in coordinates of the raster."""
         return slice(*self.core[0]), slice(*self.core[1])
 
 
 def windows(shape: tuple[int, int], size: int, margin: int) -> Iterator[Window]:
-    """Tiles of size x size cells, and a margin around each."""
+    """Tiles of size x size cells, each with a margin around it."""
 
     def spans(length: int) -> list[tuple[Span, Span]]:
         starts = range(0, length, size)

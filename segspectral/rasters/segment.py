@@ -1,14 +1,13 @@
-"""Images larger than memory: a raster file -> a label raster, read and written in tiles, solved as one graph.
+"""Images larger than memory: a raster file -> a label raster. It is read and written in tiles, but solved as one graph.
 
-No region ends at the border of a tile, by construction:
+By construction, no segment ends at the edge of a tile:
 
-1. A raster is worked on at a size at which ``max_nodes`` superpixels are as large as those of photographs, and its
-   labels come back to its own pixels, as the pipeline does with large images.
-2. The seeds of the superpixels stand on one grid over the whole raster, whatever the tiles are. Each tile is read with
-   a margin in which its superpixels settle as they would in the whole; a superpixel that a border cuts is one node,
-   whose pixels, features and contours come from both sides.
-3. All nodes make one graph, and one head solves it, or one hierarchy.
-4. Refinement goes over tiles of its own, with a margin too, on the label map that is common to all.
+1. A raster is segmented at a size at which ``max_nodes`` superpixels are as large as those of photographs. Its labels
+   are then upsampled to its own pixels, as the pipeline does with large images.
+2. The superpixels do not depend on the tiles (``nodes``). A superpixel that lies in two tiles is one node; its pixels,
+   features and boundary probabilities come from both tiles.
+3. All nodes are in one graph, and one head or one hierarchy segments it.
+4. Refinement has its own tiles with margins. It works on one common label map.
 """
 
 from __future__ import annotations
@@ -43,58 +42,76 @@ if TYPE_CHECKING:
 __all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
 
 MARGIN_REFINE = 96
-"""Cells: twice the width of the CRF's kernel on position, six of the guided filter's windows."""
+"""Width of the margin for refinement in cells: more than twice the width of the CRF's kernel on position and six
+windows of the guided filter, with their default settings."""
 
 BLOCK = 512
-"""Side of what is refined at once, in cells: refiners take 1 kB for each."""
+"""Side in cells of what is refined at once. Refiners take about 1 kB per cell."""
+
+LEAST_BLOCK = 64
+"""The smallest such side: smaller blocks would be mostly margin."""
+
+BLOCK_FACTOR = 4
+"""Up to this many pixels per side of a cell, BLOCK applies. For larger cells the side is halved with each doubling, so
+that a block has at most BLOCK * BLOCK_FACTOR pixels per side."""
 
 BLOCK_OF_FILE = 256
+"""Side in pixels of the tiles of the label raster; GDAL's default for tiled GeoTIFFs."""
 
 MANY = 2000
-"""Superpixels above which the affinity's kernel is widened: without it, the largest of 4 to 12 segments had 77 % of the
-superpixels of three rasters of 15 000 to 19 000 in the mean, with it 45 %."""
+"""Above this number of superpixels, the kernel of the affinity is widened. On three rasters with 15 000 to 19 000
+superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixels on average without this, and 45 % with
+it."""
 
-NO_MODEL = "a model is applied to whole images, not to rasters in tiles; leave one of the two out"
+NO_MODEL = "a model cannot be applied to a raster in tiles, only to whole images; leave out the model or the tiles"
 
 Band = Annotated[int, Field(ge=1)]
 Percentage = Annotated[float, Field(ge=0, le=100)]
 
 
 class Tiles(Settings):
-    """How a raster is read."""
+    """How a raster is read in tiles, and how its affinity differs from that of photographs."""
 
-    tile: int = Field(1024, ge=64, le=16384, description="side of a tile in pixels; costs memory, not quality")
+    tile: int = Field(
+        1024,
+        ge=64,
+        le=16384,
+        description="side of a tile in pixels; larger tiles need more memory, and the quality is the same",
+    )
     bands: tuple[Band, Band, Band] | None = Field(
-        None, description="which are red, green and blue, counted from 1; default 1, 2, 3, or 1 alone as grey"
+        None, description="numbers of the red, green and blue band, from 1; null: 1, 2, 3, or band 1 as grey"
     )
     stretch: tuple[Percentage, Percentage] | None = Field(
-        None, description="percentiles of each band that become black and white; default 2 and 98 unless it is 8-bit"
+        None,
+        description="percentiles of each band that become black and white; null: 2 and 98, or no stretch for 8 bits",
     )
     scale: float = Field(
         2.2,
         gt=0,
-        description="factor on affinity.scale: without contours a narrow kernel makes one segment of nearly all. It "
-        f"grows with the cube root of the superpixels above {MANY}, which are ever nearer to their neighbours",
+        description="multiplies affinity.scale for rasters. Without boundary probabilities a narrow kernel puts nearly "
+        f"everything into one segment. Above {MANY} superpixels, the factor grows with the cube root of their number, "
+        "because neighbours in feature space get closer",
     )
     contour: float | None = Field(
         None,
         gt=0,
-        description="affinity.contour for rasters: among hundreds of regions that are as cheap to cut off, chance "
-        "would decide; kinds of land recur. The hierarchy looks at contours all the same",
+        description="value of affinity.contour for rasters. The default is null, because a raster has hundreds of "
+        "enclosed regions that are equally cheap to cut off, and the result would be arbitrary. The hierarchy always "
+        "uses boundary probabilities",
     )
-    max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="superpixels of a raster at most")
+    max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="maximum number of superpixels of a raster")
 
     @field_validator("stretch")
     @classmethod
     def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and value[0] >= value[1]:
-            raise ValueError("the first percentile, which becomes black, is below the second, which becomes white")
+            raise ValueError("the first percentile, which becomes black, must be below the second, which becomes white")
         return value
 
 
 @dataclass(frozen=True)
 class RasterResult:
-    """What was made of a raster; the label map is in the file ``labels``."""
+    """The result for a raster; the label map is in the file ``labels``."""
 
     labels: Path
     shape: tuple[int, int]
@@ -113,19 +130,20 @@ def segment_raster(
     tiles: Tiles = Tiles(),
     observer: Observer | None = None,
 ) -> RasterResult:
-    """Segment a raster (TIFF, PNG, JPEG or JPEG 2000, by content) without holding it in memory.
+    """Segment a raster file (TIFF, PNG, JPEG or JPEG 2000) without loading all of it into memory.
 
     Parameters
     ----------
-    target : GeoTIFF of segments 1..K with the source's CRS and transform; 0 where the source has no data, which its
-        nodata value says
+    target : path of the result, a GeoTIFF of segments 1..K with the CRS and transform of the source; 0, which is its
+        nodata value, where the source has no data
 
     Raises
     ------
     ImageError
         The raster cannot be read, or has no valid pixel.
     SettingsError
-        A band does not exist, more segments than superpixels, a model, rasterio is not installed.
+        A band does not exist, there are fewer superpixels than segments, the pipeline has a model, or rasterio is not
+        installed.
     OutputError, BackboneError, CollapseError
     """
     if pipeline.model is not None:
@@ -160,7 +178,7 @@ def segment_raster(
             with stage("hierarchy" if pipeline.hierarchy else "head"):
                 membership = pipeline.partition(nodes.features, nodes.graph, affinity)
             if pipeline.hierarchy:
-                refine = NoRefinement()  # cuts of the hierarchy are nested
+                refine = NoRefinement()  # refined cuts would not be nested any more
         with stage("refine"):
             segments = _write_labels(raster, seed_map, nodes, membership, refine, target)
     ncut = affinity.ncut(membership.labels)
@@ -170,7 +188,7 @@ def segment_raster(
 def overlay_of_raster(
     source: str | os.PathLike[str], labels: str | os.PathLike[str], tiles: Tiles = Tiles(), longest: int = 1600
 ) -> NDArray[np.uint8]:
-    """(h, w, 3) a raster tinted by the segments of ``labels``, at most ``longest`` pixels on its longer side.
+    """(h, w, 3) a raster tinted by the segments of ``labels``; its longer side has at most ``longest`` pixels.
 
     Raises
     ------
@@ -187,7 +205,7 @@ def overlay_of_raster(
 def _write_labels(
     raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, target: Path
 ) -> int:
-    """Refine tile by tile into the label raster; returns how many segments it has."""
+    """Refine tile by tile and write the label raster. Returns the number of its segments."""
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -210,8 +228,8 @@ def _write_labels(
         "blockysize": BLOCK_OF_FILE,
         "BIGTIFF": "IF_SAFER",
     }
-    # Bounds the pixels of a block, too.
-    block = max(64, BLOCK >> max(0, math.ceil(math.log2(raster.factor / 4))))
+    halvings = max(0, math.ceil(math.log2(raster.factor / BLOCK_FACTOR)))
+    block = max(LEAST_BLOCK, BLOCK >> halvings)
     try:
         with whole_file(target) as partial, rasterio.open(partial, "w", **profile) as out:
             if k <= 255:
@@ -228,7 +246,7 @@ def _write_labels(
 def _refined(
     raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, window: Window
 ) -> NDArray[np.int32]:
-    """Segments 1..K of a tile's pixels, 0 on void."""
+    """(h, w) segments 1..K of a tile's pixels, 0 on void."""
     ids = seed_map[slice(*window.rows), slice(*window.cols)]
     if (ids[window.inner] < 0).all():
         rows, cols = raster.pixels(*window.core)
@@ -244,11 +262,11 @@ def _refined(
 def _at_pixels(
     raster: Raster, window: Window, rgb: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Segments 1..K of a tile's pixels, from labels 0..K-1 of its cells and those around it, -1 on void."""
+    """(h, w) segments 1..K of a tile's pixels, from the labels 0..K-1 of the cells of its window, -1 on void."""
     from scipy.ndimage import distance_transform_edt
 
     f = raster.factor
-    # Borders may move by a cell, so one more is looked at on each side.
+    # Upsampling may move borders by one cell, so one more cell is used on each side.
     around = tuple(
         (max(core[0] - 1, whole[0]), min(core[1] + 1, whole[1]))
         for core, whole in zip(window.core, (window.rows, window.cols), strict=True)
@@ -258,7 +276,7 @@ def _at_pixels(
     )
     near = labels[cells]
     if (near < 0).any():
-        # What is void is cut out again below, pixel by pixel.
+        # Void cells take the nearest label; below, void pixels become 0.
         near = near[tuple(distance_transform_edt(near < 0, return_distances=False, return_indices=True))]
     (top, bottom), (left, right) = raster.pixels(*around)
     pixels, valid = raster.read((top, bottom), (left, right))

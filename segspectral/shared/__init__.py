@@ -1,9 +1,9 @@
-"""One head over many images, and fitted heads as files.
+"""Models, which are heads fitted on many images, and fitted heads as files.
 
 ::
 
-    model   what is learnt over a folder and applied to any image
+    model   the recipe and the model, which can be applied to any image
     fit     many images -> one model
-    hub     fitted heads and models as folders with a model card, also on the model hub
-    onnx    fitted heads and backbones for onnxruntime
+    hub     fitted heads and models as folders with a model card, and their exchange with the model hub
+    onnx    fitted heads and backbones in the ONNX format
 """

@@ -1,4 +1,4 @@
-"""Many images -> one ``Model``: a sample of their regions, one graph, one head, and its clusters merged."""
+"""Many images -> one ``Model``: a sample of their regions makes one graph, which one head clusters."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["fit_described", "fit_model", "merge_clusters"]
 
 FEWEST = 8
-"""Regions for each cluster of the head."""
+"""Average number of regions per cluster of the head, at least. A cluster of very few regions is no kind of object."""
 
 FEWEST_IMAGES = 200
-"""If there are so many, no image gives more than this share of the graph. Up to that images are whole: all regions of
-110 images of VOC gave an mIoU of 15.2 (P1) and 15.8 (P2), as many regions of 220 images 13.2 and 14.3."""
+"""From a folder of this many images or more, each image contributes at most 1/FEWEST_IMAGES of the graph's nodes.
+Keeping images whole matters: on VOC, all regions of 110 images reached an mIoU of 15.2 (P1) and 15.8 (P2); the same
+number of regions, drawn from 220 images, reached 13.2 and 14.3."""
 
 
 def fit_model(
@@ -47,22 +48,22 @@ def fit_model(
     Parameters
     ----------
     sources : paths, Pillow images, arrays (H, W, 3) or Images
-    observer : called after each image with it, and with its error if it cannot be read; such images are left out. Those
-        that no longer fit into the graph are not opened
-    progress : called after each step of the head's training with its number and a dict of scalars
+    observer : called after each image with the image, and with an error if it cannot be read; such images are left out.
+        Images are not opened any more when the graph is full
+    progress : called after each training step of the head with its number and a dict of scalars
 
     Raises
     ------
     ImageError
         There is no image, or none that can be read.
     SettingsError
-        More segments are asked for than the images have regions, or the head is of a kind that cannot be saved.
+        The images have fewer regions than requested segments, or the head is of a kind that cannot be saved.
     BackboneError, CollapseError
 
     Notes
     -----
-    Memory: ``recipe.nodes`` rows and one image at a time, however many images there are. They are drawn in random order
-    until the graph is full.
+    Images are drawn in random order until the graph is full. At any time, memory contains at most ``recipe.nodes`` rows
+    and one image, whatever the number of images is.
     """
     recipe = recipe or Recipe()
     saved_name(recipe.head)  # a model that cannot be saved is not worth minutes
@@ -96,7 +97,7 @@ def fit_described(
     backbone: str = "",
     progress: Progress | None = None,
 ) -> Model:
-    """``fit_model`` of about ``images`` images whose parts are there already, drawn in this order."""
+    """``fit_model`` for about ``images`` images whose parts have been computed, in this order."""
     with threadpool_limits(1, user_api="blas"):
         sample = _Sample(recipe, images)
         for parts in described:
@@ -108,14 +109,13 @@ def fit_described(
         rows, edges, area, of_image = sample.whole()
         if recipe.segments > len(rows):
             raise SettingsError(
-                f"{recipe.segments} segments are more than the {len(rows)} regions of the {sample.images} images; ask "
-                "for fewer segments, or give more images"
+                f"{recipe.segments} segments are more than the {len(rows)} regions of the {sample.images} images; "
+                "request fewer segments, or give more images"
             )
-        # A cluster of a few regions is no kind of thing.
         clusters = max(recipe.segments, min(recipe.segments * recipe.fine, len(rows) // FEWEST))
         projection = Projection.learn(rows, area, sample.widths, recipe.features, recipe.coarseness)
         nodes = unit(projection(rows)).astype(np.float64)
-        # A node has no more neighbours than half of a segment of average size.
+        # The neighbours of a node are at most half of an average segment, or most of them would be in other segments.
         neighbors = max(1, min(recipe.affinity.neighbors, len(rows) // (2 * recipe.segments)))
         settings = recipe.affinity.model_copy(update={"neighbors": neighbors})
         affinity = weighted(global_affinity(nodes, edges, of_image if recipe.across else None, settings), area)
@@ -124,7 +124,7 @@ def fit_described(
         memberships = head.predict_proba(nodes)
         labels = memberships.argmax(axis=1)
         segment_of = merge_clusters(affinity, memberships, recipe.segments, recipe.damping)
-        # The largest segment over the folder is the first.
+        # Segments are numbered in order of descending area over all images.
         order = np.argsort(-np.bincount(segment_of[labels], area, recipe.segments), kind="stable")
         segment_of = np.argsort(order)[segment_of]
     about = {"images": sample.images, "nodes": len(rows), "ncut": affinity.ncut(segment_of[labels])}
@@ -132,7 +132,10 @@ def fit_described(
 
 
 class _Sample:
-    """At most ``recipe.nodes`` rows, all of an image if that is not too many, with the borders among them."""
+    """At most ``recipe.nodes`` regions of many images, with the borders between them.
+
+    All regions of an image are taken, unless they are more than its quota.
+    """
 
     def __init__(self, recipe: Recipe, images: int) -> None:
         self.recipe = recipe
@@ -151,9 +154,9 @@ class _Sample:
         n = len(graph)
         area = graph.area / graph.area.sum()
         chosen = np.sort(self._rng.choice(n, min(self.quota, n, self.recipe.nodes - self.nodes), replace=False))
-        place = np.full(n, -1)
-        place[chosen] = np.arange(len(chosen)) + self.nodes
-        edges = place[graph.borders]
+        node = np.full(n, -1)
+        node[chosen] = np.arange(len(chosen)) + self.nodes
+        edges = node[graph.borders]
         edges = edges[(edges >= 0).all(axis=1)]
         self.widths = {block: part.shape[1] for block, part in parts.nodes.items()}
         self._rows.append(rows[chosen])
@@ -164,7 +167,7 @@ class _Sample:
         self.images += 1
 
     def whole(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Rows (N, D), edges (M, 2), the share of each node in its image (N,), and which image that is (N,)."""
+        """Features (N, D), borders (M, 2), shares of the area of the image (N,), and the number of the image (N,)."""
         return (
             np.concatenate(self._rows),
             np.concatenate(self._edges),
@@ -179,12 +182,12 @@ def global_affinity(
     of_image: NDArray[np.int64] | None,
     settings: KnnAffinity,
 ) -> Affinity:
-    """One graph over all images: each region and its nearest in other images, united with those that touch.
+    """One graph over all images: a region is connected to its nearest neighbours and to regions that it touches.
 
     Parameters
     ----------
-    of_image : (N,) number of each node's image; None seeks the nearest in all images. Those in its own are often
-        nearer: with them a cluster soon is an image, and nothing is shared
+    of_image : (N,) the number of each node's image: nearest neighbours are in other images. None: they are in any
+        image, often in the node's own; then clusters tend to be single images, and no segments are shared
     """
     return knn_affinity(
         nodes,
@@ -198,7 +201,7 @@ def global_affinity(
 
 
 def weighted(affinity: Affinity, area: NDArray[np.float64]) -> Affinity:
-    """W_ij sqrt(a_i a_j): large regions count for more than small ones, and for less than their pixels do."""
+    """W_ij sqrt(a_i a_j): large regions count more than small ones, but less than in proportion to their area."""
     root = sp.diags_array(np.sqrt(area / area.mean()))
     return Affinity(sp.csr_array(root @ affinity.weights @ root, dtype=np.float32))
 
@@ -206,12 +209,12 @@ def weighted(affinity: Affinity, area: NDArray[np.float64]) -> Affinity:
 def merge_clusters(
     affinity: Affinity, memberships: NDArray[np.floating[Any]], segments: int, damping: float
 ) -> NDArray[np.int64]:
-    """(C,) which of ``segments`` groups each of C clusters belongs to, by memberships (N, C) of the nodes.
+    """(C,) the segment of each of C clusters, from memberships (N, C) of the nodes.
 
-    Agglomeration of the two with the largest W(a, b) / (vol(a) vol(b))^damping. With damping 1 that is average linkage;
-    less lets large groups grow larger, where normalized cuts are balanced and classes are not. A cluster that is no
-    node's first, as networks leave some, would stay a group of its own while others must merge: it goes to the group
-    whose nodes are in it most.
+    Repeatedly, the two groups of clusters with the largest W(a, b) / (vol(a) vol(b))^damping are merged. With damping
+    1, this is average linkage. A lower damping lets large groups grow larger: normalized cuts are balanced, but classes
+    are not. A cluster may be the most likely one of no node, because networks leave some clusters empty. Such a cluster
+    joins the segment whose nodes have the largest membership in it; otherwise it would be a segment of its own.
     """
 
     def linkage(between: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""Fitted heads and models as folders that explain themselves, and to and from the Hugging Face hub.
+"""Fitted heads and models as folders with a model card, and their exchange with the Hugging Face hub.
 
-A folder holds ``model.safetensors`` (by ``Head.save`` or ``segspectral fit``), ``config.json`` (the settings in
-its header, for who reads no safetensors) and ``README.md`` (a model card). Only the first is read back, and nothing is
-unpickled.
+A folder contains ``model.safetensors`` (from ``Head.save`` or ``segspectral fit``), ``config.json`` (the settings in
+its header, for programs that cannot read safetensors) and ``README.md`` (a model card). Only the first file is read
+back, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
 def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Write a fitted head or model, or the file or folder of one, as a folder. A model card that is there is kept.
+    """Write a fitted head or model as a folder. It may be given as its file or folder. An existing model card is kept.
 
     Raises
     ------
     SettingsError
-        The file does not hold one.
+        The file does not contain a head or model.
     OutputError
     """
     folder = Path(folder)
@@ -68,12 +68,12 @@ def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike
 
 
 def load(model: str | os.PathLike[str]) -> Head | Model:
-    """The fitted head of a folder or of a safetensors file, or the model that ``segspectral fit`` made.
+    """Load a fitted head, or a model from ``segspectral fit``, from a folder or a safetensors file.
 
     Raises
     ------
     SettingsError
-        There is no such file, or it does not hold either.
+        There is no such file, or it contains neither a head nor a model.
     """
     from segspectral.heads.storage import load as load_head
     from segspectral.shared.model import Model
@@ -83,7 +83,7 @@ def load(model: str | os.PathLike[str]) -> Head | Model:
 
 
 def is_model(model: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder says that it holds what ``segspectral fit`` made."""
+    """Whether a file or folder declares that it contains a model from ``segspectral fit``."""
     try:
         header = config_of(model).get("segspectral")
     except SettingsError:
@@ -92,21 +92,21 @@ def is_model(model: str | os.PathLike[str]) -> bool:
 
 
 def push(model: Head | Model | str | os.PathLike[str], repository: str, *, private: bool = False) -> str:
-    """Upload a fitted head or model to the hub, as a folder; returns its address. A new repository is made.
+    """Upload a fitted head or model to the hub and return its address. The repository is created if necessary.
 
     Parameters
     ----------
     repository : USER/NAME
-    private : whether a new repository is
+    private : whether a new repository is private
 
     Raises
     ------
     SettingsError
-        The model is none, or the hub is out of reach or refuses.
+        The file is not a head or model, or the hub cannot be reached, or it refuses.
     """
     with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
         if isinstance(model, str | os.PathLike) and (card := Path(model) / CARD).is_file():
-            write_bytes(Path(scratch) / CARD, card.read_bytes())  # as its author has written it
+            write_bytes(Path(scratch) / CARD, card.read_bytes())  # the card that its author has written
         folder = save(model, scratch)
         with _hub(repository, "log in by `hf auth login`, or set HF_TOKEN") as hub:
             address = hub.create_repo(repository, private=private, exist_ok=True)
@@ -115,21 +115,21 @@ def push(model: Head | Model | str | os.PathLike[str], repository: str, *, priva
 
 
 def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """Download a fitted head or model from the hub into a folder, and look whether it is one.
+    """Download a fitted head or model from the hub into a folder, after a check that it is one.
 
     Raises
     ------
     SettingsError
-        The hub is out of reach, has no such model, or what it has is none.
+        The hub cannot be reached, it has no such repository, or the repository does not contain a head or model.
     OutputError
     """
     with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
-        with _hub(repository, "is its name right, and is it public or are you logged in?") as hub:
+        with _hub(repository, "check its name, and log in if it is private") as hub:
             hub.snapshot_download(
                 repository, revision=revision, local_dir=scratch, allow_patterns=[WEIGHTS, CONFIG, CARD]
             )
         if not (Path(scratch) / WEIGHTS).is_file():
-            raise SettingsError(f"holds no {WEIGHTS}", repository)
+            raise SettingsError(f"contains no {WEIGHTS}", repository)
         try:
             load(scratch)
         except SettingsError as error:
@@ -141,15 +141,15 @@ def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | Non
 
 
 def model_file(model: str | os.PathLike[str]) -> Path:
-    """The safetensors file of a model that is given as that file or as its folder."""
+    """The safetensors file of a head or model that is given as a file or folder."""
     path = Path(model)
     if path.is_dir() and not (path / WEIGHTS).is_file():
-        raise SettingsError(f"the folder holds no {WEIGHTS}", path)
+        raise SettingsError(f"the folder contains no {WEIGHTS}", path)
     return path / WEIGHTS if path.is_dir() else path
 
 
 def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything in the header of a safetensors file but where its tensors go."""
+    """The header of a safetensors file, without the description of its tensors."""
     from segspectral.heads.storage import read_header, whole
 
     path = model_file(model)
@@ -165,11 +165,11 @@ def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def model_card(fitted: Head | Model, config: Mapping[str, Any]) -> str:
-    """The README of a head or model: what it is, how it was made, how to use it. Markdown with the hub's front matter.
+    """The README of a head or model, in Markdown with the hub's front matter: what it is, its settings, and its use.
 
     Parameters
     ----------
-    config : as ``config_of`` gives it
+    config : the result of ``config_of``
     """
     from segspectral.shared.model import Model
 
@@ -195,7 +195,7 @@ tags:
 
 ## Use
 
-`{WEIGHTS}` holds arrays and JSON, no code and no pickle.
+`{WEIGHTS}` contains arrays and JSON, but no code and no pickle.
 
 {use}
 
@@ -245,12 +245,12 @@ import segspectral
 
 segspectral.segment("photo.jpg", model="{WEIGHTS}").labels  # (H, W) segments 1..{model.segments}
 ```"""
-    what = "Segments that mean the same in every picture, fitted on many images without labels by `segspectral fit`."
+    what = "Segments that mean the same in every image, fitted on many images without labels by `segspectral fit`."
     return kind, f"{model.segments} segments shared by all images", what, facts, use
 
 
 def fitted_on(model: Model) -> str:
-    """Of how many superpixels of how many images, as far as the model's file gives numbers."""
+    """The numbers of superpixels and images that a model was fitted on, as far as its file gives them."""
     nodes, images = (value if isinstance(value := model.about.get(name), int) else "?" for name in ("nodes", "images"))
     return f"{nodes} superpixels of {images} images"
 
@@ -264,7 +264,7 @@ def _plain(text: str) -> Any:
 
 @contextmanager
 def _hub(repository: str, advice: str) -> Iterator[Any]:
-    """The hub's client; its many errors as one sentence each."""
+    """The hub's client; each of its errors becomes one sentence."""
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -272,8 +272,8 @@ def _hub(repository: str, advice: str) -> Iterator[Any]:
         raise SettingsError("the hub needs huggingface_hub: pip install huggingface_hub") from error
     if not hub_reachable():
         raise SettingsError(
-            "the hub is out of reach (no network, or HF_HUB_OFFLINE is set); a folder written by "
-            "`segspectral models save` can also be handed on as it is",
+            "the hub cannot be reached (no network, or HF_HUB_OFFLINE is set); a folder written by "
+            "`segspectral models save` can also be copied as it is",
             repository,
         )
     try:

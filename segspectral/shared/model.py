@@ -1,13 +1,13 @@
-"""One head fitted on many images, so that segment 3 is the same thing in every picture.
+"""One head that was fitted on many images, so that segment 3 means the same in every image.
 
 ::
 
     Image -> Superpixels -> parts -> one fixed linear map -> means over regions -> head -> merged -> Membership
 
-What a pipeline learns anew from each image, the scale of its features and the clusters of its graph, is here learnt
-once: the features of all images are standardised and reduced together, one kNN graph spans the regions of all of them,
-united with those that touch within an image, and one head is trained on it. Applying the model to an image needs no
-graph and no training.
+A pipeline learns the scale of the features and the clusters of the graph from each image. A model learns them once: the
+features of all images are standardised and reduced together, one graph contains the regions of all images, and one head
+is trained on it. In this graph, a region is connected to its nearest neighbours and to the regions that it touches. To
+apply the model to an image, neither a graph nor training is needed.
 """
 
 from __future__ import annotations
@@ -44,47 +44,53 @@ from segspectral.values.regions import RegionGraph
 __all__ = ["AnyModel", "Model", "Parts", "Projection", "Recipe", "Regions", "model_from", "unit"]
 
 FORMAT = 1
+"""Version of the file format. Files with another number are refused."""
 
 
 class Block(NamedTuple):
-    """Which columns of the rows these are: the extractor's name and the stride of its map in pixels."""
+    """Names some columns of the features: the extractor, and the stride of its map in pixels."""
 
     extractor: str
     stride: int
 
 
 class Parts(NamedTuple):
-    """What the extractors give of one image, before anything is scaled."""
+    """The features of one image before they are scaled, and its region graph."""
 
     nodes: Mapping[Block, NDArray[np.float32]]
-    """(N, D) of each extractor; of a CNN one for each stride."""
+    """Block -> (N, D) features. A CNN has one block per stride, any other extractor has one."""
     graph: RegionGraph
-    """Of the N superpixels, with boundary probabilities if ``features.contours`` is set."""
+    """The region graph of the N superpixels, with boundary probabilities if ``features.contours`` is set."""
 
     @property
     def rows(self) -> NDArray[np.float32]:
-        """(N, D) all of them side by side."""
+        """(N, D) all features side by side."""
         return np.concatenate(list(self.nodes.values()), axis=1)
 
 
 class Regions(Settings):
-    """What a node of the model is: a region of the image's hierarchy, described by itself and by what it lies in.
+    """The nodes of a model are regions of an image's hierarchy, with features of the region and of its surroundings.
 
-    A superpixel of a cat's ear says little; the means of features over regions that contours enclose say what a thing
-    is, and regions, unlike pixels, do not count a thing by its size.
+    A superpixel of a cat's ear says little. The mean over a region that a boundary encloses shows what an object is.
+    Unlike pixels, regions do not give an object more weight because it is large.
     """
 
-    level: float = Field(0.1, ge=0, le=1, description="of the hierarchy at which nodes are cut; 0: superpixels")
+    level: float = Field(
+        0.1, ge=0, le=1, description="level of the hierarchy at which the regions are cut; 0: superpixels"
+    )
     context: float = Field(
-        0.2, ge=0, le=1, description="level of the larger region whose features are added; not above `level`: none"
+        0.2,
+        ge=0,
+        le=1,
+        description="level of the larger region whose features are averaged in; none if it is not above `level`",
     )
 
     def __call__(
         self, graph: RegionGraph, values: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """(R, D) means of values (N, D), and the region of each superpixel (N,).
+        """Features (R, D) of regions from features ``values`` (N, D) of superpixels, and each superpixel's region (N,).
 
-        Without boundary probabilities each superpixel is a region.
+        Without boundary probabilities, each superpixel is a region.
         """
         if graph.boundary is None or self.level == 0:
             return values, np.arange(len(graph), dtype=np.int32)
@@ -99,35 +105,41 @@ class Regions(Settings):
 
 
 def _means(region: NDArray[np.int32], area: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(R, D) means of values (N, D) over regions, weighted by area."""
+    """(R, D) the means of values (N, D) over regions, weighted by area."""
     sums = sp.csr_array((area.astype(np.float64), (region, np.arange(len(region)))))
     return np.asarray((sums @ values) / sums.sum(axis=1)[:, None], dtype=np.float32)
 
 
 class Recipe(Settings):
-    """How a model is fitted: what ``--config`` and ``--set`` of ``segspectral fit`` change."""
+    """The settings with which a model is fitted; ``--config`` and ``--set`` of ``segspectral fit`` change them."""
 
-    segments: int = Field(21, ge=2, le=10_000, description="how many, over all images")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal models")
-    nodes: int = Field(16_000, ge=100, description="regions in the graph at most, of images drawn from the folder")
+    segments: int = Field(21, ge=2, le=10_000, description="number of segments over all images")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="random seed; equal seeds give equal models")
+    nodes: int = Field(
+        16_000, ge=100, description="maximum number of regions in the graph, from images that are drawn at random"
+    )
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack(
         colour=None, texture=None, position=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
     )
     coarseness: float = Field(
-        1.0, ge=0, description="maps of a CNN weigh stride^coarseness: coarse ones know more of what things are"
+        1.0,
+        ge=0,
+        description="maps of a CNN have the weight stride^coarseness; coarse maps show better what an object is",
     )
     regions: Regions = Regions()
-    across: bool = Field(True, description="seek the nearest neighbours of a region in other images than its own")
+    across: bool = Field(True, description="nearest neighbours of a region are in other images than its own")
     affinity: KnnAffinity = KnnAffinity(neighbors=80, bandwidth="self_tuning", scale=1.0)
     head: AnyHead = Field(default_factory=lambda: NeuNcut(hidden=(256,), greedy=False, steps=200, subsample=20_000))
-    fine: int = Field(3, ge=1, le=100, description="clusters of the head for each segment, at most; they are merged")
+    fine: int = Field(
+        3, ge=1, le=100, description="maximum number of clusters of the head per segment; they are merged into segments"
+    )
     damping: float = Field(
         0.8,
         ge=0,
         le=1,
-        description="of sizes when clusters are merged; 1: average linkage, less: larger ones grow",
+        description="exponent of the sizes when clusters are merged; 1: average linkage; lower: large ones grow larger",
     )
 
     def __eq__(self, other: object) -> bool:
@@ -136,14 +148,14 @@ class Recipe(Settings):
     __hash__ = None  # type: ignore[assignment]
 
     def without_places(self) -> Recipe:
-        """The recipe without the files and folders that it names: those of a file from elsewhere are never opened."""
+        """The recipe without names of files and folders, because a model from elsewhere must not open any of them."""
         if self.features.cnn is None:
             return self
         cnn = self.features.cnn.model_copy(update={"weights": None, "cache": None})
         return self.model_copy(update={"features": self.features.model_copy(update={"cnn": cnn})})
 
     def parts(self, image: Image, superpixels: Superpixels) -> Parts:
-        """What the extractors give before anything is scaled; a CNN gives one part per stride."""
+        """The features of an image before they are scaled, and its region graph."""
         measured = self.features.measure(image, superpixels)
         nodes = {
             Block(name, stride): values
@@ -155,7 +167,7 @@ class Recipe(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """The fixed map (x - shift) @ axes of the parts side by side, learnt over a folder.
+    """The fixed linear map (x - shift) @ axes of all features side by side, learned from many images.
 
     Parameters
     ----------
@@ -175,9 +187,11 @@ class Projection:
         features: FeatureStack,
         coarseness: float = 0.0,
     ) -> Projection:
-        """Each part on one scale, times its weight, and of the CNN's the principal axes; all from rows (N, D).
+        """Learn the map from features (N, D) of regions with areas (N,), which are their weights.
 
-        Rows count by their area (N,), and maps of the CNN by their stride to the power ``coarseness``.
+        The features of each extractor are scaled to a total variance of one and multiplied by the extractor's weight.
+        Maps of the CNN are also multiplied by their stride to the power ``coarseness``, and reduced to their principal
+        axes.
         """
         share = area / area.sum()
         shift = share @ rows.astype(np.float64)
@@ -210,19 +224,19 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A head with the features it was fitted on: Image, Superpixels -> Features -> Membership.
+    """A fitted head and the map to its features: Image, Superpixels -> Features -> Membership.
 
-    Law: what it says of an image depends on that image alone; equal images get equal segments.
+    Law: the result for an image depends on that image alone; equal images get equal segments.
 
     Parameters
     ----------
-    recipe : what it was fitted with
-    projection : of the parts
-    head : fitted, with ``recipe.segments * recipe.fine`` clusters or fewer
-    segment_of : (clusters,) segment 0..K-1 of each cluster of the head
+    recipe : the settings with which it was fitted
+    projection : the map to the head's features
+    head : the fitted head, with at most ``recipe.segments * recipe.fine`` clusters
+    segment_of : (clusters,) the segment 0..K-1 of each cluster of the head
     backbone : fingerprint of the CNN's weights; "" without a CNN
-    about : what it was fitted on, for people
-    file : where it was read from
+    about : facts about the fit, for people
+    file : path of the file that it was read from
     """
 
     recipe: Recipe
@@ -238,44 +252,46 @@ class Model:
         return self.recipe.segments
 
     def features(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
-        """The superpixels as the head knows them, rows of unit length that are equal within a region; and their graph.
+        """The features of the superpixels for the head, and their region graph.
+
+        Features have unit length and are equal within a region.
 
         Raises
         ------
         BackboneError
-            The CNN has other weights than the one that the model was fitted with.
+            The CNN has other weights than when the model was fitted.
         """
         cnn = self.recipe.features.cnn
         if cnn is not None and cnn.load().fingerprint != self.backbone:
             raise BackboneError(
-                f"was fitted with other weights of '{cnn.backbone}' than the ones here "
-                f"({cnn.load().source}); put the same ones as {cnn.backbone}.safetensors into the folder that "
-                f"{WEIGHTS_VARIABLE} names, or fit again",
+                f"was fitted with other weights of '{cnn.backbone}' than those found here "
+                f"({cnn.load().source}); save the right ones as {cnn.backbone}.safetensors in the folder that "
+                f"{WEIGHTS_VARIABLE} names, or fit the model again",
                 self.file or "the model",
             )
         parts = self.recipe.parts(image, superpixels)
         return self.described(parts), parts.graph
 
     def described(self, parts: Parts) -> Features:
-        """``features`` of parts that are there already."""
+        """``features`` for parts that have been computed."""
         if (width := parts.rows.shape[1]) != len(self.projection.shift):
             raise SettingsError(
-                f"is damaged: it maps {len(self.projection.shift)} features, and its settings give {width}",
+                f"is damaged: it maps {len(self.projection.shift)} features, but its settings give {width}",
                 self.file or "the model",
             )
-        # Map and means are both linear; after the map there are fewer columns to average.
+        # The map and the means are linear, so their order does not matter. There are fewer columns after the map.
         rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
         return Features(unit(rows)[region])
 
     def membership(self, features: Features) -> Membership:
-        """(N, K) memberships in the segments, in the model's order."""
+        """(N, K) the memberships in the model's segments, in their fixed order."""
         clusters = self.head.predict_proba(features.nodes)
         merged = np.eye(self.segments, dtype=np.float32)[self.segment_of]
         return Membership(clusters @ merged)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with anything that results depend on."""
+        """16 hexadecimal digits of a hash of everything that results depend on."""
         tensors, header = self._packed()
         digest = hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "about"}, sort_keys=True).encode())
         for name in sorted(tensors):
@@ -283,7 +299,7 @@ class Model:
         return digest.hexdigest()[:16]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to one safetensors file, settings as JSON in its header. OutputError if it cannot."""
+        """Write the model to a safetensors file with its settings as JSON in the header. Raises OutputError."""
         write_tensors(path, *self._packed())
 
     def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -301,21 +317,21 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """The model that ``save`` wrote, or of a folder as ``segspectral models save`` writes them.
+        """Load a model from a file of ``save``, or from a folder of ``segspectral models save``.
 
-        Once read, it is kept in memory until the file changes.
+        It is kept in memory until the file changes.
 
         Raises
         ------
         SettingsError
-            There is no such file, or it is no model.
+            There is no such file, or it is not a model.
         """
         if os.path.isdir(path):
             path = os.path.join(path, "model.safetensors")
         try:
             stat = os.stat(path)
         except (OSError, ValueError) as error:
-            raise SettingsError("there is no such model; `segspectral fit` makes one", path) from error
+            raise SettingsError("there is no such model; `segspectral fit` fits one", path) from error
         return _read(os.fspath(path), stat.st_mtime_ns, stat.st_size)
 
 
@@ -326,7 +342,7 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
         if header["model"] != FORMAT:
             raise SettingsError("is a model of another version of segspectral; fit it again", path)
         if not isinstance(header["backbone"], str) or not isinstance(header["about"], dict):
-            raise SettingsError("its backbone or what it says of itself is of another type")
+            raise SettingsError("its fields backbone or about have the wrong type")
         model = Model(
             Recipe.model_validate(header["recipe"]).without_places(),
             Projection(tensors["shift"], tensors["axes"]),
@@ -341,31 +357,31 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
 
 
 def _try(model: Model) -> None:
-    """Shapes that do not go together are found here and not at the first image."""
+    """Check that the shapes of a model's arrays fit together, so that a fault is not found only at the first image."""
     shift, axes, segment_of = model.projection.shift, model.projection.axes, model.segment_of
     if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in (shift, axes)):
-        raise SettingsError("its projection holds something else than finite numbers")
+        raise SettingsError("its projection does not consist of finite numbers")
     if shift.ndim != 1 or axes.ndim != 2 or segment_of.ndim != 1 or segment_of.dtype.kind != "i":
-        raise SettingsError("its arrays have other dimensions")
-    # Each segment has a cluster of the head, so that no number in the header is larger than the file is.
+        raise SettingsError("its arrays have the wrong dimensions")
+    # Each segment must have a cluster. This also bounds the numbers in the header by the size of the file.
     if set(segment_of.tolist()) != set(range(model.segments)) or len(segment_of) != model.head.n_clusters:
-        raise SettingsError(f"its clusters do not make {model.segments} segments")
+        raise SettingsError(f"its clusters do not form {model.segments} segments")
     cnn = model.recipe.features.cnn
     if cnn is not None and not re.fullmatch(r"\w+(\.\w+)*", cnn.backbone, re.ASCII):
-        raise SettingsError("its backbone is not one of timm's names")
+        raise SettingsError("its backbone is not a name of a timm model")
     model.membership(Features(unit(model.projection(np.ones((1, len(shift)), np.float32)))))
 
 
 def model_from(value: Any) -> Any:
-    """A model from itself, its file, or {"file", "fingerprint"}. ValueError (pydantic's) if it is another by now."""
+    """A model from its file, from {"file", "fingerprint"}, or itself. ValueError if the fingerprint differs."""
     if isinstance(value, str | os.PathLike):
         return Model.load(value)
     if isinstance(value, Mapping):
         if not isinstance(value.get("file"), str):
-            raise ValueError("a model is given by its file")
+            raise ValueError("a model must be given by its file")
         model = Model.load(value["file"])
         if value.get("fingerprint", model.fingerprint) != model.fingerprint:
-            raise ValueError(f"{value['file']} is another model than the one these settings were made with")
+            raise ValueError(f"{value['file']} is not the model with which these settings were made")
         return model
     return value
 
@@ -374,11 +390,11 @@ AnyModel = Annotated[
     InstanceOf[Model],
     BeforeValidator(model_from),
     PlainSerializer(lambda model: {"file": model.file, "fingerprint": model.fingerprint}, when_used="json"),
-    WithJsonSchema({"type": "string", "description": "a file that segspectral fit has written"}),
+    WithJsonSchema({"type": "string", "description": "file of a model, from segspectral fit"}),
 ]
-"""A model as a field of settings."""
+"""The type of a field of settings that is a model."""
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows of length one: directions say what a superpixel shows, lengths how strongly."""
+    """Rows scaled to length one: directions show the kind of object, lengths only how strong the activations are."""
     return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Fitted heads and backbones as ONNX models, for programs without Python. Needs the extra ``onnx``.
+"""Fitted heads and backbones as ONNX models, for programs without Python. They need the extra ``onnx``.
 
-A model is made from a torch module that computes what segspectral computes in numpy; the tests run both, and
-onnxruntime.
+An ONNX model is exported from a torch module that computes the same as segspectral's numpy code. Tests compare both
+with onnxruntime.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEEDS = ("onnx", "onnxscript")
 
 
 def check_installed() -> None:
-    """Raise SettingsError, with the command that helps, if a module is missing."""
+    """Raise SettingsError with the command that installs it if a package is missing."""
     missing = [module for module in NEEDS if find_spec(module) is None]
     if missing:
         raise SettingsError(f"ONNX needs {' and '.join(missing)}: pip install 'segspectral[onnx]'")
@@ -44,13 +44,13 @@ def check_installed() -> None:
 def head_to_onnx(head: Head) -> bytes:
     """A fitted head as an ONNX model.
 
-    Input ``features`` (nodes, D) float32, any number of nodes; output ``memberships`` (nodes, K) float32, whose rows
-    sum to one, and ``embedding`` (nodes, K) float32 for heads with a spectral embedding.
+    The input is ``features`` (nodes, D) float32 for any number of nodes. The outputs are ``memberships`` (nodes, K)
+    float32, whose rows sum to one, and ``embedding`` (nodes, K) float32 if the head has a spectral embedding.
 
     Raises
     ------
     SettingsError
-        The head has learnt no map from features, or a module is missing.
+        The head has not learned a map from features, or a package is missing.
     """
     import torch
 
@@ -65,24 +65,24 @@ def head_to_onnx(head: Head) -> bytes:
 def features_to_onnx(backbone: Backbone, size: tuple[int, int], strides: Sequence[int]) -> bytes:
     """The feature maps of a backbone for images of one size as an ONNX model.
 
-    Input ``image`` (1, 3, H, W) float32 in [0, 1], sRGB; an output ``stride4``, ... (1, C, h, w) float32 for each of
-    ``strides``. The image is normalized, and padded to a multiple of the largest stride, inside.
+    The input is ``image`` (1, 3, H, W) float32 in [0, 1], sRGB. The outputs are ``stride4``, ... (1, C, h, w) float32,
+    one for each of ``strides``. The model normalizes the image, and pads it to a multiple of the largest stride.
 
     Parameters
     ----------
-    size : H, W; torch's exporter does not come to an end for a CNN whose height and width are open
+    size : H, W. They are fixed, because torch's exporter does not terminate for a CNN with a variable height and width
 
     Raises
     ------
     SettingsError
-        A size below 1, or a module is missing.
+        The size is below 1, or a package is missing.
     BackboneError
-        The backbone has no map at a stride, or does not take images of that size.
+        The backbone has no map at one of the strides, or does not accept images of this size.
     """
     import torch
 
     if min(size) < 1:
-        raise SettingsError(f"the size of an image is at least 1x1 pixels, not {size[0]}x{size[1]}")
+        raise SettingsError(f"the size of an image must be at least 1x1 pixels, not {size[0]}x{size[1]}")
     if missing := [stride for stride in strides if stride not in backbone.strides]:
         raise BackboneError(f"'{backbone.name}' has maps at strides {backbone.strides}, not at {missing[0]}")
     module = feature_module(backbone, strides)
@@ -93,33 +93,33 @@ def features_to_onnx(backbone: Backbone, size: tuple[int, int], strides: Sequenc
     except (AssertionError, RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())[:120]
         raise BackboneError(
-            f"'{backbone.name}' does not take an image of {size[0]} x {size[1]} pixels ({why})"
+            f"'{backbone.name}' does not accept an image of {size[0]} x {size[1]} pixels ({why})"
         ) from error
     about = {"backbone": backbone.name, "fingerprint": backbone.fingerprint}
     return _exported(module, example, "image", [f"stride{stride}" for stride in strides], about, None)
 
 
 def head_module(head: Head) -> torch.nn.Module:
-    """(N, D) float32 -> memberships (N, K), and the embedding (N, K) if there is one, as a torch module.
+    """A torch module: features (N, D) float32 -> memberships (N, K), and the embedding (N, K) if the head has one.
 
     Raises
     ------
     SettingsError
-        The head has learnt no map.
+        The head has not learned a map from features.
     """
     import torch
 
     extension = head.extension_
     if not extension.inductive:
         raise SettingsError(
-            f"{type(head).__name__} has learnt no map from features that could be exported: its memberships of new "
-            "points are those of the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans, or neuncut "
+            f"{type(head).__name__} has not learned a map from features that could be exported: its memberships "
+            "of new points come from the nodes it was fitted on; use spectralnet, neuralef, rsm, deepkmeans or neuncut "
             "with hidden layers"
         )
     if not isinstance(extension, FeatureMap):
         raise SettingsError(
-            f"{type(head).__name__} maps nodes with their neighbours (a graph network), which is no function of the "
-            "features alone: fit one with the encoder mlp to export it"
+            f"{type(head).__name__} has a graph network, which maps nodes with their neighbours, not features alone: "
+            "fit a head with the encoder mlp to export it"
         )
 
     mlp, readout = extension.network, extension.readout
@@ -136,7 +136,7 @@ def head_module(head: Head) -> torch.nn.Module:
             for layer, slope in zip(self.layers, slopes, strict=True):
                 rows = layer(rows)
                 if slope != 1:
-                    # onnxruntime has no leaky ReLU of doubles.
+                    # onnxruntime has no leaky ReLU for doubles.
                     rows = torch.where(rows > 0, rows, slope * rows)
             return self.readout(rows)
 
@@ -157,7 +157,7 @@ def _readout_module(readout: Readout) -> torch.nn.Module:
     class CentresModule(torch.nn.Module):
         def __init__(self, centres: Centres) -> None:
             super().__init__()
-            # |raw|^2 is the same for all centres: the softmax does not see it.
+            # |raw|^2 is the same for all centres, so it does not change the softmax.
             t = float(centres.temperature)
             self.logits = _linear(2 * centres.centres / t, -(centres.centres**2).sum(axis=1) / t)
 
@@ -186,7 +186,7 @@ def _readout_module(readout: Readout) -> torch.nn.Module:
 
 
 def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> torch.nn.Linear:
-    """In double precision, as heads compute in numpy: a rotation may magnify the rounding of single precision."""
+    """A linear layer in double precision like the numpy code, as a rotation may amplify rounding errors."""
     import torch
 
     layer = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0], dtype=torch.float64)
@@ -197,12 +197,12 @@ def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> torch.nn.Linear:
 
 
 def feature_module(backbone: Backbone, strides: Sequence[int]) -> torch.nn.Module:
-    """(1, 3, H, W) in [0, 1] -> a map (1, C, h, w) per stride, as ``Backbone`` gives them, as a torch module."""
+    """A torch module: image (1, 3, H, W) in [0, 1] -> a map (1, C, h, w) per stride, equal to those of ``Backbone``."""
     import torch
 
     step = max(backbone.strides)
     last = str(getattr(backbone.network, "output_fmt", "NCHW")).endswith("NHWC")
-    deepest = {stride: i for i, stride in enumerate(backbone.strides)}  # a ViT has its stride several times
+    deepest = {stride: i for i, stride in enumerate(backbone.strides)}  # the last map of each stride; a ViT has several
 
     class FeatureModule(torch.nn.Module):
         mean: torch.Tensor
@@ -255,7 +255,7 @@ def _exported(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells its steps to those who develop it."""
+    """Silence torch's exporter, which logs its steps and warns about its internals."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

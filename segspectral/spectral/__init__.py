@@ -1,11 +1,12 @@
-"""Numbers alone: no image and no estimator is known here.
+"""Numerical methods on graphs. They know nothing of images and estimators.
 
 ::
 
     knn         nearest neighbours, and the affinity of vectors
-    walk        random walks, and features that diffuse along them
+    walk        random walks, and the diffusion of features over a graph
     eigen       the smallest eigenpairs of graph Laplacians
-    multilevel  the same for large graphs, over levels of merged nodes
-    ritz        the best eigenpairs within a given span
+    multilevel  the smallest eigenpairs for large graphs, by coarsening
+    ritz        the best eigenpairs within the span of given vectors
     discretise  from eigenvectors to partitions
+    signs       a rule for the sign of eigenvectors
 """

@@ -15,10 +15,11 @@ from segspectral.values import Affinity
 __all__ = ["FAINTEST", "Bandwidth", "Neighbors", "Symmetrization", "knn_affinity", "nearest_neighbors"]
 
 FAINTEST = 1e-6
-"""An edge that is in the graph stays in it: float32 must not flush a faint one to zero."""
+"""The smallest weight of a graph edge. Without it, edges that round to zero would be lost, and the graph could
+fall apart."""
 
 Bandwidth = Literal["self_tuning", "median"] | Annotated[float, Field(gt=0)]
-"""How wide the Gaussian is: a number in units of the features, one median for all, or one scale per node."""
+"""The width of the Gaussian: a number in units of the features, the median distance, or a width per node."""
 
 Symmetrization = Literal["mean", "max"]
 
@@ -35,27 +36,28 @@ def knn_affinity(
     edges: NDArray[np.integer[Any]] | None = None,
     groups: NDArray[np.integer[Any]] | None = None,
 ) -> Affinity:
-    """Connected sparse affinity of vectors.
+    """A connected sparse affinity of vectors.
 
-    W_ij = exp(-|x_i - x_j|^2 / (2 scale^2 s_i s_j)) on the edges i ~ j: j is among the k nearest of i, or (i, j) is
-    in ``edges``. With ``self_tuning`` s_i is the distance to i's k-th neighbour (Zelnik-Manor and Perona 2004, eq. 2),
-    with ``median`` the median of all neighbour distances, else the number given. Components that are left are joined
-    at their closest nodes, so that the graph is connected.
+    W_ij = exp(-|x_i - x_j|^2 / (2 scale^2 s_i s_j)) if j is one of the k nearest neighbours of i, or if (i, j) is in
+    ``edges``. With ``self_tuning``, s_i is the distance from i to its k-th neighbour (Zelnik-Manor and Perona 2004,
+    eq. 2); with ``median``, it is the median of all neighbour distances; otherwise it is the given number. If the graph
+    has several components, edges between their closest nodes connect them.
 
     Parameters
     ----------
     X : (N, D)
-    neighbors : k; at most N - 1 are taken
-    symmetrize : ``max`` keeps an edge that one of its two nodes has chosen, ``mean`` halves it
+    neighbors : k, at most N - 1
+    symmetrize : an edge that only one of its two nodes chose keeps its weight with ``max``, and half of it with
+        ``mean``
     edges : (M, 2) further pairs of nodes
-    groups : (N,) from 0; neighbours are sought in other groups than a node's own, if there is more than one
+    groups : (N,) from 0; if there are several groups, the neighbours of a node are in other groups than its own
 
     Raises
     ------
     GraphError
         X is not (N, D), or not finite.
     SettingsError
-        A number that must be above 0 is not.
+        A parameter is not above 0.
     """
     numbers: dict[str, Any] = {"neighbors": neighbors, "scale": scale}
     if bandwidth not in ("self_tuning", "median"):
@@ -63,19 +65,19 @@ def knn_affinity(
     for name, number in numbers.items():
         if isinstance(number, str) or not 0 < number < np.inf:
             words = "self_tuning, median or " if name == "bandwidth" else ""
-            raise SettingsError(f"{name} is {words}a number above 0, not {number!r}")
+            raise SettingsError(f"{name} must be {words}a number above 0, not {number!r}")
     X = np.asarray(X, dtype=np.float64)
     if X.ndim != 2 or X.shape[0] == 0:
-        raise GraphError(f"features are (N, D), not {X.shape}")
+        raise GraphError(f"features must be (N, D), not {X.shape}")
     if not np.isfinite(X).all():
-        raise GraphError("features hold NaN or infinity")
+        raise GraphError("the features contain NaN or infinity")
     n = len(X)
     if n == 1:
         return Affinity(sp.csr_array((1, 1), dtype=np.float32))
     distance, neighbor = nearest_neighbors(X, min(neighbors, n - 1), groups)
     if bandwidth == "self_tuning":
         width = distance[:, -1]
-        # Nodes with k duplicates have width 0; the typical one is the best guess.
+        # A node with k duplicates would have the width 0. It gets the median width instead.
         width = np.where(width > 0, width, np.median(width[width > 0]) if (width > 0).any() else 1.0)
     elif bandwidth == "median":
         positive = distance[distance > 0]
@@ -96,17 +98,17 @@ def knn_affinity(
 def nearest_neighbors(
     X: NDArray[np.float64], k: int, groups: NDArray[np.integer[Any]] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances (N, k), rising, and indices (N, k) of the k nearest other rows, or of those of other groups."""
+    """Ascending distances (N, k) and indices (N, k) of the k nearest other rows, or of those in other groups."""
     from sklearn.neighbors import NearestNeighbors
 
-    # Brute force beats trees above about 15 dimensions and for the few thousand nodes of an image.
+    # Above about 15 dimensions, or for the few thousand nodes of an image, brute force is faster than a tree.
     algorithm = "brute" if X.shape[1] > 15 or len(X) < 2000 else "auto"
     largest = 0 if groups is None or len(np.unique(groups)) == 1 else int(np.bincount(groups).max())
     search = NearestNeighbors(n_neighbors=min(k + largest, len(X) - 1), algorithm=algorithm).fit(X)
     distance, neighbor = search.kneighbors()
     if groups is None or largest == 0:
         return distance, neighbor
-    # At most ``largest - 1`` of the nearest are of a node's own group; the others keep their order.
+    # At most ``largest - 1`` neighbours belong to the node's own group. They are moved behind the others.
     order = np.argsort(groups[neighbor] == groups[:, None], axis=1, kind="stable")[:, : min(k, len(X) - largest)]
     return np.take_along_axis(distance, order, axis=1), np.take_along_axis(neighbor, order, axis=1)
 
@@ -119,7 +121,7 @@ def _gaussian(X: NDArray[np.float64], pairs: NDArray[np.int64], width: NDArray[n
 
 
 def _bridges(X: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(B, 2) edges that join the components of a graph at their closest nodes."""
+    """(B, 2) edges between the closest nodes of components, which make the graph connected."""
     n = len(X)
     graph = sp.csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     bridges: list[tuple[int, int]] = []
@@ -129,7 +131,7 @@ def _bridges(X: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.int
             return np.array(bridges, dtype=np.int64).reshape(-1, 2)
         from scipy.spatial import cKDTree
 
-        # Each round joins the smallest component to what is nearest to it, and so ends after count - 1 rounds.
+        # Each round joins the smallest component to the nearest node outside it, so there are count - 1 rounds.
         small = component == np.bincount(component).argmin()
         distance, nearest = cKDTree(X[~small]).query(X[small])
         closest = int(distance.argmin())

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from segspectral.spectral.signs import column_signs
 from segspectral.values import Affinity
 
 __all__ = ["rayleigh_ritz"]
@@ -18,14 +19,15 @@ def rayleigh_ritz(
 
     Parameters
     ----------
-    tolerance : directions whose share of the columns' Gram matrix is smaller than this are left out
+    tolerance : directions are left out if their eigenvalue of the columns' Gram matrix is below this fraction of the
+        largest one
 
     Returns
     -------
     rotation : (M, k), such that V = raw @ rotation has V' D V = I and V' (D - W) V = diag(values)
-    values : (k,) Ritz values, rising, each at least the eigenvalue of its rank
+    values : (k,) Ritz values, ascending; none is smaller than the exact eigenvalue
 
-    None if the columns span fewer than k dimensions.
+    The result is None if the columns span fewer than k dimensions.
     """
     size = np.sqrt((affinity.degree[:, None] * raw**2).sum(axis=0))
     if not np.isfinite(size).all() or (size > 0).sum() < k:
@@ -41,5 +43,4 @@ def rayleigh_ritz(
     ritz, turn = scipy.linalg.eigh(white.T @ (laplacian + laplacian.T) @ white / 2)
     rotation = (white @ turn[:, :k]) / np.where(size > 0, size, 1.0)[:, None]
     vectors = raw @ rotation
-    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(k)])
-    return rotation * sign, np.maximum(ritz[:k], 0.0)
+    return rotation * column_signs(vectors), np.maximum(ritz[:k], 0.0)

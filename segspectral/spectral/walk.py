@@ -1,4 +1,4 @@
-"""Random walks on a graph: one step, and features that diffuse."""
+"""Random walks on a graph, and the diffusion of features over it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["diffused", "walk_matrix"]
 
 
 def walk_matrix(weights: sp.csr_array, first: int = 0) -> sp.csr_array:
-    """D^-1 W in float64; a node without edges stays where it is, so that all rows sum to one.
+    """D^-1 W in float64. A walk stays at a node without edges, so that all rows sum to one.
 
     Parameters
     ----------
-    weights : (M, N) rows of a graph
-    first : the number of the node of row 0
+    weights : (M, N) some rows of a graph's weights
+    first : the node that row 0 belongs to; the other rows follow it
 
     >>> walk_matrix(sp.csr_array([[0, 3, 1], [0, 0, 0]])).toarray()
     array([[0.  , 0.75, 0.25],
@@ -35,10 +35,11 @@ def walk_matrix(weights: sp.csr_array, first: int = 0) -> sp.csr_array:
 
 
 def diffused(X: NDArray[Any], affinity: Affinity, steps: int = 64) -> NDArray[np.float64]:
-    """(N, D) the mean of the features (N, D) where a lazy random walk from each node is after ``steps`` steps.
+    """(N, D) the mean of the features (N, D) over the nodes that a lazy random walk reaches after ``steps`` steps.
 
-    ((I + D^-1 W) / 2)^steps X (Wu et al. 2019, simplified graph convolutions, with a lazy walk). A network of the
-    features themselves cannot part what they do not, though a contour in the graph does.
+    This is ((I + D^-1 W) / 2)^steps X (simplified graph convolutions, Wu et al. 2019, with a lazy walk). A network that
+    sees the features alone cannot separate two regions with equal features, even if the graph does; diffused features
+    differ between them.
     """
     walk = walk_matrix(affinity.weights)
     rows = np.asarray(X, dtype=np.float64)

@@ -1,30 +1,62 @@
-"""The values that flow through segspectral, each checked when it is made, and the words of the field.
+"""The values that flow through segspectral, each of which checks itself when it is made, and the glossary.
 
 ::
 
     Image -> Superpixels -> Features, RegionGraph -> Affinity     (together: a Scene)     -> Membership -> Segmentation
 
-Every value is frozen. numpy stands between the stages; torch stays inside them.
+All values are frozen. The stages exchange numpy arrays; torch stays inside a stage.
 
 Glossary
 --------
-superpixel      a small connected group of similar pixels, a node of the graph; ids 0..N-1, -1 on void pixels
-affinity        W, symmetric (N, N), W_ij >= 0: how alike the superpixels i and j are
-degree          d_i = sum_j W_ij;  D = diag(d);  vol(A) = sum of d over A
+Pixels
+
+label map       an array (H, W) of integers; the segments of an image are 1..K
+void            pixels that belong to nothing (transparent, nodata): 0 in a label map, -1 in superpixels, False in masks
+working size    the size at which a large image is segmented; its label map is upsampled to the image's own size
+cell            one element of a coarser grid: of a CNN's feature map, of a downsampled image or raster
+pixel edge map  (H, W) the probability that a person would draw an edge at each pixel
+
+Regions and their graph
+
+superpixel      a small connected group of similar pixels; ids 0..N-1
+region          a connected group of superpixels, or one superpixel
+region graph    the regions as nodes, and the borders between those that touch (region adjacency graph)
+border          the line along which two regions touch; its length counts pairs of touching pixels
+boundary        the outline of an object. The boundary probability of a border says how likely it is that an object ends
+                there. The settings ``features.contours`` and ``affinity.contour`` concern these probabilities
+contour         a line of borders with high boundary probabilities; a closed one surrounds a region
+hierarchy       the binary tree that merges the regions of an image one by one until one is left
+altitude        the height of a merge in the tree, in [0, 1]; altitudes rise from the leaves to the root
+level           a number in [0, 1] at which the tree is cut: all merges up to that altitude are done (a horizontal cut)
+contour map     (H, W) the altitude at which the regions on both sides of a pixel merge (ultrametric contour map)
+
+Spectral clustering
+
+node            an element of the graph that is clustered: a superpixel, a region of a model, a vertex of a network
+affinity        W, symmetric (N, N), W_ij >= 0: how alike the nodes i and j are
+graph edge      a pair of nodes with W_ij > 0; they need not touch in the image
+degree          d_i = sum_j W_ij;  D = diag(d);  vol(A) = the sum of d over A
 Laplacian       L = D - W (none), I - D^-1/2 W D^-1/2 (sym), I - D^-1 W (rw)
 normalized cut  Ncut(A_1..A_K) = sum_c cut(A_c, rest) / vol(A_c)                       (Shi and Malik 2000, eq. 2)
 embedding       the K eigenvectors of the rw-Laplacian with the smallest eigenvalues, one row per node
 eigengap        lambda_{k+1} - lambda_k; a large one says that k groups are natural
 membership      P (N, K), rows sum to one: how much each node belongs to each cluster
-head            what turns features and affinity into a membership (``segspectral.heads``)
-backbone        the pretrained CNN or ViT that features come from (``segspectral.features.backbones``)
-refiner         what turns memberships of superpixels into a label map of pixels (``segspectral.refine``)
-cluster         a column of a membership;  segment: a region of one image;  class: a name shared over images
-label map       (H, W) integers; segments are 1..K
-void            pixels that belong to nothing (transparent, nodata): 0 in a label map, False in a mask
+
+From nodes to segments
+
+head            turns features and affinity into a membership (``segspectral.heads``)
+backbone        the pretrained CNN or ViT that computes features (``segspectral.features.backbones``)
+refiner         turns memberships of superpixels into a label map of pixels (``segspectral.refine``)
+scene           an image with its superpixels, features, region graph and affinity: all that does not depend on the
+                number of segments
+cluster         a column of a membership
+segment         a set of pixels of one image that share a number; it may have several connected parts
+class           a name that the segments of several images share
+recipe          the settings with which a model is fitted
+model           one head that was fitted on many images, so that a segment's number means the same in all of them
 
 Positions are row and column, never x and y; shapes are written (H, W): height and width in pixels.
-N superpixels, D feature channels, K clusters, M borders between superpixels.
+N nodes (superpixels, for an image), D feature channels, K clusters, M borders, R regions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contracts of the stages, with their laws; ``tests/contracts`` runs every implementation through them."""
+"""The contracts of the stages and their laws; ``tests/contracts`` checks every implementation against them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["AffinityBuilder", "Refiner", "SuperpixelMethod"]
 class SuperpixelMethod(Protocol):
     """Image -> Superpixels.
 
-    Laws: ids are 0..N-1 without gaps and each superpixel is 4-connected; void pixels, and only they, are -1; the
-    same image gives the same labels; the image is not changed.
+    Laws: ids are 0..N-1 without gaps; each superpixel is 4-connected; void pixels, and no others, are -1; the same
+    image gives the same labels; the image is not changed.
     """
 
     def __call__(self, image: Image) -> Superpixels: ...
@@ -30,8 +30,8 @@ class SuperpixelMethod(Protocol):
 class AffinityBuilder(Protocol):
     """Features, RegionGraph -> Affinity.
 
-    Laws: what ``Affinity`` asks for; connected; renumbering the superpixels renumbers the graph, where no two
-    neighbours are equally near; the same input gives the same bytes; the input is not changed.
+    Laws: the result keeps the laws of ``Affinity`` and is connected; renumbering the superpixels renumbers the graph if
+    no two neighbours are equally near; the same input gives the same bytes; the input is not changed.
     """
 
     def __call__(self, features: Features, graph: RegionGraph) -> Affinity: ...
@@ -40,9 +40,9 @@ class AffinityBuilder(Protocol):
 class Refiner(Protocol):
     """Image, Superpixels, Membership -> label map (H, W) int32 of clusters 0..K-1, -1 on void pixels.
 
-    Laws: void stays void; no label outside 0..K-1; permuting the clusters permutes the labels; a membership that
-    is certain everywhere and follows the image's borders is kept; what void pixels hold has no influence; the same
-    input gives the same bytes; the input is not changed.
+    Laws: void pixels stay void; all other labels are in 0..K-1; permuting the clusters permutes the labels; a
+    membership that is certain everywhere and follows the edges of the image is kept; the values of void pixels have no
+    influence; the same input gives the same bytes; the input is not changed.
     """
 
     def __call__(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]: ...

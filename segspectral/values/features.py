@@ -1,4 +1,4 @@
-"""Rows that describe superpixels."""
+"""Feature vectors of superpixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Features"]
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One finite row per superpixel.
+    """One finite feature vector per superpixel.
 
     Parameters
     ----------
     nodes : (N, D) float32
-    parts : what made them, in order: name -> the columns ``(first, after the last)``
+    parts : name of an extractor -> the columns it made, as ``(first, one after the last)``
     """
 
     nodes: NDArray[np.float32]
@@ -28,9 +28,9 @@ class Features:
 
     def __post_init__(self) -> None:
         if self.nodes.ndim != 2 or self.nodes.dtype != np.float32 or self.nodes.shape[1] == 0:
-            raise ImageError(f"features are (N, D) float32, not {self.nodes.dtype} {self.nodes.shape}")
+            raise ImageError(f"features must be (N, D) float32, not {self.nodes.dtype} {self.nodes.shape}")
         if not np.isfinite(self.nodes).all():
-            raise ImageError("features hold NaN or infinity")
+            raise ImageError("the features contain NaN or infinity")
 
     def part(self, name: str) -> NDArray[np.float32]:
         """The (N, D') columns that the extractor ``name`` made."""

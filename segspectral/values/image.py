@@ -1,4 +1,4 @@
-"""A colour image with its void."""
+"""A colour image and its void pixels."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ __all__ = ["Image"]
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A colour image, finite and in range, with at least one valid pixel.
+    """A colour image whose values are finite and in range, with at least one valid pixel.
 
     Parameters
     ----------
     rgb : (H, W, 3) uint8, or floating point in [0, 1]
-    name : what messages and output files call it
+    name : used in messages and names of output files
     mask : (H, W) bool or None
-        True where the pixel is valid; None where all are.
+        True where the pixel is valid; None if all pixels are.
 
     Raises
     ------
     ImageError
-        Wrong shape or type, values out of range or not finite, a mask of another shape, no valid pixel.
+        The shape or type is wrong, values are out of range or not finite, the mask has another shape, or no pixel is
+        valid.
     """
 
     rgb: NDArray[Any]
@@ -38,17 +39,17 @@ class Image:
     def __post_init__(self) -> None:
         rgb = self.rgb
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-            raise ImageError(f"an image is an array (H, W, 3), this one has shape {rgb.shape}")
+            raise ImageError(f"an image must be an array (H, W, 3); this one has the shape {rgb.shape}")
         if rgb.dtype != np.uint8:
             if not np.issubdtype(rgb.dtype, np.floating):
-                raise ImageError(f"an image holds uint8, or floats in [0, 1], not {rgb.dtype}")
+                raise ImageError(f"an image must be uint8, or floats in [0, 1], not {rgb.dtype}")
             if not np.isfinite(rgb).all():
-                raise ImageError("an image holds NaN or infinity; mark such pixels as void in the mask instead")
+                raise ImageError("the image contains NaN or infinity; mark such pixels as void in the mask instead")
             if rgb.min() < 0 or rgb.max() > 1:
-                raise ImageError(f"a floating-point image lies in [0, 1], not [{rgb.min():g}, {rgb.max():g}]")
+                raise ImageError(f"a floating-point image must lie in [0, 1], not [{rgb.min():g}, {rgb.max():g}]")
         if self.mask is not None:
             if self.mask.shape != rgb.shape[:2] or self.mask.dtype != np.bool_:
-                raise ImageError(f"the mask is bool of shape {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
+                raise ImageError(f"the mask must be bool {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
             if not self.mask.any():
                 raise ImageError("no pixel is valid (is the image wholly transparent?)")
 
@@ -71,7 +72,7 @@ class Image:
         return self.rgb.astype(np.float32, copy=False)
 
     def filled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``values`` (H, W, ...) with the mean of the valid pixels on void ones, so that these have no influence."""
+        """``values`` (H, W, ...) with void pixels set to the mean of the valid ones, so that they have no influence."""
         if self.mask is None:
             return values
         mask = self.mask.reshape(self.mask.shape + (1,) * (values.ndim - 2))

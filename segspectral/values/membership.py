@@ -1,4 +1,4 @@
-"""How much each node belongs to each cluster, and how the head ended."""
+"""How much each node belongs to each cluster, and how the head's optimisation ended."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Membership", "Outcome"]
 
 
 class Outcome(Enum):
-    """How a head ended; the value is the sentence for the user."""
+    """How a head's optimisation ended; the value is the sentence that the user sees."""
 
     SOLVED = "solved"
-    RETRIED = "solved at the second try: the first one left clusters empty"
-    STOPPED = "stopped at the last step or at the time limit, still improving; give more steps"
-    FEWER = "used fewer clusters than asked: more would not be distinct, or better by the head's criterion"
+    RETRIED = "solved at the second attempt; the first one left clusters empty"
+    STOPPED = "stopped at the step or time limit while still improving; allow more steps"
+    FEWER = "used fewer clusters than requested; splitting further would not improve the criterion"
 
     @property
     def sentence(self) -> str:
@@ -33,12 +33,12 @@ class Membership:
 
     Parameters
     ----------
-    probabilities : (N, K) float32, finite, rows sum to one
+    probabilities : (N, K) float32, finite; rows sum to one
     embedding : (N, K') float64 or None
-        Spectral embedding: eigenvectors of the rw-Laplacian, smallest eigenvalue first.
+        The spectral embedding: eigenvectors of the rw-Laplacian, smallest eigenvalue first.
     eigenvalues : (K'',) float64 or None
-        Eigenvalues of the normalized Laplacian, rising from 0; as many as were computed, for the eigengap.
-    outcome : how the head ended
+        All eigenvalues of the normalized Laplacian that were computed, in ascending order; they show the eigengap.
+    outcome : how the head's optimisation ended
     """
 
     probabilities: NDArray[np.float32]
@@ -49,16 +49,16 @@ class Membership:
     def __post_init__(self) -> None:
         p = self.probabilities
         if p.ndim != 2 or p.shape[1] == 0:
-            raise GraphError(f"memberships are (N, K), not {p.shape}")
+            raise GraphError(f"memberships must be (N, K), not {p.shape}")
         if not np.isfinite(p).all() or p.min() < 0 or np.abs(p.sum(axis=1) - 1).max() > 1e-4:
-            raise GraphError("memberships are finite and non-negative, and each row sums to one")
+            raise GraphError("memberships must be finite and non-negative, and each row must sum to one")
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(N,) the likeliest cluster of each node."""
+        """(N,) the most likely cluster of each node."""
         return self.probabilities.argmax(axis=1)
 
     def reordered(self, order: NDArray[np.integer[Any]], eigenvalues: NDArray[np.float64] | None = None) -> Membership:
-        """The same with column ``order[c]`` as cluster c, and with ``eigenvalues`` if these are given."""
+        """A copy whose cluster c is column ``order[c]``, with other eigenvalues if they are given."""
         kept = self.eigenvalues if eigenvalues is None else eigenvalues
         return replace(self, probabilities=np.ascontiguousarray(self.probabilities[:, order]), eigenvalues=kept)

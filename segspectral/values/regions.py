@@ -1,7 +1,8 @@
-"""Regions that touch, and the tree that merges them one by one: cut anywhere, at no further cost.
+"""The region adjacency graph, and the tree that merges its regions one by one.
 
-``RegionGraph`` stands between superpixels and everything that merges or cuts. ``RegionGraph.hierarchy`` is the only
-tree of an image: the cut of a run, the affinity, the automatic number of segments and the contour map all read it.
+Everything that merges regions or cuts a tree works on a ``RegionGraph``. ``RegionGraph.hierarchy`` is the only tree of
+an image: the segments of a run, the affinity, the automatic number of segments and the contour map all use it. Once the
+tree is built, a cut into any number of segments is cheap.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from segspectral.errors import SettingsError
 __all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy"]
 
 SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
-"""Levels at which evaluations cut a hierarchy, from nearly all superpixels to a few regions."""
+"""Levels at which evaluations cut a hierarchy: from nearly all superpixels of a photograph to a few regions."""
 
 
 @dataclass(frozen=True, eq=False)
 class RegionGraph:
-    """The region adjacency graph: N regions, M borders between those that touch.
+    """The region adjacency graph: N regions, and M borders between those that touch.
 
     Parameters
     ----------
-    area : (N,) of each region, in pixels or in any other unit
+    area : (N,) area of each region, in pixels or any other unit
     borders : (M, 2) pairs i < j of regions that touch, in lexicographic order
     border_length : (M,) length of each border, in pairs of touching pixels
     boundary : (M,) float64 in [0, 1], the probability that an object ends at each border; None if it is not known
@@ -42,13 +43,18 @@ class RegionGraph:
     def __len__(self) -> int:
         return len(self.area)
 
+    def border_index(self, pairs: NDArray[np.integer]) -> NDArray[np.int64]:
+        """(P,) the number of the border between the two regions of each pair (P, 2), i < j; every pair must touch."""
+        first, last = np.array([len(self), 1]), pairs.astype(np.int64)
+        return np.searchsorted(self.borders.astype(np.int64) @ first, last @ first)
+
     def with_boundary(self, boundary: NDArray[np.float64]) -> RegionGraph:
-        """The same graph with the boundary probability (M,) of each border."""
+        """A copy of the graph with these boundary probabilities (M,)."""
         return replace(self, boundary=boundary)
 
     @cached_property
     def hierarchy(self) -> Hierarchy:
-        """The tree that merges the regions over their weakest borders; it is built once.
+        """The tree that merges the regions across their weakest borders; it is built once.
 
         Raises
         ------
@@ -58,9 +64,9 @@ class RegionGraph:
         return build_hierarchy(self)
 
     def merged(self, region: NDArray[np.integer]) -> RegionGraph:
-        """The graph of larger regions, where ``region`` (N,) says which one each region belongs to, from 0 on.
+        """The graph of larger regions; ``region`` (N,) gives the number of the larger region of each region, from 0.
 
-        Areas and lengths add up; a boundary probability is the mean along the border.
+        Areas and lengths are summed; a boundary probability is the mean along the border.
         """
         ends = np.sort(region[self.borders], axis=1)
         outer = ends[:, 0] != ends[:, 1]
@@ -74,13 +80,13 @@ class RegionGraph:
 
 @dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """A binary tree of regions (Arbelaez 2006): the leaves are those of a region graph, the root is everything.
+    """A binary tree of regions (Arbelaez 2006): its leaves are the nodes of a region graph, its root is the whole.
 
     Parameters
     ----------
-    graph : of the N leaves
-    merges : (N - 1, 2) leaves whose regions are merged, in order
-    altitudes : (N - 1,) in [0, 1], rising: the level of the tree at which each merge happens
+    graph : the region graph of the N leaves
+    merges : (N - 1, 2) two leaves whose regions are merged, for each merge in order
+    altitudes : (N - 1,) in [0, 1], ascending: the altitude of each merge
     """
 
     graph: RegionGraph
@@ -88,20 +94,20 @@ class Hierarchy:
     altitudes: NDArray[np.float64]
 
     def regions(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
-        """(N,) segment of each leaf, from 0 in order of falling area: K segments, or the horizontal cut at a level.
+        """(N,) the segment of each leaf, from 0 by descending area: K segments, or the horizontal cut at a level.
 
         Raises
         ------
         SettingsError
-            Not exactly one of the two is given, there are fewer leaves than segments, or the level is outside [0, 1].
+            Both or neither are given, there are fewer leaves than segments, or the level is outside [0, 1].
         """
         n = len(self.graph)
         if (segments is None) == (level is None):
-            raise SettingsError("a cut of the hierarchy takes either segments=K or level=T")
+            raise SettingsError("a cut of the hierarchy needs either segments=K or level=T")
         if level is not None:
             segments = self.segments_at(level)
         if segments is None or not 1 <= segments <= n:
-            raise SettingsError(f"the hierarchy has 1 to {n} segments, not {segments}")
+            raise SettingsError(f"the hierarchy can be cut into 1 to {n} segments, not {segments}")
         done = n - segments
         i, j = self.merges[:done].T
         region = sp.csgraph.connected_components(sp.csr_array((np.ones(done), (i, j)), shape=(n, n)), False)[1]
@@ -111,20 +117,22 @@ class Hierarchy:
         return rank[region]
 
     def segments_at(self, level: float) -> int:
-        """How many segments the horizontal cut at a level in [0, 1] has. Raises SettingsError for another level."""
+        """The number of segments of the horizontal cut at a level. Raises SettingsError if it is outside [0, 1]."""
         if not 0 <= level <= 1:
-            raise SettingsError(f"a level of the hierarchy lies in [0, 1], not {level}")
+            raise SettingsError(f"a level of the hierarchy must be in [0, 1], not {level}")
         return len(self.graph) - int(np.searchsorted(self.altitudes, level, side="right"))
 
     @cached_property
     def border_levels(self) -> NDArray[np.float64]:
-        """(M,) level at which the two sides of each border become one region."""
+        """(M,) the altitude at which the two sides of each border become one region."""
         return self.levels_between(self.graph.borders)
 
     def levels_between(self, pairs: NDArray[np.integer]) -> NDArray[np.float64]:
-        """(P,) level at which the two leaves of each pair (P, 2) become one region: their ultrametric distance."""
-        # The merges are the edges of a tree whose altitudes rise. The level of a pair is the highest altitude on the
-        # path between its ends; it is found at the moment in which the two first share a region.
+        """(P,) the altitude at which the two leaves of each pair (P, 2) are joined: their ultrametric distance."""
+        # The merges are replayed in order. The level of a pair is the altitude of the merge after which both leaves are
+        # in one region. Each region keeps the pairs of which it has one leaf; the two regions of a merge have in common
+        # the pairs that this merge joins. Higra has the same as a lowest common ancestor; it is not a dependency,
+        # because its linkages lack the factor for size in ``build_hierarchy``.
         n = len(self.graph)
         open_pairs: list[set[int]] = [set() for _ in range(n)]
         for pair, (i, j) in enumerate(pairs.tolist()):
@@ -152,15 +160,15 @@ class Hierarchy:
 
 
 def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
-    """Merge the two regions with the weakest border, again and again, until one is left.
+    """Repeatedly merge the two regions with the weakest border, until one region is left.
 
-    The strength of a border between regions is the mean boundary probability along it (average linkage), times
-    (the smaller region's share of the area) ^ damping, so that small regions are merged first.
+    The strength of a border is the mean boundary probability along it (average linkage), times the smaller region's
+    share of the area to the power ``damping``. The second factor merges small regions first.
 
     Parameters
     ----------
-    graph : with boundary probabilities
-    damping : 0 ignores size
+    graph : a graph with boundary probabilities
+    damping : 0 ignores the size of regions
 
     Raises
     ------
@@ -168,9 +176,7 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
         The boundary probabilities are not known.
     """
     if graph.boundary is None:
-        raise SettingsError(
-            "a hierarchy needs boundary probabilities: leave features.contours at its default, not null"
-        )
+        raise SettingsError("a hierarchy needs boundary probabilities; do not set features.contours to null")
     n = len(graph)
     near: list[dict[int, tuple[float, float]]] = [{} for _ in range(n)]
     for (i, j), length, p in zip(
@@ -191,7 +197,7 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
     while queue:
         altitude, i, j, version_i, version_j = heapq.heappop(queue)
         if version[i] != version_i or version[j] != version_j:
-            continue  # one of the two has changed since
+            continue  # one of the two regions has changed since this entry was made
         merges.append((i, j))
         altitudes.append(altitude)
         if len(near[i]) < len(near[j]):
@@ -208,10 +214,10 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
         for k in near[i]:
             a, b = (i, k) if i < k else (k, i)
             heapq.heappush(queue, (strength(i, k), a, b, version[a], version[b]))
-    # Parts that void pixels separate never touch; they are joined last.
+    # Regions that void pixels separate do not touch; they are merged last, at altitude 1.
     rest = [i for i in range(n) if version[i] >= 0]
     merges += [(rest[0], other) for other in rest[1:]]
     altitudes += [1.0] * (len(rest) - 1)
-    # A merge may make the next one cheaper; an ultrametric rises.
+    # A merge can make the next one cheaper, but the altitudes of a tree must not fall.
     rising = np.maximum.accumulate(np.array(altitudes)) if altitudes else np.empty(0)
     return Hierarchy(graph, np.array(merges, dtype=np.int64).reshape(-1, 2), np.minimum(rising, 1.0))

@@ -1,4 +1,4 @@
-"""An image that has been described, and its segmentation."""
+"""A scene, which is an image and all that does not depend on the number of segments, and its segmentation."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ __all__ = ["ImageHierarchy", "Scene", "Segmentation"]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """An image, described once so that it can be segmented often: all that comes before the number of segments.
+    """An image with its superpixels, features, region graph and affinity.
+
+    ``Pipeline.describe`` makes a scene once; ``Pipeline.solve`` segments it, for any number of segments.
 
     Parameters
     ----------
     image : the image as it was given
-    work : the image at its working size; ``image`` itself if that is small enough
-    work_superpixels : of ``work``
-    features : of the N superpixels
-    graph : region graph of the N superpixels, with boundary probabilities if the pipeline computes them
-    affinity : of the N superpixels
-    pipeline : what described it
+    work : the image at its working size; ``image`` itself if it is small enough
+    work_superpixels : the N superpixels of ``work``
+    features : one feature vector per superpixel
+    graph : the region graph of the superpixels, with boundary probabilities if the pipeline computes them
+    affinity : the affinity of the superpixels
+    pipeline : the pipeline that made the scene
     notes : sentences for the user
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
     """
@@ -52,12 +54,12 @@ class Scene:
 
     @cached_property
     def superpixels(self) -> Superpixels:
-        """The superpixels on the pixels of ``image``."""
+        """The superpixels at the size of ``image``."""
         return self.work_superpixels if self.work is self.image else self.work_superpixels.upsampled(self.image)
 
     @cached_property
     def hierarchy(self) -> ImageHierarchy:
-        """All numbers of segments at once, by merging superpixels over their weakest borders.
+        """The tree that merges superpixels across their weakest borders; its cuts give every number of segments.
 
         Raises
         ------
@@ -70,41 +72,31 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class ImageHierarchy(Hierarchy):
-    """The hierarchy of an image, whose cuts are label maps.
+    """The hierarchy of an image; its cuts are label maps.
 
     Parameters
     ----------
-    superpixels : the leaves, on the pixels of the image
+    superpixels : the leaves, at the size of the image
     """
 
     superpixels: Superpixels
 
     def labels(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
-        """(H, W) label map 1..K in order of falling area, 0 on void: K segments, or the horizontal cut at a level.
+        """(H, W) label map 1..K in order of descending area, 0 on void: K segments, or the horizontal cut at a level.
 
         Raises
         ------
         SettingsError
             As ``regions``.
         """
-        return self.superpixels.spread(self.regions(segments, level) + np.int32(1), void=0)
+        return self.superpixels.to_pixels(self.regions(segments, level) + np.int32(1), void=0)
 
     @cached_property
     def contour_map(self) -> NDArray[np.float32]:
-        """(H, W) the ultrametric contour map: at each pixel the highest level to its right or lower neighbour."""
-        labels, n = self.superpixels.labels, len(self.superpixels)
-        borders = self.graph.borders.astype(np.int64)
-        keys = borders[:, 0] * n + borders[:, 1]
-        out = np.zeros(labels.shape, dtype=np.float32)
-        here = (slice(None, -1), slice(None)), (slice(None), slice(None, -1))
-        there = (slice(1, None), slice(None)), (slice(None), slice(1, None))
-        for at, to in zip(here, there, strict=True):
-            a, b = labels[at].astype(np.int64), labels[to].astype(np.int64)
-            apart = (a != b) & (a >= 0) & (b >= 0)
-            key = np.minimum(a, b)[apart] * n + np.maximum(a, b)[apart]
-            values = np.zeros(a.shape, dtype=np.float32)
-            values[apart] = self.border_levels[np.searchsorted(keys, key)]
-            out[at] = np.maximum(out[at], values)
+        """(H, W) the ultrametric contour map: the higher altitude between a pixel and its right or lower neighbour."""
+        out = np.zeros(self.superpixels.shape, dtype=np.float32)
+        for here, _, touching, pairs in self.superpixels.touching_pixels():
+            out[here][touching] = np.maximum(out[here][touching], self.border_levels[self.graph.border_index(pairs)])
         return out
 
 
@@ -115,11 +107,11 @@ class Segmentation:
     Parameters
     ----------
     labels : (H, W) int32
-        Segments 1..K in order of falling area before refinement; 0 on void pixels.
-    scene : the image and its description
-    membership : of the superpixels
-    pipeline : what was run, ``segments`` as a number
-    notes : sentences for the user, such as strategies that had to be replaced
+        Segments 1..K in order of descending area before refinement; 0 on void pixels.
+    scene : the image with its superpixels, features, region graph and affinity
+    membership : the membership of the superpixels
+    pipeline : the pipeline that was run, with ``segments`` as a number
+    notes : sentences for the user, such as which strategies had to be replaced
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
     """
 
@@ -136,7 +128,7 @@ class Segmentation:
 
     @property
     def superpixels(self) -> Superpixels:
-        """The superpixels on the pixels of the image."""
+        """The superpixels at the size of the image."""
         return self.scene.superpixels
 
     @property
@@ -149,15 +141,15 @@ class Segmentation:
 
     @property
     def hierarchy(self) -> ImageHierarchy:
-        """All numbers of segments at once; see ``Scene.hierarchy``."""
+        """The hierarchy of the image; see ``Scene.hierarchy``."""
         return self.scene.hierarchy
 
     @property
     def segments(self) -> int:
-        """How many segments the label map has; those of a model have gaps between their numbers."""
+        """How many segments occur in the label map. With a model, some numbers may not occur."""
         return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
 
     @property
     def ncut(self) -> float:
-        """Normalized cut of the superpixels' memberships."""
+        """The normalized cut of the superpixels' labels."""
         return self.affinity.ncut(self.membership.labels)

@@ -1,7 +1,8 @@
-"""A partition of an image into small connected pieces, and what is pooled over them."""
+"""A partition of an image into small connected pieces, and means over them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,8 @@ from segspectral.values.regions import RegionGraph
 
 __all__ = ["Superpixels"]
 
+_View = tuple[slice, slice]
+
 
 @dataclass(frozen=True, eq=False)
 class Superpixels:
@@ -24,21 +27,21 @@ class Superpixels:
     Parameters
     ----------
     labels : (H, W) int32
-        Ids 0..N-1, all of which occur; -1 on void pixels.
+        Ids 0..N-1, each of which occurs; -1 on void pixels.
 
     Raises
     ------
     ImageError
-        An id is missing, or there is no superpixel at all.
+        An id does not occur, or there is no superpixel at all.
     """
 
     labels: NDArray[np.int32]
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or self.labels.dtype != np.int32:
-            raise ImageError(f"superpixel labels are (H, W) int32, not {self.labels.dtype} {self.labels.shape}")
+            raise ImageError(f"superpixel labels must be (H, W) int32, not {self.labels.dtype} {self.labels.shape}")
         if self.labels.size == 0 or self.labels.min() < -1 or len(self.area) == 0 or (self.area == 0).any():
-            raise ImageError("superpixel ids are 0..N-1 without gaps, and -1 on void pixels")
+            raise ImageError("superpixel ids must be 0..N-1 without gaps, and -1 on void pixels")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,7 +49,7 @@ class Superpixels:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(H, W) True off the void."""
+        """(H, W) False on void pixels."""
         return self.labels >= 0
 
     def __len__(self) -> int:
@@ -54,36 +57,32 @@ class Superpixels:
 
     @cached_property
     def area(self) -> NDArray[np.int64]:
-        """(N,) pixels."""
+        """(N,) the number of pixels of each superpixel."""
         flat = self.labels.ravel()
         return np.bincount(flat[flat >= 0])
 
     @cached_property
     def centre(self) -> NDArray[np.float64]:
-        """(N, 2) mean row and column."""
+        """(N, 2) the mean row and column of each superpixel."""
         rows, cols = np.indices(self.shape, dtype=np.float64)
         return self.pool(np.stack([rows, cols], axis=-1))
 
     @cached_property
     def _adjacency(self) -> sp.csr_array:
-        """(N, N) upper triangle: how many pairs of 4-neighbours the superpixels i < j share."""
-        pairs = []
-        for a, b in ((self.labels[:-1], self.labels[1:]), (self.labels[:, :-1], self.labels[:, 1:])):
-            cut = (a != b) & (a >= 0) & (b >= 0)
-            pairs.append(np.stack([np.minimum(a[cut], b[cut]), np.maximum(a[cut], b[cut])]))
-        i, j = np.concatenate(pairs, axis=1)
+        """(N, N) upper triangle: how many pairs of touching pixels the superpixels i < j have."""
+        i, j = np.concatenate([pairs for *_, pairs in self.touching_pixels()]).T
         graph = sp.coo_array((np.ones(len(i), dtype=np.float64), (i, j)), shape=(len(self), len(self))).tocsr()
         graph.sort_indices()
         return graph
 
     @cached_property
     def borders(self) -> NDArray[np.int32]:
-        """(M, 2) pairs i < j of superpixels that touch, in lexicographic order."""
+        """(M, 2) the pairs i < j of superpixels that touch, in lexicographic order."""
         return np.stack(self._adjacency.nonzero(), axis=1).astype(np.int32)
 
     @cached_property
     def border_length(self) -> NDArray[np.float64]:
-        """(M,) length of each border, in pairs of touching pixels."""
+        """(M,) the length of each border, in pairs of touching pixels."""
         return self._adjacency.data.copy()
 
     @cached_property
@@ -91,57 +90,66 @@ class Superpixels:
         """The region adjacency graph of the superpixels, without boundary probabilities."""
         return RegionGraph(self.area, self.borders, self.border_length)
 
-    def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Mean of ``values`` (H, W, D) along each border: (M, D). Of two touching pixels the larger value counts."""
-        n = len(self)
-        total = np.zeros((len(self.borders), values.shape[2]))
-        keys = self.borders[:, 0].astype(np.int64) * n + self.borders[:, 1]
-        for here, there in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
+    def touching_pixels(self) -> Iterator[tuple[_View, _View, NDArray[np.bool_], NDArray[np.int32]]]:
+        """The pairs of 4-neighbours in different superpixels: first one above the other, then side by side.
+
+        Yields
+        ------
+        here, there : two views of the pixel grid, shifted by one pixel against each other
+        touching : where in these views the two pixels belong to different superpixels
+        pairs : (P, 2) the two superpixels i < j of each such pair of pixels
+        """
+        views: tuple[tuple[_View, _View], ...] = (np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])
+        for here, there in views:
             a, b = self.labels[here], self.labels[there]
-            cut = (a != b) & (a >= 0) & (b >= 0)
-            border = np.searchsorted(keys, np.minimum(a[cut], b[cut]).astype(np.int64) * n + np.maximum(a[cut], b[cut]))
-            pairs = np.maximum(values[here][cut], values[there][cut])
-            total += np.stack([np.bincount(border, v, len(keys)) for v in pairs.T], axis=-1)
+            touching = (a != b) & (a >= 0) & (b >= 0)
+            yield here, there, touching, np.sort(np.stack([a[touching], b[touching]], axis=1), axis=1)
+
+    def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(M, D) the mean of ``values`` (H, W, D) along each border; each pair of touching pixels gives its maximum."""
+        total = np.zeros((len(self.borders), values.shape[2]))
+        for here, there, touching, pairs in self.touching_pixels():
+            border = self.region_graph.border_index(pairs)
+            larger = np.maximum(values[here][touching], values[there][touching])
+            total += np.stack([np.bincount(border, v, len(total)) for v in larger.T], axis=-1)
         return total / self.border_length[:, None]
 
     @cached_property
     def _indicator(self) -> sp.csr_array:
-        """(N, H W) one where the pixel belongs to the superpixel."""
+        """(N, H W) one where the pixel belongs to the superpixel. Void pixels belong to none."""
         flat = self.labels.ravel()
         order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
         indptr = np.concatenate([[0], np.cumsum(self.area)])
         return sp.csr_array((np.ones(len(order), np.float32), order, indptr), shape=(len(self), flat.size))
 
     def pool(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Mean of ``values`` (H, W, D) or (H, W) over each superpixel: (N, D) or (N,)."""
+        """(N, D) or (N,) the mean over each superpixel of ``values`` (H, W, D) or (H, W)."""
         flat = values.reshape(self.labels.size, -1)
         means = (self._indicator @ flat) / self.area[:, None]
         means = means.astype(np.result_type(values.dtype, np.float32), copy=False)
         return means.reshape((len(self), *values.shape[2:]))
 
     def pool_grid(self, values: NDArray[Any], stride: float, offset: float = 0.0) -> NDArray[Any]:
-        """Mean over each superpixel of a coarse grid upsampled bilinearly, without upsampling it.
+        """(N, D) the mean over each superpixel of a coarse grid that is upsampled bilinearly.
+
+        The upsampled array (H, W, D) is never made.
 
         Parameters
         ----------
         values : (h, w, D)
-            Cell (r, c) covers the pixels from ``offset + r * stride`` to ``offset + (r + 1) * stride``; its value
-            stands at the cell's centre. Outside the outermost centres the border value goes on.
+            Cell (r, c) covers the pixels from ``offset + r * stride`` to ``offset + (r + 1) * stride``, and its value
+            is that of the cell's centre. Beyond the outermost centres, the value of the outermost cell is used.
         stride : pixels per cell
-        offset : pixels by which the grid begins before (negative) or after the image's first pixel
-
-        Returns
-        -------
-        (N, D)
+        offset : position of the grid's first pixel relative to the image's first pixel; may be negative
         """
         height, width = values.shape[:2]
         return self._grid_operator(height, width, stride, offset) @ values.reshape(height * width, -1)
 
     def _grid_operator(self, height: int, width: int, stride: float, offset: float) -> sp.csr_array:
-        """(N, height width): the pooled value of each superpixel as weights on the cells of a grid.
+        """(N, height width) the weights of the cells of a grid in the mean of each superpixel.
 
-        Bilinear upsampling and averaging are both linear, so their product is one sparse matrix with a few entries
-        per superpixel: it replaces an (H, W, D) array.
+        Bilinear upsampling and averaging are both linear, so their product is one sparse matrix with a few entries per
+        superpixel.
         """
 
         def axis(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -163,9 +171,9 @@ class Superpixels:
         return sp.csr_array(sp.diags_array(1 / self.area) @ (self._indicator @ bilinear))
 
     def upsampled(self, image: Image) -> Superpixels:
-        """The superpixels on the pixels of a larger image: each valid pixel belongs to the pixel here that it lies in.
+        """The superpixels at the size of a larger image, by nearest-neighbour upsampling; its void pixels become -1.
 
-        Void pixels between two of them may separate what touches here.
+        Two superpixels that touch here may be separated there by void pixels.
         """
         rows, cols = (np.arange(fine) * coarse // fine for fine, coarse in zip(image.shape, self.shape, strict=True))
         labels = self.labels[np.ix_(rows, cols)]
@@ -173,8 +181,8 @@ class Superpixels:
             labels = np.where(image.mask, labels, np.int32(-1))
         return Superpixels(np.ascontiguousarray(labels))
 
-    def spread(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
-        """Give each pixel the value (N, ...) of its superpixel: (H, W, ...); void pixels get ``void``."""
+    def to_pixels(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
+        """(H, W, ...) the value (N, ...) of each pixel's superpixel; void pixels get the value ``void``."""
         pixels = np.asarray(values)[self.labels]
         if not self.valid.all():
             pixels[~self.valid] = void

@@ -49,7 +49,7 @@ def test_a_missing_file_is_a_job_too(put: Put):
 @pytest.mark.parametrize("pattern", ["", "*.webp"])
 def test_no_images_is_a_sentence(put: Put, pattern: str):
     folder = put("x/a.jpg")
-    with pytest.raises(ImageError, match=r"no images there|nothing has such a name"):
+    with pytest.raises(ImageError, match=r"no images were found|nothing has such a name"):
         find_jobs([folder / pattern])
 
 
@@ -57,7 +57,7 @@ def test_an_input_without_images_is_told_and_the_rest_goes_on(put: Put):
     folder, told = put("p/a.jpg", "q/deep/a.jpg"), []
     found = find_jobs([folder / "p", folder / "q", folder / "*.webp"], complain=told.append)
     assert [job.name for job in found] == ["p/a.jpg"]
-    assert told[0].startswith(f"{folder / 'q'}: no images there")
+    assert told[0].startswith(f"{folder / 'q'}: no images were found")
     assert "--recursive" in told[0]
     assert told[1:] == [f"{folder / '*.webp'}: nothing has such a name"]
 

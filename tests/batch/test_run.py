@@ -339,7 +339,7 @@ def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
     latest = read_history(out).latest
     assert statuses(out) == {"a.png": "done", "b.tif": "done", "bad.tif": "failed"}
     assert set(latest["b.tif"].outputs) == {"b_labels.tif", "b.json", "b_overlay.png"}
-    assert latest["bad.tif"].reason.startswith("is a raster that cannot be read")
+    assert latest["bad.tif"].reason.startswith("the raster cannot be read")
     assert "a_labels.png" in latest["a.png"].outputs
     assert build(out)[1:] == (2, 1)  # rasters are in the gallery, too
     again = Counting()

@@ -26,7 +26,7 @@ Stage = Callable[..., Any]
 
 
 def arrays(value: Any) -> list[NDArray[Any]]:
-    """The arrays that a value of the pipeline was made of, and what it has derived from them so far."""
+    """The arrays of a value of the pipeline, and those that it has derived from them so far."""
     found = []
     if isinstance(value, tuple):
         return [array for part in value for array in arrays(part)]
@@ -39,14 +39,14 @@ def arrays(value: Any) -> list[NDArray[Any]]:
 
 
 def same_input_same_bytes(stage: Stage, *inputs: Any) -> None:
-    """Whatever the global generators of random numbers have been through."""
+    """The result does not depend on the state of the global random generators."""
     results = []
     for seed in (0, 1, 2, 3):
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)
         torch.manual_seed(seed)
         results.append(content(stage(*inputs)))
-    assert all(result == results[0] for result in results), "the same input gives other results"
+    assert all(result == results[0] for result in results), "the same input gives different results"
 
 
 def content(result: Any) -> list[bytes]:
@@ -61,7 +61,7 @@ def global_random_state_is_left_alone(stage: Stage, *inputs: Any) -> None:
     stage(*inputs)  # what is loaded once may draw numbers once
     before = state()
     stage(*inputs)
-    assert state() == before, "a global random state has moved on"
+    assert state() == before, "a global random state has changed"
 
 
 def inputs_are_not_changed(stage: Stage, *inputs: Any) -> None:
@@ -77,13 +77,13 @@ EVERY_STAGE = (same_input_same_bytes, global_random_state_is_left_alone, inputs_
 
 
 def renumbered(superpixels: Superpixels, seed: int = 5) -> tuple[Superpixels, NDArray[np.int64]]:
-    """The same superpixels under other ids, and for each old id the new one."""
+    """The same superpixels with other ids, and the new id of each old one."""
     new = np.random.default_rng(seed).permutation(len(superpixels))
-    return Superpixels(superpixels.spread(new.astype(np.int32), void=-1)), new
+    return Superpixels(superpixels.to_pixels(new.astype(np.int32), void=-1)), new
 
 
 def with_other_void(image: Image) -> Image:
-    """The same image, with other colours where nobody may look."""
+    """The same image with other colours on void pixels."""
     assert image.mask is not None
     noise = np.random.default_rng(9).uniform(size=image.rgb.shape)
     noise = noise.astype(image.rgb.dtype) if image.rgb.dtype != np.uint8 else (255 * noise).astype(np.uint8)
@@ -103,12 +103,14 @@ def void_and_only_void_is_minus_one(method: Stage, image: Image) -> None:
     labels = method(image).labels
     assert labels.shape == image.shape
     valid = np.ones(image.shape, bool) if image.mask is None else image.mask
-    assert np.array_equal(labels >= 0, valid), "void pixels, and only they, are -1"
+    assert np.array_equal(labels >= 0, valid), "void pixels, and no others, are -1"
 
 
 def void_does_not_move_superpixels(method: Stage, image: Image) -> None:
     if image.mask is not None:
-        assert np.array_equal(method(image).labels, method(with_other_void(image)).labels), "the void had a say"
+        assert np.array_equal(method(image).labels, method(with_other_void(image)).labels), (
+            "the values of void pixels have an influence"
+        )
 
 
 SUPERPIXEL_LAWS = (superpixels_are_connected, void_and_only_void_is_minus_one, void_does_not_move_superpixels)
@@ -132,7 +134,7 @@ def one_finite_row_per_superpixel(extractor: Stage, image: Image, superpixels: S
     assert nodes.ndim == 2
     assert nodes.shape[0] == len(superpixels)
     assert nodes.shape[1] > 0
-    assert np.isfinite(nodes).all(), "features hold NaN or infinity"
+    assert np.isfinite(nodes).all(), "the features contain NaN or infinity"
 
 
 def renumbering_permutes_rows(extractor: Stage, image: Image, superpixels: Superpixels) -> None:
@@ -144,7 +146,7 @@ def renumbering_permutes_rows(extractor: Stage, image: Image, superpixels: Super
 def void_does_not_move_features(extractor: Stage, image: Image, superpixels: Superpixels) -> None:
     if image.mask is not None:
         a, b = rows(extractor(image, superpixels)), rows(extractor(with_other_void(image), superpixels))
-        assert close(a, b), "the void had a say"
+        assert close(a, b), "the values of void pixels have an influence"
 
 
 FEATURE_LAWS = (one_finite_row_per_superpixel, renumbering_permutes_rows, void_does_not_move_features)
@@ -159,7 +161,7 @@ def the_graph_has_a_node_per_superpixel_and_is_connected(
     affinity = builder(features, graph)
     assert isinstance(affinity, Affinity)
     assert len(affinity) == len(graph)
-    assert affinity.components.max() == 0, "the graph falls apart"
+    assert affinity.components.max() == 0, "the graph is not connected"
     assert affinity.weights.nnz < len(graph) ** 2 - len(graph) or len(graph) < 30, "dense"
 
 
@@ -190,8 +192,8 @@ def labels_are_clusters_and_void_stays_void(
     labels = refiner(image, superpixels, membership)
     assert labels.dtype == np.int32
     assert labels.shape == image.shape
-    assert np.array_equal(labels == -1, ~superpixels.valid), "void pixels, and only they, are -1"
-    assert labels.max() < membership.probabilities.shape[1], "a label beyond the last cluster"
+    assert np.array_equal(labels == -1, ~superpixels.valid), "void pixels, and no others, are -1"
+    assert labels.max() < membership.probabilities.shape[1], "a label is larger than the last cluster"
     assert labels.min() >= -1
 
 
@@ -209,21 +211,21 @@ def permuting_clusters_permutes_labels(
 def certain_memberships_that_follow_borders_are_kept(
     refiner: Stage, image: Image, superpixels: Superpixels, membership: Membership
 ) -> None:
-    """Whatever the image: it is painted anew, so that each cluster has a colour of its own."""
+    """The image is replaced by one in which each cluster has its own colour."""
     k = membership.probabilities.shape[1]
     certain = np.eye(k, dtype=np.float32)[membership.labels]
-    expected = superpixels.spread(membership.labels, void=-1)
+    expected = superpixels.to_pixels(membership.labels, void=-1)
     colours = np.random.default_rng(2).permutation(np.linspace(20, 235, k * 3)).reshape(k, 3).astype(np.uint8)
-    painted = Image(superpixels.spread(colours[membership.labels]), mask=image.mask)
+    painted = Image(superpixels.to_pixels(colours[membership.labels]), mask=image.mask)
     labels = refiner(painted, superpixels, Membership(certain))
-    assert (labels == expected).mean() > 0.995, "a membership that is certain is not kept"
+    assert (labels == expected).mean() > 0.995, "a certain membership is not kept"
 
 
 def void_does_not_move_labels(refiner: Stage, image: Image, superpixels: Superpixels, membership: Membership) -> None:
     if image.mask is not None:
         before = refiner(image, superpixels, membership)
         after = refiner(with_other_void(image), superpixels, membership)
-        assert np.array_equal(before, after), "the void had a say"
+        assert np.array_equal(before, after), "the values of void pixels have an influence"
 
 
 REFINER_LAWS = (

@@ -156,7 +156,7 @@ def test_a_model_from_elsewhere_opens_no_file_or_address_that_it_names(
         named = changed(header, ("recipe", "features", "cnn"), cnn | change)
         (tmp_path / "m").write_bytes(packed(named, tensors))
         if "backbone" in change:
-            with pytest.raises(SettingsError, match="is not one of timm's names"):
+            with pytest.raises(SettingsError, match="is not a name of a timm model"):
                 Model.load(tmp_path / "m")
             continue
         model = Model.load(tmp_path / "m")

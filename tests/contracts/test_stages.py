@@ -51,7 +51,7 @@ IMAGES = (
 
 
 def blocks(height: int, width: int, side: int, mask: NDArray[np.bool_] | None = None) -> Superpixels:
-    """Square superpixels, cut up where the void divides them."""
+    """Square superpixels, split where void pixels divide them."""
     from skimage.measure import label
 
     row, col = np.indices((height, width)) // side
@@ -93,7 +93,7 @@ def superpixels(image: Image) -> Superpixels:
 
 
 def some_membership(superpixels: Superpixels, k: int) -> Membership:
-    """Smooth over the image, doubtful in places, certain in others."""
+    """Memberships that vary smoothly over the image and are uncertain in some places."""
     rng = np.random.default_rng(k)
     logits = np.sin(superpixels.centre @ rng.normal(0, 0.15, (2, k)) + rng.uniform(0, 6, k)) * 2
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -153,7 +153,7 @@ def test_refiners_keep_the_law(
     law(REFINERS[name](), image, superpixels, some_membership(superpixels, k))
 
 
-def test_every_stage_takes_arrays_that_may_not_be_written(cat: NDArray[np.uint8]) -> None:
+def test_every_stage_accepts_read_only_arrays(cat: NDArray[np.uint8]) -> None:
     mask = np.ones(cat.shape[:2], bool)
     mask[:20, :30] = False
     image = Image(cat.copy(), mask=mask)
@@ -172,7 +172,7 @@ def test_every_stage_takes_arrays_that_may_not_be_written(cat: NDArray[np.uint8]
             refiner()(image, superpixels, membership)
 
 
-def test_floats_and_bytes_of_the_same_picture_give_the_same_features(cat: NDArray[np.uint8]) -> None:
+def test_floats_and_bytes_of_the_same_image_give_the_same_features(cat: NDArray[np.uint8]) -> None:
     superpixels = blocks(*cat.shape[:2], side=9)
     for extractor in EXTRACTORS.values():
         a, b = (laws.rows(extractor(Image(rgb), superpixels)) for rgb in (cat, cat / 255.0))
@@ -188,7 +188,7 @@ def masked(cat: NDArray[np.uint8]) -> Image:
 
 
 def drawn(result: Any) -> Any:
-    """The result, after a draw from the global generator that leaves it as it is."""
+    """The unchanged result, after a draw from the global random generator."""
     np.random.uniform()  # noqa: NPY002
     return result
 
@@ -325,7 +325,7 @@ def test_defective_affinities_are_rejected(builder: Any, law: Callable[..., None
 
 
 def plain(image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-    return superpixels.spread(membership.labels.astype(np.int32), void=-1)
+    return superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
 
 
 def plain_that_sharpens(image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
@@ -381,7 +381,9 @@ def test_defective_refiners_are_rejected(refiner: Any, law: Callable[..., None],
 
 
 @pytest.mark.parametrize("law", laws.EVERY_STAGE, ids=lambda law: law.__name__)
-def test_the_plain_stages_that_the_defects_are_made_of_pass(law: Callable[..., None], cat: NDArray[np.uint8]) -> None:
+def test_the_stages_that_the_defects_are_planted_in_pass_without_them(
+    law: Callable[..., None], cat: NDArray[np.uint8]
+) -> None:
     image = masked(cat)
     superpixels = blocks(*image.shape, side=9, mask=image.mask)
     for stage_law in (law, *laws.FEATURE_LAWS):

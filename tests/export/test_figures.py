@@ -1,4 +1,4 @@
-"""Figures: the pieces mean what their titles say, and the whole can be drawn for odd images."""
+"""Figures: the panels show what their titles say, and unusual images can be drawn, too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_before_refinement_keeps_void_and_numbers(result: Segmentation) -> None:
     assert result.labels[0, 0] == 0
 
 
-def test_entropy_is_from_0_to_1(result: Segmentation) -> None:
+def test_entropy_is_between_0_and_1(result: Segmentation) -> None:
     from dataclasses import replace
 
     nodes = len(result.superpixels)
@@ -53,7 +53,7 @@ def test_entropy_is_from_0_to_1(result: Segmentation) -> None:
     assert (torn_map[result.labels == 0] == 0).all()
 
 
-def test_eigenvectors_are_flat_on_superpixels_and_two_sided(result: Segmentation) -> None:
+def test_eigenvectors_are_constant_on_superpixels_and_have_both_signs(result: Segmentation) -> None:
     pictures = eigenvector_pictures(result)
     assert len(pictures) == 4
     for picture in pictures:
@@ -66,7 +66,7 @@ def test_eigenvectors_are_flat_on_superpixels_and_two_sided(result: Segmentation
     assert blue.max() > 3, "the second eigenvector has both signs"
 
 
-def test_the_curve_marks_the_gap_that_was_chosen(result: Segmentation) -> None:
+def test_the_curve_marks_the_chosen_gap(result: Segmentation) -> None:
     from dataclasses import replace
 
     marked = (253, 232, 214)
@@ -87,14 +87,14 @@ def test_a_figure_has_three_rows_of_four_panels(result: Segmentation) -> None:
 
 
 @pytest.mark.parametrize("shape", [(20, 300), (300, 20)])
-def test_narrow_images_and_few_superpixels(shape: tuple[int, int]) -> None:
+def test_narrow_images_and_few_superpixels_can_be_drawn(shape: tuple[int, int]) -> None:
     ramp = (np.indices(shape).sum(axis=0) // 80 * 70).astype(np.uint8)
     image = as_image(np.dstack([ramp, 255 - ramp, ramp]), "a" * 200)
     result = with_settings(Pipeline(segments=2), {**QUICK, "superpixels": {"count": 6}})(image)
     assert figure(result).shape[1] > 800
 
 
-def test_a_contact_sheet_from_the_command_line(samples: Path, tmp_path: Path) -> None:
+def test_the_command_line_writes_a_contact_sheet(samples: Path, tmp_path: Path) -> None:
     quick = ["--set", "features.cnn=null", "--refine", "none", "--head", "exact", "--figure"]
     result = CliRunner().invoke(app, ["segment", str(samples / "cat.jpg"), "-o", str(tmp_path), "-k", "2,3", *quick])
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Eigenvectors over levels of merged nodes, against dense ones, Lanczos and formulas."""
+"""Eigenvectors by coarsening: comparisons with dense solvers, Lanczos and formulas."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GRAPHS = {make.__name__: make for make in (lattice, star, hubs, curved)}
 
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("k", [3, 12])
-def test_ritz_pairs_nearly_as_good_as_eigenpairs(name: str, k: int) -> None:
+def test_ritz_pairs_are_nearly_as_good_as_eigenpairs(name: str, k: int) -> None:
     affinity = GRAPHS[name]()
     exact = spectral_embedding(affinity, k)[1]
     V, values = spectral_embedding(affinity, k, exact_below=1000)
@@ -54,16 +54,16 @@ def test_ritz_pairs_nearly_as_good_as_eigenpairs(name: str, k: int) -> None:
     assert np.array_equal(V, again)
 
 
-def test_a_ring_against_its_formula() -> None:
-    """Eigenvalues of a millionth, which come in pairs: Lanczos gives up on a ring of 20 000 nodes."""
+def test_the_eigenvalues_of_a_ring_agree_with_their_formula() -> None:
+    """Eigenvalues of about 1e-6 occur in pairs, and Lanczos does not converge on this ring of 20 000 nodes."""
     n = 6000
     ring = Affinity(sp.csr_array(nx.to_scipy_sparse_array(nx.cycle_graph(n)).astype(np.float32)))
     values = smallest_by_levels(ring.weights, 9)[0]
     assert values.sum() <= 1.05 * (1 - np.cos(2 * np.pi * np.array([0, 1, 1, 2, 2, 3, 3, 4, 4]) / n)).sum()
 
 
-def test_too_little_filtering_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bounds above are no formality: fewer products or rounds break them."""
+def test_too_little_filtering_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bounds above are tight enough: with fewer products or rounds they do not hold."""
     affinity = lattice()
     exact = spectral_embedding(affinity, 12)[1].sum()
     monkeypatch.setattr(multilevel, "DEGREE", 2)
@@ -71,7 +71,7 @@ def test_too_little_filtering_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert smallest_by_levels(affinity.weights, 12)[0].sum() > 1.05 * exact
 
 
-def test_each_component_is_solved_by_itself() -> None:
+def test_each_component_is_solved_separately() -> None:
     one, two = curved().weights, lattice().weights
     both = Affinity(sp.csr_array(sp.block_diag([one, two])))
     values = spectral_embedding(both, 6, exact_below=1000)[1]
@@ -79,7 +79,7 @@ def test_each_component_is_solved_by_itself() -> None:
     assert values.sum() <= 1.01 * spectral_embedding(both, 6)[1].sum()
 
 
-def test_coarse_graphs_keep_all_weight_and_halve() -> None:
+def test_coarse_graphs_keep_all_weight_and_have_half_the_nodes() -> None:
     graphs, groups = coarsened(curved().weights.astype(np.float64), coarsest=200)
     assert graphs[-1].shape[0] <= 200
     for fine, coarse, group in zip(graphs, graphs[1:], groups, strict=False):
@@ -92,6 +92,6 @@ def test_coarse_graphs_keep_all_weight_and_halve() -> None:
     assert coarsened(curved().weights, coarsest=10, fewest=500)[0][-1].shape[0] >= 500
 
 
-def test_blocks_are_found_over_levels() -> None:
+def test_planted_blocks_are_found_by_coarsening() -> None:
     affinity, truth = block_model((2700, 1500, 600, 400), 0.015, 0.001, seed=0)
     assert accuracy(truth, Exact(4, exact_below=400).fit(None, affinity=affinity).labels_) >= 0.98

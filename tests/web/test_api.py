@@ -199,7 +199,7 @@ def test_without_contours_there_is_no_hierarchy(client: Any, photograph: bytes) 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"action": "cut", "segments": 900}, "the hierarchy has 1 to"),
+        ({"action": "cut", "segments": 900}, "the hierarchy can be cut into 1 to"),
         ({"action": "cut"}, "either segments or a level"),
         ({"action": "cut", "segments": 3, "level": 0.5}, "either segments or a level"),
         ({"action": "cut", "level": 1.5}, "level"),
@@ -276,11 +276,11 @@ def test_labels_have_a_tag_that_changes_with_edits(client: Any, photograph: byte
     ("data", "sentence"),
     [
         (b"", "cat.jpg: the file is empty"),
-        (b"<svg onload=alert(1)>", "cat.jpg: is SVG, not an image that is read"),
+        (b"<svg onload=alert(1)>", "cat.jpg: is SVG, not an image that can be read"),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "cat.jpg: is"),
         (
             b"<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>",
-            "cat.jpg: is a VRT (it names other files), not an image",
+            "cat.jpg: is a VRT (it refers to other files), not an image",
         ),
         (png_of(np.zeros((1000, 1000, 3), np.uint8)), "cat.jpg: has 1000 x 1000 pixels; this server takes up to 0"),
         (png_of(np.zeros((4, 4, 3), np.uint8)), "cat.jpg: is 4 x 4 pixels; at least"),
