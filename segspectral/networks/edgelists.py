@@ -296,58 +296,96 @@ def _in_order(
 
 
 def _columns(path: Path, lines: list[tuple[int, list[str]]], dialect: Dialect) -> Columns:
+    """Return the columns of an edge list, as the user states them or as the first lines show them."""
     sample = [cells for _, cells in lines]
     first, rest = sample[0], sample[1:]
-    stated = [name for name in (dialect.source, dialect.target, dialect.weight) if name not in (None, "none")]
-    by_name = any(not str(name).isdigit() for name in stated)
-    header = dialect.header if dialect.header is not None else by_name or _is_header(first, rest)
     if first[-1].startswith("{"):
         return _data_columns(path, lines, dialect)
-    if not header:
-        width = max(len(row) - _empty_end(row) for row in sample)
-        ends = [_column(path, name, None) for name in (dialect.source, dialect.target)]
-        source, target = _both(ends, [0, 1])
-        if dialect.weight is not None:
-            weight = _column(path, dialect.weight, None)
-        else:
-            weight = 2 if width > 2 and 2 not in (source, target) else None
-        if not (stated or dialect.weight):
-            width = min(width, 3)
-        left_out = tuple(f"column {i + 1}" for i in range(width) if i not in (source, target, weight))
-        assumption = ""
-        times = [row[weight] for row in sample if weight is not None and len(row) > weight]
-        if times and all(cell.isdigit() and len(cell) in (9, 10, 13) for cell in times):
-            assumption = " (column 3 may be times: use --weight none if it is)"
-        elif dialect.header is None and not any(map(is_number, first)):
-            line = quoted(" ".join(first[:3]))
-            assumption = f" (the first line, {line}, is read as an edge: use --header if it is not an edge)"
-        return Columns(source, target, weight, width, None, left_out=left_out, assumption=assumption)
-    header_line = first
-    if rest and all(len(row) == len(first) + 1 and row[0] == str(i) for i, row in enumerate(rest, start=1)):
-        first = ["", *first]  # R writes no header for the column of its row numbers
-    words = [plain_word(cell) for cell in first]
-    given = [_column(path, name, first) for name in (dialect.source, dialect.target)]
+    header = dialect.header
+    if header is None:
+        stated_by_name = any(name is not None and not name.isdigit() for name in _stated(dialect))
+        header = stated_by_name or _is_header(first, rest)
+    return (
+        _columns_of_header(path, lines[0][0], first, rest, dialect) if header else _plain_columns(path, sample, dialect)
+    )
+
+
+def _stated(dialect: Dialect) -> list[str]:
+    return [name for name in (dialect.source, dialect.target, dialect.weight) if name not in (None, "none")]
+
+
+def _plain_columns(path: Path, sample: list[list[str]], dialect: Dialect) -> Columns:
+    """Return the columns of a file without a header: source, target and weight, in this order."""
+    first = sample[0]
+    width = max(len(row) - _empty_end(row) for row in sample)
+    ends = [_column(path, name, None) for name in (dialect.source, dialect.target)]
+    source, target = _both(ends, [0, 1])
+    if dialect.weight is not None:
+        weight = _column(path, dialect.weight, None)
+    else:
+        weight = 2 if width > 2 and 2 not in (source, target) else None
+    if not (_stated(dialect) or dialect.weight):
+        width = min(width, 3)
+    left_out = tuple(f"column {i + 1}" for i in range(width) if i not in (source, target, weight))
+    assumption = ""
+    times = [row[weight] for row in sample if weight is not None and len(row) > weight]
+    if times and all(cell.isdigit() and len(cell) in (9, 10, 13) for cell in times):
+        assumption = " (column 3 may be times: use --weight none if it is)"
+    elif dialect.header is None and not any(map(is_number, first)):
+        line = quoted(" ".join(first[:3]))
+        assumption = f" (the first line, {line}, is read as an edge: use --header if it is not an edge)"
+    return Columns(source, target, weight, width, None, left_out=left_out, assumption=assumption)
+
+
+def _columns_of_header(path: Path, number: int, line: list[str], rest: list[list[str]], dialect: Dialect) -> Columns:
+    """Return the columns that a header names.
+
+    Parameters
+    ----------
+    number : number of the header line
+    line : its cells
+    rest : the lines below it
+    """
+    names = line
+    if rest and all(len(row) == len(line) + 1 and row[0] == str(i) for i, row in enumerate(rest, start=1)):
+        names = ["", *line]  # R writes no header for the column of its row numbers
+    words = [plain_word(cell) for cell in names]
+    given = [_column(path, name, names) for name in (dialect.source, dialect.target)]
     free = [i for i, word in enumerate(words) if word and word not in WEIGHTS]
     source, target = _both([a if a is not None else b for a, b in zip(given, _pair(words), strict=True)], free)
-    if max(source, target) >= len(first):
-        raise DatasetError(f"{path}, line {lines[0][0]}: has {plural(len(first), 'column')}; an edge is two nodes")
+    if max(source, target) >= len(names):
+        raise DatasetError(f"{path}, line {number}: has {plural(len(names), 'column')}; an edge is two nodes")
     if {words[source], words[target]} <= {"id", "label", "name", "node", "nodes"}:
         raise DatasetError(
-            f"the columns {', '.join(map(quoted, first))} describe nodes; a graph needs a list of edges", path
+            f"the columns {', '.join(map(quoted, names))} describe nodes; a graph needs a list of edges", path
         )
-    others = [i for i in range(len(first)) if i not in (source, target)]
-    cells = {i: [row[i] for row in rest if len(row) > i and row[i]] for i in others}
+    others = {
+        i: [row[i] for row in rest if len(row) > i and row[i]] for i in range(len(names)) if i not in (source, target)
+    }
     if dialect.weight is not None:
-        weight = _column(path, dialect.weight, first)
+        weight = _column(path, dialect.weight, names)
     else:
-        known = best_weight([first[i] for i in others])
-        numbers = [i for i in others if words[i] and words[i] not in NO_WEIGHTS and cells[i]]
-        numbers = [i for i in numbers if all(map(is_number, cells[i]))]
-        weight = next((i for i in others if first[i] == known), None) if known is not None else None
-        weight = numbers[0] if weight is None and len(numbers) == 1 else weight
-    unused = [i for i in others if i != weight and (first[i] or cells[i])]
-    left_out = tuple(quoted(first[i]) if first[i] else f"column {i + 1}" for i in unused)
-    return Columns(source, target, weight, len(first), first, header_line, left_out=left_out)
+        weight = _weight_column(names, words, others)
+    unused = [i for i, cells in others.items() if i != weight and (names[i] or cells)]
+    left_out = tuple(quoted(names[i]) if names[i] else f"column {i + 1}" for i in unused)
+    return Columns(source, target, weight, len(names), names, line, left_out=left_out)
+
+
+def _weight_column(names: list[str], words: list[str], cells: dict[int, list[str]]) -> int | None:
+    """Return the column with a known word for a weight, or the only column of numbers, or None.
+
+    Parameters
+    ----------
+    names : the header
+    words : the same in small letters without punctuation
+    cells : column -> its cells that are not empty, of the columns that hold no nodes
+    """
+    known = best_weight([names[i] for i in cells])
+    if known is not None:
+        return next(i for i in cells if names[i] == known)
+    numbers = [i for i, column in cells.items() if words[i] and words[i] not in NO_WEIGHTS and column]
+    numbers = [i for i in numbers if all(map(is_number, cells[i]))]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 def _is_header(first: list[str], rest: list[list[str]]) -> bool:

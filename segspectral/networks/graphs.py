@@ -269,7 +269,7 @@ def _from_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> _Listed:
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iuf":
         raise DatasetError(f"edges must be (M, 2) node numbers, not {arrays[key].dtype} {arrays[key].shape}", path)
     if pairs.size and not (np.isfinite(pairs).all() and pairs.min() >= 0 and pairs.max() < 2**53):
-        raise DatasetError(f"{key} hold node numbers that are below 0, above 2^53, or no numbers", path)
+        raise DatasetError(f"{key} contain negative node numbers, numbers above 2^53, NaN or infinity", path)
     whole = pairs.astype(np.int64)
     if (whole != pairs).any():
         raise DatasetError(f"{key} contain the node {pairs[whole != pairs][0]:g}; node numbers must be whole", path)
