@@ -158,7 +158,7 @@ def test_refusals_of_the_hub_are_reported_in_one_sentence(
         models.pull("me/absent", tmp_path)
     with pytest.raises(SettingsError, match="the hub refuses"):
         models.push(head, "no spaces/in names")
-    with pytest.raises(SettingsError, match="holds no"):
+    with pytest.raises(SettingsError, match="contains no"):
         models.push(tmp_path, "me/empty")
     monkeypatch.undo()
     with pytest.raises(SettingsError, match="the hub cannot be reached"):

@@ -260,7 +260,7 @@ def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
             samples, depth = int(page.samplesperpixel), int(page.imagedepth)
             width, height = int(page.imagewidth), int(page.imagelength)
             if samples > bands + (bands > 1 and page.photometric == INKS):  # four inks, and opacity
-                raise _too_many_bands(path, samples, bands)
+                raise ImageError(_too_many_bands(samples, bands), path)
             _check_size(width, height, str(path), least=1)
             bytes_each = -(-max(1, int(page.bitspersample)) // 8)
             for size in (depth * height * width * samples, math.prod(map(int, page.chunks))):
@@ -279,13 +279,12 @@ def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
         ) from error
 
 
-def _too_many_bands(path: Path, bands: int, most: int) -> ImageError:
+def _too_many_bands(bands: int, most: int) -> str:
     if most == 1:
-        return ImageError(f"has {bands} bands; a label map must have one", path)
-    return ImageError(
+        return f"has {bands} bands; a label map must have one"
+    return (
         f"has {bands} bands, but an image may have at most {most}; choose three of them: "
-        "segspectral batch FILE -o OUT --tile 1024 --bands 3,2,1",
-        path,
+        "segspectral batch FILE -o OUT --tile 1024 --bands 3,2,1"
     )
 
 
