@@ -98,7 +98,7 @@ def _check_plain(data: Any, name: str, levels: int) -> None:
         for value in data:
             _check_plain(value, name, levels - 1)
     elif isinstance(data, int | float) and not abs(data) < 2**63:
-        raise SettingsError(f"{name}: is too large a number")
+        raise SettingsError(f"{name}: is not a finite number below 2^63")
     elif data is not None and not isinstance(data, str | int | float):
         raise SettingsError(f"{name}: a value is a number, a text, true, false, null or a list")
 

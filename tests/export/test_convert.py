@@ -33,7 +33,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_the_help_names_every_format() -> None:
-    assert ", ".join(EXPORTERS) == FORMATS
+    assert list(EXPORTERS) == list(FORMATS)
 
 
 def test_convert_writes_beside_the_labels(out: Path) -> None:
