@@ -1,8 +1,12 @@
-"""Readouts: the raw outputs of a network -> embedding and memberships, by numbers fixed when it was fitted."""
+"""Readouts turn the raw outputs of a network into an embedding and memberships, by numbers fixed when it was fitted.
+
+They compute with numpy arrays and, for models that are exported, with torch tensors: the code is the same for both.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,8 +69,9 @@ class Centres:
 
     def logits(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         # About their own middle: the squares of numbers far from 0 would swallow the distances.
+        xp = _namespace(raw)
         middle = self.centres.mean(axis=0)
-        raw, centres = raw - middle, self.centres - middle
+        raw, centres = raw - xp.asarray(middle), xp.asarray(self.centres - middle)
         return 2 * raw @ centres.T - (centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -93,7 +98,7 @@ class SpectralMap:
     centres: Centres
 
     def embedding(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        return raw @ self.rotation
+        return raw @ _namespace(raw).asarray(self.rotation)
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
         rows = self.embedding(raw)
@@ -101,12 +106,18 @@ class SpectralMap:
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:
-    P = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (P / P.sum(axis=1, keepdims=True)).astype(np.float32)
+    xp = _namespace(logits)
+    P = xp.exp(logits - xp.amax(logits, axis=1, keepdims=True))
+    return xp.asarray(P / P.sum(axis=1, keepdims=True), dtype=xp.float32)
 
 
 def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    return rows / _namespace(rows).sqrt((rows**2).sum(axis=1, keepdims=True)).clip(1e-300)
+
+
+def _namespace(values: Any) -> Any:
+    """numpy or torch, whichever the values belong to."""
+    return np if isinstance(values, np.ndarray) else import_module(type(values).__module__.partition(".")[0])
 
 
 def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], uncertainty: float) -> float:
