@@ -1,7 +1,7 @@
-"""Fitted heads and models as folders that explain themselves, and to and from the Hugging Face hub.
+"""Fitted heads and models as folders with a model card, and to and from the Hugging Face hub.
 
-A folder holds ``model.safetensors`` (by ``Head.save`` or ``segspectral fit``), ``config.json`` (the settings in
-its header, for who reads no safetensors) and ``README.md`` (a model card). Only the first is read back, and nothing is
+A folder holds ``model.safetensors`` (by ``Head.save`` or ``segspectral fit``), ``config.json`` (the settings in its
+header, for readers without safetensors) and ``README.md`` (a model card). Only the first is read back, and nothing is
 unpickled.
 """
 
@@ -43,7 +43,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 
 def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Write a fitted head or model, or the file or folder of one, as a folder. A model card that is there is kept.
+    """Write a fitted head or model, or the file or folder of one, as a folder. An existing model card is kept.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def push(model: Head | Model | str | os.PathLike[str], repository: str, *, priva
     Raises
     ------
     SettingsError
-        The model is none, or the hub is out of reach or refuses.
+        It is no model, or the hub is out of reach or refuses.
     """
     with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
         if isinstance(model, str | os.PathLike) and (card := Path(model) / CARD).is_file():
@@ -115,12 +115,12 @@ def push(model: Head | Model | str | os.PathLike[str], repository: str, *, priva
 
 
 def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """Download a fitted head or model from the hub into a folder, and look whether it is one.
+    """Download a fitted head or model from the hub into a folder, and check that it is one.
 
     Raises
     ------
     SettingsError
-        The hub is out of reach, has no such model, or what it has is none.
+        The hub is out of reach or has no such model, or the file is no model.
     OutputError
     """
     with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
@@ -141,7 +141,7 @@ def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | Non
 
 
 def model_file(model: str | os.PathLike[str]) -> Path:
-    """The safetensors file of a model that is given as that file or as its folder."""
+    """The safetensors file of a model, which is given as that file or as its folder."""
     path = Path(model)
     if path.is_dir() and not (path / WEIGHTS).is_file():
         raise SettingsError(f"{path}: the folder holds no {WEIGHTS}")
@@ -149,7 +149,7 @@ def model_file(model: str | os.PathLike[str]) -> Path:
 
 
 def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything in the header of a safetensors file but where its tensors go."""
+    """The header of a safetensors file without the places of its tensors."""
     from segspectral.heads.storage import read_header, whole
 
     path = model_file(model)
@@ -165,7 +165,7 @@ def config_of(model: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def model_card(fitted: Head | Model, config: Mapping[str, Any]) -> str:
-    """The README of a head or model: what it is, how it was made, how to use it. Markdown with the hub's front matter.
+    """The model card of a head or model in Markdown with the hub's front matter: what it is, and how to use it.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ segspectral.segment("photo.jpg", model="{WEIGHTS}").labels  # (H, W) segments 1.
 
 
 def fitted_on(model: Model) -> str:
-    """Of how many superpixels of how many images, as far as the model's file gives numbers."""
+    """How many superpixels of how many images a model was fitted on, as far as its file says."""
     nodes, images = (value if isinstance(value := model.about.get(name), int) else "?" for name in ("nodes", "images"))
     return f"{nodes} superpixels of {images} images"
 
@@ -264,7 +264,7 @@ def _plain(text: str) -> Any:
 
 @contextmanager
 def _hub(repository: str, advice: str) -> Iterator[Any]:
-    """The hub's client; its many errors as one sentence each."""
+    """The hub's client; each of its errors becomes one sentence."""
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError

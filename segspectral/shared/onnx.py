@@ -197,7 +197,9 @@ def _exported(
 def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """onnxruntime has no leaky ReLU of doubles."""
     from onnx.helper import TensorProto, make_tensor
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18
 
     def constant(name: str, value: float) -> Any:
         return op.CastLike(op.Constant(value=make_tensor(name, TensorProto.DOUBLE, [], [value])), x)
@@ -207,7 +209,7 @@ def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells its steps to those who develop it."""
+    """Silence the exporter, whose messages are for its developers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
