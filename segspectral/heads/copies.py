@@ -1,6 +1,6 @@
-"""Which nodes are copies of each other, and memberships that keep copies together: law 4 of all heads.
+"""Nodes that are copies of each other, and memberships that keep copies together (law 4 of all heads).
 
-No head can tell copies apart by what it sees, so what a solver makes of them is chance.
+A head cannot tell copies apart, so a solver may put them into different clusters by chance.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def twins(affinity: Affinity) -> NDArray[np.int64]:
 
 
 def one_each(copies: NDArray[np.int64], clusters: int) -> Membership:
-    """Each distinct node is a cluster of its own: all that is left where there are no more of them than clusters.
+    """The membership in which each distinct node is a cluster, where there are no more of them than clusters.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def one_each(copies: NDArray[np.int64], clusters: int) -> Membership:
 def together(membership: Membership, copies: NDArray[np.int64]) -> Membership:
     """The membership in which copies that are in different clusters get the mean of their rows.
 
-    A cluster that is emptied by it gets the distinct node that belongs to it most, of those whose cluster has others.
+    A cluster that becomes empty gets the distinct node that belongs to it most, among those whose cluster has others.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Graph convolutions: a network whose nodes see their neighbours."""
+"""Graph convolutions: a network in which a node sees its neighbours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "Gcn", "GraphConvolution", "convolution"]
 
 SLOPE = 0.01
-"""Of the leaky ReLU for negative values."""
+"""Slope of the leaky ReLU for negative values."""
 
 
 class GraphConvolution(Settings):
@@ -30,11 +30,11 @@ class GraphConvolution(Settings):
     neighbors: int = Field(
         10, ge=1, description="neighbours drawn per node and layer, where a batch is not the whole graph"
     )
-    components: int = Field(64, ge=1, description="more features than these enter by so many principal components")
+    components: int = Field(64, ge=1, description="more features than this enter by as many principal components")
 
 
 Encoder = Literal["mlp", "gcn"] | GraphConvolution
-"""What maps a node to the outputs of a head: an MLP of its features, or graph convolutions; "gcn" has the defaults."""
+"""What maps a node to the outputs of a head: an MLP of its features, or graph convolutions. "gcn" has the defaults."""
 
 
 def convolution(encoder: Encoder) -> GraphConvolution | None:
@@ -46,11 +46,12 @@ def convolution(encoder: Encoder) -> GraphConvolution | None:
 
 @dataclass(frozen=True, eq=False)
 class Gcn:
-    """h -> leaky ReLU(W_l [T h, h] + b_l) for each layer, then a linear layer of each node by itself.
+    """Graph convolutions: each layer maps h to leaky ReLU(W_l [T h, h] + b_l); a linear layer of each node comes last.
 
     T = D^-1 W averages over the neighbours (Hamilton, Ying and Leskovec 2017, the mean aggregator, with the node's own
-    row concatenated as a skip connection). Kipf and Welling 2017 weigh by D^-1/2 W D^-1/2 instead; the mean has one
-    scale for nodes of all degrees, also for those that arrive later, and drawn neighbours estimate it without bias.
+    row concatenated as a skip connection). Kipf and Welling 2017 weight by D^-1/2 W D^-1/2 instead. The mean has
+    the same scale for nodes of all degrees, also for those that arrive later, and sampled neighbours estimate it
+    without bias.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class Gcn:
 
     @classmethod
     def random(cls, widths: tuple[int, ...], seed: int) -> Self:
-        """Of ``widths`` (inputs, hidden..., outputs), by He initialisation."""
+        """A network of these widths (inputs, hidden..., outputs) with He initialisation."""
         rng = np.random.default_rng(seed)
         shapes = list(pairwise(widths[:-1]))
         weights = tuple(rng.normal(0, np.sqrt(1 / a), (b, 2 * a)).astype(np.float32) for a, b in shapes)
@@ -76,7 +77,7 @@ class Gcn:
         return self.last(self.hidden(X, walk))
 
     def hidden(self, X: NDArray[np.float64], walk: sp.csr_array) -> NDArray[np.float64]:
-        """(N, width) the last hidden layer: an embedding of the nodes."""
+        """(N, width) the last hidden layer, an embedding of the nodes."""
         for weight, bias in zip(self.weights, self.biases, strict=True):
             near, own = np.split(weight.T.astype(np.float64), 2)
             X = walk @ (X @ near) + X @ own + bias
@@ -88,7 +89,7 @@ class Gcn:
         return replace(self, last=last)
 
     def after(self, shift: NDArray[np.float64], turn: NDArray[np.float64]) -> Gcn:
-        """The network of (x - shift) @ turn, as a network of x. Rows of the walk sum to one.
+        """This network of (x - shift) @ turn as a network of x, which exists because the rows of the walk sum to one.
 
         Parameters
         ----------
@@ -101,13 +102,13 @@ class Gcn:
         return Gcn((first, *self.weights[1:]), (bias.astype(np.float32), *self.biases[1:]), self.last)
 
     def module(self, device: str = "cpu") -> torch.nn.ModuleList:
-        """A trainable torch copy: a linear layer for each, and the last; ``learner.Learner`` runs it."""
+        """A trainable torch copy: the linear layers, and the last one; ``learner.Learner`` runs it."""
         import torch
 
         return torch.nn.ModuleList([self._linear.module(device), self.last.module(device)])
 
     def trained(self, module: Any) -> Gcn:
-        """The numbers that a module made by ``module`` has by now."""
+        """The network with the present weights of a module that ``module`` has made."""
         linear = self._linear.trained(module[0])
         return Gcn(linear.weights, linear.biases, self.last.trained(module[1]))
 

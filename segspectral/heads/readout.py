@@ -1,8 +1,12 @@
-"""Readouts: the raw outputs of a network -> embedding and memberships, by numbers fixed when it was fitted."""
+"""Readouts turn the raw outputs of a network into an embedding and memberships, by numbers fixed when it was fitted.
+
+They compute with numpy arrays and, for models that are exported, with torch tensors: the code is the same for both.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +31,7 @@ __all__ = [
 
 
 class Readout(Protocol):
-    """Law: a row's membership depends on that row only."""
+    """What turns outputs into memberships. Law: the membership of a row depends on that row only."""
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
         """(N, outputs) -> (N, K), rows sum to one."""
@@ -40,7 +44,7 @@ class Readout(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Softmax:
-    """softmax(raw / temperature)."""
+    """Memberships softmax(raw / temperature)."""
 
     temperature: float = 1.0
 
@@ -53,7 +57,7 @@ class Softmax:
 
 @dataclass(frozen=True, eq=False)
 class Centres:
-    """softmax(-|raw - c|^2 / temperature): the nearest of the stored centres is the likeliest.
+    """Memberships softmax(-|raw - c|^2 / temperature): the nearest of the stored centres is the likeliest.
 
     Parameters
     ----------
@@ -65,8 +69,9 @@ class Centres:
 
     def logits(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         # About their own middle: the squares of numbers far from 0 would swallow the distances.
+        xp = _namespace(raw)
         middle = self.centres.mean(axis=0)
-        raw, centres = raw - middle, self.centres - middle
+        raw, centres = raw - xp.asarray(middle), xp.asarray(self.centres - middle)
         return 2 * raw @ centres.T - (centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -78,7 +83,7 @@ class Centres:
 
 @dataclass(frozen=True, eq=False)
 class SpectralMap:
-    """Raw outputs -> Ritz vectors -> memberships by stored centres.
+    """Outputs are rotated to Ritz vectors, whose memberships stored centres give.
 
     Parameters
     ----------
@@ -93,7 +98,7 @@ class SpectralMap:
     centres: Centres
 
     def embedding(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        return raw @ self.rotation
+        return raw @ _namespace(raw).asarray(self.rotation)
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
         rows = self.embedding(raw)
@@ -101,12 +106,18 @@ class SpectralMap:
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:
-    P = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (P / P.sum(axis=1, keepdims=True)).astype(np.float32)
+    xp = _namespace(logits)
+    P = xp.exp(logits - xp.amax(logits, axis=1, keepdims=True))
+    return xp.asarray(P / P.sum(axis=1, keepdims=True), dtype=xp.float32)
 
 
 def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    return rows / _namespace(rows).sqrt((rows**2).sum(axis=1, keepdims=True)).clip(1e-300)
+
+
+def _namespace(values: Any) -> Any:
+    """numpy or torch, whichever the values belong to."""
+    return np if isinstance(values, np.ndarray) else import_module(type(values).__module__.partition(".")[0])
 
 
 def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], uncertainty: float) -> float:
@@ -131,10 +142,10 @@ def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], uncert
 def with_best_last_layer(
     network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, k: int, walk: sp.csr_array | None = None
 ) -> Mlp | Gcn:
-    """The network with that linear last layer of k outputs for which the sum of their Ritz values is least.
+    """The network with the linear last layer of k outputs whose sum of Ritz values is lowest.
 
-    For given hidden layers it is known in closed form: Rayleigh-Ritz in the span of the hidden units and a constant.
-    The network comes back as it was where they span fewer than k dimensions.
+    For given hidden layers it has a closed form: Rayleigh-Ritz in the span of the hidden units and a constant. Where
+    these span fewer than k dimensions the network is returned unchanged.
     """
     units = network.hidden(X, walk)
     found = rayleigh_ritz(np.column_stack([units, np.ones(len(units))]), affinity, k, tolerance=1e-9)
@@ -145,7 +156,7 @@ def with_best_last_layer(
 
 
 def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, seed: int) -> SpectralMap | None:
-    """Rayleigh-Ritz on the whole graph, then the centres (in the embedding, or of its directions) of the lower Ncut.
+    """Rayleigh-Ritz on the whole graph, then centres in the embedding or of its directions, whichever Ncut is lower.
 
     None if the outputs span fewer than k dimensions, or neither of the two uses k clusters.
     """
@@ -187,7 +198,7 @@ def kmeans(
     n_init: int = 5,
     weight: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """(k, D) centres of Lloyd's k-means, the best of ``n_init`` starts by k-means++."""
+    """(k, D) centres of Lloyd's k-means: the best of ``n_init`` runs that start by k-means++."""
     import warnings
 
     from sklearn.cluster import KMeans

@@ -1,4 +1,4 @@
-"""Fitted heads to and from one safetensors file: arrays as tensors, all else as JSON in the header. No pickle."""
+"""Fitted heads to and from one safetensors file: arrays are tensors, all else is JSON in the header. No pickle."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ __all__ = [
 FORMAT = 1
 
 LARGEST_HEADER = 16 * 2**20
-"""Bytes of a header that is read; the largest that are written, with names of columns, have some kB."""
+"""A longer header, in bytes, is not read. The longest that are written, with the names of columns, have some kB."""
 
 FITTED = ("labels_", "membership_", "affinity_", "ncut_", "eigenvalues_", "outcome_", "loss_curve_")
-"""What every fitted head has."""
+"""Attributes that every saved head has."""
 
 VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Gcn, Membership, Mlp, Softmax, SpectralMap)}
 

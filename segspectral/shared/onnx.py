@@ -1,7 +1,7 @@
 """Fitted heads and backbones as ONNX models, for programs without Python. They need the extra ``onnx``.
 
-An ONNX model is exported from a torch module that computes the same as segspectral's numpy code. Tests compare both
-with onnxruntime.
+A model is made from the torch module that is trained and the head's own readout. The tests compare what onnxruntime
+computes with what segspectral computes in numpy.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 import segspectral
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.features.backbones import Backbone
 from segspectral.heads.base import Head
 from segspectral.heads.extension import FeatureMap
-from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,78 +120,20 @@ def head_module(head: Head) -> torch.nn.Module:
             "fit a head with the encoder mlp to export it"
         )
 
-    mlp, readout = extension.network, extension.readout
-    weights, biases, slopes = mlp.weights, mlp.biases, mlp.slopes.tolist()
+    network, readout = extension.network.module(), extension.readout
 
     class HeadModule(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = torch.nn.ModuleList(_linear(w, b) for w, b in zip(weights, biases, strict=True))
-            self.readout = _readout_module(readout)
+            # In double precision, as heads compute in numpy: a rotation may magnify the rounding of single precision.
+            self.network = network.double()
 
-        def forward(self, features: torch.Tensor) -> Any:
-            rows = features.double()
-            for layer, slope in zip(self.layers, slopes, strict=True):
-                rows = layer(rows)
-                if slope != 1:
-                    # onnxruntime has no leaky ReLU for doubles.
-                    rows = torch.where(rows > 0, rows, slope * rows)
-            return self.readout(rows)
+        def forward(self, features: Any) -> Any:
+            raw: Any = self.network(features.double())
+            memberships, embedding = readout.memberships(raw), readout.embedding(raw)
+            return memberships if embedding is None else (memberships, torch.asarray(embedding).float())
 
     return HeadModule().eval()
-
-
-def _readout_module(readout: Readout) -> torch.nn.Module:
-    import torch
-
-    class SoftmaxModule(torch.nn.Module):
-        def __init__(self, softmax: Softmax) -> None:
-            super().__init__()
-            self.temperature = float(softmax.temperature)
-
-        def forward(self, raw: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(raw / self.temperature, dim=1).float()
-
-    class CentresModule(torch.nn.Module):
-        def __init__(self, centres: Centres) -> None:
-            super().__init__()
-            # |raw|^2 is the same for all centres, so it does not change the softmax.
-            t = float(centres.temperature)
-            self.logits = _linear(2 * centres.centres / t, -(centres.centres**2).sum(axis=1) / t)
-
-        def forward(self, raw: torch.Tensor) -> torch.Tensor:
-            return torch.softmax(self.logits(raw), dim=1).float()
-
-    class SpectralModule(torch.nn.Module):
-        def __init__(self, spectral: SpectralMap) -> None:
-            super().__init__()
-            self.rotation = _linear(spectral.rotation.T, np.zeros(spectral.rotation.shape[1]))
-            self.directions = bool(spectral.directions)
-            self.centres = CentresModule(spectral.centres)
-
-        def forward(self, raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            rows = self.rotation(raw)
-            at = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-300) if self.directions else rows
-            return self.centres(at), rows.float()
-
-    if isinstance(readout, Softmax):
-        return SoftmaxModule(readout)
-    if isinstance(readout, Centres):
-        return CentresModule(readout)
-    if isinstance(readout, SpectralMap):
-        return SpectralModule(readout)
-    raise SettingsError(f"there is no ONNX form of {type(readout).__name__}")
-
-
-def _linear(weight: NDArray[Any], bias: NDArray[Any]) -> torch.nn.Linear:
-    """A linear layer in double precision like the numpy code, as a rotation may amplify rounding errors."""
-    import torch
-
-    layer = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0], dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float64)))
-        layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias, dtype=np.float64)))
-    return layer
 
 
 def feature_module(backbone: Backbone, strides: Sequence[int]) -> torch.nn.Module:
@@ -243,6 +183,7 @@ def _exported(
             input_names=[name],
             output_names=list(outputs),
             dynamic_shapes=dynamic,
+            custom_translation_table={torch.ops.aten.leaky_relu.default: _leaky_relu},
             verbose=False,
         )
     assert program is not None
@@ -253,9 +194,22 @@ def _exported(
     return bytes(model.SerializeToString())
 
 
+def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """onnxruntime has no leaky ReLU of doubles."""
+    from onnx.helper import TensorProto, make_tensor
+    from onnxscript import opset18
+
+    op: Any = opset18
+
+    def constant(name: str, value: float) -> Any:
+        return op.CastLike(op.Constant(value=make_tensor(name, TensorProto.DOUBLE, [], [value])), x)
+
+    return op.Where(op.Greater(x, constant("zero", 0.0)), x, op.Mul(constant("slope", negative_slope), x))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence torch's exporter, which logs its steps and warns about its internals."""
+    """Silence the exporter, whose messages are for its developers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A network in training on the nodes of a graph: what all heads that train one share. Imports torch."""
+"""A network that is trained on the nodes of a graph, for all heads that train one. Imports torch."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from segspectral.values import Affinity
 __all__ = ["Learner", "Neighborhoods", "distil"]
 
 WHOLE = 4096
-"""Nodes up to which a graph convolution is distilled on the whole graph."""
+"""A graph convolution on at most so many nodes is distilled on the whole graph."""
 
 Hop = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Rows of a walk (T, S), their transpose, and where the T targets are among the S sources."""
+"""Rows of a walk (T, S), their transpose, and the positions of the T targets among the S sources."""
 
 
 class Learner:
-    """Call it with numbers of nodes (B,): the outputs (B, outputs) of the network in training.
+    """A network in training; called with numbers of nodes (B,) it gives its outputs (B, outputs).
 
-    It sees standardised features; ``trained`` gives the network of the features themselves.
+    It sees standardised features, and ``trained`` gives the network of the features themselves.
 
     Parameters
     ----------
     outputs : columns
-    noise : standard deviation of what is added to the inputs, in units of the typical length of an edge
+    noise : standard deviation of the noise that is added to the inputs, in units of the typical length of an edge
     reconstruct : also learn a linear map from the last hidden layer back to the inputs (``reconstruction``)
     """
 
@@ -92,10 +92,10 @@ class Learner:
         return self._module[-1](hidden)
 
     reconstruction: torch.Tensor
-    """Of the last call: the share of the inputs' squares that the decoder misses."""
+    """The share of the inputs' squares that the decoder missed in the last call."""
 
     def trained(self) -> Mlp | Gcn:
-        """The network as it is now, of the features themselves; needs no torch."""
+        """The present network, of the features themselves, as numpy arrays."""
         if isinstance(self._network, Mlp):
             return self._network.trained(self._module).after(self._shift, self._turn)
         return self._network.trained(self._module).after(self._shift, self._turn)
@@ -205,7 +205,7 @@ class Neighborhoods:
 
 
 class _Product(torch.autograd.Function):
-    """walk @ values, with the transpose at hand for the gradient."""
+    """walk @ values, with the transpose ready for the gradient."""
 
     @staticmethod
     def forward(ctx, walk, back, values):  # type: ignore[no-untyped-def]
@@ -232,10 +232,10 @@ def _tensor(matrix: sp.csr_array) -> torch.Tensor:
 def _inputs(
     X: NDArray[np.float64], graph: GraphConvolution | None, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What turns features into inputs: a shift (D,), and divisors (D,) or, for convolutions, a matrix (D, inputs).
+    """How features become inputs: a shift (D,), and divisors (D,) or, for convolutions, a matrix (D, inputs).
 
-    A graph convolution on hundreds of columns tells nodes apart one by one and learns the graph by heart: many columns
-    enter by their principal components, brought to a common scale.
+    A graph convolution on hundreds of columns tells single nodes apart and learns the graph by heart. Many columns
+    therefore enter by their principal components, on a common scale.
     """
     if graph is None:
         return standardization(X)
@@ -250,7 +250,7 @@ def _inputs(
 
 
 def edge_length(X: NDArray[np.float64], affinity: Affinity, seed: int) -> float:
-    """Median length of the edges of a graph, of 5000 of them."""
+    """Median length of 5000 edges of a graph."""
     edges = affinity.weights.tocoo()
     some = np.random.default_rng(seed).integers(0, max(edges.nnz, 1), 5000 if edges.nnz else 0)
     lengths = np.linalg.norm(X[edges.row[some]] - X[edges.col[some]], axis=1)

@@ -1,4 +1,4 @@
-"""The one trainer of all heads, and the batches it trains on. Imports torch: import this module inside functions."""
+"""The trainer of all heads, and the batches that it trains on. It imports torch: import it inside functions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Progress(Protocol):
-    """Called after each step with its number, from 0, and scalars by name: loss, learning_rate, seconds.
+    """A function that is called after each step with its number, from 0, and with loss, learning_rate and seconds.
 
     To TensorBoard: ``lambda step, scalars: [writer.add_scalar(name, value, step) for name, value in scalars.items()]``.
     """
@@ -41,7 +41,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """A subgraph.
+    """A subgraph that one step of training sees.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Batch:
 
 
 class Subgraphs:
-    """Batches of one global graph: all of it if it has at most ``size`` nodes, else seeds with neighbours.
+    """Batches of one global graph: the whole graph if it has at most ``size`` nodes, otherwise seeds with neighbours.
 
     A batch has S seeds, each with ``WALKS`` ends of random walks of ``steps`` steps from it (one step of the walk:
     neighbours, in proportion to their weight; more steps, of the lazy walk: the kernel (I + D^-1 W)^q / 2^q). With A
@@ -147,7 +147,7 @@ class Subgraphs:
 
 
 class RowBatches:
-    """Batches of row numbers, in a random order again and again; all rows at once if there are at most ``size``."""
+    """Batches of row numbers in a random order, again and again; all rows at once if there are at most ``size``."""
 
     def __init__(self, rows: int, size: int, *, seed: int, device: str = "cpu") -> None:
         self._rng = np.random.default_rng(seed)
@@ -163,7 +163,7 @@ class RowBatches:
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left behind: the loss at each step, and whether it went to its end or to its standstill."""
+    """The loss at each step of a training, and whether it ran to its end or until the loss stood still."""
 
     losses: NDArray[np.float64]
     finished: bool

@@ -1,4 +1,4 @@
-"""Networks that change the space in which vectors are compared: an autoencoder's code, a Siamese distance."""
+"""Networks that change the space in which vectors are compared: autoencoders and Siamese networks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Autoencoder", "Siamese", "reconstruction"]
 
 
 class Autoencoder(Settings):
-    """Code space: f and g that minimise  mean_i |x_i - g(f(x_i))|^2; ``encoder`` gives f.
+    """An autoencoder: f and g that minimise mean_i |x_i - g(f(x_i))|^2; ``encoder`` gives f.
 
-    Defaults are those published with SpectralNet: layers 512-512-2048-10, 40 epochs, batches of 256, rate 0.001. On a
-    processor they take minutes for 12000 images; fewer epochs cost little.
+    The defaults are those published with SpectralNet: layers 512-512-2048-10, 40 epochs, batches of 256, a learning
+    rate of 0.001. On a processor they take minutes for 12000 images; fewer epochs lose little.
     """
 
     hidden: tuple[int, ...] = Field((512, 512, 2048), description="widths of the encoder; the decoder mirrors them")
@@ -36,7 +36,7 @@ class Autoencoder(Settings):
         return self.both(X, seed=seed, device=device)[0]
 
     def both(self, X: NDArray[np.float64], *, seed: int, device: str = "cpu") -> tuple[Mlp, Mlp]:
-        """Encoder of X, and decoder to X on a common scale."""
+        """The encoder of X, and the decoder to X on a common scale."""
         import torch
 
         from segspectral.heads.training.loop import RowBatches, train
@@ -69,13 +69,14 @@ def reconstruction(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
 class Siamese(Settings):
     """A distance |s(x) - s(y)| learnt without labels (Hadsell, Chopra and LeCun 2006, eq. 4).
 
-    minimise  mean over pairs of  d^2 for neighbours,  max(margin - d, 0)^2 for random pairs
+    The network minimises the mean over pairs of d^2 for neighbours and max(margin - d, 0)^2 for random pairs.
 
-    Neighbours are the ``neighbors`` nearest of each point, random pairs are as many. Defaults are those published with
-    SpectralNet (layers 1024-1024-512-10, batches of 128 pairs, rate 0.001, 30 epochs), but for the neighbours, of which
-    2 are published: thousands of points, not tens of thousands, need more pairs. On 9600 images of MNIST (layers
-    256-256-10) spectral clustering has an NMI of .70 with Euclidean distances, .76 with 5 neighbours and 30 epochs, and
-    .68 with 2 and 8. The published ReLU after the last layer is left out: most of the ten dimensions die of it.
+    Neighbours are the ``neighbors`` nearest of each point, and there are as many random pairs. The defaults are those
+    published with SpectralNet (layers 1024-1024-512-10, batches of 128 pairs, a learning rate of 0.001, 30 epochs)
+    except for the neighbours, of which 2 are published: a few thousand points need more pairs than tens of thousands.
+    On 9600 images of MNIST (layers 256-256-10) spectral clustering has an NMI of .70 with Euclidean distances, .76 with
+    5 neighbours and 30 epochs, and .68 with 2 and 8. The published ReLU after the last layer is left out, because most
+    of the ten dimensions die of it.
     """
 
     hidden: tuple[int, ...] = Field((1024, 1024, 512), description="widths of the hidden layers")
