@@ -146,13 +146,13 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--shard", "9/8"], "--shard 9/8: write it as i/n"),
+        (["--shard", "9/8"], "--shard 9/8: write a shard as i/n"),
         (["--dask", "localhost"], "--dask localhost: write tcp://"),
         (["--dask", "local:2", "--jobs", "2"], "exclude each other"),
         (["--jobs", "0", "--timeout", "5"], "--timeout needs a process that can be stopped"),
         (["--tile", "64", "--format", "svg"], "TIFFs in tiles become GeoTIFFs"),
         (["--format", "coco,jpeg"], "unknown format 'jpeg'"),
-        (["--ext", "webp"], "no images there"),
+        (["--ext", "webp"], "has no images"),
         (["--head", "best"], "unknown head"),
         (["--bands", "4,3"], "--bands 4,3: write 3 numbers"),
         (["--bands", "0,1,2"], "--tile, --bands, --stretch: bands"),
@@ -171,7 +171,7 @@ def test_an_input_without_images_is_told_and_the_rest_is_done(put: Put, tmp_path
     folder, out = put("p/a.png"), tmp_path / "out"
     (folder / "q").mkdir()
     result = ran(*command("batch", folder / "p", folder / "q", "-o", out, *FAST_OPTIONS, "-j", 0), code=1)
-    assert result.stderr.splitlines()[0].startswith(f"error: {folder / 'q'}: no images there")
+    assert result.stderr.splitlines()[0].startswith(f"error: {folder / 'q'}: has no images")
     assert done_lines(out) == ["p/a.png"]
 
 

@@ -84,7 +84,7 @@ def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name
         "gone.png": "there is no such file",
         "bad.jpg": "not an image that can be read",
         "cut.png": "damaged or cut off",
-        "defect_.png": "should be reported .*a planted defect",
+        "defect_.png": "please report it .*a planted defect",
     }.items():
         assert history[name].status is Status.FAILED
         assert re.search(reason, history[name].reason)

@@ -101,10 +101,10 @@ def test_a_format_that_browsers_do_not_show_gets_a_copy(out: Path, tmp_path: Pat
         (out / "journal.jsonl").write_text(json.dumps(line | {"mtime_ns": stat.st_mtime_ns} | more) + "\n")
 
     # Whoever writes a summary may name any file of the machine.
-    refused = ["images whose photograph is not copied, as it may be none of the inputs; --images FOLDER: 1 "]
-    assert photograph() == (None, [refused[0] + "(scan_overlay.png)"])
+    refused = ["1 photograph is not copied because it may not be an input of these results (use --images FOLDER): "]
+    assert photograph() == (None, [refused[0] + "scan_overlay.png"])
     journal(mtime_ns=5)
-    assert photograph() == (None, [refused[0] + "(scan_overlay.png)"])
+    assert photograph() == (None, [refused[0] + "scan_overlay.png"])
     journal(image="other.tif")
     assert photograph()[0] is None
     assert not list((out / "report").glob("*-1600.jpg"))
@@ -139,7 +139,7 @@ def test_pictures_that_are_links_out_of_the_folder_are_told(out: Path, tmp_path:
     (out / "z_overlay.png").mkdir()
     said: list[str] = []
     assert build(out, complain=said.append)[1] == 3
-    assert said == ["pictures that are links out of the folder and are not shown: 1 (x_overlay.png)"]
+    assert said == ["1 picture is a link out of the folder and is not shown: x_overlay.png"]
 
 
 def test_no_thumbnails_are_written_through_a_link(out: Path, tmp_path: Path) -> None:
@@ -249,9 +249,7 @@ def test_an_odd_summary_is_named_and_the_others_keep_their_page(out: Path, data:
     (out / "deep" / "b.json").write_bytes(data)
     said: list[str] = []
     path, count, _ = build(out, complain=said.append)
-    assert said == [
-        "summaries that are not as segspectral writes them, whose images are shown without facts: 1 (deep/b.json)"
-    ]
+    assert said == ["1 summary was not written by segspectral, so its image is shown without facts: deep/b.json"]
     assert count == 2
     assert [(row["name"], row["segments"]) for row in rows_of(path)] == [("deep/b", None), ("photo #1", 5)]
 
@@ -297,7 +295,7 @@ def test_the_command_says_what_it_left_out(out: Path) -> None:
     (out / "deep" / "b.json").write_bytes(b"[]")
     ended = CliRunner().invoke(app, ["report", str(out)])
     assert ended.exit_code == 0
-    assert "note: summaries that are not as segspectral writes them" in ended.output
+    assert "1 summary was not written by segspectral" in " ".join(ended.output.split())
     assert "2 images -> " in ended.output
 
 
@@ -309,7 +307,7 @@ def test_damaged_results_leave_the_others_their_page(out: Path) -> None:
 
 
 def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="holds no results; make some with"):
+    with pytest.raises(OutputError, match="has no results; make some with"):
         build(tmp_path)
     run = CliRunner().invoke(app, ["report", str(tmp_path / "nowhere")])
     assert run.exit_code == 2
