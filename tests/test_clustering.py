@@ -21,7 +21,7 @@ from segspectral.values import Affinity
 X, y = make_blobs(90, centers=3, cluster_std=0.5, random_state=1)
 
 
-def test_features_with_labels(tmp_path: Path) -> None:
+def test_features_with_labels_are_clustered_and_scored(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=X.reshape(90, 1, 2), y=y)
     result = cluster_file(tmp_path / "a.npz", 3, output=tmp_path / "labels.npz")
     assert result.agreement is not None
@@ -35,7 +35,7 @@ def test_features_with_labels(tmp_path: Path) -> None:
     assert agreement(y, same.labels).nmi == pytest.approx(1)
 
 
-def test_graphs_in_each_form_are_one(tmp_path: Path) -> None:
+def test_every_file_format_gives_the_same_graph(tmp_path: Path) -> None:
     graph = knn_affinity(X).weights.astype(np.float64)
     sp.save_npz(tmp_path / "graph.npz", graph)
     edges = sp.triu(graph).tocoo()
@@ -62,13 +62,15 @@ def test_graphs_in_each_form_are_one(tmp_path: Path) -> None:
         ("a.bin", b"\xff\xfe\x00", "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+def test_a_file_that_cannot_be_read_raises_one_sentence(
+    tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=sentence):
         read_problem(tmp_path / name)
 
 
-def test_names_that_are_missing_and_objects_are_refused(tmp_path: Path) -> None:
+def test_missing_arrays_and_pickles_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         read_problem(tmp_path / "absent.npz")
     np.savez(tmp_path / "a.npz", something=X)
@@ -84,7 +86,7 @@ def test_names_that_are_missing_and_objects_are_refused(tmp_path: Path) -> None:
         cluster_file(tmp_path / "c.npy", 3, output=tmp_path / "c.npy" / "labels.npz")
 
 
-def test_labels_have_the_names_of_their_nodes(tmp_path: Path) -> None:
+def test_labels_are_written_with_the_names_of_their_nodes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("30,20\n20,10\n10,30\n7,8\n8,9\n9,7\n10,9\n")
     result = cluster_file(tmp_path / "a.csv", 2, head="exact", output=tmp_path / "new" / "labels.npz")
     with np.load(tmp_path / "new" / "labels.npz", allow_pickle=False) as written:
@@ -93,7 +95,7 @@ def test_labels_have_the_names_of_their_nodes(tmp_path: Path) -> None:
     assert len(set(result.labels[:3])) == len(set(result.labels[3:])) == 1
 
 
-def test_weights_and_numbers_of_an_npz_count(tmp_path: Path) -> None:
+def test_weights_and_node_numbers_of_an_npz_are_used(tmp_path: Path) -> None:
     pairs = np.argwhere(np.triu(np.ones((12, 12)), 1))
     weights = np.where((pairs[:, 0] < 6) == (pairs[:, 1] < 6), 1.0, 0.01)
     for name, arrays in {
@@ -109,7 +111,7 @@ def test_weights_and_numbers_of_an_npz_count(tmp_path: Path) -> None:
         assert found.problem.graph.counts.nodes == 12
 
 
-def test_sparse_graphs_of_odd_kinds(tmp_path: Path) -> None:
+def test_sparse_matrices_of_every_kind_are_read_and_broken_ones_refused(tmp_path: Path) -> None:
     dense = np.kron(np.eye(2), np.ones((5, 5))) - np.eye(10)
     dense[0, 5] = dense[5, 0] = 1
     for kind in ("csr", "csc", "coo", "bsr", "dia"):
@@ -161,7 +163,7 @@ def test_headers_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeyp
     assert read_problem(tmp_path / "b.npz").features is not None
 
 
-def test_vectors_that_are_not_finite_or_alone_are_one_sentence(tmp_path: Path) -> None:
+def test_infinite_values_and_single_vectors_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", X[:1])
     with pytest.raises(DatasetError, match="at least two"):
         read_problem(tmp_path / "one.npy")
@@ -188,7 +190,7 @@ def test_isolated_nodes_cost_no_more_than_their_number() -> None:
     assert peak < 10e6
 
 
-def test_agreement_is_blind_to_names() -> None:
+def test_agreement_does_not_depend_on_the_names_of_clusters() -> None:
     assert agreement(np.array([0, 0, 1, 1]), np.array([5, 5, 2, 2])).accuracy == 1
     half = agreement(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
     assert half.accuracy == 0.5

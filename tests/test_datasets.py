@@ -132,7 +132,7 @@ def test_cityscapes_tables_equal_the_official_ones(tmp_path: Path) -> None:
                 assert dataset.classes[expected] == label.name
 
 
-def test_camvid(tmp_path: Path) -> None:
+def test_camvid_is_read_from_its_layout(tmp_path: Path) -> None:
     dataset = open_dataset("camvid", camvid(tmp_path))
     assert first_labels(dataset)[:4] == [0, 10, 11, 3]
     assert dataset.void == 11
@@ -140,7 +140,7 @@ def test_camvid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [bsds_mat, bsds_npz])
-def test_bsds_official_and_compact(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
+def test_bsds_is_read_in_the_official_and_the_compact_format(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
     segs, edges = regions()
     truth = open_dataset("bsds", make(tmp_path)).samples[0].truth()
     assert (truth.labels == segs).all()
@@ -158,7 +158,7 @@ def test_folder_takes_names_or_counts_ids(tmp_path: Path) -> None:
     assert len(open_dataset("folder", tmp_path)) == 3
 
 
-def test_subsets(tmp_path: Path) -> None:
+def test_a_data_set_can_be_narrowed(tmp_path: Path) -> None:
     voc(tmp_path)
     assert [s.id for s in open_dataset("voc", tmp_path, limit=2).samples] == ["a", "b"]
     assert [s.id for s in open_dataset("voc", tmp_path, ids=["c", "a"]).samples] == ["a", "c"]
@@ -190,7 +190,7 @@ def test_names_are_unique_and_every_layout_explains_a_wrong_root(tmp_path: Path)
             open_dataset(layout.name, tmp_path / "nowhere")
 
 
-def test_bad_requests(tmp_path: Path) -> None:
+def test_bad_requests_are_refused(tmp_path: Path) -> None:
     voc(tmp_path)
     for arguments, words in (
         ({"split": "test"}, "found val"),
@@ -240,7 +240,7 @@ def test_cityscapes_unknown_id_and_missing_truth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("make", "suffix"), [(bsds_mat, ".mat"), (bsds_npz, ".npz")])
-def test_corrupt_bsds_truths(tmp_path: Path, make, suffix: str) -> None:  # type: ignore[no-untyped-def]
+def test_corrupt_bsds_truths_are_named(tmp_path: Path, make, suffix: str) -> None:  # type: ignore[no-untyped-def]
     sample = open_dataset("bsds", make(tmp_path)).samples[0]
     whole = sample.truth_file.read_bytes()
     for damage in (b"", b"rubbish", whole[: len(whole) // 2], whole[:-9]):
@@ -250,7 +250,7 @@ def test_corrupt_bsds_truths(tmp_path: Path, make, suffix: str) -> None:  # type
         assert "\n" not in str(caught.value)
 
 
-def test_folder_without_partners(tmp_path: Path) -> None:
+def test_images_and_masks_without_partners_are_named(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "masks" / "y.png").unlink()
     with pytest.raises(DatasetError, match="no mask of the same name for y"):
@@ -312,7 +312,7 @@ def test_images_of_one_name_need_masks_that_tell_them_apart(tmp_path: Path) -> N
         open_dataset("folder", tmp_path)
 
 
-def test_two_folders_of_masks_are_told(tmp_path: Path) -> None:
+def test_two_folders_of_masks_are_refused(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "x.txt").write_text("0 0.5 0.5 1 1\n")  # YOLO's boxes are no masks
@@ -322,7 +322,7 @@ def test_two_folders_of_masks_are_told(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path)
 
 
-def test_splits_of_folders(tmp_path: Path) -> None:
+def test_folders_can_have_splits(tmp_path: Path) -> None:
     folder(tmp_path / "outer" / "val")
     assert open_dataset("folder", tmp_path / "outer").split == "val"
     inner = tmp_path / "inner"
@@ -340,7 +340,7 @@ def test_splits_of_folders(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path / "plain", split="test")
 
 
-def test_lists_hold_one_id_a_line(tmp_path: Path) -> None:
+def test_lists_have_one_id_per_line(tmp_path: Path) -> None:
     ids = ("my cat", "a", "photo 1", "photo 0")
     voc(tmp_path, ids)
     listing = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "val.txt"
@@ -428,7 +428,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     assert len(open_dataset("folder", tmp_path)) == 2
 
 
-def test_segmentations_of_fractions_are_no_regions(tmp_path: Path) -> None:
+def test_segmentations_of_fractions_are_refused(tmp_path: Path) -> None:
     sample = open_dataset("bsds", bsds_npz(tmp_path)).samples[0]
     segs, edges = regions()
     np.savez(sample.truth_file, segs=segs + 0.5, bdrys=np.packbits(edges, axis=-1))

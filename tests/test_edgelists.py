@@ -123,7 +123,7 @@ def check(path: Path, wanted: dict[tuple[str, ...], float]) -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMED, *ALL_ONE, *NUMBERED])
-def test_each_dialect_is_the_same_graph_for_both_commands(tmp_path: Path, name: str) -> None:
+def test_every_dialect_gives_the_same_graph_in_both_commands(tmp_path: Path, name: str) -> None:
     text = (NAMED | ALL_ONE | NUMBERED)[name]
     wanted = expected(name in NUMBERED, name not in ALL_ONE)
     (tmp_path / "edges.txt").write_bytes(text.encode())
@@ -145,12 +145,12 @@ WRITERS: dict[str, Callable[[nx.Graph, Path], None]] = {
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_what_networkx_writes_is_read_whatever_its_name_is(tmp_path: Path, kind: str) -> None:
+def test_files_of_networkx_are_recognised_by_their_content(tmp_path: Path, kind: str) -> None:
     WRITERS[kind](network(), tmp_path / "graph.dat")
     check(tmp_path / "graph.dat", expected())
 
 
-def test_a_matrix_between_names_is_a_graph(tmp_path: Path) -> None:
+def test_an_adjacency_matrix_with_names_is_a_graph(tmp_path: Path) -> None:
     names = list(NUMBERS)
     dense = nx.to_numpy_array(network(), nodelist=names)
     rows = [",".join([name, *map(str, row)]) for name, row in zip(names, dense.tolist(), strict=True)]
@@ -162,13 +162,13 @@ def test_a_matrix_between_names_is_a_graph(tmp_path: Path) -> None:
             read_graph(tmp_path / "a.csv")
 
 
-def test_an_adjacency_list_without_the_head_of_networkx_is_no_list_of_edges(tmp_path: Path) -> None:
+def test_an_adjacency_list_without_the_comments_of_networkx_is_refused_as_an_edge_list(tmp_path: Path) -> None:
     (tmp_path / "a.adjlist").write_text("\n".join(nx.generate_adjlist(network())))
     with pytest.raises(DatasetError, match="line"):
         read_graph(tmp_path / "a.adjlist")
 
 
-def test_diagonals_of_a_matrix_that_claims_any_number_of_nodes(tmp_path: Path) -> None:
+def test_a_sparse_matrix_of_diagonals_may_not_claim_any_number_of_nodes(tmp_path: Path) -> None:
     parts = {"format": np.array(b"dia"), "data": np.ones((1, 3)), "offsets": np.array([1])}
     np.savez(tmp_path / "a.npz", **parts, shape=np.array([10**9, 10**9]))
     with pytest.raises(DatasetError, match="holds too little for it"):
@@ -177,7 +177,7 @@ def test_diagonals_of_a_matrix_that_claims_any_number_of_nodes(tmp_path: Path) -
     assert read_graph(tmp_path / "a.npz").counts.edges == 2
 
 
-def test_names_of_gml_and_graphml_by_igraph_are_those_of_the_user(tmp_path: Path) -> None:
+def test_gml_and_graphml_of_igraph_keep_the_names_of_the_user(tmp_path: Path) -> None:
     graph = nx.convert_node_labels_to_integers(network(), label_attribute="name")
     nx.write_graphml(graph, tmp_path / "a.graphml")
     check(tmp_path / "a.graphml", expected())
@@ -187,7 +187,7 @@ def test_names_of_gml_and_graphml_by_igraph_are_those_of_the_user(tmp_path: Path
     check(tmp_path / "a.gml", expected())
 
 
-def test_numbers_with_thousands_and_times_in_place_of_weights(tmp_path: Path) -> None:
+def test_separators_of_thousands_are_read_and_times_are_not_weights(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("a;b;1.234,5\nb;c;2,5\n")
     assert as_dict(read_graph(path)) == {("a", "b"): 1234.5, ("b", "c"): 2.5}
@@ -197,7 +197,7 @@ def test_numbers_with_thousands_and_times_in_place_of_weights(tmp_path: Path) ->
     assert "column 3 may be times" in read_graph(path).notes[0]
 
 
-def test_the_weight_of_graphml_may_be_told(tmp_path: Path) -> None:
+def test_the_weight_of_graphml_can_be_chosen(tmp_path: Path) -> None:
     nx.write_graphml(NX_EDGES, tmp_path / "a.graphml")
     assert as_dict(read_graph(tmp_path / "a.graphml", dialect=Dialect(weight="x")))["bob", "cy"] == 1
     assert set(as_dict(read_graph(tmp_path / "a.graphml", dialect=Dialect(weight="none"))).values()) == {1}
@@ -205,7 +205,7 @@ def test_the_weight_of_graphml_may_be_told(tmp_path: Path) -> None:
         read_graph(tmp_path / "a.graphml", dialect=Dialect(weight="size"))
 
 
-def test_letters_beyond_ascii_and_cells_of_several_lines(tmp_path: Path) -> None:
+def test_letters_beyond_ascii_and_cells_with_line_breaks_are_read(tmp_path: Path) -> None:
     text = 'Jörg,"Zoë, die\nÄltere",2\nJörg,"say ""hi""",1\n'
     for encoding in ("utf-8", "utf-16", "latin-1"):
         (tmp_path / "a.csv").write_bytes(text.encode(encoding))
@@ -237,7 +237,7 @@ def test_names_that_begin_with_a_mark_are_names_and_comments_are_counted(tmp_pat
     assert read_graph(path, dialect=Dialect(comments="//")).names == ("a", "b")
 
 
-def test_a_first_line_of_words_is_an_edge_unless_told(tmp_path: Path) -> None:
+def test_a_first_line_of_words_is_an_edge_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("paper,cites\nx,y\ny,z\n")
     graph = read_graph(path)
@@ -252,7 +252,7 @@ def test_a_first_line_of_words_is_an_edge_unless_told(tmp_path: Path) -> None:
     assert read_graph(path, dialect=Dialect(header=False)).names == ("from", "to", "a", "b")
 
 
-def test_columns_may_be_told_by_name_or_number(tmp_path: Path) -> None:
+def test_columns_can_be_chosen_by_name_or_number(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("day,who,whom,mails,calls\n1,a,b,2,7\n2,b,c,3,9\n")
     graph = read_graph(path, dialect=Dialect(source="Who", target="whom", weight="calls"))
@@ -297,7 +297,7 @@ def test_columns_may_be_told_by_name_or_number(tmp_path: Path) -> None:
         ("a,b\n" + "x" * 2000 + ",b\n", "the name of a node has 2000 characters"),
     ],
 )
-def test_a_bad_line_is_one_sentence_of_both_commands(tmp_path: Path, content: str, sentence: str) -> None:
+def test_a_bad_line_raises_one_sentence_in_both_commands(tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "g.csv").write_text(content)
     for read in (read_graph, read_problem):
         with pytest.raises(DatasetError, match=sentence) as error:
@@ -305,7 +305,7 @@ def test_a_bad_line_is_one_sentence_of_both_commands(tmp_path: Path, content: st
         assert "\n" not in str(error.value)
 
 
-def test_a_packed_file_does_not_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compressed_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segspectral.networks.arrays.UNPACKED", 10_000)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\n" * 100_000))
     with pytest.raises(DatasetError, match="unpacks to more than"):
@@ -349,7 +349,7 @@ def test_order_names_gaps_and_separators_do_not_change_the_partition(tmp_path: P
     assert read_graph(path).names == tuple(map(str, range(18)))
 
 
-def test_both_commands_say_in_one_line_what_was_understood(tmp_path: Path) -> None:
+def test_both_commands_print_one_line_about_how_the_file_was_read(tmp_path: Path) -> None:
     path = tmp_path / "e.csv"
     header, rows = "# c\nuser,friend,count,year\n", [f"{a},{b},2,2020" for a, b in planted()]
     path.write_text(header + "\n".join([*rows, rows[0], "3,3,1,2020"]))

@@ -78,7 +78,7 @@ class TestLabels:
 
 
 class TestColours:
-    def test_colours_are_all_different_and_none_of_a_segment_is_voids_black(self) -> None:
+    def test_colours_all_differ_and_no_segment_is_black_like_void(self) -> None:
         table = colour_table(256)
         assert len(np.unique(table, axis=0)) == 256
         assert table[0].tolist() == [0, 0, 0]
@@ -92,7 +92,7 @@ class TestColours:
         assert distance[np.triu_indices(12, 1)].min() > 10
 
     @pytest.mark.parametrize("size", [1, 2, 8, 9, 300])
-    def test_a_colour_does_not_depend_on_how_many_there_are(self, size: int) -> None:
+    def test_a_colour_does_not_depend_on_the_number_of_segments(self, size: int) -> None:
         np.testing.assert_array_equal(colour_table(size), colour_table(1000)[:size])
 
     def test_a_colour_table_that_a_caller_changes_does_not_change_the_next(self) -> None:
@@ -152,7 +152,7 @@ class TestTable:
 
 
 class TestSummary:
-    def test_it_is_json_and_holds_what_was_done(self, example: Segmentation) -> None:
+    def test_it_is_json_and_describes_the_run(self, example: Segmentation) -> None:
         data = json.loads(json.dumps(summary(example), allow_nan=False))
         assert (data["image"], data["height"], data["width"]) == ("picture.jpg", 20, 30)
         assert (data["segments"], data["superpixels"], data["void_pixels"]) == (3, 6, 15)
@@ -171,7 +171,7 @@ class TestSummary:
 
 
 class TestFiles:
-    def test_all_files_are_written_into_a_folder_that_is_made(self, example: Segmentation, tmp_path: Path) -> None:
+    def test_all_files_are_written_into_a_new_folder(self, example: Segmentation, tmp_path: Path) -> None:
         files = save(example, tmp_path / "a" / "b", "cat")
         expected = {"labels": "cat_labels.png", "overlay": "cat_overlay.png", "segments": "cat_segments.csv"}
         assert {what: path.name for what, path in files.items()} == expected | {"summary": "cat.json"}
@@ -225,7 +225,7 @@ class TestFiles:
         assert path.read_bytes() == b"old"
         assert list(tmp_path.iterdir()) == [path]
 
-    def test_a_place_that_cannot_be_written_to_is_named(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_written_to_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         for path in (tmp_path / "file" / "x.png", tmp_path / "file" / "deeper" / "x.png"):
             with pytest.raises(OutputError, match="cannot be written"):
@@ -235,6 +235,6 @@ class TestFiles:
             write_bytes(tmp_path / "folder", b"")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
-    def test_a_long_name_that_the_file_system_takes_is_written(self, tmp_path: Path) -> None:
+    def test_a_long_name_that_the_file_system_accepts_is_written(self, tmp_path: Path) -> None:
         path = tmp_path / ("n" * 235 + "_labels.png")
         assert write_bytes(path, b"x").read_bytes() == b"x"

@@ -38,7 +38,7 @@ class TestArrays:
         ],
     )
     @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-    def test_what_numpy_writes_is_read(self, tmp_path: Path, array: np.ndarray, save: object) -> None:
+    def test_arrays_of_numpy_are_read(self, tmp_path: Path, array: np.ndarray, save: object) -> None:
         save(tmp_path / "a.npz", one=array, two=array)  # type: ignore[operator]
         np.save(tmp_path / "a.npy", array)
         found = read_npz(tmp_path / "a.npz")
@@ -83,7 +83,7 @@ class TestArrays:
             read_npz(tmp_path / "a.npz", max_bytes=20_000_000)
         assert len(read_npz(tmp_path / "a.npz", max_bytes=32_000_000)) == 2
 
-    def test_what_is_no_archive_is_told(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_an_archive_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 and no more")
         with pytest.raises(ValueError, match="npz"):
             read_npz(tmp_path / "a.npz")
@@ -132,7 +132,7 @@ class TestLabelMaps:
 
     @pytest.mark.parametrize(("text", "says"), TEXTS)
     @pytest.mark.parametrize("kind", ["png", "npz"])
-    def test_texts_that_cannot_be_are_refused_in_one_sentence(
+    def test_impossible_names_and_colours_are_refused_in_one_sentence(
         self, tmp_path: Path, text: object, says: str, kind: str
     ) -> None:
         path, content = tmp_path / f"cat_labels.{kind}", text if isinstance(text, str) else json.dumps(text)
@@ -150,7 +150,7 @@ class TestLabelMaps:
         assert "\n" not in message
 
     @pytest.mark.parametrize("name", ["/etc/hosts", "../../secret.jpg", "C:\\secret.jpg"])
-    def test_the_photograph_lies_in_its_folder(self, tmp_path: Path, name: str) -> None:
+    def test_the_photograph_must_lie_in_its_folder(self, tmp_path: Path, name: str) -> None:
         np.savez(tmp_path / "a.npz", labels=self.labels, image=name)
         (tmp_path / "b_labels.png").write_bytes(label_png(self.labels))
         (tmp_path / "b.json").write_text(json.dumps({"image": name}))
@@ -159,19 +159,19 @@ class TestLabelMaps:
                 read_label_map(path)
 
     @pytest.mark.parametrize("text", ["[" * 5000, "[1]", "5", "{}", '{"images": []}'])
-    def test_a_file_beside_that_is_no_summary_is_passed_over(self, tmp_path: Path, text: str) -> None:
+    def test_a_file_beside_that_is_not_a_summary_is_ignored(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "b_labels.png").write_bytes(label_png(self.labels))
         (tmp_path / "b.json").write_text(text)
         assert read_label_map(tmp_path / "b_labels.png").image == "b"
 
-    def test_the_content_says_which_kind_of_label_map_it_is(self, tmp_path: Path) -> None:
+    def test_the_content_decides_the_format_of_a_label_map(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", labels=self.labels)
         (tmp_path / "a.npz").rename(tmp_path / "a.png")
         (tmp_path / "b.npz").write_bytes(label_png(self.labels))
         for name in ("a.png", "b.npz"):
             np.testing.assert_array_equal(read_label_map(tmp_path / name).labels, self.labels)
 
-    def test_a_photograph_is_no_label_map(self, tmp_path: Path) -> None:
+    def test_a_photograph_is_refused_as_a_label_map(self, tmp_path: Path) -> None:
         buffer = io.BytesIO()
         PIL.Image.fromarray(self.labels.astype(np.uint8)).save(buffer, "JPEG")
         (tmp_path / "a.png").write_bytes(buffer.getvalue())

@@ -17,7 +17,7 @@ EDGES = [("ann", "bob", 2.0), ("bob", "cy", 1.0), ("cy", "ann", 0.5), ("dora", "
 DENSE = np.array([[0, 2, 0.5, 0], [2, 0, 1, 0], [0.5, 1, 0, 3], [0, 0, 3, 0]])
 
 
-def test_each_form_is_the_same_graph(tmp_path: Path) -> None:
+def test_every_file_format_gives_the_same_graph(tmp_path: Path) -> None:
     lines = [f"{a},{b},{w}" for a, b, w in EDGES]
     (tmp_path / "plain.csv").write_text("\n".join(lines))
     (tmp_path / "headed.csv").write_text(
@@ -54,14 +54,14 @@ def test_each_form_is_the_same_graph(tmp_path: Path) -> None:
     assert graph.labels.tolist() == [0, 0, 1, 1, 2]
 
 
-def test_numbers_are_in_their_order_and_a_header_without_known_words_is_seen(tmp_path: Path) -> None:
+def test_node_numbers_are_sorted_and_headers_of_unknown_words_are_recognised(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("paper,cited\n10,2\n2,9\n")
     assert read_graph(tmp_path / "a.csv").names == ("2", "9", "10")
     (tmp_path / "b.txt").write_text("10 2\n2 x1\n")
     assert read_graph(tmp_path / "b.txt").names == ("10", "2", "x1")
 
 
-def test_what_was_odd_is_counted() -> None:
+def test_loops_and_repeated_edges_are_counted() -> None:
     ends = np.array([(0, 1), (1, 0), (0, 1), (2, 2), (1, 2), (3, 4), (4, 1)])
     weights, counts = undirected(ends, np.array([1.0, 5, 2, 1, 1, 0, 1]), 7)
     assert weights.toarray()[0, 1] == weights.toarray()[1, 0] == 5
@@ -72,7 +72,7 @@ def test_what_was_odd_is_counted() -> None:
     assert counts.listed == counts.edges + counts.reciprocal + counts.repeated + counts.loops + counts.weightless
 
 
-def test_attributes_and_labels_by_name_and_in_order(tmp_path: Path) -> None:
+def test_attributes_and_labels_are_matched_by_name_or_by_order(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("ann,bob\nbob,cy\n")
     (tmp_path / "named.csv").write_text("node,age,height\ncy,3,1.5\nann,1,1.7\nbob,2,1.6\neve,4,1.8\n")
     (tmp_path / "classes.csv").write_text("node,team\nann,red\ncy,blue\nbob,red\neve,blue\nzoe,red\n")
@@ -116,7 +116,7 @@ def test_attributes_and_labels_by_name_and_in_order(tmp_path: Path) -> None:
         ("a,a\nb,b\n", "has no edges between different nodes"),
     ],
 )
-def test_a_bad_edge_list_is_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
+def test_a_bad_edge_list_raises_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "g.csv").write_text(content)
     with pytest.raises(DatasetError, match=sentence) as error:
         read_graph(tmp_path / "g.csv")
@@ -142,7 +142,7 @@ def test_a_bad_edge_list_is_one_sentence(tmp_path: Path, content: str, sentence:
         ("a.mtx", b"%%MatrixMarket matrix coordinate real general\n3 3 99999999999\n1 2 1\n", "99999999999 entries"),
     ],
 )
-def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+def test_a_broken_file_raises_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=sentence):
         read_graph(tmp_path / name)
@@ -150,7 +150,7 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, content: bytes
         read_graph(tmp_path / f"absent-{name}")
 
 
-def test_bad_arrays_are_one_sentence(tmp_path: Path) -> None:
+def test_bad_arrays_raise_one_sentence(tmp_path: Path) -> None:
     for arrays, sentence in (
         ({"edges": np.ones((3, 3), int)}, r"edges must be \(M, 2\)"),
         ({"edges": np.array([[0, 5]]), "num_nodes": 3}, r"outside 0\.\.2"),
@@ -191,7 +191,7 @@ def test_bad_arrays_are_one_sentence(tmp_path: Path) -> None:
         ("", "is empty"),
     ],
 )
-def test_bad_attributes_are_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
+def test_bad_attributes_raise_one_sentence(tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "g.csv").write_text("ann,bob\n")
     (tmp_path / "x.csv").write_text(content)
     with pytest.raises(DatasetError, match=sentence) as error:
@@ -199,7 +199,7 @@ def test_bad_attributes_are_one_sentence(tmp_path: Path, content: str, sentence:
     assert str(tmp_path / "x.csv") in str(error.value)
 
 
-def test_bad_labels_are_one_sentence(tmp_path: Path) -> None:
+def test_bad_labels_raise_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("ann,bob\nbob,cy\n")
     for content, sentence in (
         ("ann,red\nbob,blue\n", "1 of 3 nodes has no label, such as 'cy'"),

@@ -177,7 +177,7 @@ def near(labels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("spoil", [soft, near, lambda _: np.arange(192, dtype=np.uint8).reshape(SHAPE)])
 @pytest.mark.parametrize("void", [None, "none"])
-def test_grey_pictures_and_soft_edges_are_no_masks(tmp_path: Path, spoil, void) -> None:  # type: ignore[no-untyped-def]
+def test_grey_pictures_and_soft_edges_are_refused(tmp_path: Path, spoil, void) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DatasetError, match=r"soft edges") as caught:
         opened(tmp_path, *(spoil(object_of(k)) for k in range(3)), void=void)
     assert "\n" not in str(caught.value)
@@ -201,7 +201,7 @@ def test_masks_that_were_compressed_with_loss_are_refused(tmp_path: Path, name: 
         open_dataset("folder", tmp_path)
 
 
-def test_what_a_mask_must_not_be(tmp_path: Path) -> None:
+def test_pictures_that_are_not_masks_are_refused(tmp_path: Path) -> None:
     coloured = np.zeros((*SHAPE, 3), np.uint8)
     coloured[:4, :, 0] = 128
     see_through = np.full((*SHAPE, 4), 255, np.uint8)
@@ -240,7 +240,7 @@ def test_a_set_of_one_class_is_refused_unless_all_are_named(tmp_path: Path) -> N
     assert all(value is not None for _, _, value, _ in results.table()), "no contour, and no trimap, is no line"
 
 
-def test_names_of_classes_bound_the_ids(tmp_path: Path) -> None:
+def test_ids_beyond_the_named_classes_are_refused(tmp_path: Path) -> None:
     make(tmp_path, np.eye(*SHAPE, dtype=np.uint8) * 3)
     (tmp_path / "classes.txt").write_text("sky\nsea\n")
     with pytest.raises(DatasetError, match=r"0\.png: .*unknown label id 3, .* 0 to 1"):
@@ -269,12 +269,12 @@ def test_negative_numbers_are_void_only_if_declared(tmp_path: Path) -> None:
     assert open_dataset("folder", tmp_path, void=-1).classes == ("0", "1")
 
 
-def test_void_belongs_to_folders(tmp_path: Path) -> None:
+def test_only_folders_accept_a_void_value(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="voc defines"):
         open_dataset("voc", tmp_path, void=255)
 
 
-def test_turned_photographs_need_truths_that_tell(tmp_path: Path) -> None:
+def test_turned_photographs_need_truths_that_show_their_orientation(tmp_path: Path) -> None:
     """Orientation 3 turns by 180 degrees and leaves the size: it is not known whether the mask is turned."""
     for orientation, turned in itertools.product(range(1, 9), (False, True)):
         root = tmp_path / f"{orientation}{turned}"

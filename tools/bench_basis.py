@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Where eigenvectors come from: a basis learnt over many images, random ones, and levels of merged nodes.
+"""Compare three starts for eigenvectors: a basis learnt over many images, random ones, and levels of merged nodes.
 
     tools/bench_basis.py --data DATA [--steps 5000] [--images 30] [--dense]
 
-The learnt basis: graph convolutions of features on a scale fixed for all images, trained on the superpixel graphs of
-BSDS500 train so that the Ritz values of their outputs are small; on each image of val they are averaged by steps of a
-lazy walk, and Rayleigh-Ritz gives the embedding. Figures are sums of the K smallest Ritz values as a ratio to those of
-the eigenvalues, median over the images. ``--dense``: one image of 154 000 superpixels, as CPU seconds and such ratios;
-its graph alone takes minutes.
+The learnt basis is a graph convolution of features on a scale that is fixed for all images. It is trained on the
+superpixel graphs of BSDS500 train so that the Ritz values of its outputs are small. On each image of val the outputs
+are diffused by steps of a lazy walk, and Rayleigh-Ritz gives the embedding. The figures are sums of the K smallest Ritz
+values, divided by the sums of the eigenvalues; the median over the images is printed. ``--dense`` prints CPU seconds
+and the same ratios for one image of 154 000 superpixels, whose graph takes minutes to build.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What batches promise, at full size: kills, broken files, throughput, memory, a large raster.
+"""Test the promises of batches at full size: kills, broken files, throughput, memory, a large raster.
 
     python tools/bench_batch.py kills --images FOLDER --count 2000 --kills 20 --engine processes
     python tools/bench_batch.py mutants --images FOLDER --count 500
@@ -6,9 +6,9 @@
     python tools/bench_batch.py memory --images FOLDER --count 1000
     python tools/bench_batch.py raster --images FOLDER... --side 10000 --compare 512 2048
 
-A FOLDER holds photographs, at any depth; small images are cropped from them. Everything is written to a temporary
-folder, or to --work, which is kept: images, the undisturbed run and rasters that are there are not made again. Each
-prints its figures, and ends with exit code 1 if a promise is broken.
+A FOLDER has photographs at any depth; small images are cropped from them. Everything is written to a temporary folder,
+or to --work, which is kept: images, the undisturbed run and rasters that exist there are not made again. Each command
+prints its figures and ends with exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Benchmark of communities: Cora, planted blocks, nodes that arrive later, and graphs of up to a million edges.
 
-Each result is one JSON line in ``--results``; what is there is not run again. Seconds are of the processor; "wall" by
-the clock.
+Each result is one JSON line in ``--results``; results that exist are not computed again. "Seconds" are CPU seconds, and
+"wall" is wall-clock time.
 
     python tools/bench_communities.py cora blocks later size
     python tools/bench_communities.py cora --rows modularity louvain --seeds 1

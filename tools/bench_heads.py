@@ -1,8 +1,8 @@
-"""Benchmark of all heads: tables of vectors (MNIST, Fashion-MNIST), of superpixel graphs and of graphs with a known
-structure against exact eigenvectors, of toys, and of size.
+"""Benchmark all heads on vectors (MNIST, Fashion-MNIST), on superpixel graphs, on graphs with a known structure against
+exact eigenvectors, on toy data, and on large data.
 
-Each result is one JSON line in ``--results``; what is there is not run again, so that a run may be cut off and go on.
-The development data hold 12000 of the 60000 images; published figures are of all.
+Each result is one JSON line in ``--results``; results that exist are not computed again, so a run can be stopped and
+resumed. The development data have 12000 of the 60000 images; published figures use all of them.
 
     python tools/bench_heads.py vectors --quick
     python tools/bench_heads.py vectors images graphs toys size --seeds 5

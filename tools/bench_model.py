@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Segments shared by all images: P1 and P2 of models on VOC 2012 and CamVid, beside k-means on the same features.
+"""Score models whose segments all images share: P1 and P2 on VOC 2012 and CamVid, and k-means on the same features.
 
     tools/bench_model.py --data DATA --cache FOLDER [--sets camvid voc] [--seeds 5] [--only NAME ...] [--many]
 
 Models are fitted without labels on CamVid's train images and on every second image of VOC's list; they are scored on
 CamVid's val images and on VOC's other images (``--part fit``: on the images of the fit, where ideas are compared).
-What is scored are superpixels, without a refiner, with exact counts of pixels. FOLDER keeps what does not change
-between trials.
+Superpixels are scored without a refiner, with exact counts of pixels. FOLDER keeps the data that do not change between
+trials.
 
     tools/bench_model.py --data DATA --speed MODEL      # applying it against solving, on five images of CamVid val
 """

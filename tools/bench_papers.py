@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The recipes of configs/papers on the two sample images that have drawn truths: cost, normalized cut, covering.
+"""Run the recipes of configs/papers on the two sample images with drawn truths: cost, normalized cut, covering.
 
     tools/bench_papers.py [configs/papers/NAME.yaml ...]
 
 The normalized cut is compared with that of the head ``exact`` on the same graph, and covering with that of the default
-pipeline with the same number of segments. CPU seconds are of the whole image, with one thread, after warm-up.
+pipeline with the same number of segments. CPU seconds are for the whole image, with one thread, after a warm-up run.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Region and boundary scores on BSDS500: configurations, what each part brings, and peers, on the same images.
+"""Region and boundary scores on BSDS500 for configurations, for variants of single parts, and for other programs.
 
     tools/bench_quality.py --data DATA [--split val] [--limit 20] [--rows configs heads affinity peers] [--jobs 2]
 
 DATA holds bsds500/SPLIT/images/ID.jpg and bsds500/SPLIT/gt/ID.npz; default: $SEGSPECTRAL_DATA, else ../shared/data.
-What has several scales (the hierarchy 26 levels, union-find five scales, the others several numbers of segments) gets
-the best one for the whole data set (ODS) and the best for each image (OIS); what has a number of segments alone gets
-``--segments``. Scores per image are kept in --results, so that a run that was stopped goes on; delete the file of a
-row, or change --results, after a change of the code. Seconds are CPU seconds with one thread.
+A method with several scales (the hierarchy has 26 levels, union-find five scales, others several numbers of segments)
+is scored at the best scale for the whole data set (ODS) and at the best for each image (OIS). A method with only a
+number of segments uses ``--segments``. Scores per image are kept in --results, so a stopped run can be resumed; delete
+the file of a row, or change --results, after a change of the code. Seconds are CPU seconds with one thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Seconds per stage and peak memory at several sizes, beside Felzenszwalb and scikit-learn in the same run.
+"""Measure seconds per stage and peak memory at several sizes, and Felzenszwalb and scikit-learn in the same run.
 
     tools/bench_speed.py [--image sample_images/coffee.jpg] [--sizes 481x321 1024x1024 4000x3000] [--threads 2]
 
-Each method and size runs in a process of its own: two calls, of which the second is timed (the first loads weights and
-libraries); CPU seconds are of all threads. Memory is the peak of that process, the interpreter and the weights with
-it. The image is resized to each size.
+Each method and size runs in a process of its own. It is called twice, and the second call is timed, because the first
+one loads weights and libraries. CPU seconds include all threads. Memory is the peak of the process, including the
+interpreter and the weights. The image is resized to each size.
 """
 
 from __future__ import annotations

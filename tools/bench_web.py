@@ -1,4 +1,4 @@
-"""The page under load, and the gallery at size.
+"""Measure the page under load, and large galleries.
 
     python tools/bench_web.py [--clients 20] [--rounds 3] [--megapixels 1] [--set NAME=VALUE] [--galleries 1000,10000]
 

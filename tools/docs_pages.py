@@ -1,4 +1,4 @@
-"""Pages of the site that are written from their sources when it is built: a hook of mkdocs (see mkdocs.yml).
+"""A hook of mkdocs that generates pages of the site from their sources when the site is built (see mkdocs.yml).
 
 The front page is README.md, and CONTRIBUTING.md, CHANGELOG.md and sample_images/SOURCES.md are pages too. The reference
 of the commands comes from the Typer application, that of the settings from the pydantic models.

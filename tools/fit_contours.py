@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Fit what knows of contours on BSDS500 train: writes the weights in segspectral/features/weights.
+"""Fit the edge decoder and the contour cues on BSDS500 train, and write the weights in segspectral/features/weights.
 
     tools/fit_contours.py --data DATA [--limit 200] [--counts 600 1000]
 
 1. The edge decoder, on pixels: the target is the share of people who drew an edge within about two pixels.
 2. The weights of the contour cues, on the borders of superpixels: the target is the share of people who put the two
-   sides into different regions. Their edge cues come from decoders that did not see the image (two folds).
+   sides into different regions. The edge cues come from decoders that were not trained on the image (two folds).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Many images: nothing lost, nothing twice, in this process, in several, or on a cluster.
+"""Batches of images: no image is lost or done twice, in this process, in several processes, or on a cluster.
 
-``find_jobs`` names the images, ``Segmenter`` is what is done to each, an engine does it, ``run`` keeps the journal.
+``find_jobs`` lists the images, ``Segmenter`` is the work on each image, an engine runs the work, and ``run`` keeps the
+journal.
 """
 
 from __future__ import annotations

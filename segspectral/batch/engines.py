@@ -1,6 +1,6 @@
-"""Where the work is done: in this process, in several, or by the workers of a Dask cluster.
+"""Engines run the work of a batch in this process, in several processes, or on the workers of a Dask cluster.
 
-To add an engine: one class that keeps the contract ``Engine``, and a line in the tests' list of engines.
+To add an engine, write a class that keeps the contract ``Engine`` and add it to the list of engines in the tests.
 """
 
 from __future__ import annotations
@@ -28,22 +28,26 @@ __all__ = ["DaskCluster", "Engine", "InProcess", "Processes", "usable_cores"]
 
 
 class Engine(Protocol):
-    """Does work to jobs.
+    """Does the work on the images of jobs.
 
-    Laws: each job that was taken from ``jobs`` ends in exactly one record, in any order, whatever its image does to
-    the process that works on it; jobs are taken when there is a hand free for them, so that a stream which ends early
-    ends the run after what is in flight; a SegspectralError of the work is raised and ends it at once, and so does
-    closing the generator: when it has returned, nothing works on (on remote nodes, the image in hand is finished).
+    Laws:
+
+    - Each job that was taken from ``jobs`` has exactly one record, in any order, even if its image kills the process
+      that works on it.
+    - A job is taken only when a worker is free. So if the stream of jobs ends early, the run ends after the images in
+      progress.
+    - A SegspectralError of the work is raised and ends the run immediately, and so does closing the generator. After
+      that nothing continues to work (on remote nodes, the image in progress is finished).
     """
 
     isolates: bool
-    """Whether an image that kills its process leaves this one alive."""
+    """Whether this process survives an image that kills the process working on it."""
 
     def run(self, jobs: Iterator[Job], work: Work) -> Generator[Record]: ...
 
 
 class InProcess:
-    """One after the other, here. An image that crashes takes the run with it; the journal tells which it was."""
+    """Does one image after the other in this process. An image that crashes ends the run; the journal names it."""
 
     isolates = False
 
@@ -54,11 +58,11 @@ class InProcess:
 
 
 class Processes:
-    """Some processes on this machine.
+    """Does images in several processes on this machine.
 
     Parameters
     ----------
-    count : processes; None takes one per core
+    count : number of processes; None uses one per core
     timeout : seconds that one image may take; None for no limit
     """
 
@@ -92,23 +96,23 @@ class Processes:
 
 
 class DaskCluster:
-    """The workers of a Dask cluster, which see the input and the output under the same paths as this machine.
+    """Does images on the workers of a Dask cluster, which must have the input and output under the same paths.
 
-    Each Dask worker hands the images to a process of its own: an image that crashes or hangs costs that process and
-    not the Dask worker, and what remains for Dask to mend is a lost node. Start the workers by
+    Each Dask worker passes the images to a process of its own. An image that crashes or hangs kills this process and
+    not the Dask worker, so Dask only has to handle lost nodes. Start the workers with
     ``PYTHONSAFEPATH=1 dask worker ADDRESS --nthreads 1 --death-timeout 60``. Without ``--death-timeout`` they wait
-    for ever for a scheduler that has gone; without PYTHONSAFEPATH, Dask imports modules from the current folder.
-    Dask's ports take commands from whoever reaches them: keep them on a private network, or use its TLS.
+    forever for a scheduler that has ended. Without PYTHONSAFEPATH, Dask imports modules from the current folder.
+    Dask accepts commands from everybody who can reach its ports: keep them in a private network, or use its TLS.
 
     Parameters
     ----------
-    target : ``tcp://host:8786``, or ``local:4`` for four workers here, reachable from this machine alone
+    target : ``tcp://host:8786``, or ``local:4`` for four workers that only this machine can reach
     timeout : seconds that one image may take; None for no limit
 
     Raises
     ------
     SettingsError
-        The target is neither, or Dask is not installed.
+        The target has neither form, or Dask is not installed.
     """
 
     isolates = True
@@ -132,7 +136,7 @@ class DaskCluster:
             threads = max(1, usable_cores() // self.local) if self.local else 1
             do = _OnDaskWorker(uuid4().hex, pickle.dumps(work), threads, self.timeout)
             stack.callback(do.close)
-            # Twice as many as there are hands: the next image is there when one is done.
+            # Remote workers get two images per thread, so the next image is there when one is done.
             slots = sum(client.nthreads().values())
             executor = client.get_executor(pure=False)
             try:
@@ -141,17 +145,17 @@ class DaskCluster:
                 )
             except (FutureCancelledError, CancelledError) as error:
                 raise BatchError(
-                    f"the Dask scheduler {self.target} is lost; what is done is kept: run the same command again"
+                    f"the Dask scheduler {self.target} is lost; finished images are kept: run the same command again"
                 ) from error
 
     def _connect(self, stack: ExitStack) -> Any:
         import dask
         from distributed import Client, LocalCluster
 
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is one sentence of ours
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our own sentence reports a lost scheduler
         stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": "10s"}))
         if self.local:
-            # Dask's workers are threads of this process, as the work is done by processes of ours.
+            # Dask's workers can be threads of this process, because our own processes do the work.
             cluster = LocalCluster(
                 n_workers=self.local,
                 threads_per_worker=1,
@@ -167,19 +171,21 @@ class DaskCluster:
             client.get_versions(check=True)
         except TimeoutError as error:
             raise BatchError(
-                f"the scheduler has no workers; start some by: dask worker {self.target} --nthreads 1 "
+                f"the scheduler has no workers; start some with: dask worker {self.target} --nthreads 1 "
                 "--death-timeout 60",
                 self.target,
             ) from error
         except OSError as error:
             raise BatchError("no Dask scheduler answers there", self.target) from error
         except ValueError as error:
-            raise BatchError(f"other versions of packages there than here: {error}", self.target) from error
+            raise BatchError(
+                f"the cluster has other package versions than this machine: {error}", self.target
+            ) from error
         return client
 
 
 class _OnDaskWorker:
-    """Dask calls this: it hands the job to the process that belongs to this thread of this Dask worker."""
+    """A callable for Dask that passes a job to the process belonging to this thread of this Dask worker."""
 
     _own = threading.local()
     _started: ClassVar[dict[str, list[Worker]]] = {}
@@ -201,14 +207,14 @@ class _OnDaskWorker:
         return own.worker(job)
 
     def close(self) -> None:
-        """End the run's processes that Dask workers of this very process have started, and let none start."""
+        """End the run's processes that Dask workers in this process have started, and prevent new ones."""
         self._ended.add(self.run)
         for worker in self._started.pop(self.run, ()):
             worker.close()
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -219,26 +225,26 @@ def _outcomes(
     window: int,
     lost: tuple[type[BaseException], ...],
 ) -> Generator[Record]:
-    """Keep ``window`` jobs in flight. Those that were lost with their worker run again at the end, each alone.
+    """Keep ``window`` jobs in progress. Jobs that were lost with their worker run again at the end, one at a time.
 
-    A worker also dies for another's fault (memory, a lost node, someone's kill); only an image that is alone on the
-    stage when its worker dies again is blamed.
+    A worker may also die for other reasons (memory, a lost node, a kill by somebody else). So an image is blamed only
+    if its worker dies again while no other image is in progress.
     """
     suspects: list[Job] = []
-    flying: dict[Future[Record], Job] = {executor.submit(do, job): job for job in islice(jobs, window)}
+    in_progress: dict[Future[Record], Job] = {executor.submit(do, job): job for job in islice(jobs, window)}
     try:
-        while flying:
-            landed, _ = wait(flying, return_when=FIRST_COMPLETED)
-            for future in landed:
-                job = flying.pop(future)
+        while in_progress:
+            finished, _ = wait(in_progress, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job = in_progress.pop(future)
                 try:
                     yield _about(job, future.result())
                 except lost:
                     suspects.append(job)
-                flying |= {executor.submit(do, job): job for job in islice(jobs, 1)}
+                in_progress |= {executor.submit(do, job): job for job in islice(jobs, 1)}
         for job in suspects:
             future = executor.submit(do, job)
-            flying[future] = job
+            in_progress[future] = job
             try:
                 record = future.result()
             except lost as error:
@@ -248,12 +254,12 @@ def _outcomes(
                 )
             yield _about(job, record)
     finally:
-        for future in flying:
+        for future in in_progress:
             future.cancel()
 
 
 def _about(job: Job, record: Record) -> Record:
-    """A record that no worker wrote does not know the file; what was listed is what was tried."""
+    """Add the size and time of the listed file to a record that no worker wrote."""
     if record.status in (Status.CRASHED, Status.TIMED_OUT):
         return replace(record, size=job.size, mtime_ns=job.mtime_ns)
     return record

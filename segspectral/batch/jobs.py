@@ -1,4 +1,4 @@
-"""Files, folders and globs -> jobs: which images there are, and under which names their results stand."""
+"""Jobs from files, folders and globs: which images a batch has, and what their results are called."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["WHOLE", "Job", "Shard", "find_jobs", "fingerprint_of"]
 
 @dataclass(frozen=True)
 class Job:
-    """One image of a batch.
+    """One image of a batch. (A job of the web page is a different class, ``segspectral.web.jobs.Job``.)
 
     Parameters
     ----------
-    path : absolute
-    name : the path below the folder that was given, with ``/``; names the image in the journal
-    size, mtime_ns : of the file when it was listed; -1 if there was none
-    stem : of its results below the output folder, given by the run, which knows all names (``result_stems``)
+    path : absolute path
+    name : path below the given folder, with ``/``; it identifies the image in the journal
+    size, mtime_ns : size and time of change of the file when it was listed; -1 if it did not exist
+    stem : stem of its results below the output folder; ``run`` sets it, because it knows all names (``result_stems``)
     """
 
     path: str
@@ -37,10 +37,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` equal parts of a batch, for arrays of jobs that share nothing but the disk.
+    """One of ``count`` equal parts of a batch, for array jobs on a cluster that share only the disk.
 
-    An image belongs to a part by its name alone, so that files which come later move no other file. ``index`` counts
-    from 0 or from 1: n/n is 0/n.
+    The name of an image alone decides to which part it belongs, so files that are added later do not move the others.
+    ``index`` may start at 0 or at 1: n/n is the same as 0/n.
 
     >>> Shard.parse("8/8") == Shard.parse("0/8")
     True
@@ -51,10 +51,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """``3/8``. Raises SettingsError."""
+        """Parse text such as ``3/8``. Raises SettingsError."""
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal() and int(index) <= int(count) and int(count) > 0):
-            raise SettingsError(f"--shard {text}: write it as i/n, such as 3/8 for the third of eight parts")
+            raise SettingsError(f"--shard {text}: write a shard as i/n, such as 3/8 for the third of eight parts")
         return cls(int(index) % int(count), int(count))
 
     def __contains__(self, job: Job) -> bool:
@@ -77,23 +77,23 @@ def find_jobs(
     complain: Callable[[str], None] = lambda sentence: None,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> list[Job]:
-    """The images that files, folders and globs name, each once, sorted by name.
+    """Return the images in files, folders and globs, each once, sorted by name.
 
-    Names are paths below the one folder that is given; below the folder that all inputs share if there are several.
-    A folder stands for the images directly in it, with ``recursive`` also for those further down. Hidden files and
-    links to folders in it are passed over, and so is ``output``. A file that is named may have any suffix; one that
-    does not exist becomes a job too, so that it ends as failed and is not lost.
+    Names are paths below the given folder, or below the folder that all inputs share. A folder means the images
+    directly in it, and with ``recursive`` also those in the folders below. Hidden files, links to folders, and
+    ``output`` are skipped. A file that is given by name may have any suffix. A file that does not exist becomes a job
+    too, so it is reported as failed and not lost.
 
     Parameters
     ----------
     output : folder of the results
-    complain : given a sentence about each folder or glob without images, and each folder that cannot be read
-    note : given a sentence about the files of folders that were left out
+    complain : called with a sentence about each folder or glob without images and each folder that cannot be read
+    note : called with a sentence about files in folders that were left out
 
     Raises
     ------
     ImageError
-        There are no images at all, or a name is an address or ``-``.
+        There are no images, or a name is a URL or ``-``.
     SettingsError
         An extension is empty, or the output is one of the inputs.
     """
@@ -109,7 +109,7 @@ def find_jobs(
         if os.path.isdir(given):
             folder = os.path.abspath(given)
             if os.path.realpath(folder) == search.output:
-                raise SettingsError("cannot hold the results too, which the next run would take for images", given)
+                raise SettingsError("cannot be the output too: the next run would read the results as images", given)
             before = len(found) + len(complaints)
             roots.append(folder)
             found += search.inside(folder)
@@ -119,7 +119,7 @@ def find_jobs(
             continue
         matches = [] if os.path.exists(given) else sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
         if not matches and glob.has_magic(given) and not os.path.exists(given):
-            complaints.append(f"{given}: nothing has such a name")
+            complaints.append(f"{given}: no file matches this pattern")
             continue
         for path in map(os.path.abspath, matches or [given]):
             roots.append(os.path.dirname(path))
@@ -138,7 +138,7 @@ def find_jobs(
 
 
 def fingerprint_of(path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds; (-1, -1) if there is no such file."""
+    """Return the size in bytes and the time of change in nanoseconds, or (-1, -1) if the file does not exist."""
     try:
         stat = os.stat(path)
     except OSError:

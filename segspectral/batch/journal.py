@@ -1,11 +1,12 @@
-"""What became of each image: JSON lines, only ever appended to, and the only truth about a batch.
+"""The journal of a batch: JSON lines with the outcome of each image, to which lines are only appended.
 
-A line about an image is written after its results stand under their names. So whatever kills the run, at any moment:
-what the journal calls done is done, and anything else is done again. Each shard has a journal of its own; readers
-merge them, and the latest line about an image holds.
+The line about an image is written after all of its results have been written. So a run may be killed at any moment:
+images that the journal calls done are done, and all others are done again. Each shard has its own journal. Readers
+merge the journals, and the latest line about an image is valid.
 
-A journal may also come from somebody else, and its lines decide which files are removed. So a line is read only if all
-of its fields are of their types and ranges and its names stay below the output folder; any other counts as unreadable.
+A journal may come from somebody else, and its lines decide which files are removed. So a line is accepted only if all
+of its fields have the right types and ranges and its names stay below the output folder. Other lines are counted as
+unreadable.
 """
 
 from __future__ import annotations
@@ -28,23 +29,26 @@ from segspectral.errors import BatchError, OutputError
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there, nothing keeps two runs from writing to one folder
+except ImportError:  # Windows has no fcntl, so two runs can write to the same folder there
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["History", "Journal", "Record", "Run", "RunStart", "Status", "read_history"]
 
 
 class Status(StrEnum):
-    """How an image ended; the last two are not ends."""
+    """The outcome of an image; the last two values are not outcomes.
+
+    (The status of a job of the web page is a different class, ``segspectral.web.jobs.Status``.)
+    """
 
     DONE = "done"
     FAILED = "failed"
     CRASHED = "crashed"
     TIMED_OUT = "timed out"
     STARTED = "started"
-    """Begun in the journal's own process: the image that a run died of, if nothing follows."""
+    """The image was started in the process that writes the journal. If no line follows, the run died on this image."""
     RESET = "reset"
-    """To be done again, whatever was said before."""
+    """The image is to be done again, whatever earlier lines say."""
 
     @property
     def bad(self) -> bool:
@@ -52,7 +56,7 @@ class Status(StrEnum):
 
 
 def _below(name: str) -> str:
-    """A path that stays below the folder that it is seen from. Raises ValueError."""
+    """Return a relative path that stays below its folder. Raises ValueError."""
     path = PurePath(name)
     if path.anchor or not path.name or ".." in path.parts or "\0" in name:
         raise ValueError("leaves its folder")
@@ -61,7 +65,7 @@ def _below(name: str) -> str:
 
 
 def _output(name: str) -> str:
-    """As above, and no journal. Raises ValueError."""
+    """Return a relative path that stays below its folder and is not a journal. Raises ValueError."""
     if "/" not in name and PurePath(name).match(JOURNALS):
         raise ValueError("is a journal")
     return _below(name)
@@ -82,21 +86,23 @@ class Record:
 
     Parameters
     ----------
-    image : Job.name
-    reason : a sentence, unless it is done
-    size, mtime_ns : of the file that was read
+    image : name of the job
+    status : outcome
+    reason : a sentence, unless the image is done
+    size, mtime_ns : size and time of change of the file that was read
     settings : hash of the pipeline's settings
-    version : of segspectral
-    seconds : from reading to writing
+    version : version of segspectral
+    seconds : time from reading to writing
+    segments : number of segments
     stages : stage -> seconds
     outputs : path below the output folder -> bytes
-    formats : those of ``outputs`` beyond what every image gets
+    formats : names of exporters whose files are in ``outputs``
     notes : sentences about the results, such as how many pixels a format loses
-    traceback : of an error that nobody foresaw
+    traceback : traceback of an unexpected error
     worker : host and process
-    turn : one more than that of the line about the image that its run found. Between journals, the line of the greater
-        turn is the later one, whatever the clocks of their machines say
-    time : seconds since 1970 when the line was written; between journals, it tells which of equal turns is later
+    turn : one more than the turn of the latest line about the image when the run began. If several journals have lines
+        about an image, the line with the greatest turn is the latest, whatever the clocks of the machines say
+    time : seconds since 1970 when the line was written; of lines with equal turns it decides which is later
     """
 
     image: Name
@@ -118,11 +124,11 @@ class Record:
     time: Seconds = 0.0
 
     def describes(self, job: Job, settings: str, version: str) -> bool:
-        """Whether it is about this very file, under these settings and this version."""
+        """Return whether the line is about exactly this file, these settings and this version."""
         return (self.size, self.mtime_ns, self.settings, self.version) == (job.size, job.mtime_ns, settings, version)
 
     def intact(self, out: Path) -> bool:
-        """Whether all its outputs are there, at their full size."""
+        """Return whether all outputs exist and have their full size."""
         try:
             return all(os.stat(out / name).st_size == size for name, size in self.outputs.items())
         except OSError:
@@ -131,7 +137,7 @@ class Record:
 
 @dataclass(frozen=True)
 class RunStart:
-    """The line that begins a run: when, how many images its shard has, and how many of these were settled before."""
+    """The first line of a run: its time, the images of its shard, and how many of them earlier runs settled."""
 
     started: Seconds
     images: Count
@@ -145,7 +151,7 @@ ABOUT_IMAGES, ABOUT_RUNS = TypeAdapter(Record), TypeAdapter(RunStart)
 
 @dataclass
 class Run:
-    """The last run of a shard: its start, how many images it has settled since, and when the last of them."""
+    """The last run of a shard: its first line, the number of images it has settled, and the time of the latest one."""
 
     start: RunStart
     settled: int = 0
@@ -157,7 +163,7 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Images per second; 0 where it is not known, because no image is settled or the clock was set back."""
+        """Images per second; 0 if it is unknown, because no image is settled yet or the clock was set back."""
         return self.settled / (self.latest - self.start.started) if self.latest > self.start.started else 0.0
 
 
@@ -167,10 +173,10 @@ class History:
 
     Parameters
     ----------
-    latest : image -> what was last said about it
+    latest : image -> the latest line about it
     runs : shard -> its last run
-    running : the shards that are being worked on, as far as this machine can see
-    unreadable : lines that are no records; one that is cut off at the end is not counted, it is still being written
+    running : shards with a run in progress, as far as this machine can see
+    unreadable : number of lines that are not records; an incomplete last line is not counted, as it may be in progress
     """
 
     latest: dict[str, Record] = field(default_factory=dict)
@@ -180,15 +186,15 @@ class History:
 
     @property
     def shards_not_begun(self) -> int:
-        """Parts of the batch that no run has touched, as far as the names of the journals tell."""
+        """Number of shards that no run has begun, as far as the names of the journals show."""
         shards = [re.fullmatch(r"\d+of(\d+)", shard, re.ASCII) for shard in self.runs]
         counts = {int(shard[1]) for shard in shards if shard is not None}
-        # A batch that was divided anew, or finished as a whole, has the numbers of several divisions.
+        # A batch that was divided again, or finished as a whole, has journals of several divisions.
         return max(counts.pop() - len(self.runs), 0) if len(counts) == 1 and None not in shards else 0
 
 
 class Journal:
-    """The journal of one shard, open for appending; a context manager that keeps a second run out.
+    """The journal of one shard, open for appending; a context manager that locks out a second run.
 
     Raises
     ------
@@ -206,12 +212,12 @@ class Journal:
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # A link would lead somebody else's journal to a file of the user's. A pipe would be waited for.
+            # In a folder from somebody else, a link could lead to a file of the user, and a pipe would block.
             only_files = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | only_files, 0o666)
         except OSError as error:
             if self.path.is_symlink():
-                raise OutputError("is a link, through which no journal is written; remove it", self.path) from error
+                raise OutputError("is a link, and a journal must be a file; remove it", self.path) from error
             raise OutputError(f"cannot be written to ({error.strerror})", self.path.parent) from error
         if fcntl is not None:
             try:
@@ -220,11 +226,11 @@ class Journal:
                 os.close(self._file)
                 raise BatchError(
                     f"another run is writing its results there; wait for it (segspectral status "
-                    f"{self.path.parent}), stop it, or take another folder",
+                    f"{self.path.parent}), stop it, or choose another folder",
                     self.path.parent,
                 ) from error
             except OSError:
-                pass  # some network disks know no locks
+                pass  # some network disks have no locks
         try:
             self._drop_torn_line()
         except OutputError:
@@ -236,13 +242,13 @@ class Journal:
         os.close(self._file)
 
     def history(self) -> History:
-        """What all journals of the folder say; the lines that are written from now on are later than that."""
+        """Return the history of the folder. Lines that are written after this call have a later turn."""
         history = read_history(self.path.parent)
         self._turns = {name: record.turn for name, record in history.latest.items()}
         return history
 
     def append(self, line: Record | RunStart) -> None:
-        """Write one line; it has left this process when this returns. Raises OutputError; then nothing was written."""
+        """Write one line; it is in the file when the call returns. If OutputError is raised, nothing was written."""
         self.extend([line])
 
     def extend(self, lines: Iterable[Record | RunStart]) -> None:
@@ -251,7 +257,7 @@ class Journal:
         size = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, data)
-            if written < len(data):  # the disk is full; the next try says so, or there was room after all
+            if written < len(data):  # the disk is nearly full; the second try raises an error or writes the rest
                 os.write(self._file, data[written:])
         except OSError as error:
             os.ftruncate(self._file, size)
@@ -264,7 +270,7 @@ class Journal:
                 "turn": self._turns.get(line.image, 0) + 1,
                 "time": round(time.time(), 3),
             }
-        # ASCII: names that are not UTF-8 survive as escaped surrogates.
+        # ASCII keeps names that are not UTF-8, as escaped surrogates.
         return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
 
     def _drop_torn_line(self) -> None:
@@ -273,12 +279,12 @@ class Journal:
 
 
 def read_history(out: str | os.PathLike[str]) -> History:
-    """Merge the journals of an output folder; an empty History if there are none.
+    """Merge the journals of an output folder; without journals the history is empty.
 
     Raises
     ------
     OutputError
-        A journal cannot be read, or is no file.
+        A journal cannot be read, or is not a regular file.
     """
     history = History()
     for path in sorted(Path(out).glob(JOURNALS)):
@@ -297,7 +303,7 @@ def read_history(out: str | os.PathLike[str]) -> History:
                     history.runs[shard].settled += 1
                     history.runs[shard].latest = entry.time
         for image, entry in latest.items():
-            # In one journal the order of lines says what is later.
+            # Within one journal the order of the lines is the order in time.
             known = history.latest.get(image)
             if known is None or (known.turn, known.time) <= (entry.turn, entry.time):
                 history.latest[image] = entry
@@ -308,8 +314,8 @@ def read_history(out: str | os.PathLike[str]) -> History:
 
 def _contents(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise OutputError("is no file and cannot be a journal; move it away", path)
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
+            raise OutputError("is not a regular file and cannot be a journal; move it away", path)
         return path.read_bytes()
     except OSError as error:
         raise OutputError(f"the journal cannot be read ({error.strerror})", path) from error
@@ -322,7 +328,7 @@ def _file_name(shard: Shard) -> str:
 def _decode(line: bytes) -> Record | RunStart | None:
     try:
         data = json.loads(line)
-        # A later version may say more; what it says more is passed over.
+        # A later version may write further fields; pydantic ignores them.
         return (ABOUT_IMAGES if "image" in data else ABOUT_RUNS).validate_python(data)
     except (ValueError, TypeError, RecursionError):  # pydantic's errors are ValueErrors
         return None

@@ -1,4 +1,4 @@
-"""A batch: what is to be done, done by an engine, and written down."""
+"""The run of a batch: it chooses the images to do, lets an engine do them, and writes the journal."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Observer = Callable[[Record], None]
 
 @dataclass
 class Tally:
-    """How far a batch is. Counts, from which rates are computed when they are wanted.
+    """The progress of a batch, as counts.
 
     Parameters
     ----------
     total : images of this shard
-    before : ended in earlier runs, by status, and not done again
-    now : ended in this run, by status
-    redone : done before, but under other settings, another version, as another file, or in fewer formats
-    unreadable : lines of the journals that are none; what they said is not known
-    began : ``time.monotonic`` when the first image was begun
-    interrupted : the run was asked to end early
-    longer : images whose results do not have the shortest name, because of other images (``result_stems``)
+    before : images that ended in earlier runs and are not done again, by status
+    now : images that ended in this run, by status
+    redone : images that were done before with other settings, another version, a changed file, or fewer formats
+    unreadable : lines of the journals that could not be read
+    began : ``time.monotonic`` when the first image was started
+    interrupted : whether the run was asked to end early
+    longer : images whose results have a longer name than usual because of other images (``result_stems``)
     """
 
     total: int
@@ -57,7 +57,7 @@ class Tally:
 
     @property
     def bad(self) -> int:
-        """Images without a result: failed, crashed, timed out; also those of earlier runs."""
+        """Images without a result in this or an earlier run: failed, crashed or timed out."""
         return sum(count for status, count in (self.before + self.now).items() if status.bad)
 
     @property
@@ -85,24 +85,24 @@ def run(
 ) -> Tally:
     """Do all jobs of a shard that are not done, and keep the journal.
 
-    What is done for the same file under the same settings and version is not done again; what failed is left until
-    ``retry_failed``; ``fresh`` does all again. SIGINT and SIGTERM end the run after the images in flight, a second
-    one at once.
+    An image is not done again if it was done for the same file with the same settings and version. Failed images are
+    repeated only with ``retry_failed``; ``fresh`` repeats everything. The first SIGINT or SIGTERM ends the run after
+    the images in progress, a second one ends it immediately.
 
     Parameters
     ----------
-    pipeline : settings in words, for the journal
-    tally : a Tally to count in, which another thread may show meanwhile
-    observe : called with each new record, after it is in the journal
+    pipeline : settings of the pipeline, for the journal
+    tally : a Tally that is updated and may be displayed by another thread
+    observe : called with each new record after it was written to the journal
 
     Raises
     ------
     OutputError
-        The output cannot be written to (any more), or a link leads out of it; what the journal calls done stays done.
+        The output cannot be written to, or a link leads out of it. Images that the journal calls done stay done.
     BatchError
-        Another run writes there, workers cannot be started, the cluster is lost.
+        Another run writes to the folder, workers cannot be started, or the cluster is lost.
     KeyboardInterrupt
-        At the second signal.
+        A second signal arrived.
     """
     tally = tally or Tally(0)
     with Journal(out, shard) as journal:
@@ -112,7 +112,7 @@ def run(
         in_use = {name: stem_in(record.outputs) for name, record in history.latest.items()}
         stems = result_stems((job.name for job in jobs), in_use)
         jobs = [replace(job, stem=stems[job.name]) for job in jobs]
-        _check_places(out, jobs)
+        _check_folders(out, jobs)
         mine = [job for job in jobs if job in shard]
         tally.longer = [job.name for job in mine if job.stem != short_stem(job.name)]
         if fresh:
@@ -140,18 +140,18 @@ def run(
     return tally
 
 
-def _check_places(out: Path, jobs: Iterable[Job]) -> None:
-    """A folder of results from somebody else may hold links. Raises OutputError if results would go elsewhere."""
+def _check_folders(out: Path, jobs: Iterable[Job]) -> None:
+    """Raise OutputError if results would be written outside the folder: one from somebody else may contain links."""
     for below in {Path(job.stem).parent for job in jobs}:
-        for place in (out / below, *(out / folder / below for folder in FOLDERS)):
-            if not is_inside(out, place / "result"):
-                raise OutputError(f"a link leads out of {out}, and no results are written there; remove it", place)
+        for folder in (out / below, *(out / format_folder / below for format_folder in FOLDERS)):
+            if not is_inside(out, folder / "result"):
+                raise OutputError(f"this link leads out of {out}, and no results are written there; remove it", folder)
 
 
 def _pending(
     jobs: Sequence[Job], history: History, work: Work, out: Path, retry_failed: bool, tally: Tally
 ) -> Iterator[Job]:
-    """The jobs to do, those that may have killed an earlier run first; the others are counted."""
+    """Yield the jobs that must be done, and count the others."""
     for job in jobs:
         record = history.latest.get(job.name)
         if record is None or record.status in (Status.STARTED, Status.RESET):
@@ -179,14 +179,14 @@ def _work_through(
             yield job
 
     def through(engine: Engine, jobs: Iterator[Job]) -> Generator[Record]:
-        # Closed by hand: an exception that keeps its frames alive must not keep workers alive.
+        # Close the generator explicitly: an exception that keeps its frames alive must not keep workers alive.
         with closing(engine.run(jobs, work)) as records:
             for record in records:
-                # Those of a worker that died or was killed do not say what was tried.
+                # The record of a worker that died does not contain the settings and the version.
                 yield replace(record, settings=work.settings, version=work.version)
 
     if not engine.isolates and pending:
-        # The image that an earlier run was busy with when it ended may be what ended it. It does not get this one.
+        # The image on which an earlier run was working when it ended may have killed it. A separate process does it.
         unended = {name for name, record in history.latest.items() if record.status is Status.STARTED}
         suspects = [job for job in pending if job.name in unended]
         pending = [job for job in pending if job.name not in unended]
@@ -198,7 +198,7 @@ def _work_through(
 
 @contextmanager
 def _interruptible(tally: Tally) -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second raises KeyboardInterrupt."""
+    """Yield an event that the first SIGINT or SIGTERM sets; the second signal raises KeyboardInterrupt."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped
@@ -219,10 +219,10 @@ def _interruptible(tally: Tally) -> Iterator[threading.Event]:
 
 
 class _Outdated:
-    """Results of images that were made under other settings and not made again.
+    """Files that an image had under other settings and does not have any more.
 
-    A journal may come from somebody else, so nothing is removed that lies outside the output folder (through a link
-    to another folder, say), or that another image has for its result.
+    A journal may come from somebody else. So a file is not removed if it lies outside the output folder (for instance
+    behind a link to another folder), or if it is a result of another image.
     """
 
     def __init__(self, out: Path, history: History) -> None:
@@ -231,7 +231,7 @@ class _Outdated:
         self.owners = Counter(name for outputs in self.outputs.values() for name in outputs)
 
     def remove(self, now: Record) -> None:
-        """Remove what the image had and has no more."""
+        """Remove the files that the image had before and does not have now."""
         if now.status is not Status.DONE:
             return
         before = self.outputs.get(now.image, {}.keys())
@@ -240,12 +240,12 @@ class _Outdated:
         self.owners.subtract(before)
         for name in before - now.outputs.keys():
             if self.owners[name] <= 0 and is_inside(self.out, self.out / name):
-                with suppress(OSError):  # a folder of that name, say, is nothing that a batch has written
+                with suppress(OSError):  # for instance a folder of that name, which no batch has written
                     (self.out / name).unlink(missing_ok=True)
 
 
 def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
-    """Remove what was half-written of my jobs when a process was killed; what is of others' may be in use."""
+    """Remove partial files of this run's jobs, left by a killed process; those of other runs may be in use."""
 
     def start(name: str) -> str:
         return (Path(name).parent / shortened(Path(name).name)).as_posix()
@@ -255,8 +255,8 @@ def _sweep(out: Path, jobs: Iterable[Job], mine: Iterable[Job]) -> None:
         for root in (out, *(out / folder for folder in FOLDERS)):
             for partial in (root / below).glob(".*.partial"):
                 # .a_labels.png.1234.partial belongs to the stem a, or to a_labels if there is one.
-                place = (below / partial.name[1:]).as_posix()
-                ends = (end for end in range(len(place), 0, -1) if place[end : end + 1] in ("", "_", "."))
-                owner = next((place[:end] for end in ends if place[:end] in every), None)
+                name = (below / partial.name[1:]).as_posix()
+                ends = (end for end in range(len(name), 0, -1) if name[end : end + 1] in ("", "_", "."))
+                owner = next((name[:end] for end in ends if name[:end] in every), None)
                 if owner in own and is_inside(out, partial):
                     partial.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Files that stand for all images of an output folder, such as ``coco.json``, made when all of them have ended.
+"""Files that describe all images of an output folder, such as ``coco.json``; they are written when all have ended.
 
-They are made anew from the label maps of all images, and not added to: so they agree with the journal whatever was
-stopped, resumed, done elsewhere or done again, and with what ``segspectral convert OUT`` makes.
+Such a file is always made from the label maps of all images and never extended. So it agrees with the journal, even if
+runs were stopped, resumed, repeated or done on other machines, and it equals the file of ``segspectral convert OUT``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LABELS = ("_labels.tif", "_labels.png")
 
 
 def all_ended(history: History, jobs: Iterable[Job], work: Work) -> bool:
-    """Whether all images, also those of other shards, have ended under these settings."""
+    """Return whether all images, including those of other shards, have ended with these settings."""
     records = ((job, history.latest.get(job.name)) for job in jobs)
     return all(
         record is not None
@@ -39,17 +39,17 @@ def write_together(
     complain: Callable[[str], None] = lambda sentence: None,
     category: str | None = None,
 ) -> list[Path]:
-    """Write the files that stand for all images that the journals of an output folder call done.
+    """Write the files that describe all images which the journals of an output folder call done.
 
     Parameters
     ----------
-    formats : names of exporters; those without such a file are passed over
-    complain : given a sentence about each image whose label map cannot be read
-    category : of all segments without a name
+    formats : names of exporters; those without such a file are ignored
+    complain : called with a sentence about each image whose label map cannot be read
+    category : category of all segments without a name
 
     Returns
     -------
-    What was written.
+    The paths of the files.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def write_together(
             except ImageError as error:
                 complain(str(error))
         written = writer.close()
-        # Another shard may have ended meanwhile, and have written its file before this one.
+        # Another shard may have ended in the meantime and written its file before this one.
         if done == (done := _done(out)):
             return written
 
@@ -81,5 +81,5 @@ def _label_map(out: Path, record: Record) -> LabelMap:
     stem = stem_in(record.outputs)
     path = next((f"{stem}{end}" for end in LABELS if f"{stem}{end}" in record.outputs), None)
     if path is None:
-        raise ImageError(f"the journal names no label map of {record.image}; `batch --fresh` does it again", out)
+        raise ImageError(f"the journal lists no label map of {record.image}; `batch --fresh` does it again", out)
     return replace(read_label_map(out / path), image=record.image)

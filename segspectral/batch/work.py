@@ -1,4 +1,4 @@
-"""What is done to one image: read, segment, write, and say how it ended."""
+"""The work on one image of a batch: read it, segment it, write the results, and return a record."""
 
 from __future__ import annotations
 
@@ -26,39 +26,40 @@ if TYPE_CHECKING:
 __all__ = ["Segmenter", "Work", "settings_hash"]
 
 ITS_OWN_FAULT = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""Reasons why the results of one image cannot be written although those of others can."""
+"""Errors in writing the results of one image that do not concern other images, such as a name that is too long."""
 
 
 class Work(Protocol):
-    """What an engine does to each image. It travels to other processes, so it can be pickled.
+    """The work that an engine does on each image. It is sent to other processes, so it must be picklable.
 
-    Laws: calling it never raises for a fault of the image, it returns a Record; a SegspectralError that it raises
-    ends the batch (the disk is full). Doing the same job twice, even at the same time, leaves the same files.
+    Laws: if something is wrong with the image, the call returns a Record and does not raise. A SegspectralError that
+    it raises ends the batch (for instance, the disk is full). Doing the same job twice, even at the same time, leaves
+    the same files.
     """
 
     @property
     def settings(self) -> str:
-        """Changes with every setting that results depend on."""
+        """A text that changes with every setting on which results depend."""
 
     @property
     def version(self) -> str: ...
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """Results beyond what every image gets: who has them and others is done, who lacks one is not."""
+        """Names of the exporters. An image is done if it has the files of all of them; it may have more."""
 
     def prepare(self) -> None:
-        """Load what takes long. Raises SegspectralError."""
+        """Load models and weights, which takes time. Raises SegspectralError."""
 
     def __call__(self, job: Job, /) -> Record: ...
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Segments an image by a pipeline and saves the results below ``out``.
+    """Segments an image with a pipeline and saves the results below ``out``.
 
-    The results of ``x/a.jpg`` are ``x/a_labels.png`` and so on; ``result_stems`` says how images that would share a
-    name are kept apart. Times stand in the journal and not in the summary: equal images and settings give equal bytes.
+    The results of ``x/a.jpg`` are ``x/a_labels.png`` and so on; ``result_stems`` keeps images with equal names apart.
+    Times are written to the journal and not to the summary, so equal images and settings give equal bytes.
     """
 
     pipeline: Pipeline
@@ -70,7 +71,7 @@ class Segmenter:
     category: str | None = None
     version: str = segspectral.__version__
     notes: tuple[str, ...] = ()
-    """What is said of every image: which strategies of the pipeline had to be replaced."""
+    """Notes about every image: the strategies of the pipeline that had to be replaced."""
 
     @classmethod
     def of(
@@ -85,15 +86,16 @@ class Segmenter:
         """
         Parameters
         ----------
-        tiles : how TIFFs are read that are streamed in tiles, into a GeoTIFF of labels; None for none of them
-        formats : names of exporters, whose files of each image are written too
-        names : of segments
-        category : of all segments without a name, in formats that have categories
+        tiles : settings for TIFFs that are segmented in tiles into a GeoTIFF of labels; None reads TIFFs as a whole
+        formats : names of exporters whose files are also written for each image
+        names : segment -> name
+        category : category of all segments without a name, in formats that have categories
 
         Raises
         ------
         SettingsError
-            A format is unknown or needs what is not installed; formats are wanted of TIFFs in tiles, or a model.
+            A format is unknown, or a module that it needs is not installed; or formats or a model are combined with
+            TIFFs in tiles.
         """
         from segspectral.export import exporters_named
 
@@ -116,7 +118,7 @@ class Segmenter:
 
         if self.version != segspectral.__version__:
             raise BatchError(
-                f"{socket.gethostname()} has segspectral {segspectral.__version__}, but this batch is run by "
+                f"{socket.gethostname()} has segspectral {segspectral.__version__}, but this batch was started with "
                 f"{self.version}; install the same version everywhere"
             )
         exporters_named(self.formats)
@@ -147,8 +149,8 @@ class Segmenter:
             record = replace(record, reason=error.message if error.source == job.path else str(error))
         except MemoryError:
             record = replace(record, reason="does not fit into memory; scale it down or cut it into tiles")
-        except Exception as error:  # one image that meets a defect must not cost the others
-            reason = f"an error in segspectral that should be reported ({type(error).__name__}: {error})"
+        except Exception as error:  # a defect that one image reveals must not stop the others
+            reason = f"an error in segspectral; please report it ({type(error).__name__}: {error})"
             record = replace(record, reason=reason, traceback=traceback.format_exc())
         else:
             record = replace(
@@ -169,15 +171,15 @@ class Segmenter:
         from segspectral.images.reader import read_image
 
         source, stem = Path(job.path), _stem(job)
-        place = Path(self.out, stem)
+        target = Path(self.out, stem)
         image = read_image(source)
         _check_unchanged(job, before)
         result = self.pipeline(image)
         result = replace(result, notes=(*self.notes, *result.notes))
-        files = [*save(replace(result, seconds={}), place.parent, place.name, self.names, source).values()]
+        files = [*save(replace(result, seconds={}), target.parent, target.name, self.names, source).values()]
         if self.pipeline.hierarchy:
             contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
-            files.append(write_bytes(place.with_name(f"{place.name}_ucm.png"), contours))
+            files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
         where = read_georeference(source) if writer.wants_georeference else None
         label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
@@ -188,8 +190,8 @@ class Segmenter:
         from segspectral.export import png, versions, write_bytes
         from segspectral.rasters.segment import overlay_of_raster, segment_raster
 
-        place = Path(self.out, _stem(job))
-        labels = place.with_name(f"{place.name}_labels.tif")
+        target = Path(self.out, _stem(job))
+        labels = target.with_name(f"{target.name}_labels.tif")
         result = segment_raster(job.path, labels, self.pipeline, tiles)
         _check_unchanged(job, before)
         eigenvalues, notes = result.membership.eigenvalues, [*self.notes, *result.notes]
@@ -207,15 +209,15 @@ class Segmenter:
             "versions": versions(),
         }
         text = json.dumps(summary, indent=2) + "\n"
-        about = write_bytes(place.with_name(f"{place.name}.json"), text.encode())
+        about = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
         overlay = png(overlay_of_raster(job.path, labels, tiles))
-        shown = write_bytes(place.with_name(f"{place.name}_overlay.png"), overlay)
+        shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
         return _Made(result.segments, result.seconds, [labels, about, shown], notes)
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What was made of one image."""
+    """The results of one image."""
 
     segments: int
     seconds: dict[str, float]
@@ -225,7 +227,7 @@ class _Made:
 
 def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
     if fingerprint_of(job.path) != before:
-        # What was read is neither the old file nor the new one.
+        # The pixels that were read may be a mixture of the old and the new file.
         raise SegspectralError("was changed while it was read; the next run does it again")
 
 
@@ -241,7 +243,7 @@ def settings_hash(
     names: Mapping[int, str] | None = None,
     category: str | None = None,
 ) -> str:
-    """16 hexadecimal digits that change when a setting does that results depend on."""
+    """Return 16 hexadecimal digits that change with every setting on which results depend."""
 
     def relevant(value: Any) -> Any:
         if isinstance(value, dict):

@@ -1,10 +1,11 @@
-"""A process that does one image at a time, and dies in place of the one that started it.
+"""A worker process that does one image at a time, so that an image that crashes does not kill the main process.
 
-It is a fresh interpreter, not forked and not made by multiprocessing's spawn: a fork copies the locks of threads that
-it does not copy, and spawn runs the caller's script again where that has no ``__main__`` guard.
+The worker is a new interpreter. It is not forked, because a fork copies the locks of threads but not the threads. It
+does not use multiprocessing's spawn, because that runs the caller's script again if it has no ``__main__`` guard; so
+pebble's ``ProcessPool``, which is built on multiprocessing, cannot replace this module.
 
-The process leads a group of its own, and whatever an image makes it start belongs to that group. The whole group is
-killed when the process ends, for whatever reason, and when the process that started it ends.
+The process leads its own process group, and all processes that an image starts belong to this group. The whole group
+is killed when the worker ends for any reason, and when the process that started the worker ends.
 """
 
 from __future__ import annotations
@@ -31,33 +32,34 @@ from segspectral.safepath import safe_path
 __all__ = ["Worker", "WorkerDiedError"]
 
 START_SECONDS = 300.0
-"""A worker that is not ready by then is stuck: torch from a slow network disk takes most of a minute."""
+"""A worker that is not ready after this time is stuck: importing torch from a slow network disk takes a minute."""
 
 STOP_SECONDS = 5.0
-"""A process that is killed ends at once, unless the kernel waits for a disk on its behalf."""
+"""A killed process ends immediately, unless the kernel is waiting for a disk; then this is long enough to wait."""
 
 START_TRIES = 3
+"""A worker may die at its start because memory is short for a moment; three failures in a row have another cause."""
 
 CAPPED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
+"""Environment variables that limit the threads of numpy, OpenCV and torch."""
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Threads that wait for each other sleep. By default they spin, which on a machine with other work took six times the
-processor time per image."""
+"""With these settings, threads that wait for each other sleep. By default they spin, which took six times the processor
+time per image on a machine with other work."""
 
 
 class WorkerDiedError(Exception):
-    """The process ended in the midst of an image; the message says how."""
+    """The process ended while it was working on an image; the message says how."""
 
 
 class Worker:
-    """One process, started when the first job comes and again after it has died.
+    """One process; it is started for the first job, and again after it has died.
 
     Parameters
     ----------
     work : pickled Work
-    threads : that it may use
-    timeout : seconds that an image may take, reading and writing included; None for no limit
+    threads : number of threads that it may use
+    timeout : seconds that an image may take, including reading and writing; None for no limit
     """
 
     def __init__(self, work: bytes, threads: int = 1, timeout: float | None = None) -> None:
@@ -74,7 +76,7 @@ class Worker:
         Raises
         ------
         WorkerDiedError
-            By the image's fault or by another's: who knows only the death cannot tell.
+            The process died. The image or something else, such as lack of memory, may be the cause.
         SegspectralError
             The batch must end.
         """
@@ -99,7 +101,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """End the process and all that it has started at once, from any thread."""
+        """End the process and all processes that it has started immediately; any thread may call this."""
         with self._starting:
             self._closed = True
             if self._process is not None:
@@ -124,12 +126,12 @@ class Worker:
                 raise answer
             self._pipe = pipe
             return pipe
-        raise BatchError(f"a worker process could not be started: {how}; what it said last stands above")
+        raise BatchError(f"a worker process could not be started: {how}; see its last output above")
 
     def _spawn(self) -> Connection:
         ours, theirs = socket.socketpair()
-        threads = PASSIVE | dict.fromkeys(CAPPED, str(self.threads)) | os.environ  # what the user says holds
-        with self._starting:  # so that close() misses no process
+        threads = PASSIVE | dict.fromkeys(CAPPED, str(self.threads)) | os.environ  # the user's values win
+        with self._starting:  # so that close() does not miss a process
             if self._closed:
                 raise BatchError("the batch has ended")
             with theirs:
@@ -137,7 +139,7 @@ class Worker:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-c", code],
                     pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # Ctrl-C on the terminal is for the parent, which decides what it means
+                    start_new_session=True,  # Ctrl-C on the terminal must only reach the parent, which handles it
                     stdin=subprocess.DEVNULL,
                     stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
                     env=threads | {"PYTHONPATH": os.pathsep.join(safe_path()), "PYTHONSAFEPATH": "1"},
@@ -147,12 +149,12 @@ class Worker:
         return Connection(ours.detach())
 
     def _stop(self) -> str:
-        """Kill the process if it lives, and all that it has started; says how it ended."""
+        """Kill the process, if it is alive, and all processes that it has started. Return how it ended."""
         assert self._process is not None
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
-        self._follower.join(0.5)  # what the process died of by itself tells more than our kill
+        self._follower.join(0.5)  # if the process dies by itself, its exit code says more than our signal
         if self._process.returncode is None:
             _kill_group(self._process.pid)
             self._follower.join()
@@ -161,8 +163,8 @@ class Worker:
 
 
 def serve(descriptor: int) -> None:
-    """Be a worker: this runs in the new process, which ends with the one that started it."""
-    # Schedulers send their signals to every process of a job: what is in flight is finished, the parent decides.
+    """Run the worker in the new process; it ends when the process that started it ends."""
+    # Schedulers send their signals to every process of a job. The worker ignores them, and the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.set_inheritable(descriptor, False)
@@ -170,7 +172,7 @@ def serve(descriptor: int) -> None:
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:
-        # This thread runs beside the work: when the parent is killed, nobody waits for the image any more.
+        # This thread runs beside the work. When the parent is killed, nobody waits for the image, and the worker ends.
         try:
             while True:
                 received.put(pipe.recv_bytes())
@@ -179,7 +181,7 @@ def serve(descriptor: int) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        work: Work = pickle.loads(received.get())  # from our own parent, over a socket that only we two hold
+        work: Work = pickle.loads(received.get())  # the pickle comes from the parent over a socket nobody else can use
         work.prepare()
         pipe.send("ready")
     except SegspectralError as error:
@@ -196,7 +198,7 @@ def serve(descriptor: int) -> None:
 
 
 def _follow(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of a process and end what it has started, which may hold its pipe open or work on."""
+    """Wait for the end of a process and kill the processes it has started, which may keep its pipe open or go on."""
     process.wait()
     _kill_group(process.pid)
 

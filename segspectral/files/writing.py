@@ -1,4 +1,4 @@
-"""Files that stand under their name as a whole or not at all, and where they are as seen from each other."""
+"""Writers for files that exist completely or not at all, and relative paths between files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from segspectral.errors import OutputError
 __all__ = ["check_folder", "link_file", "link_to", "partial_of", "shortened", "whole_file", "write_bytes"]
 
 NAME_BYTES = 220
+"""File systems allow names of 255 bytes. The rest is for what ``partial_of`` adds: dots, a process id, ".partial"."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to. At the end it is renamed in one step; if anything fails, it is removed.
+    """Yield a path beside ``path`` to write to. At the end it is renamed in one step; after an error it is removed.
 
     Raises
     ------
@@ -37,14 +38,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
-    """Write a file as a whole or not at all. Raises OutputError."""
+    """Write a file completely or not at all. Raises OutputError."""
     with whole_file(path) as partial:
         partial.write_bytes(data)
     return path
 
 
 def check_folder(folder: Path) -> None:
-    """Whether results can be kept there, asked before minutes of work; no folder is left behind.
+    """Check before minutes of work that results can be written to a folder; no folder is left behind.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def check_folder(folder: Path) -> None:
 
 
 def partial_of(path: Path) -> Path:
-    """Where a file stands until it is whole: beside its place, so that renaming it is one step.
+    """Return the path of a file until it is complete; it is in the same folder, so renaming is one step.
 
     >>> partial_of(Path("out/cat.png")).name.removesuffix(f"{os.getpid()}.partial")
     '.cat.png.'
@@ -75,14 +76,14 @@ def partial_of(path: Path) -> Path:
 
 
 def shortened(name: str) -> str:
-    """A name that leaves room for what partial files add to it, in the 255 bytes that file systems allow."""
+    """Return a name that leaves room for the additions of partial files within the 255 bytes of file systems."""
     while len(os.fsencode(name)) > NAME_BYTES:
         name = name[: -max(1, (len(os.fsencode(name)) - NAME_BYTES) // 4)]
     return name
 
 
 def link_file(path: Path, source: Path) -> bool:
-    """Make ``path`` a relative link to a file; a copy of it where links are not possible. Returns whether it is a link.
+    """Make ``path`` a relative link to a file, or a copy if links are not possible. Return whether it is a link.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def link_file(path: Path, source: Path) -> bool:
 
 
 def link_to(path: Path, folder: Path) -> str | None:
-    """The path as seen from the folder, with slashes; None if no relative path leads there (another drive)."""
+    """Return the path relative to the folder, with slashes; None if there is no relative path (another drive)."""
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:

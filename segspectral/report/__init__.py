@@ -1,10 +1,10 @@
-"""The results of a folder -> ``index.html``, a gallery that opens offline.
+"""``index.html`` for a folder of results, a gallery that opens offline.
 
-What it shows is in the page itself; the pictures lie beside it: the overlays, thumbnails of them in ``report/``, and
-the photographs where the results say they are.
+The page itself contains all data. The pictures are files beside it: the overlays, their thumbnails in ``report/``, and
+the photographs at the paths that the results contain.
 
-The results may come from somebody else. A summary that is not as segspectral writes it is named and passed over. A
-photograph is copied only if it is known to be an input of these results: a summary may name any file of the machine.
+The results may come from somebody else. A summary that segspectral did not write is named and ignored. A photograph is
+copied only if it is known to be an input of these results, because a summary may name any file of the machine.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ from segspectral.errors import OutputError, SegspectralError
 from segspectral.export import write_bytes
 from segspectral.files import is_inside
 from segspectral.report.page import page
+from segspectral.wording import few, plural
 
 __all__ = ["build"]
 
 THUMBNAIL = 240
-"""Pixels of the longer side; shown at half of it on dense screens."""
+"""Longer side of a thumbnail in pixels: twice its size on the page, for screens with high resolution."""
+
+PHOTOGRAPH = 1600
+"""Longer side of a copied photograph in pixels: it fills the screen of a laptop."""
 
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FOLDER = "report"
 THREADS = min(4, os.cpu_count() or 1)
-NAMED = 5
-"""So many files of a kind are named in a sentence about them."""
+"""Threads that make thumbnails. More than four mostly wait for the disk."""
 
 
 def _relative(name: str) -> str:
@@ -60,7 +63,7 @@ class Outcome(BaseModel):
 
 
 class Summary(BaseModel):
-    """What the gallery knows from ``STEM.json``; numbers that are not finite are None."""
+    """The part of ``STEM.json`` that the gallery uses; numbers that are not finite become None."""
 
     model_config = ConfigDict(strict=True)
 
@@ -91,13 +94,13 @@ def build(
 
     Parameters
     ----------
-    out : folder in which images were segmented, also in folders below it
-    images : where the photographs are, if the results do not say it or these have moved
-    complain : given a sentence about what is not as segspectral writes it, and so is not in the gallery
+    out : folder with results, which may also be in folders below it
+    images : folder of the photographs, if the results do not name it or the photographs were moved
+    complain : called with a sentence about files that segspectral did not write, which are not in the gallery
 
     Returns
     -------
-    path of the page, number of images, number of failures
+    The path of the page, the number of images and the number of failures.
 
     Raises
     ------
@@ -108,9 +111,7 @@ def build(
     if not out.is_dir():
         raise OutputError("there is no such folder", out)
     if not is_inside(out, out / FOLDER / "thumbnail"):
-        raise OutputError(
-            "is a link out of the folder, through which no thumbnails are written; remove it", out / FOLDER
-        )
+        raise OutputError("is a link out of the folder, so no thumbnails are written there; remove it", out / FOLDER)
     history = read_history(out)
     overlays: list[Path] = []
     links: list[Path] = []
@@ -119,23 +120,34 @@ def build(
             (overlays if is_inside(out, path.resolve()) else links).append(path)
     failures = [record for record in history.latest.values() if record.status.bad]
     if not overlays and not failures:
-        raise OutputError(f"holds no results; make some with: segspectral segment IMAGE... -o {out}", out)
+        raise OutputError(f"has no results; make some with: segspectral segment IMAGE... -o {out}", out)
     records = {name: record for record in history.latest.values() for name in record.outputs}
     gallery = _Gallery(out, None if images is None else Path(images), records)
     with ThreadPoolExecutor(THREADS) as pool:
         rows = list(pool.map(gallery.row, overlays))
     if history.unreadable:
-        lines = "1 line" if history.unreadable == 1 else f"{history.unreadable} lines"
-        complain(f"passed over {lines} of the journals that cannot be read")
-    for what, paths in (
-        ("pictures that are links out of the folder and are not shown", links),
-        ("summaries that are not as segspectral writes them, whose images are shown without facts", gallery.odd),
-        ("images whose photograph is not copied, as it may be none of the inputs; --images FOLDER", gallery.foreign),
+        lines = plural(history.unreadable, "line of the journals is", "lines of the journals are")
+        complain(f"{lines} not readable and ignored")
+    for paths, one, many in (
+        (
+            links,
+            "picture is a link out of the folder and is not shown",
+            "pictures are links out of the folder and are not shown",
+        ),
+        (
+            gallery.odd,
+            "summary was not written by segspectral, so its image is shown without facts",
+            "summaries were not written by segspectral, so their images are shown without facts",
+        ),
+        (
+            gallery.foreign,
+            "photograph is not copied because it may not be an input of these results (use --images FOLDER)",
+            "photographs are not copied because they may not be inputs of these results (use --images FOLDER)",
+        ),
     ):
         if paths:
             names = sorted(path.relative_to(out).as_posix() for path in paths)
-            more = ", ..." if len(names) > NAMED else ""
-            complain(f"{what}: {len(names)} ({', '.join(names[:NAMED])}{more})")
+            complain(f"{plural(len(names), one, many)}: {few(names)}")
     settings = Counter(row.pop("settings") for row in rows)
     html = page(
         title=out.resolve().name,
@@ -143,17 +155,17 @@ def build(
         failures=sorted((record.image, record.status.value, record.reason) for record in failures),
         settings=settings.most_common(),
     )
-    # A name that is not UTF-8 is shown with escapes.
+    # Names that are not UTF-8 are shown with escapes.
     return write_bytes(out / "index.html", html.encode("utf-8", "backslashreplace")), len(rows), len(failures)
 
 
 class _Gallery:
-    """What the page shows of each image; addresses are relative to the page and quoted.
+    """The data of each image on the page; addresses are relative to the page and quoted.
 
     Attributes
     ----------
-    odd : summaries that are not as segspectral writes them
-    foreign : summaries of photographs that would have to be copied and are not known to be inputs
+    odd : summaries that segspectral did not write
+    foreign : overlays whose photographs would have to be copied and are not known to be inputs
     """
 
     def __init__(self, out: Path, images: Path | None, records: Mapping[str, Record]) -> None:
@@ -187,7 +199,7 @@ class _Gallery:
         }
 
     def _summary(self, path: Path) -> tuple[Summary, str]:
-        """The summary and its settings; an empty one if there is none, or if it is odd."""
+        """Return the summary and its settings; they are empty if segspectral wrote no summary there."""
         try:
             if path.is_file():
                 text = path.read_text(encoding="utf-8")
@@ -198,12 +210,14 @@ class _Gallery:
         return Summary(), Summary().settings
 
     def _photograph(self, overlay: Path, summary: Summary, record: Record | None) -> Path | None:
-        """The photograph if it is still there; a JPEG of it if browsers do not show its format."""
+        """Return the photograph if it still exists, or a JPEG copy if browsers cannot show its format."""
         candidates = []
         if self.images is not None and summary.image:
-            # In the same tree of folders as the results, or all in one.
-            places = (self.images / overlay.relative_to(self.out).parent, self.images)
-            candidates += [place / summary.image for place in places if is_inside(self.images, place / summary.image)]
+            # The photographs are in the same tree of folders as the results, or all in one folder.
+            folders = (self.images / overlay.relative_to(self.out).parent, self.images)
+            candidates += [
+                folder / summary.image for folder in folders if is_inside(self.images, folder / summary.image)
+            ]
         if summary.source:
             candidates.append(overlay.parent / summary.source)
         path = next((path for path in candidates if _is_file(path)), None)
@@ -218,7 +232,7 @@ class _Gallery:
                 and fingerprint_of(os.fspath(path)) == (record.size, record.mtime_ns)
             )
         ):
-            return _jpeg(self.out, path, 1600)
+            return _jpeg(self.out, path, PHOTOGRAPH)
         self.foreign.append(overlay)
         return None
 
@@ -235,7 +249,7 @@ def _jpeg(out: Path, picture: Path, longest: int) -> Path:
         return target
     try:
         rgb = read_image(picture).uint8
-    except SegspectralError:  # a damaged overlay leaves a grey tile, and the others their page
+    except SegspectralError:  # a damaged picture becomes a grey tile, and the page still shows all others
         import numpy as np
 
         rgb = np.full((longest // 2, longest, 3), 128, np.uint8)
@@ -255,12 +269,12 @@ def _address(out: Path, path: Path) -> str:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long, say
+    except OSError:  # for instance a name that is too long
         return False
 
 
 def _nothing(constant: str) -> None:
-    """NaN and Infinity, which JSON does not have and browsers refuse."""
+    """Replace NaN and Infinity by None: JSON does not have them, and browsers refuse them."""
 
 
 def _finite(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The page itself: tables are drawn here, the gallery by the script inside the page."""
+"""The HTML of the gallery: this module renders the tables, and the script in the page renders the images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def page(
     failures: Sequence[tuple[str, str, str]],
     settings: Sequence[tuple[str, int]],
 ) -> str:
-    """The HTML.
+    """Return the HTML.
 
     Parameters
     ----------
-    rows : one per image, as ``segspectral.report.build`` makes them; the script shows these
+    rows : one row per image, as ``segspectral.report.build`` makes them; the script displays them
     failures : image, status, reason
-    settings : JSON, and how many images were made with it
+    settings : settings as JSON, and the number of images that were made with them
     """
     from jinja2 import Environment, StrictUndefined, select_autoescape
     from markupsafe import Markup
@@ -37,7 +37,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Inside <script> only "<" is special, and JSON has another spelling of it.
+    # Inside <script> only "<" is special, and JSON can write it as an escape.
     data = json.dumps(rows, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return environment.from_string(_text("page.html.j2")).render(
         title=title,
@@ -52,7 +52,7 @@ def page(
 
 
 def _timings(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, float, float]]:
-    """Stage, mean, median and greatest seconds; the last line is that of whole images."""
+    """Return stage, mean, median and largest seconds; the last line is for whole images."""
     timed = [row["seconds"] for row in rows if row["seconds"]]
     stages = list(dict.fromkeys(stage for seconds in timed for stage in seconds))
     columns = [(stage, [seconds[stage] for seconds in timed if stage in seconds]) for stage in stages]

@@ -55,7 +55,7 @@ def twenty(put: Put) -> Path:
     return put(*(f"{'x/' if i % 3 else ''}{i:02}.{'png' if i % 2 else 'jpg'}" for i in range(20)))
 
 
-def test_killed_at_random_moments_it_ends_as_if_undisturbed(
+def test_a_batch_killed_at_random_moments_ends_with_the_same_results(
     twenty: Path, fast: Pipeline, engine_name: str, tmp_path: Path
 ):
     rng = random.Random(engine_name)
@@ -107,7 +107,7 @@ def test_a_full_disk_stops_clearly_and_goes_on_when_there_is_room(twenty: Path, 
     assert len(done_lines(small_disk)) == len(set(done_lines(small_disk))) == 20
 
 
-def test_a_read_only_output_is_a_sentence_before_any_work(twenty: Path, small_disk: Path):
+def test_a_read_only_output_is_reported_before_any_work(twenty: Path, small_disk: Path):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     begin = time.monotonic()
     result = ran(*batch(twenty, small_disk), code=2)
@@ -115,7 +115,7 @@ def test_a_read_only_output_is_a_sentence_before_any_work(twenty: Path, small_di
     assert time.monotonic() - begin < 10
 
 
-def test_ctrl_c_finishes_what_is_in_flight_and_exits_130(twenty: Path, tmp_path: Path):
+def test_ctrl_c_finishes_the_images_in_progress_and_exits_130(twenty: Path, tmp_path: Path):
     out = tmp_path / "out"
     process = subprocess.Popen(batch(twenty, out, "-j", 1), stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not done_lines(out):
@@ -150,7 +150,7 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--shard", "9/8"], "--shard 9/8: write it as i/n"),
+        (["--shard", "9/8"], "--shard 9/8: write a shard as i/n"),
         (["--dask", "localhost"], "--dask localhost: write tcp://"),
         (["--dask", "local:2", "--jobs", "2"], "exclude each other"),
         (["--jobs", "0", "--timeout", "5"], "--timeout needs a process that can be stopped"),
@@ -164,14 +164,14 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
         (["--stretch", "2,198"], "--tile, --bands, --stretch: stretch"),
     ],
 )
-def test_wrong_options_are_sentences(put: Put, tmp_path: Path, options: list[str], sentence: str):
+def test_wrong_options_are_reported_in_one_sentence(put: Put, tmp_path: Path, options: list[str], sentence: str):
     result = ran(*batch(put("a.png"), tmp_path / "out", *options), code=2)
     assert sentence in result.stderr
     assert sum(line.startswith("error: ") for line in result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_an_input_without_images_is_told_and_the_rest_is_done(put: Put, tmp_path: Path):
+def test_an_input_without_images_is_reported_and_the_rest_is_done(put: Put, tmp_path: Path):
     folder, out = put("p/a.png"), tmp_path / "out"
     (folder / "q").mkdir()
     result = ran(*command("batch", folder / "p", folder / "q", "-o", out, *FAST_OPTIONS, "-j", 0), code=1)
@@ -179,7 +179,7 @@ def test_an_input_without_images_is_told_and_the_rest_is_done(put: Put, tmp_path
     assert done_lines(out) == ["p/a.png"]
 
 
-def test_status_of_no_batch_is_a_sentence(tmp_path: Path):
+def test_status_of_a_folder_without_batch_is_one_sentence(tmp_path: Path):
     assert "no batch has written there" in ran(*command("status", tmp_path), code=2).stderr
 
 

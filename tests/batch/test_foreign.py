@@ -114,7 +114,7 @@ def test_a_foreign_line_is_counted(tmp_path: Path, line: bytes):
 
 
 @pytest.mark.parametrize("line", lines(2))
-def test_a_foreign_line_ends_no_command(done: Path, tmp_path: Path, line: bytes):
+def test_a_foreign_line_does_not_stop_any_command(done: Path, tmp_path: Path, line: bytes):
     out = shutil.copytree(done / "out", tmp_path / "out")
     journal = out / "journal.jsonl"
     journal.write_bytes(line + b"\n" + journal.read_bytes() + line + b"\n")
@@ -130,7 +130,7 @@ def test_a_foreign_line_ends_no_command(done: Path, tmp_path: Path, line: bytes)
     assert {path: path.read_bytes() for path in before} == before
     code, said = command("report", out)
     assert code == 0
-    assert "note: passed over 2 lines of the journals that cannot be read" in said
+    assert "2 lines of the journals are not readable and ignored" in said
     assert "1 image -> " in said
 
 
@@ -172,7 +172,7 @@ def test_a_journal_of_foreign_lines_alone_has_a_status(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link"])
 @pytest.mark.parametrize("name", ["journal.jsonl", "journal.1of2.jsonl"])
-def test_what_is_no_file_is_a_sentence(done: Path, tmp_path: Path, kind: str, name: str):
+def test_a_journal_that_is_not_a_file_is_reported(done: Path, tmp_path: Path, kind: str, name: str):
     path = tmp_path / name
     if kind == "folder":
         path.mkdir()
@@ -209,7 +209,7 @@ def test_no_results_are_written_through_a_link(done: Path, tmp_path: Path, link:
         *("batch", tmp_path / "in", "-r", "-o", out, "-j", 0, *FAST_OPTIONS, "--format", "labelme,yolo")
     )
     assert (code, said.count("\n")) == (2, 1)
-    assert f"a link leads out of {out}" in said
+    assert f"this link leads out of {out}" in said
     assert not list(outside.iterdir())
 
 
@@ -239,7 +239,7 @@ def test_outdated_results_are_removed_and_nothing_else(done: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("shard", [Shard(0, 1), Shard(0, 2), Shard(1, 2)])
-def test_a_clock_that_was_set_back_makes_nothing_fail_for_ever(
+def test_a_clock_that_was_set_back_does_not_block_later_runs(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: Shard
 ):
     (job,) = jobs = find_jobs([done / "in"])

@@ -80,7 +80,7 @@ def test_workers_write_formats_too(put: Put, fast: Pipeline, tmp_path: Path):
     assert read_history(out).latest["a.png"].formats == ["npz"]
 
 
-def test_what_lacks_a_format_is_done_again_and_nothing_else(put: Put, fast: Pipeline, tmp_path: Path):
+def test_only_images_that_lack_a_format_are_done_again(put: Put, fast: Pipeline, tmp_path: Path):
     jobs, out = find_jobs([put("a.png", "b.png")]), tmp_path / "out"
 
     def done_now(*formats: str) -> int:
@@ -134,7 +134,7 @@ def test_an_image_that_ends_while_the_file_for_all_is_made_is_in_it(
     assert len(json.loads((out / "coco.json").read_text())["images"]) == 2
 
 
-def test_a_label_map_that_is_damaged_is_told_and_the_others_are_kept(put: Put, fast: Pipeline, tmp_path: Path):
+def test_a_damaged_label_map_is_reported_and_the_others_are_kept(put: Put, fast: Pipeline, tmp_path: Path):
     jobs, out = find_jobs([put("a.png", "b.png")]), tmp_path / "out"
     run(jobs, Segmenter.of(fast, out), InProcess(), out)
     (out / "a_labels.png").write_bytes(b"no label map")
@@ -168,7 +168,7 @@ def test_a_hierarchy_has_its_contour_map(put: Put, fast: Pipeline, tmp_path: Pat
     assert "a_ucm.png" in read_history(out).latest["a.png"].outputs
 
 
-def test_tiles_refuse_what_needs_the_whole_image(fast: Pipeline, tmp_path: Path):
+def test_tiles_refuse_settings_that_need_the_whole_image(fast: Pipeline, tmp_path: Path):
     with pytest.raises(SettingsError, match="in tiles"):
         Segmenter.of(fast, tmp_path, Tiles(), formats=["svg"])
     with pytest.raises(SettingsError, match="in tiles"):

@@ -18,7 +18,7 @@ def names(*inputs: Path, **options: object) -> list[str]:
     return [job.name for job in find_jobs(inputs, **options)]
 
 
-def test_a_folder_is_its_images_and_recursively_those_below(put: Put):
+def test_a_folder_means_its_images_and_with_recursive_those_below(put: Put):
     folder = put("a.jpg", "a.png", "x/a.jpg", "x/y/B.PNG")
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.jpg").write_bytes(b"")
@@ -28,7 +28,7 @@ def test_a_folder_is_its_images_and_recursively_those_below(put: Put):
     assert names(folder, recursive=True, extensions=["png"]) == ["a.png", "x/y/B.PNG"]
 
 
-def test_the_output_folder_is_no_input(put: Put):
+def test_the_output_folder_is_not_an_input(put: Put):
     folder = put("a.jpg", "out/a.jpg_overlay.png")
     assert names(folder, recursive=True, output=folder / "out") == ["a.jpg"]
 
@@ -47,22 +47,22 @@ def test_a_missing_file_is_a_job_too(put: Put):
 
 
 @pytest.mark.parametrize("pattern", ["", "*.webp"])
-def test_no_images_is_a_sentence(put: Put, pattern: str):
+def test_no_images_at_all_is_an_error(put: Put, pattern: str):
     folder = put("x/a.jpg")
-    with pytest.raises(ImageError, match=r"no images were found|nothing has such a name"):
+    with pytest.raises(ImageError, match=r"no images were found|no file matches this pattern"):
         find_jobs([folder / pattern])
 
 
-def test_an_input_without_images_is_told_and_the_rest_goes_on(put: Put):
+def test_an_input_without_images_is_reported_and_the_rest_goes_on(put: Put):
     folder, told = put("p/a.jpg", "q/deep/a.jpg"), []
     found = find_jobs([folder / "p", folder / "q", folder / "*.webp"], complain=told.append)
     assert [job.name for job in found] == ["p/a.jpg"]
     assert told[0].startswith(f"{folder / 'q'}: no images were found")
     assert "--recursive" in told[0]
-    assert told[1:] == [f"{folder / '*.webp'}: nothing has such a name"]
+    assert told[1:] == [f"{folder / '*.webp'}: no file matches this pattern"]
 
 
-def test_a_folder_that_cannot_be_read_is_told(put: Put, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_cannot_be_read_is_reported(put: Put, monkeypatch: pytest.MonkeyPatch):
     folder, told, real = put("p/a.jpg", "q/a.jpg"), [], os.scandir
 
     def scandir(path):
@@ -78,11 +78,11 @@ def test_a_folder_that_cannot_be_read_is_told(put: Put, monkeypatch: pytest.Monk
 
 def test_results_among_the_images_are_refused(put: Put):
     folder = put("a.jpg")
-    with pytest.raises(SettingsError, match="cannot hold the results too"):
+    with pytest.raises(SettingsError, match="cannot be the output too"):
         find_jobs([folder], output=folder / "." / "x" / "..")
 
 
-def test_an_empty_extension_is_a_sentence(put: Put):
+def test_an_empty_extension_is_refused(put: Put):
     with pytest.raises(SettingsError, match="--ext"):
         find_jobs([put("a.jpg")], extensions=["jpg", ""])
 
@@ -95,6 +95,6 @@ def test_shards_are_a_partition():
 
 
 @pytest.mark.parametrize("text", ["3", "9/8", "-1/8", "a/b", "0/0", "1/", "/2"])
-def test_an_impossible_shard_is_a_sentence(text: str):
+def test_an_impossible_shard_is_refused(text: str):
     with pytest.raises(SettingsError, match="--shard"):
         Shard.parse(text)

@@ -21,7 +21,7 @@ def write(out: Path, *lines: Record | RunStart, shard: Shard = Shard(0, 1)) -> N
             journal.append(line)
 
 
-def test_what_is_written_is_read(tmp_path: Path):
+def test_records_are_read_as_they_were_written(tmp_path: Path):
     odd = Record("b\udcff\n.jpg", Status.FAILED, "a sentence", traceback="Traceback")
     write(tmp_path, DONE, odd)
     latest = read_history(tmp_path).latest
@@ -58,12 +58,12 @@ def test_garbage_in_the_middle_costs_only_its_line(tmp_path: Path):
     assert history.unreadable == 4
 
 
-def test_what_a_later_version_says_more_is_passed_over(tmp_path: Path):
+def test_fields_of_a_later_version_are_ignored(tmp_path: Path):
     (tmp_path / "journal.jsonl").write_text('{"image": "a", "status": "done", "mood": "good"}\n')
     assert read_history(tmp_path).latest["a"].status is Status.DONE
 
 
-def test_a_second_run_is_kept_out_and_seen(tmp_path: Path):
+def test_a_second_run_is_locked_out_and_reported(tmp_path: Path):
     with Journal(tmp_path) as journal:
         journal.append(DONE)
         assert read_history(tmp_path).running == {""}
@@ -75,7 +75,7 @@ def test_a_second_run_is_kept_out_and_seen(tmp_path: Path):
     assert set(history.latest) == {"a.jpg", "b.jpg"}
 
 
-def test_the_latest_word_holds_also_over_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_latest_line_wins_across_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     clock = iter([30.0, 10.0, 20.0])
     monkeypatch.setattr("time.time", lambda: next(clock))
     # One journal goes by its order, whatever the clock was set to meanwhile.
@@ -85,7 +85,7 @@ def test_the_latest_word_holds_also_over_journals(tmp_path: Path, monkeypatch: p
     assert read_history(tmp_path).latest["a.jpg"].status is Status.FAILED
 
 
-def test_a_line_that_finds_no_room_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write(tmp_path, DONE)
     before = (tmp_path / "journal.jsonl").read_bytes()
     real = os.write
@@ -104,13 +104,13 @@ def test_a_line_that_finds_no_room_leaves_no_half(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "journal.jsonl").read_bytes() == before
 
 
-def test_a_place_that_cannot_be_written_to_is_a_sentence(tmp_path: Path):
+def test_a_folder_that_cannot_be_written_to_is_reported(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written to"), Journal(tmp_path / "file" / "out"):
         pass
 
 
-def test_a_run_says_what_is_left_and_how_fast_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_knows_its_remaining_images_and_its_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     clock = iter([110.0, 120.0])
     monkeypatch.setattr("time.time", lambda: next(clock))
     write(tmp_path, RunStart(100.0, 10, 3, "s", {}), Record("a", Status.DONE), Record("b", Status.FAILED, "no"))

@@ -56,7 +56,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
         ("family_done_.png", Status.DONE),
     ],
 )
-def test_what_an_image_has_started_ends_with_the_batch(
+def test_processes_started_by_an_image_end_with_the_batch(
     put: Put, segmenter: Segmenter, isolating: MakeEngine, tmp_path: Path, image: str, status: Status
 ):
     begin = time.monotonic()
@@ -68,7 +68,7 @@ def test_what_an_image_has_started_ends_with_the_batch(
 
 @needs_proc
 @pytest.mark.parametrize("engine", parameters(ISOLATING))
-def test_what_an_image_has_started_ends_with_the_parent(put: Put, segmenter: Segmenter, tmp_path: Path, engine: str):
+def test_processes_started_by_an_image_end_with_the_parent(put: Put, segmenter: Segmenter, tmp_path: Path, engine: str):
     folder, out = put("family_hang_.png"), tmp_path / "out"
     program = tmp_path / "program.py"
     program.write_text(f"""
@@ -129,7 +129,7 @@ def test_no_worker_runs_code_of_the_current_folder(
     assert read_history(tmp_path / "out").latest["a.png"].status is Status.DONE
 
 
-def test_the_current_folder_is_on_no_path_unless_the_package_lies_there(
+def test_the_current_folder_is_not_on_the_path_unless_it_holds_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "link").symlink_to(tmp_path)
@@ -140,7 +140,7 @@ def test_the_current_folder_is_on_no_path_unless_the_package_lies_there(
     assert safe_path() == ["", str(tmp_path), str(tmp_path / "link"), ".", str(ROOT), "/elsewhere"]
 
 
-def test_a_current_folder_that_is_gone_is_on_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_deleted_current_folder_is_not_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

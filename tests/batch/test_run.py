@@ -84,7 +84,7 @@ def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name
         "gone.png": "there is no such file",
         "bad.jpg": "is text, not an image that is read",
         "cut.png": "damaged or cut off",
-        "defect_.png": "should be reported .*a planted defect",
+        "defect_.png": "please report it .*a planted defect",
     }.items():
         assert history[name].status is Status.FAILED
         assert re.search(reason, history[name].reason)
@@ -132,7 +132,7 @@ def test_crashes_hangs_and_kills_are_told_apart(put: Put, segmenter: Segmenter, 
     assert again.names == []
 
 
-def test_in_process_the_image_that_killed_the_run_is_tried_apart(put: Put, segmenter: Segmenter, tmp_path: Path):
+def test_an_image_that_killed_the_run_is_tried_in_a_separate_process(put: Put, segmenter: Segmenter, tmp_path: Path):
     jobs = find_jobs([put("a.png", "segfault_1.png", "z.png")])
     out = tmp_path / "out"
     # Not a fork, which would wait for ever on the threads that OpenMP had here.
@@ -167,7 +167,7 @@ def test_resume_notices_what_has_changed(put: Put, segmenter: Segmenter, fast: P
     assert done_again(replace(segmenter, version="0.0.1")) == ["a.png", "b.png", "c.png", "d.png"]
 
 
-def test_fresh_that_was_cut_short_goes_on_where_it_was(put: Put, segmenter: Segmenter, tmp_path: Path):
+def test_an_interrupted_fresh_run_is_resumed(put: Put, segmenter: Segmenter, tmp_path: Path):
     jobs, out = find_jobs([put("a.png", "b.png", "c.png")]), tmp_path / "out"
     run(jobs, segmenter, Counting(), out)
 
@@ -181,7 +181,7 @@ def test_fresh_that_was_cut_short_goes_on_where_it_was(put: Put, segmenter: Segm
     assert engine.names == ["b.png", "c.png"]
 
 
-def test_shards_do_all_once_and_merge(put: Put, segmenter: Segmenter, tmp_path: Path):
+def test_shards_do_every_image_once_and_merge(put: Put, segmenter: Segmenter, tmp_path: Path):
     jobs, out = find_jobs([put(*(f"{i}.png" for i in range(9)))]), tmp_path / "out"
     done = []
     for i in (1, 2, 3):
@@ -197,7 +197,7 @@ def test_shards_do_all_once_and_merge(put: Put, segmenter: Segmenter, tmp_path: 
     assert read_history(out).shards_not_begun == 0
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_told(
+def test_a_file_that_changes_while_it_is_read_is_reported(
     put: Put, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import segspectral.images.reader
@@ -217,7 +217,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(
     assert not record.describes(find_jobs([tmp_path / "in"])[0], record.settings, record.version)
 
 
-def test_a_disk_without_room_ends_the_run_and_keeps_what_is_done(
+def test_a_full_disk_ends_the_run_and_keeps_finished_images(
     put: Put, segmenter: Segmenter, engine_name: str, tmp_path: Path
 ):
     jobs, out = find_jobs([put("a.png", "full_.png", *(f"g{i}.png" for i in range(6)))]), tmp_path / "out"
@@ -232,7 +232,9 @@ def test_a_disk_without_room_ends_the_run_and_keeps_what_is_done(
     assert len(statuses(out)) == 8
 
 
-def test_the_first_signal_finishes_what_is_in_flight(put: Put, segmenter: Segmenter, engine_name: str, tmp_path: Path):
+def test_the_first_signal_finishes_the_images_in_progress(
+    put: Put, segmenter: Segmenter, engine_name: str, tmp_path: Path
+):
     jobs, out = find_jobs([put(*(f"slow_{i:02}.png" for i in range(12)))]), tmp_path / "out"
 
     def interrupt() -> None:
@@ -252,7 +254,7 @@ def test_the_first_signal_finishes_what_is_in_flight(put: Put, segmenter: Segmen
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_the_second_signal_stops_at_once(put: Put, segmenter: Segmenter, isolating: MakeEngine, tmp_path: Path):
+def test_the_second_signal_stops_immediately(put: Put, segmenter: Segmenter, isolating: MakeEngine, tmp_path: Path):
     jobs, out = find_jobs([put("hang_1.png", "slow_1.png", "slow_2.png", "slow_3.png")]), tmp_path / "out"
 
     def interrupt() -> None:
@@ -285,7 +287,7 @@ def test_workers_share_the_cores_and_waiting_threads_sleep(
     assert {"OMP_NUM_THREADS=3", "MKL_NUM_THREADS=5", "OMP_WAIT_POLICY=PASSIVE"} <= set(said)
 
 
-def test_a_worker_that_cannot_start_is_a_sentence(put: Put, segmenter: Segmenter, tmp_path: Path):
+def test_a_worker_that_cannot_start_is_reported(put: Put, segmenter: Segmenter, tmp_path: Path):
     cnn = {"features": {"cnn": {"weights": str(tmp_path / "nothing.safetensors")}}}
     work = replace(segmenter, pipeline=Pipeline(**cnn))
     with pytest.raises(BackboneError, match="no such weights file"):
@@ -313,7 +315,7 @@ def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Se
     assert json.loads((out / "a.json").read_text())["seconds"] == {}
 
 
-def test_a_replaced_refiner_is_said_once_and_noted_with_each_image(
+def test_a_replaced_refiner_is_reported_once_and_noted_with_each_image(
     put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("segspectral.pipeline.crf_installed", lambda: False)
@@ -330,7 +332,7 @@ def test_a_replaced_refiner_is_said_once_and_noted_with_each_image(
         assert summary["pipeline"]["refine"]["name"] == "guided"
 
 
-def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
+def test_large_tiffs_are_segmented_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
     pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
     folder, out = put("a.png", "b.tif"), tmp_path / "out"
     fast = with_settings(fast, {"superpixels": {"count": 3000}})  # for photographs: here it means a side of 9 pixels
@@ -347,7 +349,7 @@ def test_tiffs_in_tiles(put: Put, fast: Pipeline, tmp_path: Path):
     assert sorted(again.names) == ["a.png", "b.tif", "bad.tif"]
 
 
-def test_records_travel_and_compare():
+def test_records_can_be_pickled_and_compared():
     job = Job("/x/a.png", "a.png", 3, 4)
     record = Record("a.png", Status.DONE, size=3, mtime_ns=4, settings="s", version="v")
     assert record.describes(job, "s", "v")

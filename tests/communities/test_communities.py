@@ -72,7 +72,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_is_written_and_said(network: Path, tmp_path: Path) -> None:
+def test_the_files_and_the_output_of_the_command(network: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     files = ["--attributes", network / "people.csv", "--labels", network / "teams.csv"]
     done = run(network / "edges.csv", *files, "-k", 3, "-o", out)
@@ -102,7 +102,7 @@ def test_what_is_written_and_said(network: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["exact", "mincut", "spectralnet"])
-def test_other_heads_and_encoders(network: Path, tmp_path: Path, head: str) -> None:
+def test_other_heads_find_the_same_communities(network: Path, tmp_path: Path, head: str) -> None:
     encoder = ["--encoder", "gcn"] if head == "spectralnet" else []
     done = run(
         network / "edges.csv", "--labels", network / "teams.csv", "-k", 3, "--head", head, *encoder, "-o", tmp_path
@@ -135,7 +135,9 @@ def test_equal_seeds_give_equal_files(network: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("attributes", [True, False])
 @pytest.mark.parametrize("head", ["modularity", "exact"])
-def test_later_nodes_join_and_the_others_stay(tmp_path: Path, head: str, attributes: bool) -> None:
+def test_later_nodes_join_communities_and_the_other_nodes_keep_theirs(
+    tmp_path: Path, head: str, attributes: bool
+) -> None:
     truth = write_network(tmp_path)
     lines = (tmp_path / "edges.csv").read_text().splitlines()
     late = {f"p{i:03}" for i in range(0, 120, 10)}
@@ -196,7 +198,7 @@ def test_attributes_count_by_their_weight() -> None:
     assert np.array_equal(a, b)
 
 
-def test_isolated_nodes_and_small_graphs(tmp_path: Path) -> None:
+def test_isolated_nodes_and_small_graphs_are_handled(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", edges=np.array([(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)]), num_nodes=8)
     for head in ("modularity", "exact", "mincut"):
         done = run(tmp_path / "a.npz", "-k", 2, "--head", head, "-o", tmp_path / head)
@@ -221,7 +223,7 @@ def test_the_adjacency_shows_the_blocks(network: Path) -> None:
     assert first > 8 * across > 0
 
 
-def test_what_is_wrong_is_one_sentence(network: Path, tmp_path: Path) -> None:
+def test_wrong_input_raises_one_sentence(network: Path, tmp_path: Path) -> None:
     edges, out = network / "edges.csv", ["-o", tmp_path / "out"]
     (tmp_path / "bad.csv").write_text("a,b\nc\n")
     assert "bad.csv, line 2" in error(tmp_path / "bad.csv", *out)
@@ -249,7 +251,7 @@ def test_what_is_wrong_is_one_sentence(network: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_models_that_do_not_fit_are_one_sentence(network: Path, tmp_path: Path) -> None:
+def test_models_that_do_not_fit_raise_one_sentence(network: Path, tmp_path: Path) -> None:
     graph = read_graph(network / "edges.csv", network / "people.csv")
     model = tmp_path / "model"
     find_communities(graph, 3, head={"name": "modularity", "steps": 5}).save(model)
@@ -264,7 +266,7 @@ def test_models_that_do_not_fit_are_one_sentence(network: Path, tmp_path: Path) 
     assert "without the names of its nodes" in error(network / "edges.csv", *out)
 
 
-def test_a_collapse_is_a_sentence_of_the_command(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_command_reports_a_collapse_in_one_sentence(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def collapse(*_: Any, **__: Any) -> None:
         raise CollapseError("Modularity gave all nodes nearly one embedding (effective rank 0.00) in 3 trainings")
 

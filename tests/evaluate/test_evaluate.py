@@ -120,7 +120,7 @@ def test_contours_need_names_that_are_known_per_image(semantic: Dataset, predict
         evaluate(semantic, predictions, measures=["semantic", "contour"], protocol="P1")
 
 
-def test_callable_scores_a_sweep_of_scales_in_the_asked_keys(regions: Dataset) -> None:
+def test_a_callable_can_score_a_sweep_of_scales(regions: Dataset) -> None:
     results = evaluate(regions, sweep)
     keys = {"covering_ods", "covering_ois", "covering_best", "pri_ods", "pri_ois", "vi_ods", "vi_ois"}
     assert keys == set(results.data["region"])
@@ -189,7 +189,7 @@ def test_changed_predictions_are_scored_again(semantic: Dataset, predictions: Pa
     assert second.data["semantic"]["miou"] > first.data["semantic"]["miou"]
 
 
-def test_files(semantic: Dataset, predictions: Path, tmp_path: Path) -> None:
+def test_results_are_written_to_three_files(semantic: Dataset, predictions: Path, tmp_path: Path) -> None:
     results = evaluate(semantic, predictions, settings={"<b>": "x & y"}, command="segspectral evaluate <folder>")
     written = results.write(tmp_path / "out" / "deep")
     assert sorted(written) == ["report.html", "results.json", "scores.csv"]
@@ -222,7 +222,7 @@ def test_results_are_deterministic_and_the_seed_moves_only_intervals(regions: Da
     assert first.data["region"] == other.data["region"]
 
 
-def test_spread_over_seeds(semantic: Dataset, predictions: Path) -> None:
+def test_the_spread_over_seeds_has_mean_and_deviation(semantic: Dataset, predictions: Path) -> None:
     runs = [evaluate(semantic, predictions, bootstrap=0) for _ in range(3)]
     spread = seed_spread(runs)["semantic"]["miou"]
     assert spread["mean"] == pytest.approx(runs[0].data["semantic"]["miou"])
@@ -232,7 +232,7 @@ def test_spread_over_seeds(semantic: Dataset, predictions: Path) -> None:
         seed_spread([])
 
 
-def test_bad_predictions(semantic: Dataset, predictions: Path) -> None:
+def test_bad_predictions_are_named(semantic: Dataset, predictions: Path) -> None:
     def broken(name: str, array: np.ndarray | bytes | None) -> str:
         for old in predictions.glob("i1.*"):
             old.unlink()
@@ -264,7 +264,7 @@ def test_scales_must_agree_between_images(regions: Dataset) -> None:
         evaluate(regions, lambda path: sweep(path)[: 3 if path.stem == "0" else 2])
 
 
-def test_impossible_plans(regions: Dataset, predictions: Path) -> None:
+def test_impossible_plans_are_refused(regions: Dataset, predictions: Path) -> None:
     with pytest.raises(SettingsError, match="no classes"):
         evaluate(regions, sweep, measures=["semantic"])
     with pytest.raises(SettingsError, match="measures"):
@@ -273,7 +273,7 @@ def test_impossible_plans(regions: Dataset, predictions: Path) -> None:
         Plan(("region",), "P7")  # type: ignore[arg-type]
 
 
-def test_importing_it_is_light() -> None:
+def test_importing_evaluate_does_not_import_torch() -> None:
     import subprocess
     import sys
 

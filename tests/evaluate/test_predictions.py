@@ -112,7 +112,7 @@ def test_predictions_of_other_sizes_and_kinds_are_named(dataset: Dataset, predic
     assert evaluate(dataset, predictions, protocol="direct", bootstrap=0).data["semantic"]["miou"] == 1.0
 
 
-def test_a_part_of_the_predictions_outside_of_the_classes_is_said(dataset: Dataset, predictions: Path) -> None:
+def test_predictions_outside_the_classes_are_noted(dataset: Dataset, predictions: Path) -> None:
     missed = labels_of(0)
     missed[:2] = 255
     missed[-1] = 7
@@ -184,7 +184,7 @@ def test_a_run_that_scored_nothing_claims_nothing(root: Path, predictions: Path,
     assert run(*arguments, "--protocol", "P4").exit_code == 0
 
 
-def test_what_is_void_and_which_classes_there_are_is_part_of_a_finished_image(tmp_path: Path, root: Path) -> None:
+def test_void_and_classes_are_part_of_a_finished_image(tmp_path: Path, root: Path) -> None:
     truth = labels_of(0)
     truth[:3] = 255
     save(root / "masks" / "a.png", truth)

@@ -47,7 +47,7 @@ def test_convert_writes_beside_the_labels(out: Path) -> None:
     assert "red" not in (out / "cat_regions.csv").read_text()
 
 
-def test_convert_there_and_back_is_the_same(out: Path, tmp_path: Path) -> None:
+def test_converting_there_and_back_changes_nothing(out: Path, tmp_path: Path) -> None:
     run("convert", out, "--to", "npz", "-o", tmp_path / "a")
     run("convert", tmp_path / "a", "--to", "png", "-o", tmp_path / "b")
     assert (tmp_path / "b" / "cat_labels.png").read_bytes() == (out / "cat_labels.png").read_bytes()
@@ -64,7 +64,7 @@ def test_convert_with_photographs_has_colours_and_links(out: Path, tmp_path: Pat
     assert json.loads((out / "labelme" / "cat.json").read_text())["imagePath"] == "../../photos/cat.jpeg"
 
 
-def test_a_photograph_of_another_size_is_told(out: Path, tmp_path: Path) -> None:
+def test_a_photograph_of_another_size_is_reported(out: Path, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (80, 60)).save(tmp_path / "cat.jpeg")
     code, output = run("convert", out, "--to", "csv", "--images", tmp_path)
     assert code == 3
@@ -92,13 +92,13 @@ def test_one_bad_file_does_not_stop_the_others(out: Path) -> None:
         (["--to", "csv", "--names", "0=a"], "segment numbers start at 1"),
     ],
 )
-def test_usage_is_told_in_a_sentence(out: Path, arguments: list[str], sentence: str) -> None:
+def test_wrong_usage_is_reported_in_one_sentence(out: Path, arguments: list[str], sentence: str) -> None:
     code, output = run("convert", out, *arguments)
     assert code == 2
     assert sentence in output
 
 
-def test_a_missing_module_is_told_with_the_command(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_module_is_reported_with_the_install_command(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporters_module, "find_spec", lambda module: None)
     code, output = run("convert", out, "--to", "gpkg")
     assert code == 2
@@ -119,7 +119,7 @@ def test_two_files_of_one_stem_do_not_overwrite_each_other(out: Path, tmp_path: 
     assert [image["file_name"] for image in images] == ["out/cat.jpeg", "other/cat"]
 
 
-def test_a_tree_of_folders_stays_one(out: Path, tmp_path: Path) -> None:
+def test_a_tree_of_folders_is_kept(out: Path, tmp_path: Path) -> None:
     deep = out / "x" / "y"
     deep.mkdir(parents=True)
     (deep / "cat_labels.png").write_bytes((out / "cat_labels.png").read_bytes())

@@ -121,7 +121,7 @@ def test_the_suffix_is_kept_only_where_images_would_collide(tree: set[str]) -> N
             assert seen_by_any_disk(stems[name]) == short[name]
 
 
-def test_names_that_are_looked_up() -> None:
+def test_stems_follow_the_rules_of_the_readers() -> None:
     stems = result_stems(["a.jpg", "day1/img.png", "day2/img.png", "both/a.jpg", "both/a.png", "coco.jpg"])
     assert stems == {
         "a.jpg": "a",
@@ -139,7 +139,7 @@ def test_images_of_one_command_are_named_below_the_folder_that_they_share(tmp_pa
     assert names_below([tmp_path / "x/y/a.png", tmp_path / "x/z/a.jpg"]) == ["y/a.png", "z/a.jpg"]
 
 
-def test_the_stem_of_results_is_that_of_the_overlay() -> None:
+def test_the_stem_of_results_comes_from_the_overlay() -> None:
     assert stem_in({"x/a_labels.png": 1, "x/a_overlay.png": 1}) == "x/a"
     assert stem_in({}) == ""
 
@@ -180,7 +180,7 @@ def test_trainers_find_images_and_labels(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list((out / "yolo").rglob("*.txt"))) == len(names)
 
 
-def test_where_links_are_impossible_images_are_copied_and_that_is_said(
+def test_images_are_copied_with_a_note_where_links_are_impossible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def impossible(*_: object) -> None:

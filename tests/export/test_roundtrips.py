@@ -37,7 +37,7 @@ def picture(data: bytes) -> NDArray[Any]:
     return np.asarray(PIL.Image.open(io.BytesIO(data)))
 
 
-def test_png(label_map: LabelMap) -> None:
+def test_png_holds_the_labels(label_map: LabelMap) -> None:
     data = only(made(label_map, "png"))
     assert (picture(data) == label_map.labels).all()
     if label_map.labels.max() <= 255:
@@ -63,7 +63,7 @@ def test_segspectral_reads_it_back_with_names_and_colours(label_map: LabelMap, n
     assert (back.georeference is not None) == (name == "geotiff")
 
 
-def test_csv(label_map: LabelMap) -> None:
+def test_csv_agrees_with_scikit_image(label_map: LabelMap) -> None:
     from skimage.measure import regionprops
 
     rows = list(csv.DictReader(io.StringIO(only(made(label_map, "csv")).decode())))
@@ -79,7 +79,7 @@ def test_csv(label_map: LabelMap) -> None:
     assert rows[3]["colour"] == "#010203"
 
 
-def test_coco_by_pycocotools(label_map: LabelMap, tmp_path: Path) -> None:
+def test_coco_is_read_back_by_pycocotools(label_map: LabelMap, tmp_path: Path) -> None:
     pycocotools = pytest.importorskip("pycocotools.coco")
     (tmp_path / "coco.json").write_bytes(only(made(label_map, "coco")))
     data = pycocotools.COCO(str(tmp_path / "coco.json"))
@@ -102,7 +102,7 @@ def test_coco_by_pycocotools(label_map: LabelMap, tmp_path: Path) -> None:
     assert given == [label_map.category(segment) for segment in label_map.segments]
 
 
-def test_run_lengths_as_pycocotools_writes_them() -> None:
+def test_run_lengths_equal_those_of_pycocotools() -> None:
     mask = pytest.importorskip("pycocotools.mask")
     rng = np.random.default_rng(0)
     for share in (0, 0.01, 0.5, 0.99, 1):
@@ -143,7 +143,7 @@ def strict_labelme(data: bytes) -> tuple[NDArray[np.int32], list[str]]:
     return labels, names
 
 
-def test_labelme(label_map: LabelMap) -> None:
+def test_labelme_masks_give_the_labels_back(label_map: LabelMap) -> None:
     ((file, data),) = made(label_map, "labelme").items()
     assert file == "labelme/photo.json"
     labels, names = strict_labelme(data)
@@ -159,7 +159,7 @@ def test_labelme_links_to_the_photograph(label_map: LabelMap, tmp_path: Path) ->
     assert json.loads(only(dict(made_files)))["imagePath"] == "../../photos/photo.jpg"
 
 
-def test_labelme_polygons(label_map: LabelMap) -> None:
+def test_labelme_polygons_give_the_labels_back(label_map: LabelMap) -> None:
     file = json.loads(only(made(label_map, "labelme-polygons")))
     back = np.zeros_like(label_map.labels)
     for shape in file["shapes"]:
@@ -169,7 +169,7 @@ def test_labelme_polygons(label_map: LabelMap) -> None:
     assert (back == label_map.labels).all()
 
 
-def test_cvat_by_the_rules_of_voc(label_map: LabelMap) -> None:
+def test_cvat_follows_the_rules_of_voc(label_map: LabelMap) -> None:
     archive = zipfile.ZipFile(io.BytesIO(only(made(label_map, "cvat"))))
     assert archive.read("ImageSets/Segmentation/default.txt") == b"photo\n"
     colours = {}
@@ -213,7 +213,7 @@ def few(request: pytest.FixtureRequest) -> LabelMap:
     return LabelMap(nasty(20)[:80, :80], "photo.jpg", names=names.get(request.param, {}))
 
 
-def test_yolo(few: LabelMap) -> None:
+def test_yolo_polygons_give_the_labels_back(few: LabelMap) -> None:
     files = made(few, "yolo")
     height, width = few.labels.shape
     names = yaml.safe_load(files["yolo/data.yaml"])["names"]
@@ -234,7 +234,7 @@ def test_yolo(few: LabelMap) -> None:
     assert EXPORTERS["yolo"].image(few, "photo", None).kept == 1
 
 
-def test_svg(label_map: LabelMap) -> None:
+def test_svg_gives_the_labels_back(label_map: LabelMap) -> None:
     root = ET.fromstring(only(made(label_map, "svg")))
     space = "{http://www.w3.org/2000/svg}"
     height, width = label_map.labels.shape
@@ -249,7 +249,7 @@ def test_svg(label_map: LabelMap) -> None:
     assert (back == label_map.labels).all()
 
 
-def test_geotiff_by_rasterio(label_map: LabelMap) -> None:
+def test_geotiff_is_read_back_by_rasterio(label_map: LabelMap) -> None:
     rasterio = pytest.importorskip("rasterio")
     with rasterio.MemoryFile(only(made(label_map, "geotiff"))) as memory, memory.open() as raster:
         assert (raster.read(1) == label_map.labels).all()
@@ -261,7 +261,7 @@ def test_geotiff_by_rasterio(label_map: LabelMap) -> None:
         assert raster.tags(1)["SEGMENT_2"] == "straße"
 
 
-def test_geopackage_by_gdal(label_map: LabelMap, tmp_path: Path) -> None:
+def test_geopackage_is_read_back_by_gdal(label_map: LabelMap, tmp_path: Path) -> None:
     pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
     path = tmp_path / "photo.gpkg"
     path.write_bytes(only(made(label_map, "gpkg")))
@@ -282,7 +282,7 @@ def test_geopackage_by_gdal(label_map: LabelMap, tmp_path: Path) -> None:
     assert shapely.coverage_is_valid(pieces), "gaps or overlaps between neighbours"
 
 
-def test_geojson_in_wgs84(label_map: LabelMap) -> None:
+def test_geojson_is_in_wgs84(label_map: LabelMap) -> None:
     shapely = pytest.importorskip("shapely")
     warp = pytest.importorskip("rasterio.warp")
     data = json.loads(only(made(label_map, "geojson")))
@@ -303,7 +303,7 @@ def test_the_share_of_pixels_that_polygons_keep_is_counted(label_map: LabelMap) 
     assert 0.8 < kept < 1
 
 
-def test_outlines_are_those_of_rasterio(label_map: LabelMap) -> None:
+def test_outlines_equal_those_of_rasterio(label_map: LabelMap) -> None:
     features, shapely = pytest.importorskip("rasterio.features"), pytest.importorskip("shapely")
     theirs = [
         (int(value), shapely.normalize(shapely.geometry.shape(shape)).wkt)
@@ -318,7 +318,7 @@ def test_outlines_are_those_of_rasterio(label_map: LabelMap) -> None:
     assert shapely.coverage_is_valid([shape for _, shape in ours]), "a border has a vertex on one side only"
 
 
-def test_a_keyholed_ring_is_a_walk_over_all_rings(label_map: LabelMap) -> None:
+def test_a_keyholed_ring_visits_all_rings(label_map: LabelMap) -> None:
     for piece in outlines(label_map.labels):
         ring = keyholed(piece)
         assert {tuple(p) for p in ring} == {tuple(p) for r in (piece.outer, *piece.holes) for p in r}

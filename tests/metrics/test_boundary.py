@@ -116,7 +116,7 @@ def test_boundary_map_equals_the_double_size_construction() -> None:
     assert (boundary_map(seg) == grid[2::2, 2::2]).all()
 
 
-def test_perfect_prediction_and_relabelling() -> None:
+def test_a_perfect_prediction_scores_one_under_any_labels() -> None:
     truth = np.stack([blobs(1)] * 2)
     assert boundary_counts(blobs(1), truth).scores()["f_ods"] == 1.0
     predicted = np.stack([blobs(s) for s in (2, 3)])

@@ -105,7 +105,7 @@ def test_trimap_counts_a_band_without_void() -> None:
     assert trimap(np.zeros((3, 3), int), np.zeros((3, 3), int), width=2).total == 0
 
 
-def test_perfect_and_hopeless() -> None:
+def test_perfect_predictions_score_one_and_hopeless_ones_zero() -> None:
     _, truth = masks(0)
     nothing = np.zeros_like(truth)
     assert davis_f(truth, truth).value == csurka_bf(truth.astype(int), truth.astype(int)).value == 1.0
@@ -114,7 +114,7 @@ def test_perfect_and_hopeless() -> None:
     assert davis_f(nothing, nothing).value == 1.0
 
 
-def test_void_may_hold_anything_in_csurka() -> None:
+def test_predictions_in_void_pixels_do_not_change_csurka() -> None:
     prediction, truth = (m.astype(int) for m in masks(1))
     truth[:10] = 255
     other = np.where(truth == 255, 1 - prediction, prediction)

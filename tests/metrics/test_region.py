@@ -50,7 +50,7 @@ def test_large_tables_are_counted_the_same_way() -> None:
     assert contingency(a, a % 2).count.sum() == 2500
 
 
-def test_perfect_prediction() -> None:
+def test_a_perfect_prediction_scores_one() -> None:
     truth = maps(1, 1)
     scores = region_counts(truth[0] * 7 + 1, truth).scores()
     assert scores == {
@@ -98,7 +98,7 @@ def test_split_in_two_equals_one_run() -> None:
     assert halves.scores() == pytest.approx(whole.scores(), abs=1e-12)
 
 
-def test_maps_of_one_image_are_averaged_and_void_leaves_both_sides() -> None:
+def test_maps_of_one_image_are_averaged_and_void_is_removed_from_both() -> None:
     predicted, truth = maps(4, 1)[0], maps(5, 3)
     each = [region_counts(predicted, t).scores() for t in truth]
     together = region_counts(predicted, truth).scores()
@@ -113,7 +113,7 @@ def test_maps_of_one_image_are_averaged_and_void_leaves_both_sides() -> None:
     assert region_counts(noise, hidden, void=99).scores() == pytest.approx(expected)
 
 
-def test_one_pixel_and_one_segment_are_no_special_cases() -> None:
+def test_one_pixel_and_one_segment_are_scored_like_others() -> None:
     assert region_counts([[3]], [[8]]).scores()["pri_ods"] == 1.0
     halves = np.repeat([[0, 1]], 8, axis=1)
     assert region_counts(np.zeros((1, 16), int), halves).scores()["vi_ods"] == pytest.approx(1.0)  # one bit
@@ -132,6 +132,6 @@ def test_bad_maps_are_refused(predicted: np.ndarray, truth: np.ndarray, words: s
         region_counts(predicted, truth, void=9)
 
 
-def test_different_numbers_of_scales_do_not_add() -> None:
+def test_counts_with_different_numbers_of_scales_cannot_be_added() -> None:
     with pytest.raises(ValueError, match="scales"):
         region_counts(maps(0, 2), maps(1, 1)) + region_counts(maps(0, 3), maps(1, 1))

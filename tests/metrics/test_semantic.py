@@ -140,7 +140,7 @@ def test_parts_add_up_to_the_whole() -> None:
     assert (left + right).images == 6
 
 
-def test_void_pixels_may_hold_anything() -> None:
+def test_predictions_in_void_pixels_change_nothing() -> None:
     prediction, truth = case(8)
     other = np.where(truth == VOID, 777, prediction)
     for function in (image_hungarian, image_majority):
@@ -181,7 +181,7 @@ def test_bad_maps_are_refused_with_the_reason(prediction: np.ndarray, truth: np.
         cluster_counts(prediction, truth, C, void=VOID)
 
 
-def test_counts_of_different_class_sets_do_not_add() -> None:
+def test_counts_of_different_class_sets_cannot_be_added() -> None:
     with pytest.raises(ValueError, match="classes"):
         ClassCounts(np.zeros((3, 2), np.int64), 1) + ClassCounts(np.zeros((4, 3), np.int64), 1)
 

@@ -44,7 +44,7 @@ def test_asa_is_protocol_p4_on_pixels() -> None:
     assert superpixel_counts(labels, truth).scores()["asa"] == pytest.approx(expected)
 
 
-def test_perfect_superpixels_relabelling_and_addition() -> None:
+def test_perfect_superpixels_score_one_and_counts_add_up() -> None:
     labels, truth = case(1)
     scores = superpixel_counts(truth, truth).scores()
     assert (scores["boundary_recall"], scores["undersegmentation_error"], scores["asa"]) == (1.0, 0.0, 1.0)
@@ -55,7 +55,7 @@ def test_perfect_superpixels_relabelling_and_addition() -> None:
     assert whole.scores() == superpixel_counts(labels, truth).scores()
 
 
-def test_void_leaves_both_sides() -> None:
+def test_void_is_removed_from_both_maps() -> None:
     labels, truth = case(2)
     hidden = truth.copy()
     hidden[:10] = 255

@@ -60,7 +60,7 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def test_rows_files_and_addresses(out: Path) -> None:
+def test_each_row_has_the_files_and_addresses_of_its_image(out: Path) -> None:
     (out / "photo #1_labels.png").write_bytes(b"x")
     path, count, failed = build(out)
     assert (path, count, failed) == (out / "index.html", 2, 0)
@@ -75,7 +75,7 @@ def test_rows_files_and_addresses(out: Path) -> None:
         assert max(picture.size) <= 240
 
 
-def test_photographs_that_have_moved(out: Path, tmp_path: Path) -> None:
+def test_moved_photographs_are_found_in_the_given_folder(out: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     PIL.Image.new("RGB", (120, 90)).save(tmp_path / "elsewhere" / "b.jpg")
     deep, _ = rows_of(build(out, tmp_path / "elsewhere")[0])
@@ -101,10 +101,10 @@ def test_a_format_that_browsers_do_not_show_gets_a_copy(out: Path, tmp_path: Pat
         (out / "journal.jsonl").write_text(json.dumps(line | {"mtime_ns": stat.st_mtime_ns} | more) + "\n")
 
     # Whoever writes a summary may name any file of the machine.
-    refused = ["images whose photograph is not copied, as it may be none of the inputs; --images FOLDER: 1 "]
-    assert photograph() == (None, [refused[0] + "(scan_overlay.png)"])
+    refused = ["1 photograph is not copied because it may not be an input of these results (use --images FOLDER): "]
+    assert photograph() == (None, [refused[0] + "scan_overlay.png"])
     journal(mtime_ns=5)
-    assert photograph() == (None, [refused[0] + "(scan_overlay.png)"])
+    assert photograph() == (None, [refused[0] + "scan_overlay.png"])
     journal(image="other.tif")
     assert photograph()[0] is None
     assert not list((out / "report").glob("*-1600.jpg"))
@@ -121,7 +121,7 @@ def test_a_format_that_browsers_do_not_show_gets_a_copy(out: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("source", ["/etc/passwd", "../secret.tif", "../../../../../../../../etc/passwd", "inside.tif"])
-def test_nothing_that_a_summary_names_outside_is_copied(out: Path, tmp_path: Path, source: str) -> None:
+def test_files_outside_that_a_summary_names_are_not_copied(out: Path, tmp_path: Path, source: str) -> None:
     PIL.Image.new("RGB", (120, 90), (1, 2, 3)).save(tmp_path / "secret.tif")
     (out / "inside.tif").symlink_to(tmp_path / "secret.tif")
     result(out, "scan", 2, Path(source))
@@ -132,14 +132,14 @@ def test_nothing_that_a_summary_names_outside_is_copied(out: Path, tmp_path: Pat
     assert "passwd" not in html
 
 
-def test_pictures_that_are_links_out_of_the_folder_are_told(out: Path, tmp_path: Path) -> None:
+def test_pictures_that_are_links_out_of_the_folder_are_reported(out: Path, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (120, 90)).save(tmp_path / "secret.png")
     (out / "x_overlay.png").symlink_to(tmp_path / "secret.png")
     (out / "y_overlay.png").symlink_to("photo #1_overlay.png")
     (out / "z_overlay.png").mkdir()
     said: list[str] = []
     assert build(out, complain=said.append)[1] == 3
-    assert said == ["pictures that are links out of the folder and are not shown: 1 (x_overlay.png)"]
+    assert said == ["1 picture is a link out of the folder and is not shown: x_overlay.png"]
 
 
 def test_no_thumbnails_are_written_through_a_link(out: Path, tmp_path: Path) -> None:
@@ -249,9 +249,7 @@ def test_an_odd_summary_is_named_and_the_others_keep_their_page(out: Path, data:
     (out / "deep" / "b.json").write_bytes(data)
     said: list[str] = []
     path, count, _ = build(out, complain=said.append)
-    assert said == [
-        "summaries that are not as segspectral writes them, whose images are shown without facts: 1 (deep/b.json)"
-    ]
+    assert said == ["1 summary was not written by segspectral, so its image is shown without facts: deep/b.json"]
     assert count == 2
     assert [(row["name"], row["segments"]) for row in rows_of(path)] == [("deep/b", None), ("photo #1", 5)]
 
@@ -259,7 +257,7 @@ def test_an_odd_summary_is_named_and_the_others_keep_their_page(out: Path, data:
 @pytest.mark.parametrize(
     "image", ["/etc/passwd", "../secret.png", "deep/../../secret.png", "a\0b", "a\0/b", "\ud800/b", "x" * 300]
 )
-def test_names_of_images_lead_nowhere_outside(out: Path, tmp_path: Path, image: str) -> None:
+def test_names_of_images_never_lead_outside_the_folder(out: Path, tmp_path: Path, image: str) -> None:
     PIL.Image.new("RGB", (120, 90)).save(tmp_path / "secret.png")
     (tmp_path / "photos").mkdir()
     result(out / "deep", "b", 3, image=image)
@@ -293,23 +291,23 @@ def test_names_that_are_not_utf_8_are_shown_with_escapes(out: Path) -> None:
     assert "odd%FF_overlay.png" in path.read_text()
 
 
-def test_the_command_says_what_it_left_out(out: Path) -> None:
+def test_the_command_reports_what_it_left_out(out: Path) -> None:
     (out / "deep" / "b.json").write_bytes(b"[]")
     ended = CliRunner().invoke(app, ["report", str(out)])
     assert ended.exit_code == 0
-    assert "note: summaries that are not as segspectral writes them" in ended.output
+    assert "1 summary was not written by segspectral" in " ".join(ended.output.split())
     assert "2 images -> " in ended.output
 
 
-def test_damaged_results_leave_the_others_their_page(out: Path) -> None:
+def test_damaged_results_do_not_remove_the_others_from_the_page(out: Path) -> None:
     (out / "photo #1_overlay.png").write_bytes(b"\x89PNG")
     (out / "deep" / "b.json").write_text("{")
     _, count, _ = build(out)
     assert count == 2
 
 
-def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="holds no results; make some with"):
+def test_a_folder_without_results_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="has no results; make some with"):
         build(tmp_path)
     run = CliRunner().invoke(app, ["report", str(tmp_path / "nowhere")])
     assert run.exit_code == 2
@@ -353,7 +351,7 @@ def test_a_thousand_images_open_in_two_seconds(page: Any, thousand: Path) -> Non
     assert (watch.errors, watch.foreign) == ([], [])
 
 
-def test_search_sort_filter_and_pages(page: Any, thousand: Path) -> None:
+def test_search_sort_filter_and_pages_work(page: Any, thousand: Path) -> None:
     page.goto((thousand / "index.html").as_uri())
     first = page.locator("#cards li span").first
     assert first.inner_text() == "image0"
