@@ -30,7 +30,7 @@ def models_save(
 ) -> None:
     """Write what fit or cluster --save made as a folder: with config.json and README.md, a model card to complete."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub as models
 
         print(f"-> {models.save(model, folder)}")
 
@@ -39,7 +39,7 @@ def models_save(
 def models_load(model: ModelPath, debug: DebugOption = False) -> None:
     """Look whether a file or folder holds a fitted head or model, and say which."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub as models
         from segspectral.shared.model import Model
 
         head = models.load(model)
@@ -62,7 +62,7 @@ def models_push(
 ) -> None:
     """Upload a fitted head or model with its model card to the hub (hf auth login, or HF_TOKEN)."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub as models
 
         print(f"-> {models.push(model, repository, private=private)}")
 
@@ -76,7 +76,7 @@ def models_pull(
 ) -> None:
     """Download a fitted head or model from the hub."""
     with sentences(debug):
-        from segspectral import models
+        from segspectral.shared import hub as models
 
         print(f"-> {models.pull(repository, output, revision=revision)}")
 
@@ -104,9 +104,10 @@ def export_onnx(
     with sentences(debug):
         if (model is None) == (size is None):
             raise SettingsError("give either a fitted head, MODEL, or the size of the images, --features HxW")
-        from segspectral import models, onnx_export
         from segspectral.export import write_bytes
         from segspectral.features.backbones import load_backbone
+        from segspectral.shared import hub as models
+        from segspectral.shared import onnx as onnx_export
 
         onnx_export.check_installed()
         if model is not None:

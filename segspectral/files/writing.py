@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segspectral.errors import OutputError
@@ -44,17 +44,21 @@ def write_bytes(path: Path, data: bytes) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Whether results can be kept there, asked before minutes of work; the folder is made.
+    """Check before minutes of work that results can be written to a folder. Nothing is left there.
 
     Raises
     ------
     OutputError
     """
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise OutputError(f"cannot be written to, because {place} is a file; choose another folder", folder)
     try:
         write_bytes(folder / ".segspectral", b"").unlink()
+        for place in absent:  # a run that ends for another reason leaves no empty folder behind
+            with suppress(OSError):
+                place.rmdir()
     except OutputError as error:
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise OutputError(f"cannot be written to ({why}); choose another folder", folder) from error
