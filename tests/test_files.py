@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 
 from segspectral.errors import ImageError
 from segspectral.export import LabelMap, label_png, read_label_map
-from segspectral.files import check_inside, parse_json, read_npy, read_npz
+from segspectral.files import check_folder, check_inside, is_npy, parse_json, read_file, read_npy, read_npz
 
 
 def header(shape: str, descr: str = "'<f8'") -> bytes:
@@ -182,3 +184,19 @@ class TestLabelMaps:
     def test_label_maps_made_in_python_keep_the_same_law(self, more: dict[str, object]) -> None:
         with pytest.raises(ImageError):
             LabelMap(self.labels, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("read", [read_npy, read_npz, read_file, is_npy])
+def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path(os.devnull)):
+        with pytest.raises(OSError, match="a device or a pipe, not a file"):
+            read(path)
+
+
+def test_a_folder_is_checked_without_a_trace(tmp_path: Path) -> None:
+    check_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "kept").mkdir()
+    check_folder(tmp_path / "kept")
+    assert (tmp_path / "kept").is_dir()
