@@ -11,9 +11,10 @@ import yaml
 
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
+from segspectral.registry import presets
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
-__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "presets"]
+__all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "preset", "presets"]
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -38,21 +39,33 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
     ------
     SettingsError
     """
-    path, known = Path(path), presets()
-    if not path.exists() and str(path) in (path.stem, f"configs/{path.stem}.yaml"):
-        path = known.get(path.stem, path)
-    if not path.exists():
-        raise SettingsError(f"there is no such settings file, and no such preset ({', '.join(known)})", path)
     return load_onto(base or Pipeline(), path)
 
 
+def preset(name: str) -> Path:
+    """The settings file of a preset.
+
+    Raises
+    ------
+    SettingsError
+        There is no such preset; the sentence names those that there are.
+    """
+    known = presets()
+    if name not in known:
+        raise SettingsError(f"there is no such preset; there are {', '.join(known)}", name)
+    return known[name]
+
+
 def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
-    """``base``, a pipeline or other settings, with those of a YAML file."""
-    path = Path(path)
+    """``base``, a pipeline or other settings, with those of a YAML file, or of a preset as for ``load``."""
+    path, known = Path(path), presets()
+    if not path.exists():
+        path = known.get(path.as_posix().removeprefix("configs/").removesuffix(".yaml"), path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SettingsError("there is no such settings file", path) from error
+        why = f"there is no such settings file, and no such preset ({', '.join(known)})"
+        raise SettingsError(why, path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot be read ({error})", path) from error
     except yaml.YAMLError as error:
@@ -64,13 +77,6 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
             "a settings file is a mapping of names to values, as `segspectral config show` prints", path
         )
     return with_settings(base, data, str(path))
-
-
-def presets() -> dict[str, Path]:
-    """The settings files that come with segspectral: name -> file, in the installed package or in the source tree."""
-    package = Path(__file__).parent
-    folder = next((p for p in (package / "configs", package.parent / "configs") if p.is_dir()), package)
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def dump(pipeline: Pipeline) -> str:

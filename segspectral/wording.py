@@ -10,13 +10,16 @@ SHOWN = 5
 """A sentence names at most this many files, so that it still fits on two lines of a terminal."""
 
 
-def plural(count: int, noun: str, many: str | None = None) -> str:
+def plural(count: int | float, noun: str, many: str | None = None) -> str:
     """Return a count with its noun, in the singular for 1; ``many`` is the plural if it is not the noun with "s".
 
     >>> plural(1, "segment"), plural(7, "segment"), plural(2, "node has", "nodes have")
     ('1 segment', '7 segments', '2 nodes have')
+    >>> plural(0.5, "second")
+    '0.5 seconds'
     """
-    return f"{count} {noun if count == 1 else many or f'{noun}s'}"
+    number = f"{count:g}" if isinstance(count, float) else str(count)
+    return f"{number} {noun if count == 1 else many or f'{noun}s'}"
 
 
 def few(names: Sequence[str]) -> str:

@@ -111,9 +111,36 @@ class TestStart:
                 assert child.help, f"{name} {inner} has no help"
                 walk(child, f"{name} {inner}")
             for parameter in command.params:  # type: ignore[attr-defined]
-                assert parameter.help or parameter.name in ("output", "help"), f"{name}: {parameter.name} has no help"
+                assert parameter.help or parameter.name == "help", f"{name}: {parameter.name} has no help"
 
         walk(get_command(app), "segspectral")
+
+    def test_an_option_means_the_same_in_every_command(self) -> None:
+        """Options that commands share are declared once: equal names have equal spellings and help."""
+        from typer.main import get_command
+
+        seen: dict[str, set[tuple[object, ...]]] = {}
+        for command in get_command(app).commands.values():  # type: ignore[attr-defined]
+            for parameter in command.params:
+                for spelling in parameter.opts:
+                    if spelling.startswith("-"):
+                        what = (tuple(parameter.opts), parameter.metavar, parameter.help)
+                        seen.setdefault(spelling, set()).add(what)
+        shared = ("--head", "--backbone", "--refine", "--preset", "--set", "--seed", "--level", "--hierarchy")
+        assert set(shared) <= seen.keys()
+        for spelling in (*shared, "--format", "--category", "--separator", "--weight", "--config", "--debug"):
+            assert len(seen[spelling]) == 1, spelling
+
+    @pytest.mark.parametrize("command", ["segment", "batch", "evaluate", "serve"])
+    def test_these_commands_take_all_options_of_a_pipeline(self, command: str) -> None:
+        from dataclasses import fields
+
+        from typer.main import get_command
+
+        from segspectral.cli.options import PipelineOptions
+
+        names = {parameter.name for parameter in get_command(app).commands[command].params}  # type: ignore[attr-defined]
+        assert {field.name for field in fields(PipelineOptions)} <= names
 
     def test_the_module_runs_and_tells_its_version(self) -> None:
         from segspectral import __version__
@@ -223,8 +250,8 @@ class TestInputs:
             (photo.parent / name).write_bytes(photo.read_bytes())
         photo.unlink()
         assert run("segment", photo.parent, "-r", "-o", out, "-k", 2, *FAST).exit_code == 0
-        sources = {json.loads(path.read_text())["source"] for path in out.glob("*.json")}
-        assert sources == {f"../{name}" for name in names}
+        sources = {path.parent / json.loads(path.read_text())["source"] for path in out.rglob("*.json")}
+        assert {path.resolve() for path in sources} == {(photo.parent / name).resolve() for name in names}
 
     def test_a_folder_is_segmented_in_order(self, photo: Path, out: Path) -> None:
         for name in ("b.png", "a.bmp"):
@@ -308,9 +335,9 @@ class TestInputs:
         options = ("--hierarchy", "--set", "superpixels.count=80", "--set", "features.cnn=null")
         result = run("segment", photo, "-o", out, *options, "--head", "exact", "--refine", "none")
         assert result.exit_code == 0
-        assert "note: --head and --refine: not used" in result.stderr
+        assert "note: --head and --refine are not used" in result.stderr
         assert (
-            "note: --segments: not used" in run("segment", photo, "-o", out, *options, "--level", 0.3, "-k", 4).stderr
+            "note: --segments is not used" in run("segment", photo, "-o", out, *options, "--level", 0.3, "-k", 4).stderr
         )
         assert run("segment", photo, "-o", out, *options).stderr == ""
 
@@ -519,7 +546,7 @@ class TestBadInput:
     ) -> None:
         last = photo.with_name("last.png")
         last.write_bytes(photo.read_bytes())
-        solve = Pipeline._membership
+        solve = Pipeline.partition
 
         def faulty(self: Pipeline, *inputs: object) -> object:
             if not files(out):
@@ -527,7 +554,7 @@ class TestBadInput:
             return solve(self, *inputs)
 
         (out / "before").parent.mkdir()
-        monkeypatch.setattr(Pipeline, "_membership", faulty)
+        monkeypatch.setattr(Pipeline, "partition", faulty)
         result = run("segment", photo, "-o", out, "-k", 2, *FAST)
         assert result.exit_code == 3
         assert "MemoryError no room for this" in one_error(result)
@@ -536,13 +563,15 @@ class TestBadInput:
         assert run("segment", photo, last, "-o", out, "-k", 2, *FAST).exit_code == 0
 
     def test_an_interruption_ends_with_130_and_leaves_no_half_files(self, photo: Path, out: Path) -> None:
-        arguments = ("segment", *[str(photo)], "-o", str(out), "-k", "3", "--set", "head.steps=100000")
+        other = photo.with_name("other.png")
+        other.write_bytes(photo.read_bytes())
+        arguments = ("segment", str(photo), str(other), "-o", str(out), "-k", "3", "--set", "head.steps=100000")
+        arguments += ("--names", "1=cat")  # a note about them is the last thing that is said before the work
         process = subprocess.Popen(
             [sys.executable, "-m", "segspectral", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
-        deadline = time.monotonic() + 200
-        while not out.is_dir() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("note: --names")
         time.sleep(3)
         assert process.poll() is None
         os.kill(process.pid, signal.SIGINT)
@@ -563,6 +592,30 @@ class TestConfig:
 
     def test_show_alone_prints_the_defaults(self) -> None:
         assert Pipeline.model_validate(yaml.safe_load(run("config", "show").stdout)) == Pipeline()
+
+    def test_presets_are_listed_and_named(self, tmp_path: Path) -> None:
+        from segspectral.registry import presets
+
+        listed = run("config", "list").stdout
+        for name, path in presets().items():
+            assert f"\n{name}\n" in f"\n{listed}"
+            first = path.read_text(encoding="utf-8").splitlines()[0]
+            assert first.startswith("# ")
+            assert first[2:] in listed
+        shown = run("config", "show", "--preset", "fast").stdout
+        assert Pipeline.model_validate(yaml.safe_load(shown)) == load("fast")
+        assert "fsat: there is no such preset; there are fast, quality, " in one_error(
+            run("config", "show", "--preset", "fsat")
+        )
+
+    def test_what_is_more_special_wins(self, tmp_path: Path) -> None:
+        """Preset, file, named option, --set: each changes what the ones before have set."""
+        mine = tmp_path / "mine.yaml"
+        mine.write_text("superpixels: {iterations: 7}\nseed: 1\nsegments: 3\n", encoding="utf-8")
+        options = ("--set", "segments=9", "--seed", 2, "-k", 8, "--config", mine, "--preset", "fast")
+        shown = Pipeline.model_validate(yaml.safe_load(run("config", "show", *options).stdout))
+        assert shown.working_pixels == load("fast").working_pixels
+        assert (shown.superpixels.iterations, shown.seed, shown.segments) == (7, 2, 9)
 
     def test_the_schema_is_json(self) -> None:
         schema = json.loads(run("config", "schema").stdout)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from segspectral.config import dump, load, make_pipeline, merge_assignments, parse_assignment, presets
+from segspectral.config import dump, load, make_pipeline, merge_assignments, parse_assignment, preset, presets
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.pipeline import Pipeline
@@ -18,6 +18,7 @@ from segspectral.refine import REFINERS
 from segspectral.settings import with_settings
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+PAPERS = sorted((Path(__file__).parents[1] / "configs").glob("papers/*.yaml"))
 
 PIPELINES: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -269,20 +270,22 @@ def test_the_settings_files_of_the_repository_load_and_say_their_command(path: P
     assert pipeline != Pipeline()
     assert yaml.safe_load(text)
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    assert f"--config {path.stem}\n" in header
+    assert f"--preset {path.stem}\n" in header
 
 
 def test_presets_are_found_by_their_names_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert list(presets()) == ["fast", "quality"]
-    for name, path in presets().items():
-        assert load(name) == load(f"configs/{name}.yaml") == load(path)
+    assert list(presets())[:2] == ["fast", "quality"]
+    assert all(name.startswith("papers/") for name in list(presets())[2:])
+    for name in presets():
+        if name != "papers/communities":
+            assert load(name) == load(f"configs/{name}.yaml") == load(preset(name))
     (tmp_path / "fast").write_text("segments: 3\n", encoding="utf-8")  # a file of one's own comes first
     assert load("fast").segments == 3
-    with pytest.raises(
-        SettingsError, match=r"fsat: there is no such settings file, and no such preset \(fast, quality\)"
-    ):
+    with pytest.raises(SettingsError, match=r"^fsat: .*no such settings file, and no such preset \(fast, quality, "):
         load("fsat")
+    with pytest.raises(SettingsError, match=r"^fsat: there is no such preset; there are fast, quality, "):
+        preset("fsat")
 
 
 def test_the_wheel_has_the_presets_and_the_sample_images(tmp_path: Path) -> None:
@@ -293,4 +296,5 @@ def test_the_wheel_has_the_presets_and_the_sample_images(tmp_path: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"segspectral/configs/{path.name}" for path in CONFIGS} <= names
+    assert {f"segspectral/configs/papers/{path.name}" for path in PAPERS} <= names
     assert {"segspectral/sample_images/cat.jpg", "segspectral/features/weights/edges.safetensors"} <= names

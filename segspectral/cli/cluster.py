@@ -7,56 +7,42 @@ from typing import Annotated
 
 import typer
 
-from segspectral.cli.common import DebugOption, HeadOption, SeedOption, sentences
-from segspectral.cli.dialect import (
-    CommentsOption,
-    NamesOption,
-    SeparatorOption,
-    SourceOption,
-    TargetOption,
-    WeightOption,
-)
+from segspectral.cli.dialect import DialectOptions
+from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.heads import DEFAULT_HEAD
+from segspectral.wording import plural
 
 
+@command
 def cluster(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Vectors (.npz, .npy) or a graph, as for communities.")],
-    clusters: Annotated[int, typer.Option("--clusters", "-k", min=1, help="How many.")] = 10,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Vectors (.npz, .npy), or a graph as for communities.")],
+    options: Annotated[PipelineOptions, Only("head", "seed")],
+    text: DialectOptions,
+    clusters: Annotated[int, typer.Option("--clusters", "-k", min=1, help="How many clusters.")] = 10,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="Labels, memberships, names.")
+        Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="File for labels, memberships and names.")
     ] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="HEAD.safetensors", help="The fitted head, for models and export.")
     ] = None,
-    head: HeadOption = None,
-    separator: SeparatorOption = None,
-    comments: CommentsOption = None,
-    header: NamesOption = None,
-    source: SourceOption = None,
-    target: TargetOption = None,
-    weight: WeightOption = None,
-    seed: SeedOption = None,
-    debug: DebugOption = False,
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
-    with sentences(debug):
-        from segspectral.networks.clustering import cluster_file
-        from segspectral.networks.edgelists import Dialect
-        from segspectral.values import Outcome
+    from segspectral.networks.clustering import cluster_file
+    from segspectral.values import Outcome
 
-        dialect = Dialect(separator, comments, header, source, target, weight)
-        found = cluster_file(file, clusters, head=head or DEFAULT_HEAD, seed=seed or 0, output=output, dialect=dialect)
-        what = "vectors" if found.problem.graph is None else "nodes"
-        used = len(set(found.labels.tolist()))
-        print(f"{file}: {found.problem}")
-        print(f"{len(found.labels)} {what} in {used} clusters, normalized cut {found.head.ncut_:.4f}")
-        if found.head.outcome_ is not Outcome.SOLVED:
-            print(f"note: {found.head.outcome_.sentence}")
-        if found.agreement is not None:
-            a = found.agreement
-            print(f"with the classes: accuracy {a.accuracy:.4f}, NMI {a.nmi:.4f}, ARI {a.ari:.4f}")
-        if save is not None:
-            found.head.save(save)
-        for written in (output, save):
-            if written is not None:
-                print(f"-> {written}")
+    head, seed = options.head or DEFAULT_HEAD, options.seed or 0
+    found = cluster_file(file, clusters, head=head, seed=seed, output=output, dialect=text.dialect())
+    what = "vector" if found.problem.graph is None else "node"
+    used = len(set(found.labels.tolist()))
+    print(f"{file}: {found.problem}")
+    print(f"{plural(len(found.labels), what)} in {plural(used, 'cluster')}, normalized cut {found.head.ncut_:.4f}")
+    if found.head.outcome_ is not Outcome.SOLVED:
+        print(f"note: {found.head.outcome_.sentence}")
+    if found.agreement is not None:
+        a = found.agreement
+        print(f"with the classes: accuracy {a.accuracy:.4f}, NMI {a.nmi:.4f}, ARI {a.ari:.4f}")
+    if save is not None:
+        found.head.save(save)
+    for written in (output, save):
+        if written is not None:
+            print(f"-> {written}")

@@ -1,4 +1,4 @@
-"""What the commands share: options, exit codes, errors as sentences, the pipeline of a command line, progress.
+"""What the commands share: exit codes, errors as sentences, images that can be read, progress.
 
 Nothing heavy is imported before a command needs it: ``--help`` answers at once.
 """
@@ -6,46 +6,20 @@ Nothing heavy is imported before a command needs it: ``--help`` answers at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from segspectral.errors import ImageError, SegspectralError, SettingsError
+from segspectral.errors import ImageError, SegspectralError, SettingsError, about
 from segspectral.heads import HEADS
-from segspectral.wording import plural as plural
-
-if TYPE_CHECKING:
-    from segspectral.pipeline import Pipeline
+from segspectral.registry import shipped
 
 OK, SOME_FAILED, USAGE, ALL_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", metavar="NAME|FILE", help="Settings: fast, quality, or a YAML file of yours."),
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
-]
-SegmentsOption = Annotated[
-    str | None, typer.Option("--segments", "-k", metavar="K|auto", help="How many segments; auto chooses per image.")
-]
-HeadOption = Annotated[str | None, typer.Option("--head", help=f"{', '.join(HEADS)}.")]
-BackboneOption = Annotated[str | None, typer.Option("--backbone", help="A timm model, such as tf_efficientnet_lite0.")]
-RefineOption = Annotated[str | None, typer.Option("--refine", help="crf, guided or none.")]
-HierarchyOption = Annotated[
-    bool, typer.Option("--hierarchy", help="Nested segmentations from one solve, and cat_ucm.png: see below.")
-]
-LevelOption = Annotated[
-    float | None, typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level, not at a number.")
-]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")]
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", metavar="FILE", help="Of `segspectral fit`: the same segments in every image.")
-]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -59,7 +33,7 @@ def sentences(debug: bool) -> Iterator[None]:
     except SegspectralError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(error)
         raise typer.Exit(USAGE) from error
 
 
@@ -76,39 +50,47 @@ def failures(failed: int, images: int) -> str:
 def check_head(head: str | None) -> None:
     """Refuse an unknown head before the pipeline is imported, which takes a second or two."""
     if head is not None and head not in HEADS:
-        raise SettingsError(f"--head: unknown head '{head}'; there are {', '.join(HEADS)}")
+        raise SettingsError(f"unknown head '{head}'; there are {', '.join(HEADS)}", "--head")
 
 
-def make_pipeline(config: Path | None, assignments: list[str] | None, **options: Any) -> Pipeline:
-    """The defaults (of a --model, if there is one), --config, the named options, --set, each on top of the last."""
-    check_head(options.get("head"))
-    from segspectral.config import load, merge_assignments
-    from segspectral.pipeline import Pipeline
-    from segspectral.settings import with_settings
+def tell_error(text: object) -> None:
+    """One error on stderr."""
+    print(printable(f"error: {text}"), file=sys.stderr)
 
-    model = options.pop("model", None)
-    pipeline = Pipeline() if model is None else with_settings(Pipeline(), {"model": model}, "--model")
-    if config is not None:
-        pipeline = load(config, pipeline)
-    if (segments := options.get("segments")) is not None:
-        options["segments"] = int(segments) if segments.isdigit() else segments
-    backbone = options.pop("backbone", None)
-    hierarchy, level = options.pop("hierarchy", False), options.pop("level", None)
-    for name, value in options.items():
-        if value is not None:
-            pipeline = with_settings(pipeline, {name: value}, f"--{name}")
-    if backbone is not None:
-        pipeline = with_settings(pipeline, {"features": {"cnn": {"backbone": backbone}}}, "--backbone")
-    if hierarchy or level is not None:
-        pipeline = with_settings(pipeline, {"hierarchy": True, "level": level}, "--level")
-    if assignments:
-        pipeline = with_settings(pipeline, merge_assignments(assignments), "--set")
-    unused = [f"--{name}" for name in ("head", "refine") if options.get(name) is not None]
-    if pipeline.hierarchy and unused:
-        print(f"note: {' and '.join(unused)}: not used, the hierarchy is cut (--set hierarchy=false)", file=sys.stderr)
-    if pipeline.level is not None and segments not in (None, "auto"):
-        print("note: --segments: not used, the hierarchy is cut at a level", file=sys.stderr)
-    return pipeline
+
+def note(sentence: str) -> None:
+    """One note on stderr."""
+    print(printable(f"note: {sentence}"), file=sys.stderr)
+
+
+class Faults:
+    """Counts the images that fail; a fault in one of them is told and does not stop the others."""
+
+    def __init__(self, tell: Callable[[object], None] = tell_error, debug: bool = False) -> None:
+        self.count, self._tell, self._debug = 0, tell, debug
+
+    @contextmanager
+    def of(self, path: object) -> Iterator[None]:
+        """Errors within are told with the file that they are about."""
+        try:
+            with about(path):
+                yield
+        except Exception as error:
+            if self._debug:
+                raise
+            self.count += 1
+            # An error of another kind is ours to mend, or memory that ran out.
+            why = " ".join(f"{type(error).__name__} {error}".split())[:200]
+            unexpected = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
+            self._tell(error if isinstance(error, SegspectralError) else SegspectralError(unexpected, path))
+
+
+def exit_code(failed: int, images: int) -> int:
+    """
+    >>> exit_code(0, 3), exit_code(1, 3), exit_code(3, 3)
+    (0, 1, 3)
+    """
+    return OK if not failed else ALL_FAILED if failed == images else SOME_FAILED
 
 
 def printable(text: str) -> str:
@@ -131,9 +113,6 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
     from segspectral.images.finding import find_images
     from segspectral.images.reader import image_size
 
-    def note(sentence: str) -> None:
-        print(f"note: {sentence}", file=sys.stderr)
-
     paths = find_images(inputs, recursive=recursive, output=output, note=note)
     check_folder(output)
     errors = []
@@ -143,23 +122,33 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
         except ImageError as error:
             if debug:
                 raise
-            errors.append(str(error))
+            errors.append(error)
         else:
             return paths  # the others are told in their turn
-    for message in errors:
-        print(f"error: {message}", file=sys.stderr)
+    for one in errors:
+        tell_error(one)
     print(failures(len(paths), len(paths)), file=sys.stderr)
     raise typer.Exit(ALL_FAILED)
 
 
 def sample_images() -> Path:
-    """The folder of the sample images: in the installed package, or in the source tree."""
-    package = Path(__file__).parents[1]
-    return next(p for p in (package / "sample_images", package.parent / "sample_images") if p.is_dir())
+    """The folder of the sample images."""
+    return shipped("sample_images")
 
 
 class Report:
     """Lines about images; on a terminal with a progress bar below them."""
+
+    def __init__(self, console: Console, bar: Any = None, task: Any = None) -> None:
+        self.console, self.bar, self.task, self.path = console, bar, task, Path()
+
+    def begin(self, path: Path) -> None:
+        self.path = path
+        self.say(f"{path.name}: read")
+
+    def stage(self, done: str, seconds: float) -> None:
+        """An observer of a pipeline: the stage that has ended."""
+        self.say(f"{self.path.name}: {done}")
 
     def say(self, text: str) -> None:
         """What is going on now; on a terminal only."""
@@ -171,30 +160,27 @@ class Report:
         if self.bar is not None:
             self.bar.advance(self.task)
 
-    def __init__(self, console: Console, bar: Any, task: Any) -> None:
-        self.console, self.bar, self.task, self.path = console, bar, task, Path()
-
-    def begin(self, path: Path) -> None:
-        self.path = path
-        self.stage("read", 0.0)
-
-    def stage(self, done: str, seconds: float) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, description=f"{self.path.name}: {done}")
-
     def line(self, text: str) -> None:
+        """One more is done."""
+        self._print(text, sys.stdout)
+
+    def error(self, error: object) -> None:
+        """One more has failed."""
+        self._print(f"error: {error}", sys.stderr)
+
+    def _print(self, text: str, stream: IO[str]) -> None:
         if self.bar is None:
-            print(text, file=sys.stderr if text.startswith("error") else sys.stdout, flush=True)
+            print(text, file=stream, flush=True)
         else:
             self.bar.console.print(text, highlight=False, markup=False)
-            self.bar.advance(self.task)
+            self.advance()
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Report]:
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Report(console, None, None)
+        yield Report(console)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

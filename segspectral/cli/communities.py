@@ -3,101 +3,109 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import ConfigOption, DebugOption, HeadOption, SeedOption, sentences
-from segspectral.cli.dialect import (
-    CommentsOption,
-    NamesOption,
-    SeparatorOption,
-    SourceOption,
-    TargetOption,
-    WeightOption,
-)
+from segspectral.cli.dialect import DialectOptions
+from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.errors import SettingsError
+from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
+from segspectral.wording import plural
+
+if TYPE_CHECKING:
+    from segspectral.networks import Communities
+    from segspectral.networks.find import Search
 
 
+@command
 def communities(
     graph: Annotated[
         Path, typer.Argument(metavar="GRAPH", help="Edges (text), a sparse matrix (.npz), GraphML, GML and others.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    text: DialectOptions,
+    options: Annotated[PipelineOptions, Only("head", "preset", "config", "seed")],
     number: Annotated[
-        str | None, typer.Option("--communities", "-k", metavar="K|auto", help="At most how many; default 16.")
+        str | None,
+        typer.Option(
+            "--communities", "-k", metavar="K|auto", help=f"How many communities at most (default: {COMMUNITIES})."
+        ),
     ] = None,
     attributes: Annotated[
         Path | None, typer.Option("--attributes", help="Numbers of each node (.csv, .tsv, .npy, .npz).")
     ] = None,
     attribute_weight: Annotated[
         float | None,
-        typer.Option("--attribute-weight", help="Of alike attributes beside edges, 0 to 1; default 0.2."),
+        typer.Option(
+            "--attribute-weight",
+            help=f"Weight of the similarity of attributes beside the edges, 0 to 1 (default: {ATTRIBUTE_WEIGHT}).",
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Known classes of the nodes, to say how well they agree.")
     ] = None,
-    head: HeadOption = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", help="Of heads with a network: gcn (neighbours count) or mlp.")
+        str | None,
+        typer.Option("--encoder", help="The network of a head that has one: gcn (it sees neighbours) or mlp."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option("--model", help="A saved head: new nodes join the communities it has found.")
     ] = None,
     save: Annotated[Path | None, typer.Option("--save", metavar="MODEL", help="Save the head for --model.")] = None,
-    separator: SeparatorOption = None,
-    comments: CommentsOption = None,
-    header: NamesOption = None,
-    source: SourceOption = None,
-    target: TargetOption = None,
-    weight: WeightOption = None,
-    config: ConfigOption = None,
-    seed: SeedOption = None,
-    debug: DebugOption = False,
 ) -> None:
-    """Communities of a network: OUT gets communities.csv, summary.json and pictures."""
-    with sentences(debug):
-        if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
-            raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
-        fit: dict[str, Any] = {
-            "-k": number,
-            "--attribute-weight": attribute_weight,
-            "--head": head,
-            "--encoder": encoder,
-            "--seed": seed,
-        }
-        fit |= {"--config": config, "--save": save}
-        if model is not None and (given := [name for name, value in fit.items() if value]):
-            raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
+    """Find the communities of a network: OUT gets communities.csv, summary.json and pictures."""
+    if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
+        raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
+    fitting = {"-k": number, "--attribute-weight": attribute_weight, "--encoder": encoder, "--save": save}
+    fitting |= {"--head": options.head, "--preset": options.preset, "--config": options.config, "--seed": options.seed}
+    if model is not None and (given := [name for name, value in fitting.items() if value]):
+        raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
 
-        from segspectral.config import load_onto
-        from segspectral.networks import Search, extend_communities, find_communities, write_communities
-        from segspectral.networks.graphs import Dialect, read_graph
-        from segspectral.settings import with_settings
+    from segspectral.networks import extend_communities, find_communities, write_communities
+    from segspectral.networks.graphs import read_graph
 
-        search = Search() if config is None else load_onto(Search(), config)
-        if head is not None:
-            search = with_settings(search, {"head": {"name": head}}, "--head")
-        if encoder is not None:
-            search = with_settings(search, {"head": {"encoder": encoder}}, "--encoder")
-        dialect = Dialect(separator, comments, header, source, target, weight)
-        network = read_graph(graph, attributes, labels, dialect=dialect)
-        print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")
-        if model is not None:
-            found = extend_communities(network, model)
-            print(f"{found.new.sum()} nodes are new to {model}")
-        else:
-            found = find_communities(
-                network,
-                search.communities if number is None else "auto" if number == "auto" else int(number),
-                head=search.head,
-                weight=search.attribute_weight if attribute_weight is None else attribute_weight,
-                seed=search.seed if seed is None else seed,
-            )
-        if save is not None:
-            found.save(save)
-        written = write_communities(found, output)
-        sizes = ", ".join(map(str, list(found.sizes.values())[:8])) + (" ..." if len(found.sizes) > 8 else "")
-        scores = "  ".join(f"{name} {value:.4f}" for name, value in found.scores().items())
-        print(f"{len(found.sizes)} communities of {sizes} nodes ({found.head.outcome_.sentence})\n{scores}")
-        print(f"-> {', '.join(map(str, [*written, *([save] if save is not None else [])]))}")
+    search = _search(options, encoder, number)
+    network = read_graph(graph, attributes, labels, dialect=text.dialect())
+    print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")
+    if model is not None:
+        found = extend_communities(network, model)
+        new = int(found.new.sum())
+        print(f"{plural(new, 'node')} {'is' if new == 1 else 'are'} new to {model}")
+    else:
+        weight = search.attribute_weight if attribute_weight is None else attribute_weight
+        found = find_communities(network, search.communities, head=search.head, weight=weight, seed=search.seed)
+    if save is not None:
+        found.save(save)
+    written = write_communities(found, output)
+    _print(found)
+    print(f"-> {', '.join(map(str, [*written, *([save] if save is not None else [])]))}")
+
+
+def _search(options: PipelineOptions, encoder: str | None, number: str | None) -> Search:
+    """The defaults, ``--preset``, ``--config`` and the named options, each on top of the last. Raises SettingsError."""
+    from segspectral.config import load_onto
+    from segspectral.networks import Search
+    from segspectral.settings import with_settings
+
+    search = Search()
+    for file in options.files():
+        search = load_onto(search, file)
+    settings: dict[str, dict[str, Any]] = {
+        "--head": {} if options.head is None else {"head": {"name": options.head}},
+        "--encoder": {} if encoder is None else {"head": {"encoder": encoder}},
+        "-k": {} if number is None else {"communities": number if number == "auto" else int(number)},
+        "--seed": {} if options.seed is None else {"seed": options.seed},
+    }
+    for option, changes in settings.items():
+        if changes:
+            search = with_settings(search, changes, option)
+    return search
+
+
+def _print(found: Communities) -> None:
+    sizes = ", ".join(map(str, list(found.sizes.values())[:8])) + (" ..." if len(found.sizes) > 8 else "")
+    scores = "  ".join(f"{name} {value:.4f}" for name, value in found.scores().items())
+    number = len(found.sizes)
+    what = f"{number} communities" if number != 1 else "1 community"
+    print(f"{what} of {sizes} nodes ({found.head.outcome_.sentence})\n{scores}")

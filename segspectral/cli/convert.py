@@ -1,85 +1,67 @@
-"""``segspectral convert``, and the options about formats that commands share."""
+"""``segspectral convert``."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segspectral.cli.common import ALL_FAILED, OK, SOME_FAILED, DebugOption, sentences
-from segspectral.errors import ImageError, SegspectralError
+from segspectral.cli.common import Faults, exit_code, note
+from segspectral.cli.options import FormatOptions, Only, command, warn_of_names
+from segspectral.errors import ImageError
+from segspectral.registry import FORMATS
 
 if TYPE_CHECKING:
     from segspectral.export import LabelMap
-
-FORMATS = "png, npz, csv, coco, labelme, labelme-polygons, cvat, yolo, svg, geotiff, gpkg, geojson"
-
-FormatOption = Annotated[
-    list[str] | None, typer.Option("--format", metavar="FORMAT,...", help=f"Also write: {FORMATS}.")
-]
-NamesOption = Annotated[str | None, typer.Option("--names", metavar="1=sky,2=road", help="Names of segments.")]
-
-CategoryOption = Annotated[
-    str | None,
-    typer.Option("--category", metavar="NAME", help="Of all segments without a name, for annotators (segment)."),
-]
 
 LABEL_SUFFIXES = ("_labels.tif", ".npz", "_labels.png")
 """What a folder is searched for; of one image the first of these, which knows the most."""
 
 
+@command
 def convert(
-    labels: Annotated[list[Path], typer.Argument(metavar="LABELS...", help="Label PNG, TIFF or npz; or folders.")],
-    to: Annotated[list[str], typer.Option("--to", metavar="FORMAT,...", help=f"{FORMATS}.")],
+    labels: Annotated[
+        list[Path], typer.Argument(metavar="LABELS...", help="Label maps (PNG, TIFF or npz), or folders of them.")
+    ],
+    to: Annotated[list[str], typer.Option("--to", metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
+    formats: Annotated[FormatOptions, Only("names", "category")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT", help="Folder; default: that of the first file.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Folder for the results (default: that of the first file)."),
     ] = None,
-    names: NamesOption = None,
-    category: CategoryOption = None,
     images: Annotated[
         Path | None,
         typer.Option("--images", metavar="FOLDER", help="The photographs: for mean colours, georeference and links."),
     ] = None,
-    debug: DebugOption = False,
+    debug: bool = False,
 ) -> None:
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
-    with sentences(debug):
-        from segspectral.export import Writer, exporters_named, parse_names, result_stems
+    from segspectral.export import Writer, exporters_named, result_stems
 
-        exporters = exporters_named(to)
-        named = parse_names(names) if names is not None else {}
-        found = _label_files(labels)
-        warn_of_names(named, len(found))
-        folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)
-        groups = sorted({one.group for one in found})
-        stems = {g: result_stems((f.name for f in found if f.group == g), folders=filter(None, groups)) for g in groups}
-        writers = {group: Writer(exporters, folder / group) for group in groups}
-        failed = 0
-        for one in found:
-            path, writer = one.path, writers[one.group]
-            try:
-                item = _item(one, images, named, writer.wants_georeference).of_category(category)
-                notes = writer.add(item, stems[one.group][one.name])
-                print("\n  ".join([f"{path}: {', '.join(exporter.name for exporter in exporters)}", *notes]))
-            except SegspectralError as error:
-                if debug:
-                    raise
-                failed += 1
-                message = str(error)
-                print("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"), file=sys.stderr)
-        for writer in writers.values():
-            for written in writer.close():
-                print(f"all images -> {written}")
-        if images is None and any(exporter.name == "yolo" for exporter in exporters):
-            print("note: yolo: --images FOLDER puts the photographs where trainers look for them", file=sys.stderr)
-        raise typer.Exit(OK if not failed else ALL_FAILED if failed == len(found) else SOME_FAILED)
+    exporters, named = exporters_named(to), formats.named()
+    found = _label_files(labels)
+    warn_of_names(named, len(found))
+    folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)
+    groups = sorted({one.group for one in found})
+    stems = {g: result_stems((f.name for f in found if f.group == g), folders=filter(None, groups)) for g in groups}
+    writers = {group: Writer(exporters, folder / group) for group in groups}
+    faults, chosen = Faults(debug=debug), ", ".join(exporter.name for exporter in exporters)
+    for one in found:
+        writer = writers[one.group]
+        with faults.of(one.path):
+            item = _item(one, images, named, writer.wants_georeference).of_category(formats.category)
+            print("\n  ".join([f"{one.path}: {chosen}", *writer.add(item, stems[one.group][one.name])]))
+    for writer in writers.values():
+        for written in writer.close():
+            print(f"all images -> {written}")
+    if images is None and any(exporter.name == "yolo" for exporter in exporters):
+        note("yolo: --images FOLDER puts the photographs where trainers look for them")
+    raise typer.Exit(exit_code(faults.count, len(found)))
 
 
 @dataclass(frozen=True)
@@ -97,29 +79,31 @@ class _Found:
 def _label_files(given: list[Path]) -> list[_Found]:
     """The label files, below folders too; the photographs' names are those of the summaries beside them."""
     from segspectral.export.labelmap import _photograph_of
-    from segspectral.export.naming import is_photograph
 
     roots, found = [], []
     for path in given:
-        if not path.is_dir():
-            roots.append(path.absolute().parent)
-            found.append(path)
-            continue
-        best: dict[str, Path] = {}
-        for suffix in LABEL_SUFFIXES:
-            for inside in path.rglob(f"*{suffix}"):
-                if not is_photograph(inside.relative_to(path)):
-                    best.setdefault(inside.as_posix().removesuffix(suffix), inside)
-        if not best:
-            raise ImageError(f"the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})", path)
-        roots.append(path.absolute())
-        found += [inside for _, inside in sorted(best.items())]
+        roots.append(path.absolute() if path.is_dir() else path.absolute().parent)
+        found += _label_files_below(path) if path.is_dir() else [path]
     root = os.path.commonpath(roots)
     every = {path.absolute(): _found(path, root, _photograph_of(path)) for path in found}
     twice = [one for one, count in Counter((f.group, f.name) for f in every.values()).items() if count > 1]
     if twice:
         raise ImageError(f"two of the files are label maps of {twice[0][1]}; convert them into folders of their own")
     return list(every.values())
+
+
+def _label_files_below(folder: Path) -> list[Path]:
+    """One label file for each image of a folder. Raises ImageError if there is none."""
+    from segspectral.export.naming import is_photograph
+
+    best: dict[str, Path] = {}
+    for suffix in LABEL_SUFFIXES:
+        for inside in folder.rglob(f"*{suffix}"):
+            if not is_photograph(inside.relative_to(folder)):
+                best.setdefault(inside.as_posix().removesuffix(suffix), inside)
+    if not best:
+        raise ImageError(f"the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})", folder)
+    return [inside for _, inside in sorted(best.items())]
 
 
 def _found(path: Path, root: str, photograph: str) -> _Found:
@@ -165,13 +149,3 @@ def _photograph(folder: Path, name: str) -> Path:
             if candidate.is_file():
                 return candidate
     raise ImageError(f"holds no photograph {name}, to which the label map belongs", folder)
-
-
-def warn_of_names(names: Mapping[int, str], images: int) -> None:
-    """Say that ``--names`` mean nothing over images that no model has segmented."""
-    if names and images > 1:
-        print(
-            "note: --names: segment 1 of one image is not segment 1 of another, unless a model of `segspectral fit` "
-            "made both; --category NAME gives all segments one category",
-            file=sys.stderr,
-        )

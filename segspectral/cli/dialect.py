@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-SeparatorOption = Annotated[
-    str | None, typer.Option("--separator", help="Of columns: comma, semicolon, tab, bar or blanks; else found.")
-]
-CommentsOption = Annotated[
-    str | None, typer.Option("--comments", metavar="CHAR|none", help="What comment lines begin with; else # or %.")
-]
-NamesOption = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 names the columns.")]
-SourceOption = Annotated[
-    str | None, typer.Option("--source", metavar="NAME", help="Column of the first node: its name, or number from 1.")
-]
-TargetOption = Annotated[str | None, typer.Option("--target", metavar="NAME", help="Column of the second node.")]
-WeightOption = Annotated[
-    str | None, typer.Option("--weight", metavar="NAME|none", help="Column of the weight; none: all weights are 1.")
-]
+if TYPE_CHECKING:
+    from segspectral.networks.edgelists import Dialect
+
+
+@dataclass(frozen=True)
+class DialectOptions:
+    """How edges are written in a text file; what is not given is found in the file."""
+
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            "--separator",
+            help="What separates columns: comma, semicolon, tab, bar or blanks (default: as in the file).",
+        ),
+    ] = None
+    comments: Annotated[
+        str | None,
+        typer.Option("--comments", metavar="CHAR|none", help="What comment lines begin with (default: # or %)."),
+    ] = None
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="NAME", help="Column of the first node: its name, or its number from 1."),
+    ] = None
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="Column of the second node.")] = None
+    weight: Annotated[
+        str | None,
+        typer.Option("--weight", metavar="NAME|none", help="Column of the weight; none: all weights are 1."),
+    ] = None
+
+    def dialect(self) -> Dialect:
+        from segspectral.networks.edgelists import Dialect
+
+        return Dialect(**vars(self))

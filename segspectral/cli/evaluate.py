@@ -3,185 +3,216 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from segspectral.cli.common import (
-    BackboneOption,
-    ConfigOption,
-    DebugOption,
-    HeadOption,
-    ModelOption,
-    RefineOption,
-    SeedOption,
-    SegmentsOption,
-    SetOption,
-    make_pipeline,
-    progress,
-    sentences,
-)
+from segspectral.cli.common import progress
+from segspectral.cli.options import PipelineOptions, command
 from segspectral.errors import SettingsError
-
-LEVELS = "levels"
+from segspectral.registry import DATASETS
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.evaluate import ImageScore, Prediction, Results
+    from segspectral.evaluate.datasets import Dataset
     from segspectral.pipeline import Pipeline
 
+LEVELS = "levels"
 
-def evaluate(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="voc, cityscapes, camvid, bsds or folder.")],
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where the data set lies.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
-    predictions: Annotated[
-        Path | None,
-        typer.Option(
-            "--predictions", help="Score these: DIR/ID.png, .npy, .npz or ID_labels.png, instead of segmenting."
-        ),
-    ] = None,
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Which images of a data set are scored."""
+
     split: Annotated[
-        str | None, typer.Option("--split", help="Part of the data set; default: val, or all of a folder without it.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
-    ids: Annotated[Path | None, typer.Option("--ids", help="A file with one image id a line.")] = None,
-    class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None,
+        str | None, typer.Option("--split", help="Part of the data set (default: val, or all of a folder without it).")
+    ] = None
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first images, this many.")] = None
+    ids: Annotated[Path | None, typer.Option("--ids", help="A file with one image id per line.")] = None
+    class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None
     void: Annotated[
         str | None,
         typer.Option(
             "--void",
             metavar="VALUE|none",
-            help="For folder: the value of mask pixels that are not scored, such as 255, or that there is none.",
+            help="For folder: the value of mask pixels that are not scored, such as 255; none: all are scored.",
         ),
-    ] = None,
+    ] = None
+
+    def open(self, name: str, root: Path) -> Dataset:
+        """Raises DatasetError, SettingsError."""
+        from segspectral.evaluate.datasets import open_dataset
+
+        void = None if self.void is None else _void(self.void)
+        chosen: dict[str, Any] = {"split": self.split, "limit": self.limit, "ids": self.ids}
+        return open_dataset(name, root, with_class=self.class_, void=void, **chosen)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What is scored, and how."""
+
     measures: Annotated[
         str | None,
-        typer.Option("--measures", help="Some of semantic,contour,region,boundary; default: what fits."),
-    ] = None,
+        typer.Option("--measures", help="Some of semantic,contour,region,boundary (default: what fits the data set)."),
+    ] = None
     protocol: Annotated[
         str | None,
         typer.Option(
-            "--protocol", help="How segments get classes: P1, P2, P3, P4 or direct; default: P1 with --model, else P3."
+            "--protocol", help="How segments get classes: P1, P2, P3, P4 or direct (default: P1 with --model, else P3)."
         ),
-    ] = None,
-    matching: Annotated[str, typer.Option("--matching", help="What a matching maximises: iou or pixels.")] = "iou",
+    ] = None
+    matching: Annotated[str, typer.Option("--matching", help="What a matching maximises: iou or pixels.")] = "iou"
     scales: Annotated[
         str | None,
         typer.Option(
             "--scales",
             metavar="K,K,...|levels",
-            help="For ODS and OIS: numbers of segments, 2,4,8 or 2-12, or levels of the hierarchy; default for bsds "
-            "without -k: levels.",
+            help="For ODS and OIS: numbers of segments, 2,4,8 or 2-12, or levels of the hierarchy (default for bsds "
+            "without -k: levels).",
+        ),
+    ] = None
+    seeds: Annotated[
+        int,
+        typer.Option("--seeds", min=1, help="Run with this many seeds; the results have mean and standard deviation."),
+    ] = 1
+
+
+@command
+def evaluate(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"The data set: {', '.join(DATASETS)}.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder of the data set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    images: ImageOptions,
+    scores: ScoreOptions,
+    options: PipelineOptions,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions",
+            metavar="FOLDER",
+            help="Score the label maps of this folder, ID.png, .npy, .npz or ID_labels.png, instead of segmenting.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Run with so many seeds; mean and spread.")] = 1,
-    segments: SegmentsOption = None,
-    head: HeadOption = None,
-    model: ModelOption = None,
-    backbone: BackboneOption = None,
-    refine: RefineOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the results that OUT holds.")] = False,
-    debug: DebugOption = False,
 ) -> None:
     """Score segmentations on a data set: OUT gets results.json, scores.csv and report.html.
 
     A run that was stopped goes on where it was when it is started again with the same OUT and settings. Results of
-    other settings are replaced with --overwrite alone.
+    other settings are replaced only with --overwrite.
     """
-    with sentences(debug):
-        from segspectral.evaluate import evaluate as score
-        from segspectral.evaluate import seed_spread
-        from segspectral.evaluate.datasets import open_dataset
-        from segspectral.evaluate.folder import IMAGES, claim, images_of
+    from segspectral.evaluate import seed_spread
 
-        options = {
-            "segments": segments,
-            "head": head,
-            "model": model,
-            "backbone": backbone,
-            "refine": refine,
-            "seed": seed,
-        }
-        if predictions is not None and (scales or seeds > 1 or config or set_ or any(options.values())):
-            raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
-        if scales is None and predictions is None and dataset == "bsds" and segments is None and model is None:
-            scales = LEVELS
-        data = open_dataset(
-            dataset,
-            root,
-            split=split,
-            limit=limit,
-            ids=ids,
-            with_class=class_,
-            void=None if void is None else _void(void),
-        )
-        pipeline = make_pipeline(config, set_, **options)
+    if predictions is not None and (scores.scales or scores.seeds > 1 or options):
+        raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
+    plan = _Plan.of(images.open(dataset, root), scores, options, predictions)
+    plan.claim(output, root, images.void, overwrite=overwrite)
+    for text in plan.data.notes:
+        print(text)
+    runs = list(plan.runs(output))
+    results = runs[0]
+    if len(runs) > 1:
+        results.data["seeds"] = seed_spread(runs)
+    written = results.write(output)
+    _print(results, said=len(plan.data.notes))
+    print(f"-> {written['report.html']}")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is scored: the pipeline's segmentations of a data set, or label maps in a folder.
+
+    Parameters
+    ----------
+    numbers : numbers of segments of each image, if the scales are such
+    """
+
+    data: Dataset
+    scores: ScoreOptions
+    numbers: list[int]
+    pipeline: Pipeline
+    predictions: Path | None
+
+    @classmethod
+    def of(cls, data: Dataset, scores: ScoreOptions, options: PipelineOptions, predictions: Path | None) -> _Plan:
+        """Fill in the defaults. Raises SettingsError if the options do not fit together."""
+        one = any(option is not None for option in (options.segments, options.model, options.level, predictions))
+        if scores.scales is None and data.name == "bsds" and not one:
+            scores = replace(scores, scales=LEVELS)
+        pipeline = options.pipeline()
         shared = pipeline.model is not None
-        protocol = protocol or ("P1" if shared else "P3")
-        if predictions is None and protocol in ("P1", "P2", "direct") and not shared:
+        scores = replace(scores, protocol=scores.protocol or ("P1" if shared else "P3"))
+        if predictions is None and scores.protocol in ("P1", "P2", "direct") and not shared:
             raise SettingsError(
-                f"protocol {protocol} needs segments that mean the same in all images; those of one image do not: "
-                "give --model or --predictions, or --protocol P3"
+                f"protocol {scores.protocol} needs segments that mean the same in all images; those of one image do "
+                "not: give --model or --predictions, or --protocol P3"
             )
-        if shared and (seeds > 1 or scales):
-            raise SettingsError("--seeds and --scales change nothing of a model: fit one for each, and evaluate these")
-        claim(
-            output,
-            data,
-            {
-                "dataset": data.name,
-                "root": root.resolve(),
-                "split": data.split,
-                "void": void,
-                "images": images_of(data),
-                "predictions": predictions and predictions.resolve(),
-                "measures": measures,
-                "protocol": protocol,
-                "matching": matching,
-                "scales": scales,
-                "seeds": seeds,
-                "settings": {} if predictions else pipeline.model_dump(mode="json"),
-            },
-            overwrite=overwrite,
-        )
-        for note in data.notes:
-            print(note)
-        if predictions is None:
-            pipeline.prepare()
-        runs = []
-        for number in range(seeds):
-            pipeline_of_run = pipeline.model_copy(update={"seed": pipeline.seed + number})
-            predictor: Any = predictions or _Segmenter(pipeline_of_run, _numbers(scales), by_level=scales == LEVELS)
-            settings = None if predictions else pipeline_of_run.model_dump(mode="json") | {"scales": scales}
-            with progress(len(data)) as report:
+        if shared and (scores.seeds > 1 or scores.scales):
+            raise SettingsError(
+                "--seeds and --scales do not change a fitted model; fit one model per seed or number of segments and "
+                "evaluate each of them"
+            )
+        if options.level is not None and scores.scales:
+            raise SettingsError("--level gives one segmentation of each image: leave out --scales")
+        return cls(data, scores, _numbers(scores.scales), pipeline, predictions)
 
-                def on_image(image: ImageScore, done: int, total: int, report: Any = report) -> None:
-                    report.line(f"{done}/{total} {image.id}: {image.seconds:.2f} s")
+    def claim(self, output: Path, root: Path, void: str | None, *, overwrite: bool) -> None:
+        """Make the folder of results ours, or raise OutputError."""
+        from segspectral.evaluate.folder import claim, images_of
 
-                runs.append(
-                    score(
-                        data,
-                        predictor,
-                        measures=measures.split(",") if measures else None,
-                        protocol=protocol,  # type: ignore[arg-type]
-                        agreement=matching,  # type: ignore[arg-type]
-                        settings=settings,
-                        command="segspectral " + " ".join(sys.argv[1:]),
-                        seed=pipeline_of_run.seed,
-                        resume=output / IMAGES / str(number) if seeds > 1 else output / IMAGES,
-                        on_image=on_image,
-                    )
-                )
-        results = runs[0]
-        if seeds > 1:
-            results.data["seeds"] = seed_spread(runs)
-        written = results.write(output)
-        _print(results, said=len(data.notes))
-        print(f"-> {written['report.html']}")
+        scores = self.scores
+        settings = {
+            "dataset": self.data.name,
+            "root": root.resolve(),
+            "split": self.data.split,
+            "void": void,
+            "images": images_of(self.data),
+            "predictions": self.predictions and self.predictions.resolve(),
+            "measures": scores.measures,
+            "protocol": scores.protocol,
+            "matching": scores.matching,
+            "scales": scores.scales,
+            "seeds": scores.seeds,
+            "settings": {} if self.predictions else self.pipeline.model_dump(mode="json"),
+        }
+        claim(output, self.data, settings, overwrite=overwrite)
+
+    def runs(self, output: Path) -> Iterator[Results]:
+        """Score with each seed."""
+        from segspectral.evaluate.folder import IMAGES
+
+        if self.predictions is None:
+            self.pipeline.prepare()
+        for number in range(self.scores.seeds):
+            resume = output / IMAGES / str(number) if self.scores.seeds > 1 else output / IMAGES
+            yield self._run(self.pipeline.model_copy(update={"seed": self.pipeline.seed + number}), resume)
+
+    def _run(self, pipeline: Pipeline, resume: Path) -> Results:
+        from segspectral.evaluate import evaluate as score
+
+        scores, scales = self.scores, self.scores.scales
+        predictor: Any = self.predictions or _Segmenter(pipeline, self.numbers, by_level=scales == LEVELS)
+        with progress(len(self.data)) as report:
+
+            def on_image(image: ImageScore, done: int, total: int) -> None:
+                report.line(f"{done}/{total} {image.id}: {image.seconds:.2f} s")
+
+            return score(
+                self.data,
+                predictor,
+                measures=scores.measures.split(",") if scores.measures else None,
+                protocol=scores.protocol,  # type: ignore[arg-type]
+                agreement=scores.matching,  # type: ignore[arg-type]
+                settings=None if self.predictions else pipeline.model_dump(mode="json") | {"scales": scales},
+                command="segspectral " + " ".join(sys.argv[1:]),
+                seed=pipeline.seed,
+                resume=resume,
+                on_image=on_image,
+            )
 
 
 class _Segmenter:
@@ -219,7 +250,7 @@ def _void(text: str) -> int | Literal["none"]:
     try:
         return int(text)
     except ValueError:
-        raise SettingsError(f"--void {text}: give a number such as 255, or the word none") from None
+        raise SettingsError("give a number such as 255, or the word none", f"--void {text}") from None
 
 
 def _numbers(text: str | None) -> list[int]:
@@ -230,20 +261,19 @@ def _numbers(text: str | None) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.strip().isdigit() or (dash and not last.strip().isdigit()):
-            raise SettingsError(f"--scales {text}: write numbers of segments as 2,4,8 or 2-12, or the word levels")
+            raise SettingsError("write numbers of segments as 2,4,8 or 2-12, or the word levels", f"--scales {text}")
         numbers += range(int(first), int(last if dash else first) + 1)
     return numbers
 
 
 def _print(results: Results, said: int) -> None:
-    """The table, the protocols, and the notes after those that were ``said`` at the beginning."""
+    """Print the table, the protocols, and the notes after the first ``said``, which were printed at the beginning."""
     from rich.console import Console
     from rich.table import Table
 
     data = results.data
-    table = Table(
-        title=f"{' '.join(filter(None, (data['dataset']['name'], data['dataset']['split'])))}, {data['images']} images"
-    )
+    name = " ".join(filter(None, (data["dataset"]["name"], data["dataset"]["split"])))
+    table = Table(title=f"{name}, {plural(data['images'], 'image')}")
     for column in ("group", "score", "value", "95 % interval"):
         table.add_column(column)
     for group, name, value, interval in results.table():
@@ -255,8 +285,8 @@ def _print(results: Results, said: int) -> None:
     for measure in ("semantic", "contour", "region", "boundary"):
         if measure in data["protocol"]:
             console.print(f"{measure}: {data['protocol'][measure]}", highlight=False, markup=False)
-    for note in data["notes"][said:]:
-        print(f"note: {note}")
+    for text in data["notes"][said:]:
+        print(f"note: {text}")
     for group, scores in data.get("seeds", {}).items():
         for name, spread in scores.items():
             print(f"{group} {name} over {len(spread['values'])} seeds: {spread['mean']:.4f} +- {spread['sd']:.4f}")

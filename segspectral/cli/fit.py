@@ -4,91 +4,85 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import (
-    OK,
-    SOME_FAILED,
-    BackboneOption,
-    DebugOption,
-    HeadOption,
-    SeedOption,
-    check_head,
-    plural,
-    progress,
-    readable_images,
-    sentences,
-)
+from segspectral.cli.common import OK, SOME_FAILED, Faults, check_head, progress, readable_images
+from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.errors import OutputError, SegspectralError
+from segspectral.wording import plural
+
+if TYPE_CHECKING:
+    from segspectral.shared.model import Model, Recipe
 
 
+@command
 def fit(
     images: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders, images or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model, such as my.safetensors.")],
+    options: Annotated[PipelineOptions, Only("head", "backbone", "config", "set_", "seed")],
     segments: Annotated[
-        int | None, typer.Option("--segments", "-k", metavar="K", min=2, help="How many, over all images; default: 21.")
+        int | None,
+        typer.Option("--segments", "-k", metavar="K", min=2, help="How many segments, over all images (default: 21)."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many images.")] = None,
-    head: HeadOption = None,
-    backbone: BackboneOption = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file with settings of a fit.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting of a fit, such as nodes=8000.")
-    ] = None,
-    seed: SeedOption = None,
-    debug: DebugOption = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first images, this many.")] = None,
+    debug: bool = False,
 ) -> None:
     """Fit one head on many images, so that segment 3 is the same thing in every picture.
 
-    The model goes into `segment`, `batch` and `evaluate` by --model FILE. Settings of its own, beside those of a
-    pipeline: nodes (regions in the graph), regions.level and regions.context (of the hierarchy), fine (clusters per
-    segment, merged afterwards).
+    The model goes into `segment`, `batch` and `evaluate` by --model FILE. --config and --set take the settings of a
+    fit. It has some that a pipeline does not have: nodes (regions in the graph), regions.level and regions.context (of
+    the hierarchy), fine (clusters per segment, merged afterwards).
     """
-    with sentences(debug):
-        check_head(head)
-        if output.is_dir():
-            raise OutputError(f"is a folder; name the file of the model, such as {output / 'my.safetensors'}", output)
-        paths = readable_images(images, output.parent, debug=debug)[:limit]
+    check_head(options.head)
+    if output.is_dir():
+        raise OutputError(f"is a folder; name the file of the model, such as {output / 'my.safetensors'}", output)
+    paths = readable_images(images, output.parent, debug=debug)[:limit]
+    recipe = _recipe(options, segments)
+    model, failed = _fit(paths, recipe, debug)
+    model.save(output)
+    about: dict[str, Any] = dict(model.about)
+    regions, pictures = plural(about["nodes"], "region"), plural(about["images"], "image")
+    print(f"{plural(model.segments, 'segment')} from {regions} of {pictures} -> {output}")
+    if left := len(paths) - about["images"] - failed:
+        more = f"--set nodes={2 * recipe.nodes} takes more of them"
+        print(f"{plural(left, 'more image')} did not fit into the graph: {more}")
+    if failed:
+        print(f"{failed} of {plural(len(paths), 'image')} could not be read", file=sys.stderr)
+    raise typer.Exit(SOME_FAILED if failed else OK)
 
-        from segspectral.config import load_onto, merge_assignments
-        from segspectral.settings import with_settings
-        from segspectral.shared.fit import fit_model
-        from segspectral.shared.model import Recipe
 
-        recipe = Recipe() if config is None else load_onto(Recipe(), config)
-        cnn = None if backbone is None else {"cnn": {"backbone": backbone}}
-        for name, value in {"segments": segments, "head": head, "features": cnn, "seed": seed}.items():
-            if value is not None:
-                recipe = with_settings(recipe, {name: value}, f"--{name}")
-        if set_:
-            recipe = with_settings(recipe, merge_assignments(set_), "--set")
-        failed = 0
-        with progress(len(paths)) as report:
+def _recipe(options: PipelineOptions, segments: int | None) -> Recipe:
+    """The defaults, ``--config``, the named options and ``--set``, each on top of the last. Raises SettingsError."""
+    from segspectral.config import load_onto, merge_assignments
+    from segspectral.settings import with_settings
+    from segspectral.shared.model import Recipe
 
-            def seen(path: Path, error: SegspectralError | None) -> None:
-                nonlocal failed
-                report.say(path.name)
-                if error is None:
-                    report.advance()
-                    return
-                failed += 1
-                message = str(error)
-                report.line("error: " + (message if message.startswith(str(path)) else f"{path}: {message}"))
+    recipe = Recipe() if options.config is None else load_onto(Recipe(), options.config)
+    cnn = None if options.backbone is None else {"cnn": {"backbone": options.backbone}}
+    for name, value in {"segments": segments, "head": options.head, "features": cnn, "seed": options.seed}.items():
+        if value is not None:
+            recipe = with_settings(recipe, {name: value}, f"--{name}")
+    return with_settings(recipe, merge_assignments(options.set_), "--set") if options.set_ else recipe
 
-            def trained(step: int, scalars: dict[str, float]) -> None:
-                report.say(f"training: step {step + 1}, loss {scalars['loss']:.4f}")
 
-            model = fit_model(paths, recipe, observer=seen, progress=trained)
-        model.save(output)
-        about: dict[str, Any] = dict(model.about)
-        print(
-            f"{model.segments} segments from {about['nodes']} regions of {plural(about['images'], 'image')} -> {output}"
-        )
-        if left := len(paths) - about["images"] - failed:
-            more = f"--set nodes={2 * recipe.nodes} takes more of them"
-            print(f"{plural(left, 'more image')} did not fit into the graph: {more}")
-        if failed:
-            print(f"{failed} of {len(paths)} images could not be read", file=sys.stderr)
-        raise typer.Exit(SOME_FAILED if failed else OK)
+def _fit(paths: list[Path], recipe: Recipe, debug: bool) -> tuple[Model, int]:
+    """The model, and how many images could not be read; each of them is told."""
+    from segspectral.shared.fit import fit_model
+
+    with progress(len(paths)) as report:
+        faults = Faults(report.error, debug)
+
+        def seen(path: Path, error: SegspectralError | None) -> None:
+            report.say(path.name)
+            if error is None:
+                report.advance()
+                return
+            with faults.of(path):
+                raise error
+
+        def trained(step: int, scalars: dict[str, float]) -> None:
+            report.say(f"training: step {step + 1}, loss {scalars['loss']:.4f}")
+
+        return fit_model(paths, recipe, observer=seen, progress=trained), faults.count

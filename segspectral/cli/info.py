@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import typer
 
-from segspectral.cli.common import ConfigOption, DebugOption, SetOption, make_pipeline, sample_images, sentences
+from segspectral.cli.common import sample_images
+from segspectral.cli.options import PipelineOptions, command
 from segspectral.errors import SegspectralError
 
 config_app = typer.Typer(help="Settings: what they are and what they may be.", no_args_is_help=True)
 
 
-def checks(debug: DebugOption = False) -> None:
+@command
+def checks() -> None:
     """Versions, device, weights, CRF, threads: what a bug report needs."""
-    with sentences(debug):
-        for name, value in _checks():
-            print(f"{name:24} {value}")
+    for name, value in _checks():
+        print(f"{name:24} {value}")
+
+
+@config_app.command("list")
+@command
+def config_list() -> None:
+    """Print the presets, the settings files that come along, with what their authors say about them."""
+    from segspectral.registry import presets
+
+    for name, path in presets().items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        header = itertools.takewhile(lambda line: line.startswith("#"), lines)
+        print("\n  ".join([name, *(line.removeprefix("#").strip() for line in header)]))
 
 
 @config_app.command("show")
-def config_show(config: ConfigOption = None, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Print all settings as YAML, the defaults or those of --config and --set."""
-    with sentences(debug):
-        from segspectral.config import dump
+@command
+def config_show(options: PipelineOptions) -> None:
+    """Print all settings as YAML: the defaults, or what the options make of them."""
+    from segspectral.config import dump
 
-        print(dump(make_pipeline(config, set_)), end="")
+    print(dump(options.pipeline()), end="")
 
 
 @config_app.command("schema")
-def config_schema(debug: DebugOption = False) -> None:
+@command
+def config_schema() -> None:
     """Print the JSON schema of a settings file, for editors."""
-    with sentences(debug):
-        import json
+    import json
 
-        from segspectral.pipeline import Pipeline
+    from segspectral.pipeline import Pipeline
 
-        print(json.dumps(Pipeline.model_json_schema(), indent=2))
+    print(json.dumps(Pipeline.model_json_schema(), indent=2))
 
 
 def _checks() -> Iterator[tuple[str, str]]:

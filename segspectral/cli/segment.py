@@ -3,191 +3,176 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segspectral.cli.common import (
-    ALL_FAILED,
-    OK,
-    SOME_FAILED,
-    BackboneOption,
-    ConfigOption,
-    DebugOption,
-    HeadOption,
-    HierarchyOption,
-    LevelOption,
-    ModelOption,
-    RefineOption,
-    SeedOption,
-    SegmentsOption,
-    SetOption,
-    failures,
-    make_pipeline,
-    plural,
-    progress,
-    readable_images,
-    sample_images,
-    sentences,
-)
-from segspectral.cli.convert import CategoryOption, FormatOption, NamesOption, warn_of_names
-from segspectral.errors import SegspectralError, SettingsError
+from segspectral.cli.common import Faults, Report, exit_code, failures, note, progress, readable_images, sample_images
+from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
+from segspectral.errors import SettingsError
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
+    from segspectral.export import Writer
+    from segspectral.images.gdal import Georeference
     from segspectral.pipeline import Pipeline
+    from segspectral.values import Segmentation
 
 
+@command
 def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
-    segments: SegmentsOption = None,
-    hierarchy: HierarchyOption = False,
-    level: LevelOption = None,
-    head: HeadOption = None,
-    model: ModelOption = None,
-    backbone: BackboneOption = None,
-    refine: RefineOption = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    format_: FormatOption = None,
-    names: NamesOption = None,
-    category: CategoryOption = None,
+    options: PipelineOptions,
+    formats: FormatOptions,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
-    debug: DebugOption = False,
+    debug: bool = False,
 ) -> None:
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
 
     Images of one name from several folders keep their folders (OUT/one/cat_labels.png). With -k 4,8,16 each number
     gives results of its own (cat_k4_labels.png), its formats are in a folder (OUT/k4), and cat_sheet.png shows all.
-    With --hierarchy superpixels are merged over their weakest borders, the segments of all numbers and levels are
+    With --hierarchy superpixels are merged, the weakest border first: the segments of all numbers and levels are
     nested, and cat_ucm.png holds the level at which each border goes (16-bit, 0..65535 for 0..1).
     """
-    with sentences(debug):
-        first, *others = (segments or "").split(",")
-        counts = [_number(text) for text in (first, *others)] if others else []
-        paths = readable_images(images, output, recursive, debug)
-        options = {"head": head, "model": model, "backbone": backbone, "refine": refine, "seed": seed}
-        pipeline = make_pipeline(config, set_, segments=first or None, hierarchy=hierarchy, level=level, **options)
-        raise typer.Exit(_segment_all(paths, output, pipeline, debug, format_, names, figure, counts, category))
+    first, *others = (options.segments or "").split(",")
+    counts = [_number(text) for text in (first, *others)] if others else []
+    paths = readable_images(images, output, recursive, debug)
+    pipeline = replace(options, segments=first or None).pipeline()
+    raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, formats, counts, figure), debug))
 
 
+@command
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT")] = Path("segspectral-demo"),
-    debug: DebugOption = False,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")] = Path(
+        "segspectral-demo"
+    ),
+    debug: bool = False,
 ) -> None:
     """Segment the sample images, offline, in under a minute."""
-    with sentences(debug):
-        samples = sample_images()
-        code = _segment_all(readable_images([str(samples)], output), output, make_pipeline(None, None), debug)
-        print(
-            f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
-            f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
-            f"  segspectral segment YOUR_FOLDER -o out --refine guided       # a folder of yours\n"
-            f"  segspectral config show > my.yaml                            # all settings, for --config my.yaml"
-        )
-        raise typer.Exit(code)
-
-
-def _segment_all(
-    paths: list[Path],
-    output: Path,
-    pipeline: Pipeline,
-    debug: bool,
-    formats: list[str] | None = None,
-    names: str | None = None,
-    figure: bool = False,
-    counts: Sequence[int] = (),
-    category: str | None = None,
-) -> int:
-    """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
-    import numpy as np
-
-    from segspectral import figures
-    from segspectral.export import (
-        LabelMap,
-        Writer,
-        exporters_named,
-        names_below,
-        parse_names,
-        png,
-        read_georeference,
-        result_stems,
-        save,
-        write_bytes,
+    samples = sample_images()
+    paths = readable_images([str(samples)], output)
+    code = _segment_all(paths, _Segmenting.planned(output, PipelineOptions().pipeline()), debug)
+    print(
+        f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
+        f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
+        f"  segspectral segment YOUR_FOLDER -o out --refine guided       # a folder of yours\n"
+        f"  segspectral config show > my.yaml                            # all settings, for --config my.yaml"
     )
-    from segspectral.images.reader import read_image
-    from segspectral.values import Outcome
+    raise typer.Exit(code)
 
-    exporters = exporters_named(formats or [])
-    # Files that stand for all images hold each image once, so that each number of segments has its own.
-    writers = {f"_k{k}": Writer(exporters, output / f"k{k}") for k in counts} or {"": Writer(exporters, output)}
-    named = parse_names(names) if names is not None else {}
-    told = pipeline.usable()[1]
-    for note in told:
-        print(f"note: {note}", file=sys.stderr)
-    pipeline.prepare()
-    if pipeline.model is None:
-        warn_of_names(named, len(paths))
+
+@dataclass(frozen=True)
+class _Segmenting:
+    """What is made of each image.
+
+    Parameters
+    ----------
+    writers : end of the stems ("" or "_k4") -> the writer of the formats, which has a folder of its own for each
+        number of segments: a file that stands for all images can hold each image once
+    counts : numbers of segments, if there are several
+    told : notes that were told for all images
+    """
+
+    output: Path
+    pipeline: Pipeline
+    writers: dict[str, Writer]
+    counts: Sequence[int]
+    names: dict[int, str]
+    category: str | None
+    figure: bool
+    told: tuple[str, ...]
+
+    @classmethod
+    def planned(
+        cls,
+        output: Path,
+        pipeline: Pipeline,
+        formats: FormatOptions = FormatOptions(),
+        counts: Sequence[int] = (),
+        figure: bool = False,
+    ) -> _Segmenting:
+        """Raises SettingsError if a format is unknown or cannot be written here."""
+        from segspectral.export import Writer, exporters_named
+
+        exporters = exporters_named(formats.format_ or [])
+        folders = {f"_k{k}": output / f"k{k}" for k in counts} or {"": output}
+        writers = {end: Writer(exporters, folder) for end, folder in folders.items()}
+        names, told = formats.named(), pipeline.usable()[1]
+        return cls(output, pipeline, writers, counts, names, formats.category, figure, tuple(told))
+
+    def results(self, path: Path, image: str, stem: str, report: Report) -> Iterator[str]:
+        """Segment one image and write all its results; a line about each."""
+        from segspectral import figures
+        from segspectral.export import png, read_georeference, write_bytes
+        from segspectral.images.reader import read_image
+
+        scene = self.pipeline.describe(read_image(path), report.stage)
+        wanted: dict[str, int | None] = {f"_k{k}": k for k in self.counts} or {"": None}
+        made = {end: self.pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
+        somewhere = any(writer.wants_georeference for writer in self.writers.values())
+        georeference = read_georeference(path) if somewhere else None
+        for end, one in made.items():
+            yield from self._files(one, path, image, stem, end, georeference)
+        if self.pipeline.hierarchy:
+            import numpy as np
+
+            contours = png(np.round(scene.hierarchy.contour_map * 65535).astype(np.uint16))
+            yield f"{write_bytes(self.output / f'{stem}_ucm.png', contours)}"
+        if self.counts:
+            sheet = png(figures.contact_sheet(list(made.values())))
+            yield f"{write_bytes(self.output / f'{stem}_sheet.png', sheet)}"
+
+    def _files(
+        self, one: Segmentation, path: Path, image: str, stem: str, end: str, georeference: Georeference | None
+    ) -> Iterator[str]:
+        """Write the files of one segmentation."""
+        from segspectral import figures
+        from segspectral.export import LabelMap, png, save, write_bytes
+        from segspectral.values import Outcome
+
+        place = self.output / f"{stem}{end}"
+        files = save(one, place.parent, place.name, self.names, path)
+        yield f"{plural(one.segments, 'segment')}, {sum(one.seconds.values()):.2f} s -> {files['overlay']}"
+        yield from (f"note: {text}" for text in one.notes if text not in self.told)
+        if one.membership.outcome is not Outcome.SOLVED:
+            yield f"note: {one.membership.outcome.sentence}"
+        item = LabelMap.of(one, path, self.names, georeference, self.category)
+        yield from self.writers[end].add(replace(item, image=image), stem)
+        if self.figure:
+            yield f"{write_bytes(place.with_name(f'{place.name}_figure.png'), png(figures.figure(one)))}"
+
+
+def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
+    """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
+    from segspectral.export import names_below, result_stems
+
+    for text in work.told:
+        note(text)
+    work.pipeline.prepare()
+    if work.pipeline.model is None:
+        warn_of_names(work.names, len(paths))
     images = names_below(paths)
-    stems = result_stems(images, folders=[f"k{k}" for k in counts])
-    failed = 0
+    stems = result_stems(images, folders=[f"k{k}" for k in work.counts])
     with progress(len(paths)) as report:
+        faults = Faults(report.error, debug)
         for path, image in zip(paths, images, strict=True):
-            stem = stems[image]
-            try:
+            with faults.of(path):
                 report.begin(path)
-                scene = pipeline.describe(read_image(path), report.stage)
-                wanted: dict[str, int | None] = {f"_k{k}": k for k in counts} or {"": None}
-                results = {end: pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
-                somewhere = any(writer.wants_georeference for writer in writers.values())
-                georeference = read_georeference(path) if somewhere else None
-                lines = []
-                for end, one in results.items():
-                    files = save(one, (output / stem).parent, f"{Path(stem).name}{end}", named, path)
-                    lines.append(
-                        f"{plural(one.segments, 'segment')}, {sum(one.seconds.values()):.2f} s -> {files['overlay']}"
-                    )
-                    lines += [f"note: {note}" for note in one.notes if note not in told]
-                    if one.membership.outcome is not Outcome.SOLVED:
-                        lines.append(f"note: {one.membership.outcome.sentence}")
-                    lines += writers[end].add(
-                        replace(LabelMap.of(one, path, named, georeference, category), image=image), stem
-                    )
-                    if figure:
-                        lines.append(f"{write_bytes(output / f'{stem}{end}_figure.png', png(figures.figure(one)))}")
-                if pipeline.hierarchy:
-                    contours = png(np.round(scene.hierarchy.contour_map * 65535).astype(np.uint16))
-                    lines.append(f"{write_bytes(output / f'{stem}_ucm.png', contours)}")
-                if counts:
-                    sheet = png(figures.contact_sheet(list(results.values())))
-                    lines.append(f"{write_bytes(output / f'{stem}_sheet.png', sheet)}")
-                report.line(f"{path}: " + "\n  ".join(lines))
-            except Exception as error:
-                if debug:
-                    raise
-                failed += 1
-                message = str(error)
-                if not isinstance(error, SegspectralError):
-                    # Ours to mend, or memory that ran out; the other images can do nothing for it.
-                    why = " ".join(f"{type(error).__name__} {error}".split())[:200]
-                    message = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
-                if not message.startswith(str(path)):
-                    message = f"{path}: {message.removeprefix(f'{path.name}: ')}"
-                report.line(f"error: {message}")
-    for writer in writers.values():
+                report.line(f"{path}: " + "\n  ".join(work.results(path, image, stems[image], report)))
+    for writer in work.writers.values():
         for written in writer.close():
             print(f"all images -> {written}")
-    if failed:
-        print(failures(failed, len(paths)), file=sys.stderr)
-    return OK if not failed else ALL_FAILED if failed == len(paths) else SOME_FAILED
+    if faults.count:
+        print(failures(faults.count, len(paths)), file=sys.stderr)
+    return exit_code(faults.count, len(paths))
 
 
 def _number(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
-        raise SettingsError(f"--segments: a list is of whole numbers from 1 on, such as 4,8,16; '{text}' is none")
+        raise SettingsError(f"write a list of whole numbers from 1, such as 4,8,16; '{text}' is none", "--segments")
     return int(text)

@@ -4,74 +4,84 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import sys
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segspectral.cli.common import ConfigOption, DebugOption, SetOption, make_pipeline, sample_images, sentences
+from segspectral.cli.common import note, sample_images
+from segspectral.cli.options import PipelineOptions, command
 from segspectral.errors import SettingsError
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
+
+@command
 def serve(
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any free one.")] = 8000,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; others than this computer's warn.")] = (
-        "127.0.0.1"
-    ),
+    options: PipelineOptions,
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, help="The port to listen on; 0: any free one.")
+    ] = 8000,
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on; one that others can reach gives a warning.")
+    ] = "127.0.0.1",
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="NAME", help="A host name under which it may be opened.")
     ] = None,
-    max_mb: Annotated[int, typer.Option("--max-mb", min=1, max=2000, help="Of an upload.")] = 50,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Images at a time.")] = 1,
+    max_mb: Annotated[int, typer.Option("--max-mb", min=1, max=2000, help="The largest upload, in megabytes.")] = 50,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="How many images are segmented at a time.")
+    ] = 1,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="That one image may take; then it is ended.")
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="For one image, which is then given up.")
     ] = 300,
     memory: Annotated[
-        float, typer.Option("--memory", min=1, metavar="GB", help="That one image may take, where it can be limited.")
+        float, typer.Option("--memory", min=1, metavar="GB", help="For one image, where the system can limit it.")
     ] = 8,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    debug: DebugOption = False,
 ) -> None:
-    """A page in the browser: segment an image, look at every stage, change the segments, download the result."""
-    with sentences(debug):
-        try:
-            import uvicorn
+    """Open a page for the browser: segment an image, look at every stage, change the segments, download the result.
 
-            from segspectral.web import Limits, create_app
-            from segspectral.web.connection import PatientProtocol
-        except ImportError as error:
-            raise SettingsError(f"serve needs {error.name}: pip install 'segspectral[web]'") from error
-        _check_free(host, port)
-        pipeline = make_pipeline(config, set_)
-        if pipeline.model is not None:
-            raise SettingsError("the page chooses what a model fixes; apply one by `segspectral segment --model`")
-        limits = Limits(megabytes=max_mb, workers=workers, seconds=timeout, gigabytes=memory)
-        if not _loopback(host):
-            print(
-                f"note: everyone who reaches {host}:{port} can send images to this computer; there is no password",
-                file=sys.stderr,
-            )
-        app = create_app(pipeline, limits, sample_images(), [*(name or []), *([] if _literal(host) else [host])])
-        jobs = app.state.jobs
-        try:
-            jobs.workers.prepare()
-            if port:
-                print(
-                    f"http://{f'[{host}]' if ':' in host else host}:{port}   (API: /docs; Ctrl-C ends it)", flush=True
-                )
-            uvicorn.run(
-                app,
-                host=host,
-                port=port,
-                http=PatientProtocol,
-                ws="none",
-                log_level="info" if not port else "warning",
-                access_log=False,  # it would hold the ids of jobs, which are secrets
-                timeout_graceful_shutdown=1,
-            )
-        finally:
-            jobs.close()
+    The options of a pipeline are the settings that the page begins with.
+    """
+    try:
+        import uvicorn
+
+        from segspectral.web import Limits, create_app
+        from segspectral.web.connection import PatientProtocol
+    except ImportError as error:
+        raise SettingsError(f"serve needs {error.name}: pip install 'segspectral[web]'") from error
+    _check_free(host, port)
+    pipeline = options.pipeline()
+    if pipeline.model is not None:
+        raise SettingsError("the page does not take a model; apply one with `segspectral segment --model`")
+    limits = Limits(megabytes=max_mb, workers=workers, seconds=timeout, gigabytes=memory)
+    if not _loopback(host):
+        note(f"everyone who reaches {host}:{port} can send images to this computer; there is no password")
+    names = [*(name or []), *([] if _literal(host) else [host])]
+    _run(create_app(pipeline, limits, sample_images(), names), host, port, partial(uvicorn.run, http=PatientProtocol))
+
+
+def _run(app: FastAPI, host: str, port: int, listen: Callable[..., None]) -> None:
+    """Answer requests until the program is interrupted; the workers are ready before the address is printed."""
+    jobs = app.state.jobs
+    try:
+        jobs.workers.prepare()
+        if port:
+            shown = f"[{host}]" if ":" in host else host
+            print(f"http://{shown}:{port}   (API: /docs; Ctrl-C ends it)", flush=True)
+        listen(
+            app,
+            host=host,
+            port=port,
+            ws="none",
+            log_level="info" if not port else "warning",
+            access_log=False,  # it would hold the ids of jobs, which are secrets
+            timeout_graceful_shutdown=1,
+        )
+    finally:
+        jobs.close()
 
 
 def _check_free(host: str, port: int) -> None:
@@ -79,8 +89,8 @@ def _check_free(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        why = error.strerror or str(error)
-        raise SettingsError(f"{host}:{port}: cannot be listened on ({why}); choose another --port or --host") from error
+        why = f"cannot be listened on ({error.strerror or error}); choose another --port or --host"
+        raise SettingsError(why, f"{host}:{port}") from error
 
 
 def _literal(host: str) -> bool:

@@ -5,7 +5,8 @@ truths have one form: class ids 0..C-1 and one void label for semantic sets, or 
 annotators. A file that does not fit the layout raises a ``DatasetError``, whose sentence names the file. Files that are
 left out on purpose are counted and named in ``Dataset.notes``.
 
-``DATASETS`` lists them all; a new one is one function and one line there.
+``DATASETS`` lists them all; to add one, write a function and add it to ``_READERS``, and
+its title to ``segspectral.registry.DATASETS``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral import registry
 from segspectral.errors import DatasetError, ImageError
 from segspectral.evaluate.masks import Mask, Survey, Void, meaning_of
 from segspectral.files import read_npy, read_npz
@@ -397,48 +399,20 @@ def _bsds(root: Path, split: str) -> Dataset:
 
 
 def _folder(root: Path, split: str | None = None, void: Void | None = None) -> Dataset:
-    photo_names = ("images", "img", "imgs", "img_dir")
-    mask_names = ("masks", "labels", "truths", "gt", "annotations", "ann_dir")
-    suffixes = (*IMAGE_SUFFIXES, ".npy")
-
-    def folders(base: Path, names: tuple[str, ...], inner: str, kinds: tuple[str, ...]) -> list[Path]:
-        found = [base / name / inner for name in names if (base / name / inner).is_dir()]
-        return [p for p in found if len(found) == 1 or any(f.lower().endswith(kinds) for f in files_below(p))]
-
-    # The split is a folder around the images and masks, or a folder inside each of them.
-    wanted = split or "val"
-    for base, inner in ((root / wanted, ""), (root, wanted), (root, "")):
-        photos, masks = folders(base, photo_names, inner, IMAGE_SUFFIXES), folders(base, mask_names, inner, suffixes)
-        if photos and masks:
-            break
-    else:
-        raise DatasetError(f"expected the folders images and masks, found {_contents(base)}", base)
+    base, inner, photos, masks = _photos_and_masks(root, split or "val")
     whole = base == root and not inner
     if whole and split not in (None, "val", ""):
         raise DatasetError(
             f"has no split {split}, found {_contents(root)}: leave out --split to score all images", root
         )
-    for several in (photos, masks):
-        if len(several) > 1:
-            raise DatasetError(
-                f"{several[0].relative_to(base)} and {several[1].relative_to(base)} both hold pictures, keep "
-                "only the right one",
-                base,
-            )
-    pairs, notes = _pairs(photos[0], masks[0], suffixes)
-    names = base / "classes.txt"
-    if not names.is_file() and inner:
-        names = root / "classes.txt"
-    classes = tuple(line for line in _lines(names) if line) if names.is_file() else ()
-    if names.is_file() and (not classes or _twice(classes)):
-        raise DatasetError(f"expected each class name once, found {few(_twice(classes))}", names)
+    pairs, notes = _pairs(photos, masks, _MASK_SUFFIXES)
     survey = Survey()
     for _, _, path in pairs:
         mask = read_mask(path)
         survey.add(path, mask)
         if isinstance(void, int) and (mask.values == void).all():
             raise DatasetError("holds only void pixels, there is nothing to score", path)
-    meaning = meaning_of(survey, classes, void, masks[0])
+    meaning = meaning_of(survey, _class_names(base, root if inner else base), void, masks)
 
     def read(path: Path) -> Truth:
         labels = meaning.labels(read_mask(path))
@@ -447,26 +421,64 @@ def _folder(root: Path, split: str | None = None, void: Void | None = None) -> D
         return Truth(labels[None])
 
     samples = tuple(Sample(i, image, truth, read) for i, image, truth in pairs)
-    return Dataset(
-        "folder",
-        "" if whole else wanted,
-        base,
-        samples,
-        meaning.classes,
-        meaning.void,
-        meaning.ids,
-        (meaning.said, *notes),
-    )
+    part = "" if whole else split or "val"
+    notes = (meaning.said, *notes)
+    return Dataset("folder", part, base, samples, meaning.classes, meaning.void, meaning.ids, notes)
 
 
-DATASETS: tuple[Layout, ...] = (
-    Layout("voc", "PASCAL VOC 2012, 21 classes", _voc),
-    Layout("cityscapes", "Cityscapes, 27 classes", partial(_cityscapes, classes=27)),
-    Layout("cityscapes19", "Cityscapes, the 19 evaluated classes", partial(_cityscapes, classes=19)),
-    Layout("camvid", "CamVid, 11 classes", _camvid),
-    Layout("bsds", "BSDS500, regions by 4 to 9 annotators", _bsds),
-    Layout("folder", "a folder with images and masks of the same names", _folder),
-)
+_MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
+
+
+def _photos_and_masks(root: Path, split: str) -> tuple[Path, str, Path, Path]:
+    """Return the folder around images and masks, the split folder inside each ("" if none), and the two folders.
+
+    A split is a folder around the images and masks, or a folder inside each of them; else all images belong to it.
+    """
+    photo_names = ("images", "img", "imgs", "img_dir")
+    mask_names = ("masks", "labels", "truths", "gt", "annotations", "ann_dir")
+
+    def folders(base: Path, names: tuple[str, ...], inner: str, kinds: tuple[str, ...]) -> list[Path]:
+        found = [base / name / inner for name in names if (base / name / inner).is_dir()]
+        return [p for p in found if len(found) == 1 or any(f.lower().endswith(kinds) for f in files_below(p))]
+
+    for base, inner in ((root / split, ""), (root, split), (root, "")):
+        photos, masks = (
+            folders(base, photo_names, inner, IMAGE_SUFFIXES),
+            folders(base, mask_names, inner, _MASK_SUFFIXES),
+        )
+        if photos and masks:
+            break
+    else:
+        raise DatasetError(f"expected the folders images and masks, found {_contents(base)}", base)
+    for several in (photos, masks):
+        if len(several) > 1:
+            first, second = (path.relative_to(base) for path in several[:2])
+            raise DatasetError(f"{first} and {second} both hold pictures, keep only the right one", base)
+    return base, inner, photos[0], masks[0]
+
+
+def _class_names(*folders: Path) -> tuple[str, ...]:
+    """Return the names in classes.txt of the first folder that has this file; empty if none has it."""
+    for folder in folders:
+        names = folder / "classes.txt"
+        if names.is_file():
+            classes = tuple(line for line in _lines(names) if line)
+            if not classes or _twice(classes):
+                raise DatasetError(f"expected each class name once, found {few(_twice(classes))}", names)
+            return classes
+    return ()
+
+
+_READERS: Mapping[str, Callable[..., Dataset]] = {
+    "voc": _voc,
+    "cityscapes": partial(_cityscapes, classes=27),
+    "cityscapes19": partial(_cityscapes, classes=19),
+    "camvid": _camvid,
+    "bsds": _bsds,
+    "folder": _folder,
+}
+
+DATASETS = tuple(Layout(name, title, _READERS[name]) for name, title in registry.DATASETS.items())
 """Every data set that can be evaluated, under its name on the command line."""
 
 

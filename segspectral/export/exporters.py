@@ -1,8 +1,8 @@
 """The list of exporters, and the writer that applies them to images.
 
-To add a format with one file per image, write a function from a label map to bytes and add a line with ``_one_file``
-to ``EXPORTERS``. A format that has one file for all images needs two functions: ``part`` collects what the file needs
-from each image, and ``together`` makes the file from all parts.
+To add a format with one file per image, write a function from a label map to bytes, add a line with ``_one_file`` to
+``EXPORTERS``, and its description to ``segspectral.registry.FORMATS``. A format that has one file for all images needs
+two functions: ``part`` collects what the file needs from each image, and ``together`` makes the file from all parts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
 from segspectral.files import link_file, write_bytes
+from segspectral.registry import FORMATS
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
 
@@ -123,60 +124,33 @@ def _yolo(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
     return Exported(*annotation.yolo(label_map, stem), annotation.yolo_image(label_map, stem))
 
 
+def _listed(name: str, *image: Any, **more: Any) -> Exporter:
+    return Exporter(name, FORMATS[name], *image, **more)
+
+
 _VECTOR = ("rasterio", "shapely", "pyogrio")
 
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
-        Exporter(
+        _listed(
             "png",
-            "label map, an indexed PNG",
             _one_file("_labels.png", lambda label_map: label_png(label_map.labels, label_map.names, label_map.colours)),
         ),
-        Exporter("npz", "labels, superpixels, memberships, eigenvalues for numpy", _one_file(".npz", _npz)),
-        Exporter(
-            "csv",
-            "table of regions: area, perimeter, box, centroid, mean colour",
-            _one_file("_regions.csv", lambda label_map: csv_bytes(region_table(label_map))),
-        ),
-        Exporter(
-            "coco",
-            "COCO instances, run lengths, one JSON for all images",
-            part=annotation.coco_image,
-            together=annotation.coco,
-        ),
-        Exporter(
-            "labelme",
-            "labelme, mask shapes (lossless)",
-            lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder)),
-        ),
-        Exporter(
+        _listed("npz", _one_file(".npz", _npz)),
+        _listed("csv", _one_file("_regions.csv", lambda label_map: csv_bytes(region_table(label_map)))),
+        _listed("coco", part=annotation.coco_image, together=annotation.coco),
+        _listed("labelme", lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder))),
+        _listed(
             "labelme-polygons",
-            "labelme, polygons with holes cut open",
             lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder, polygons=True)),
         ),
-        Exporter(
-            "cvat",
-            "CVAT Segmentation mask 1.1, one zip for all images",
-            part=annotation.cvat_image,
-            together=annotation.cvat,
-        ),
-        Exporter(
-            "yolo",
-            "YOLO segmentation, polygons with holes cut open",
-            _yolo,
-            annotation.yolo_classes,
-            annotation.yolo_data,
-        ),
-        Exporter("svg", "scalable vector graphics, exact outlines", _one_file(".svg", svg)),
-        Exporter(
-            "geotiff",
-            "GeoTIFF label map with CRS and colour table",
-            _one_file("_labels.tif", geo.geotiff),
-            needs=("rasterio",),
-        ),
-        Exporter("gpkg", "GeoPackage of regions with statistics", _one_file(".gpkg", geo.geopackage), needs=_VECTOR),
-        Exporter("geojson", "GeoJSON of regions in WGS84", _one_file(".geojson", geo.geojson), needs=_VECTOR),
+        _listed("cvat", part=annotation.cvat_image, together=annotation.cvat),
+        _listed("yolo", _yolo, annotation.yolo_classes, annotation.yolo_data),
+        _listed("svg", _one_file(".svg", svg)),
+        _listed("geotiff", _one_file("_labels.tif", geo.geotiff), needs=("rasterio",)),
+        _listed("gpkg", _one_file(".gpkg", geo.geopackage), needs=_VECTOR),
+        _listed("geojson", _one_file(".geojson", geo.geojson), needs=_VECTOR),
     )
 }
 

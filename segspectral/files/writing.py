@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segspectral.errors import OutputError
@@ -45,7 +45,7 @@ def write_bytes(path: Path, data: bytes) -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """Check before minutes of work that results can be written to a folder, which is created.
+    """Check before minutes of work that results can be written to a folder; no folder is left behind.
 
     Raises
     ------
@@ -54,11 +54,16 @@ def check_folder(folder: Path) -> None:
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise OutputError(f"cannot be written to, because {place} is a file; choose another folder", folder)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         write_bytes(folder / ".segspectral", b"").unlink()
     except OutputError as error:
         why = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise OutputError(f"cannot be written to ({why}); choose another folder", folder) from error
+    finally:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def partial_of(path: Path) -> Path:

@@ -248,7 +248,7 @@ def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
             samples, depth = int(page.samplesperpixel), int(page.imagedepth)
             width, height = int(page.imagewidth), int(page.imagelength)
             if samples > bands + (bands > 1 and page.photometric == 5):  # four inks, and opacity
-                raise ImageError(_too_many_bands(path, samples, bands))
+                raise _too_many_bands(path, samples, bands)
             _check_size(width, height, str(path), least=1)
             item = -(-max(1, int(page.bitspersample)) // 8)
             for size in (depth * height * width * samples, math.prod(map(int, page.chunks))):
@@ -267,12 +267,13 @@ def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
         ) from error
 
 
-def _too_many_bands(path: Path, bands: int, most: int) -> str:
+def _too_many_bands(path: Path, bands: int, most: int) -> ImageError:
     if most == 1:
-        return f"{path}: has {bands} bands; a label map has one"
-    return (
-        f"{path}: has {bands} bands, and an image has up to {most}; choose three of them: "
-        "segspectral batch FILE -o OUT --tile 1024 --bands 3,2,1"
+        return ImageError(f"has {bands} bands; a label map has one", path)
+    return ImageError(
+        f"has {bands} bands, and an image has up to {most}; choose three of them: "
+        "segspectral batch FILE -o OUT --tile 1024 --bands 3,2,1",
+        path,
     )
 
 

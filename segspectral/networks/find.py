@@ -22,6 +22,7 @@ from segspectral.metrics.clustering import clustering_scores
 from segspectral.metrics.communities import conductance, coverage, modularity
 from segspectral.networks.graphs import Graph
 from segspectral.networks.number import Choice, choose_number
+from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
 from segspectral.settings import Settings
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
@@ -41,10 +42,13 @@ class Search(Settings):
     """The settings of a search for communities, which ``segspectral communities --config`` reads."""
 
     communities: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        16, description="largest number of communities; auto chooses it by eigengap, modularity and silhouette"
+        COMMUNITIES, description="largest number of communities; auto chooses it by eigengap, modularity and silhouette"
     )
     attribute_weight: float = Field(
-        0.2, ge=0, le=1, description="weight of the similarity of attributes against the edges; 0 uses only the edges"
+        ATTRIBUTE_WEIGHT,
+        ge=0,
+        le=1,
+        description="weight of the similarity of attributes against the edges; 0 uses only the edges",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
@@ -112,10 +116,10 @@ class Communities:
 
 def find_communities(
     graph: Graph,
-    k: int | Literal["auto"] = 16,
+    k: int | Literal["auto"] = COMMUNITIES,
     *,
     head: Any = DEFAULT_HEAD,
-    weight: float = 0.2,
+    weight: float = ATTRIBUTE_WEIGHT,
     most: int = 20,
     seed: int = 0,
 ) -> Communities:

@@ -218,9 +218,9 @@ def _of_head(head: Head) -> tuple[str, str, str, dict[str, Any], str]:
         "outcome": head.outcome_.sentence,
     }
     use = f"""```python
-from segspectral import models
+from segspectral.shared import hub
 
-head = models.load(".")  # this folder
+head = hub.load(".")  # this folder
 head.predict(X)  # (N, {facts["features"]}) features -> (N,) clusters 0..{head.n_clusters - 1}
 head.predict_proba(X)  # (N, {head.n_clusters}) memberships
 ```"""

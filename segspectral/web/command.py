@@ -71,7 +71,7 @@ def settings_from_text(text: str) -> dict[str, Any]:
         # JSON first: YAML reads 1e5 as a text.
         data = json.loads(text)
     except RecursionError as error:
-        raise SettingsError(f"settings: more than {DEEPEST} levels") from error
+        raise SettingsError(f"settings: they have more than {DEEPEST} levels") from error
     except ValueError:
         data = _yaml(text)
     if data is None:
@@ -95,9 +95,9 @@ def _yaml(text: str) -> Any:
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise SettingsError(f"settings: more than {DEEPEST} levels")
+                raise SettingsError(f"settings: they have more than {DEEPEST} levels")
             if getattr(event, "anchor", None) is not None:
-                raise SettingsError("settings: anchors and aliases (& and *) are not taken; write the value again")
+                raise SettingsError("settings: anchors and aliases (& and *) are not accepted; write the value again")
         return yaml.safe_load(text)
     except SettingsError:
         raise
@@ -111,7 +111,7 @@ def _yaml(text: str) -> Any:
 def _check_plain(data: Any, name: str, levels: int) -> None:
     """What JSON has, and no number beyond what a computer counts with."""
     if levels == 0:
-        raise SettingsError(f"settings: more than {DEEPEST} levels")
+        raise SettingsError(f"settings: they have more than {DEEPEST} levels")
     if isinstance(data, dict):
         for key, value in data.items():
             if not isinstance(key, str):
@@ -121,7 +121,7 @@ def _check_plain(data: Any, name: str, levels: int) -> None:
         for value in data:
             _check_plain(value, name, levels - 1)
     elif isinstance(data, int | float) and not abs(data) < 2**63:
-        raise SettingsError(f"{name}: is no number that a computer can count with")
+        raise SettingsError(f"{name}: is not a finite number below 2^63")
     elif data is not None and not isinstance(data, str | int | float):
         raise SettingsError(f"{name}: a value is a number, a text, true, false, null or a list")
 

@@ -19,6 +19,7 @@ from segspectral.heads.exact import Exact
 from segspectral.heads.settings import head_from
 from segspectral.pipeline import Pipeline
 from segspectral.values import Affinity, Segmentation
+from segspectral.wording import plural
 
 __all__ = ["MOST_IN_A_CUT", "Cut", "Edit", "Edits"]
 
@@ -162,7 +163,7 @@ class Edits:
                 raise SettingsError(f"there is no segment {segment}")
         if isinstance(edit, Merge):
             if len(set(edit.segments)) < 2:
-                raise SettingsError("two different segments are needed to merge")
+                raise SettingsError("give two different segments to merge")
             first = edit.segments[0]
             labels = np.where(np.isin(item.labels, edit.segments), np.int32(first), item.labels)
             gone = set(edit.segments) - {first}
@@ -173,7 +174,7 @@ class Edits:
             return replace(item, labels=self._split(edit.segment, edit.parts))
         if isinstance(edit, Rename):
             if not edit.name.isprintable():
-                raise SettingsError("a name is made of printable characters")
+                raise SettingsError("a name has printable characters only")
             names = {**item.names, edit.segment: edit.name}
             return replace(item, names={s: name for s, name in names.items() if name})
         red, green, blue = bytes.fromhex(edit.colour[1:])
@@ -196,7 +197,9 @@ class Edits:
         inside = labels == segment
         nodes, node = np.unique(made.superpixels.labels[inside], return_inverse=True)
         if len(nodes) < parts:
-            raise SettingsError(f"segment {segment} is made of {len(nodes)} superpixels; it has no {parts} parts")
+            raise SettingsError(
+                f"segment {segment} is made of {plural(len(nodes), 'superpixel')}; it cannot have {parts} parts"
+            )
         affinity = Affinity(made.affinity.weights[nodes][:, nodes])
         try:
             cluster = Exact(parts).fit_predict(made.features.nodes[nodes], affinity=affinity)

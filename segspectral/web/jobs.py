@@ -33,6 +33,7 @@ from segspectral.pipeline import Pipeline
 from segspectral.values import Segmentation
 from segspectral.web.edits import Edits
 from segspectral.web.work import Done, Event, Failed, Segmenting, Stage, Task, clean_name, shape_of_upload
+from segspectral.wording import plural
 
 __all__ = ["BusyError", "Job", "Jobs", "Limits", "Status", "Workers"]
 
@@ -83,8 +84,12 @@ class BusyError(SegspectralError):
     """There is no room now. The sentence and the headers of the answer say in how many seconds to try again."""
 
     def __init__(self, why: str, seconds: int) -> None:
-        super().__init__(f"{why}; try again in {seconds} second{'s' if seconds > 1 else ''}")
+        super().__init__(f"{why}; try again in {plural(seconds, 'second')}")
         self.headers = {"retry-after": str(seconds)}
+
+
+def _images(waiting: int) -> str:
+    return "1 image is" if waiting == 1 else f"{waiting} images are"
 
 
 class Workers:
@@ -241,7 +246,7 @@ class Jobs:
         with self._lock:
             waiting = self._waiting() + len(self._places)
             if waiting >= self.limits.queue:
-                raise BusyError(f"{waiting} images are waiting already", self._soon())
+                raise BusyError(f"{_images(waiting)} waiting already", self._soon())
             place = object()
             self._places.add(place)
             return place
@@ -263,9 +268,9 @@ class Jobs:
             waiting = self._waiting() + len(self._places)
             unfinished = sum(not other.status.final for other in self._jobs.values())
             if waiting >= self.limits.queue:
-                raise BusyError(f"{waiting} images are waiting already", self._soon())
+                raise BusyError(f"{_images(waiting)} waiting already", self._soon())
             if unfinished and self._pixels() + job.pixels > self.limits.kept_pixels:
-                raise BusyError("images that are being worked on fill the memory", self._soon())
+                raise BusyError("the images that are worked on now fill the memory", self._soon())
             self._jobs[job.id] = job
         self._pool.submit(self._run, job)
 
@@ -381,8 +386,8 @@ class Jobs:
 
     def _late(self) -> str:
         return (
-            f"it took longer than the {self.limits.seconds:g} seconds that this server gives a job; send a smaller "
-            "image, or ask for less"
+            f"it took longer than {plural(float(self.limits.seconds), 'second')}, the limit of this server; send a "
+            "smaller image, or ask for less"
         )
 
     def _waiting(self) -> int:

@@ -1,0 +1,217 @@
+"""Options that several commands share, as groups: a command takes a group as one argument.
+
+::
+
+    @command
+    def segment(images: ..., pipeline: PipelineOptions) -> None: ...
+
+gives ``segspectral segment`` all options of ``PipelineOptions``, and ``--debug``. ``Annotated[PipelineOptions,
+Only("head", "seed")]`` gives it some of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from segspectral.cli.common import DebugOption, check_head, note, sentences
+from segspectral.heads import HEADS
+from segspectral.registry import FORMATS, presets
+
+if TYPE_CHECKING:
+    from segspectral.pipeline import Pipeline
+
+__all__ = ["FormatOptions", "Only", "PipelineOptions", "command"]
+
+PRESETS = [name for name in presets() if "/" not in name]
+
+
+class Only:
+    """Which options of a group a command has."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose arguments that are groups are made of the options in them.
+
+    Errors that have a sentence for the user end the command with this sentence; with ``--debug`` they are raised.
+    """
+    own = inspect.signature(function).parameters
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, tuple[type, list[str]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.items():
+        if name == "debug":
+            continue
+        kind, *extras = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
+        if is_dataclass(kind) and isinstance(kind, type):
+            chosen = list(_options(kind, extras))
+            groups[name] = (kind, [option.name for option in chosen])
+            parameters += chosen
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+    parameters.append(_keyword("debug", DebugOption, False))
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        debug = given.pop("debug")
+        if "debug" in own:
+            given["debug"] = debug
+        for name, (kind, options) in groups.items():
+            given[name] = kind(**{option: given.pop(option) for option in options})
+        with sentences(debug):
+            function(**given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _options(kind: type, extras: list[Any]) -> Iterator[inspect.Parameter]:
+    """The options of a group, or those of them that are named."""
+    hints = get_type_hints(kind, include_extras=True)
+    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), hints.keys())
+    for field in fields(kind):
+        if field.name in wanted:
+            yield _keyword(field.name, hints[field.name], field.default)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """The settings of a pipeline, as a command line gives them."""
+
+    segments: Annotated[
+        str | None,
+        typer.Option("--segments", "-k", metavar="K|auto", help="How many segments; auto chooses for each image."),
+    ] = None
+    hierarchy: Annotated[
+        bool, typer.Option("--hierarchy", help="Cut one hierarchy, so that segmentations of all numbers are nested.")
+    ] = False
+    level: Annotated[
+        float | None,
+        typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level instead of at a number."),
+    ] = None
+    head: Annotated[str | None, typer.Option("--head", help=f"The head: {', '.join(HEADS)}.")] = None
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", metavar="FILE", help="A model of `segspectral fit`: all images share its segments."),
+    ] = None
+    backbone: Annotated[str | None, typer.Option("--backbone", help="A timm model, such as tf_efficientnet_lite0.")] = (
+        None
+    )
+    refine: Annotated[str | None, typer.Option("--refine", help="The refiner: crf, guided or none.")] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`).",
+        ),
+    ] = None
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="A YAML file with settings.")
+    ] = None
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
+    ] = None
+    seed: Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")] = None
+
+    def __bool__(self) -> bool:
+        """Whether an option is given."""
+        return self != PipelineOptions()
+
+    def pipeline(self) -> Pipeline:
+        """The defaults (of ``--model``, if given), ``--preset``, ``--config``, the named options, ``--set``.
+
+        Each of them changes what the ones before have set.
+
+        Raises
+        ------
+        SettingsError
+        """
+        check_head(self.head)
+        from segspectral.config import load_onto, merge_assignments
+        from segspectral.pipeline import Pipeline
+        from segspectral.settings import with_settings
+
+        pipeline = Pipeline()
+        if self.model is not None:
+            pipeline = with_settings(pipeline, {"model": self.model}, "--model")
+        for file in self.files():
+            pipeline = load_onto(pipeline, file)
+        for name, settings in self._named():
+            pipeline = with_settings(pipeline, settings, f"--{name}")
+        if self.set_:
+            pipeline = with_settings(pipeline, merge_assignments(self.set_), "--set")
+        self._tell_unused(pipeline)
+        return pipeline
+
+    def files(self) -> Iterator[Path]:
+        """The settings files, those that come later on top. Raises SettingsError if there is no such preset."""
+        from segspectral.config import preset
+
+        if self.preset is not None:
+            yield preset(self.preset)
+        if self.config is not None:
+            yield self.config
+
+    def _named(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The options that have names of their own, with the settings that they stand for."""
+        if self.segments is not None:
+            yield "segments", {"segments": int(self.segments) if self.segments.isdigit() else self.segments}
+        for name in ("head", "refine", "seed"):
+            if (value := getattr(self, name)) is not None:
+                yield name, {name: value}
+        if self.backbone is not None:
+            yield "backbone", {"features": {"cnn": {"backbone": self.backbone}}}
+        if self.hierarchy or self.level is not None:
+            yield "level", {"hierarchy": True, "level": self.level}
+
+    def _tell_unused(self, pipeline: Pipeline) -> None:
+        unused = [f"--{name}" for name in ("head", "refine") if getattr(self, name) is not None]
+        if pipeline.hierarchy and unused:
+            verb = "are" if len(unused) > 1 else "is"
+            note(f"{' and '.join(unused)} {verb} not used, because the hierarchy is cut (--set hierarchy=false)")
+        if pipeline.level is not None and self.segments not in (None, "auto"):
+            note("--segments is not used, because the hierarchy is cut at a level")
+
+
+@dataclass(frozen=True)
+class FormatOptions:
+    """Formats beside the label map, and the names of segments in them."""
+
+    format_: Annotated[
+        list[str] | None, typer.Option("--format", metavar="FORMAT,...", help=f"Also write: {', '.join(FORMATS)}.")
+    ] = None
+    names: Annotated[str | None, typer.Option("--names", metavar="1=sky,2=road", help="The names of segments.")] = None
+    category: Annotated[
+        str | None,
+        typer.Option("--category", metavar="NAME", help="The category of segments without a name (default: segment)."),
+    ] = None
+
+    def named(self) -> dict[int, str]:
+        """Segment -> its name. Raises SettingsError."""
+        from segspectral.export import parse_names
+
+        return {} if self.names is None else parse_names(self.names)
+
+
+def warn_of_names(names: Mapping[int, str], images: int) -> None:
+    """Say that ``--names`` mean nothing over images that no model has segmented."""
+    if names and images > 1:
+        note(
+            "--names: segment 1 of one image is not segment 1 of another, unless a model of `segspectral fit` made "
+            "both; --category NAME gives all segments one category"
+        )

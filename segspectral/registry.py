@@ -1,0 +1,56 @@
+"""What a user can name, what comes with the package, and defaults that help texts say; it imports nothing heavy.
+
+``segspectral --help`` and the errors about unknown names read these lists; the code that does the work is imported when
+it is needed. Heads have a list of their own, ``segspectral.heads.HEADS``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["ATTRIBUTE_WEIGHT", "COMMUNITIES", "DATASETS", "FORMATS", "presets", "shipped"]
+
+FORMATS = {
+    "png": "label map, an indexed PNG",
+    "npz": "labels, superpixels, memberships, eigenvalues for numpy",
+    "csv": "table of regions: area, perimeter, box, centroid, mean colour",
+    "coco": "COCO instances, run lengths, one JSON for all images",
+    "labelme": "labelme, mask shapes (lossless)",
+    "labelme-polygons": "labelme, polygons with holes cut open",
+    "cvat": "CVAT Segmentation mask 1.1, one zip for all images",
+    "yolo": "YOLO segmentation, polygons with holes cut open",
+    "svg": "scalable vector graphics, exact outlines",
+    "geotiff": "GeoTIFF label map with CRS and colour table",
+    "gpkg": "GeoPackage of regions with statistics",
+    "geojson": "GeoJSON of regions in WGS84",
+}
+"""Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
+
+DATASETS = {
+    "voc": "PASCAL VOC 2012, 21 classes",
+    "cityscapes": "Cityscapes, 27 classes",
+    "cityscapes19": "Cityscapes, the 19 evaluated classes",
+    "camvid": "CamVid, 11 classes",
+    "bsds": "BSDS500, regions by 4 to 9 annotators",
+    "folder": "a folder with images and masks of the same names",
+}
+"""Name of a data set -> what it is; ``segspectral.evaluate.datasets`` reads them."""
+
+COMMUNITIES = 16
+"""How many communities are looked for at most, where no number is given."""
+
+ATTRIBUTE_WEIGHT = 0.2
+"""The weight of the similarity of attributes beside the edges of a network, where none is given."""
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with segspectral: in the installed package, or in the source tree."""
+    package = Path(__file__).parent
+    return next((path for path in (package / name, package.parent / name) if path.is_dir()), package / name)
+
+
+def presets() -> dict[str, Path]:
+    """The settings files that come with segspectral: name -> file. Those of papers are named papers/NAME."""
+    folder = shipped("configs")
+    files = sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.parts), path))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
