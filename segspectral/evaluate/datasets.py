@@ -5,8 +5,8 @@ truths have one form: class ids 0..C-1 and one void label for semantic sets, or 
 annotators. A file that does not fit the layout raises a ``DatasetError``, whose sentence names the file. Files that are
 left out on purpose are counted and named in ``Dataset.notes``.
 
-``DATASETS`` lists them all; a new one is one function, its name in ``_READERS``, and what it is in
-``segspectral.registry.DATASETS``.
+``DATASETS`` lists them all; to add one, write a function and add it to ``_READERS``, and
+its title to ``segspectral.registry.DATASETS``.
 """
 
 from __future__ import annotations
@@ -430,21 +430,21 @@ _MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 
 
 def _photos_and_masks(root: Path, split: str) -> tuple[Path, str, Path, Path]:
-    """The folder around images and masks, the folder inside of each, and the two folders.
+    """Return the folder around images and masks, the split folder inside each ("" if none), and the two folders.
 
-    A split is a folder around images and masks, or one inside of each; else all of them belong to it.
+    A split is a folder around the images and masks, or a folder inside each of them; else all images belong to it.
     """
     photo_names = ("images", "img", "imgs", "img_dir")
     mask_names = ("masks", "labels", "truths", "gt", "annotations", "ann_dir")
 
-    def places(base: Path, names: tuple[str, ...], inner: str, kinds: tuple[str, ...]) -> list[Path]:
+    def folders(base: Path, names: tuple[str, ...], inner: str, kinds: tuple[str, ...]) -> list[Path]:
         found = [base / name / inner for name in names if (base / name / inner).is_dir()]
         return [p for p in found if len(found) == 1 or any(f.lower().endswith(kinds) for f in files_below(p))]
 
     for base, inner in ((root / split, ""), (root, split), (root, "")):
         photos, masks = (
-            places(base, photo_names, inner, IMAGE_SUFFIXES),
-            places(base, mask_names, inner, _MASK_SUFFIXES),
+            folders(base, photo_names, inner, IMAGE_SUFFIXES),
+            folders(base, mask_names, inner, _MASK_SUFFIXES),
         )
         if photos and masks:
             break
@@ -453,18 +453,18 @@ def _photos_and_masks(root: Path, split: str) -> tuple[Path, str, Path, Path]:
     for several in (photos, masks):
         if len(several) > 1:
             first, second = (path.relative_to(base) for path in several[:2])
-            raise DatasetError(f"{first} and {second} both hold pictures, keep the one that is meant", base)
+            raise DatasetError(f"{first} and {second} both hold pictures, keep only the right one", base)
     return base, inner, photos[0], masks[0]
 
 
 def _class_names(*folders: Path) -> tuple[str, ...]:
-    """The names in classes.txt of the first folder that has one; empty if none has."""
+    """Return the names in classes.txt of the first folder that has this file; empty if none has it."""
     for folder in folders:
         names = folder / "classes.txt"
         if names.is_file():
             classes = tuple(line for line in _lines(names) if line)
             if not classes or _twice(classes):
-                raise DatasetError(f"expected the name of each class once, found {few(_twice(classes))}", names)
+                raise DatasetError(f"expected each class name once, found {few(_twice(classes))}", names)
             return classes
     return ()
 
@@ -479,7 +479,7 @@ _READERS: Mapping[str, Callable[..., Dataset]] = {
 }
 
 DATASETS = tuple(Layout(name, title, _READERS[name]) for name, title in registry.DATASETS.items())
-"""Every data set that can be evaluated, by the name it has on the command line."""
+"""Every data set that can be evaluated, under its name on the command line."""
 
 
 # --- reading ---
