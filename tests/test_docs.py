@@ -196,7 +196,7 @@ def _without(words: list[str], *options: str) -> list[str]:
 @contextmanager
 def _servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """``segspectral serve`` returns when it listens, and its servers end with the page. Gives a free port."""
-    running: list[tuple[Any, threading.Thread]] = []
+    running: list[tuple[Any, threading.Thread, Any]] = []
 
     def serve(app: Any, **options: Any) -> None:
         server = uvicorn.Server(uvicorn.Config(app, **options))
@@ -205,7 +205,9 @@ def _servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.02)
-        running.append((server, thread))
+        jobs = app.state.jobs
+        running.append((server, thread, jobs.close))
+        jobs.close = lambda: None  # the command, which closes them when it ends, ends before the page does
 
     try:
         import uvicorn
@@ -217,9 +219,10 @@ def _servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     yield port
-    for server, thread in running:
+    for server, thread, close in running:
         server.should_exit = True
         thread.join(5)
+        close()
 
 
 def _random_resnet(path: Path) -> None:

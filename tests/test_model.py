@@ -402,7 +402,7 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
     assert results["semantic"]["miou"] > 0.9
     refused = run("evaluate", "folder", data, "-o", tmp_path / "s2", "--model", path, "--seeds", 2)
     assert refused.exit_code == 2
-    assert "--seeds and --scales change nothing of a model" in refused.stderr
+    assert "--seeds and --scales do not change a fitted model" in refused.stderr
 
 
 def test_fit_leaves_out_files_that_it_cannot_read_and_says_so(folder: Path, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from typer.main import get_command
 
 from segspectral.cli import app
 from segspectral.heads import HEADS, head_class
-from segspectral.heads.settings import head_to, settings_model
+from segspectral.heads.parameters import FROM_PIPELINE, parameter_model
+from segspectral.heads.settings import head_to
 from segspectral.networks import Search
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.segment import Tiles
@@ -117,7 +118,12 @@ def settings() -> str:
     ]
     for name in HEADS:
         known = documented(head_class(name))
-        parts += [f"### head: {name}", "", *_table(settings_model(name), "head.", known), ""]
+        parts += [
+            f"### head: {name}",
+            "",
+            *_table(parameter_model(head_class(name), FROM_PIPELINE), "head.", known),
+            "",
+        ]
     parts += ["## Settings of `segspectral fit`", "", "Where they differ from those of a pipeline.", ""]
     shared = {"superpixels", "features", "affinity", "head"}
     parts += [*_tables(Recipe, "", shared), "## Settings of `segspectral batch --tile`", "", *_tables(Tiles, "", set())]

@@ -141,7 +141,7 @@ def test_a_damaged_label_map_is_reported_and_the_others_are_kept(put: Put, fast:
     told: list[str] = []
     write_together(out, ["coco"], told.append)
     assert len(told) == 1
-    assert "a_labels.png: is text, not an image that is read" in told[0]
+    assert "a_labels.png: is text, not an image that can be read" in told[0]
     assert [i["file_name"] for i in json.loads((out / "coco.json").read_text())["images"]] == ["b.png"]
 
 

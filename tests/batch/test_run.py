@@ -82,7 +82,7 @@ def test_good_and_bad_images_all_end(put: Put, segmenter: Segmenter, engine_name
     assert {name for name, r in history.items() if r.status is Status.DONE} == {"a.jpg", "a.png", "x/a.jpg"}
     for name, reason in {
         "gone.png": "there is no such file",
-        "bad.jpg": "is text, not an image that is read",
+        "bad.jpg": "is text, not an image that can be read",
         "cut.png": "damaged or cut off",
         "defect_.png": "please report it .*a planted defect",
     }.items():
@@ -328,7 +328,7 @@ def test_a_replaced_refiner_is_reported_once_and_noted_with_each_image(
     for name, record in read_history(tmp_path / "out").latest.items():
         summary = json.loads((tmp_path / "out" / name).with_suffix(".json").read_text())
         assert record.notes == summary["notes"]
-        assert [note.partition(":")[0] for note in record.notes] == ["pydensecrf is not installed"]
+        assert [note.partition(",")[0] for note in record.notes] == ["pydensecrf is not installed"]
         assert summary["pipeline"]["refine"]["name"] == "guided"
 
 

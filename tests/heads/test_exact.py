@@ -189,7 +189,7 @@ def test_bad_graphs_and_bad_counts_are_refused_in_a_sentence() -> None:
     with pytest.raises(SettingsError, match="bandwidth"):
         Exact(2, bandwidth=-1.0).fit(X)
     for wrong in ({"bandwidth": 0}, {"bandwidth": "narrow"}, {"scale": -1.0}, {"neighbors": 0}):
-        with pytest.raises(SettingsError, match=f"{next(iter(wrong))} is .* above 0"):
+        with pytest.raises(SettingsError, match=f"{next(iter(wrong))} must be .* above 0"):
             knn_affinity(X, **wrong)
     for n_neighbors in (0, 2.5, "5", True):
         for head in (Exact(2), NeuNcut(2), SpectralNet(2)):

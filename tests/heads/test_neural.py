@@ -291,8 +291,7 @@ def test_warm_neuncut_cuts_superpixel_graphs_below_eigenvectors_and_k_means(samp
     for name in ("cat", "coffee", "rocket"):
         image = as_image(samples / f"{name}.jpg")
         superpixels = Slic(count=300)(image)
-        features = FeatureStack(cnn=None)(image, superpixels)
-        affinity = KnnAffinity()(features, superpixels)
+        affinity = KnnAffinity()(*FeatureStack(cnn=None)(image, superpixels))
         for k in (4, 8, 16):
             vectors, _ = spectral_embedding(affinity, k)
             rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

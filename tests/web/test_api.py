@@ -283,7 +283,7 @@ def test_labels_have_a_tag_that_changes_with_edits(client: Any, photograph: byte
             "cat.jpg: is a VRT (it refers to other files), not an image",
         ),
         (png_of(np.zeros((1000, 1000, 3), np.uint8)), "cat.jpg: has 1000 x 1000 pixels; this server takes up to 0"),
-        (png_of(np.zeros((4, 4, 3), np.uint8)), "cat.jpg: is 4 x 4 pixels; at least"),
+        (png_of(np.zeros((4, 4, 3), np.uint8)), "cat.jpg: has 4 x 4 pixels; at least"),
     ],
 )
 def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str) -> None:
