@@ -72,8 +72,7 @@ def communities(
     print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")
     if model is not None:
         found = extend_communities(network, model)
-        new = int(found.new.sum())
-        print(f"{plural(new, 'node')} {'is' if new == 1 else 'are'} new to {model}")
+        print(f"{plural(int(found.new.sum()), 'node is', 'nodes are')} new to {model}")
     else:
         weight = search.attribute_weight if attribute_weight is None else attribute_weight
         found = find_communities(network, search.communities, head=search.head, weight=weight, seed=search.seed)

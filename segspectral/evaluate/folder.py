@@ -11,7 +11,7 @@ from typing import Any
 
 from segspectral.errors import OutputError
 from segspectral.evaluate.datasets import Dataset
-from segspectral.files import read_file
+from segspectral.files import read_file, write_bytes
 from segspectral.wording import plural
 
 __all__ = ["IMAGES", "claim", "images_of"]
@@ -61,10 +61,7 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
                     "with --overwrite",
                     out,
                 )
-        out.mkdir(parents=True, exist_ok=True)
-        part = out / f".{NAME}.part"
-        part.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
-        part.replace(record)
+        write_bytes(record, (json.dumps(new, indent=2) + "\n").encode())
     except OSError as error:
         raise OutputError(f"results cannot be written there ({error.strerror})", out) from error
 
