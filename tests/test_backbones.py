@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +182,15 @@ def test_the_input_is_not_changed_and_may_be_read_only() -> None:
     before = rgb.copy()
     load_backbone()(rgb)
     np.testing.assert_array_equal(rgb, before)
+
+
+def test_names_are_known_before_timm_is_imported() -> None:
+    code = (
+        "import sys; from segspectral.features.backbones.timm_models import architectures; read = architectures(); "
+        "assert 'timm' not in sys.modules; import timm; print(set(timm.list_models()) ^ set(read))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 class TestAdvice:

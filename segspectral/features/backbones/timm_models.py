@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
+import re
+import sys
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,14 +108,14 @@ class TimmModel(Backbone):
 def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> TimmModel:
     """A timm model as a feature extractor. The parameters and errors are those of ``load_backbone``."""
     require("torch", f"the backbone '{name}'" + " with other weights or on a GPU" * (name == DEFAULT_BACKBONE))
+    architecture = name.split(".")[0]
+    if architecture not in (known := architectures()):
+        close = difflib.get_close_matches(architecture, known, n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise BackboneError(f"unknown backbone '{name}'; {hint}")
     import timm
     import torch
 
-    architecture = name.split(".")[0]
-    if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
-        raise BackboneError(f"unknown backbone '{name}'; {hint}")
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     except RuntimeError as error:
@@ -135,6 +138,19 @@ def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, de
         mean=config.mean if config else IMAGENET_MEAN,
         std=config.std if config else IMAGENET_STD,
     )
+
+
+def architectures() -> list[str]:
+    """The names of timm's models, sorted. They are read from its source files, because importing it takes seconds."""
+    if "timm" in sys.modules:
+        import timm
+
+        return timm.list_models()
+    spec = find_spec("timm")
+    folders = spec.submodule_search_locations if spec is not None else None
+    files = (path for folder in folders or () for path in Path(folder).glob("models/*.py"))
+    registered = re.compile(r"^@register_model\ndef (\w+)\(", re.MULTILINE)
+    return sorted(name for file in files for name in registered.findall(file.read_text(encoding="utf-8")))
 
 
 def _device(name: str) -> str:
