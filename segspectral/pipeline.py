@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
-from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from segspectral.affinity import KnnAffinity
@@ -298,7 +297,7 @@ class Pipeline(Settings):
             )
         if len(graph) == 1:
             return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head accepts a single node
-        head = clone(self.head).set_params(n_clusters=k, random_state=self.seed)
+        head = self.head.fresh(n_clusters=k, random_state=self.seed)
         # A head that learns a map sees only features. Diffusion gives them the boundaries that the affinity contains.
         inputs = diffused(features.nodes, affinity) if head.learns_map else features.nodes
         membership = head.fit(inputs, affinity=affinity).membership_

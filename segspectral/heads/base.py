@@ -11,11 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from segspectral.errors import GraphError, SettingsError
 from segspectral.heads.copies import equal_rows, one_each, together, twins
+from segspectral.heads.estimator import Estimator
 from segspectral.heads.extension import Extension, Learnt, extension_of
 from segspectral.heads.parameters import Parameters, parameter_model
 from segspectral.settings import explain
@@ -83,7 +82,7 @@ class Fitted:
     effective_rank_: float
 
 
-class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
+class Head(Fitted, Parameters, Estimator):
     """Features and affinity -> membership: a scikit-learn clusterer.
 
     The annotated attributes of a head are its parameters (see ``Parameters``); a head implements ``_solve``.
@@ -254,9 +253,19 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
             raise SettingsError(f"holds a head of class {type(head).__name__}, not {cls.__name__}", path)
         return head
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return "extension_" in vars(self)
+
+    def _check_is_fitted(self) -> None:
+        """Raise scikit-learn's NotFittedError unless ``fit`` has come to its end."""
+        if not self.__sklearn_is_fitted__():
+            from sklearn.utils.validation import check_is_fitted
+
+            check_is_fitted(self)
+
     def _unseen(self, X: Any, affinity: Any) -> tuple[NDArray[np.float64] | None, sp.csr_array]:
         """The features, checked, and the walk (N', N + N') from the new nodes to the fitted ones and each other."""
-        check_is_fitted(self)
+        self._check_is_fitted()
         if not self.extension_.needs_features:
             if affinity is None:
                 raise SettingsError(
@@ -325,14 +334,7 @@ class Head(Fitted, Parameters, ClusterMixin, TransformerMixin, BaseEstimator):
             shape = tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
             if len(shape) != 2:
                 raise GraphError(f"features are (N, D), not {shape}. Reshape your data: one row for each sample")
-            rows: NDArray[np.float64] = validate_data(
-                self,
-                X,
-                dtype=np.float64,
-                reset=fitting,
-                ensure_all_finite=False,
-                ensure_min_samples=2 if fitting else 1,
-            )
+            rows = self._validated(X, fitting=fitting)
         except TypeError as error:
             raise NotNumbersError(str(error)) from error
         except ValueError as error:

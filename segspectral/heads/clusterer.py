@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.base import clone
-from sklearn.utils import get_tags
 
 from segspectral.errors import CollapseError, SettingsError
 from segspectral.heads.base import Head, Solution
@@ -71,6 +69,8 @@ class Clusterer(Head):
         super()._check_settings()
 
     def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
+        from sklearn.base import clone
+
         k, name = self.n_clusters, type(self.estimator).__name__
         numbers = self._parameter("n_clusters")
         if not numbers and hasattr(self.estimator, "predict_proba"):
@@ -107,6 +107,8 @@ class Clusterer(Head):
             distances = 1 - weights.toarray()
             np.fill_diagonal(distances, 0)
             return distances
+        from sklearn.utils import get_tags
+
         if not get_tags(estimator).input_tags.sparse:
             return weights.toarray()
         weights.indices, weights.indptr = weights.indices.astype(np.int32), weights.indptr.astype(np.int32)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel
-from sklearn.utils.validation import check_is_fitted
 
 from segspectral.errors import SettingsError
 from segspectral.files import open_file, write_bytes
@@ -67,7 +66,7 @@ def save(head: Head, path: str | os.PathLike[str], notes: dict[str, Any] | None 
     OutputError
         The place cannot be written to.
     """
-    check_is_fitted(head)
+    head._check_is_fitted()
     tensors: dict[str, np.ndarray] = {}
     write_tensors(path, tensors, {"format": FORMAT, **pack(head, tensors), "notes": notes or {}})
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from segspectral.errors import DatasetError, SettingsError
 from segspectral.files import check_folder, write_bytes
@@ -94,7 +93,7 @@ def cluster_file(
     SettingsError, GraphError, CollapseError, OutputError
     """
     try:
-        fitted = clone(head_from(head)).set_params(n_clusters=clusters, random_state=seed)
+        fitted = head_from(head).fresh(n_clusters=clusters, random_state=seed)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     problem = read_problem(source, dialect)

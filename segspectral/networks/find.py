@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.base import clone
 
 from segspectral.errors import SettingsError
 from segspectral.heads.base import Head
@@ -148,7 +147,7 @@ def find_communities(
         raise SettingsError(f"{number} communities are more than the graph's {len(graph)} nodes")
     after_choice = time.perf_counter()
     try:
-        fitted = clone(head_from(head)).set_params(n_clusters=number, random_state=seed)
+        fitted = head_from(head).fresh(n_clusters=number, random_state=seed)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     fitted.fit(X, affinity=affinity)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from segspectral.affinity import KnnAffinity
 from segspectral.errors import ImageError, SegspectralError, SettingsError
-from segspectral.heads.base import Head
 from segspectral.heads.storage import saved_name
 from segspectral.images.reader import as_image
 from segspectral.resolution import downsampled
@@ -119,7 +117,7 @@ def fit_described(
         neighbors = max(1, min(recipe.affinity.neighbors, len(rows) // (2 * recipe.segments)))
         settings = recipe.affinity.model_copy(update={"neighbors": neighbors})
         affinity = weighted(global_affinity(nodes, edges, of_image if recipe.across else None, settings), area)
-        head: Head = clone(recipe.head).set_params(n_clusters=clusters, random_state=recipe.seed)
+        head = recipe.head.fresh(n_clusters=clusters, random_state=recipe.seed)
         head.fit(nodes, affinity=affinity, progress=progress)
         memberships = head.predict_proba(nodes)
         labels = memberships.argmax(axis=1)
