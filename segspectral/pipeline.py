@@ -145,6 +145,8 @@ class Pipeline(Settings):
         SettingsError
             A package of a strategy that the user has chosen is not installed.
         """
+        if self.model is None and not self.hierarchy:
+            self.head.check_installed()
         if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
             install = "pip install 'segspectral[crf]'"
             if "refine" in self.model_fields_set:

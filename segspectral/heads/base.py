@@ -125,6 +125,9 @@ class Head(Fitted, Parameters, Estimator):
         progress : called after each step of training
         """
 
+    def check_installed(self) -> None:
+        """Raise SettingsError if the head needs a package that is not installed; the message says how to install it."""
+
     def _needs_features(self) -> bool:
         """Whether the head maps features, and cannot cluster a bare graph."""
         return False
@@ -165,6 +168,7 @@ class Head(Fitted, Parameters, Estimator):
         SettingsError, GraphError, CollapseError
         """
         self._check_settings()
+        self.check_installed()
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
         affinity = None if affinity is None else as_affinity(affinity)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import CollapseError, SettingsError
+from segspectral.extras import require
 from segspectral.heads.base import Head, Solution
 from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Encoder, Gcn, convolution
@@ -89,6 +90,10 @@ class TrainedHead(Head):
     def _has_network(self) -> bool:
         """Whether what is trained is a network of the features, and not one row of numbers for each node."""
         return True
+
+    def check_installed(self) -> None:
+        if self._has_network or self.device != "cpu":
+            require("torch", f"{type(self).__name__} with a network or a GPU")
 
     def _needs_features(self) -> bool:
         return self.learns_map

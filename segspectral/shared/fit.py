@@ -64,6 +64,7 @@ def fit_model(
     and one image, whatever the number of images is.
     """
     recipe = recipe or Recipe()
+    recipe.head.check_installed()
     saved_name(recipe.head)  # a model that cannot be saved is not worth minutes
     sources = list(sources)
     if not sources:
