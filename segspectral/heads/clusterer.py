@@ -16,7 +16,7 @@ from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
-    from segspectral.heads.training.loop import Progress
+    from segspectral.heads.training.run import Progress
 
 __all__ = ["NOT_SETTINGS", "Clusterer", "is_clusterer"]
 

@@ -11,14 +11,15 @@ from pydantic import Field
 from segspectral.heads.gcn import Encoder
 from segspectral.heads.network_head import BatchSize, Effort, NetworkHead
 from segspectral.heads.networks import Mlp, common_scale
-from segspectral.heads.readout import Readout, fit_centres, kmeans
+from segspectral.heads.readout import Readout, fit_centres
 from segspectral.heads.training.pretraining import Autoencoder, reconstruction
+from segspectral.spectral.kmeans import kmeans
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training.loop import Progress, Run
+    from segspectral.heads.training.run import Progress, Run
 
 __all__ = ["DeepKMeans"]
 
@@ -89,7 +90,7 @@ class DeepKMeans(NetworkHead):
         f, g = first.module(self.device), decoder.module(self.device)
         codes = encoder(X)
         variance = max(float(codes.var(axis=0).sum()), 1e-12)
-        start = kmeans(codes, self.n_clusters, seed=seed)
+        start = kmeans(codes, self.n_clusters, n_init=5, seed=seed).centres
         centres = torch.from_numpy(start).float().to(self.device).requires_grad_(True)
 
         def loss(rows: torch.Tensor, done: float) -> torch.Tensor:

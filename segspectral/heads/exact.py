@@ -14,7 +14,7 @@ from segspectral.spectral.eigen import EXACT_BELOW, spectral_embedding
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
-    from segspectral.heads.training.loop import Progress
+    from segspectral.heads.training.run import Progress
 
 __all__ = ["Exact"]
 

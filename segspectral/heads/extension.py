@@ -19,6 +19,7 @@ from segspectral.errors import SettingsError
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout
+from segspectral.spectral.knn import nearest
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership
 
@@ -73,10 +74,8 @@ class Extension(ABC):
 
     def nearest(self, X: NDArray[np.float64], k: int) -> sp.csr_array:
         """(N', N) walk from new points to their k nearest fitted ones, by a Gaussian of the distance to the k-th."""
-        from sklearn.neighbors import NearestNeighbors
-
         fitted = self.parts()["X_fit_"]
-        distance, neighbor = NearestNeighbors(n_neighbors=k).fit(fitted).kneighbors(X)
+        distance, neighbor = nearest(fitted, k, X)
         scale = np.maximum(distance[:, -1:], np.finfo(np.float64).tiny)
         weights = np.exp(-((distance / scale) ** 2) / 2)
         weights /= weights.sum(axis=1, keepdims=True)

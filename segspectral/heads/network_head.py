@@ -26,7 +26,8 @@ from segspectral.values import Affinity, Membership, Outcome
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training.loop import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch
+    from segspectral.heads.training.run import Progress, Run
 
 __all__ = ["SMALL", "Effort", "NetworkHead", "Spare", "TrainedHead", "Widths", "sees_graph"]
 
@@ -61,7 +62,7 @@ class Effort:
 
 
 class TrainedHead(Head):
-    """A head that trains with torch, by Adam with cosine decay of the learning rate to 0.
+    """A head that trains by Adam with cosine decay of the learning rate to 0: networks with torch, a table with numpy.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ class TrainedHead(Head):
     batch_size : nodes in a batch; a graph with at most so many nodes is one batch
     patience : training stops when the criterion has not improved for so many steps; with 0 it never stops early
     time_limit : seconds of training, or None
-    device : where torch trains; a fitted head predicts with numpy
+    device : where torch trains; a table is trained, and all heads predict, with numpy
     """
 
     hidden: Widths | None = None

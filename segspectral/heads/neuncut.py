@@ -15,15 +15,17 @@ from segspectral.heads.gcn import Gcn
 from segspectral.heads.network_head import Steps, TrainedHead, Widths, sees_graph
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Softmax, softmax, temperature
+from segspectral.heads.training.run import Progress, Run, descend
 from segspectral.spectral.discretise import greedy_moves, most_eigenvectors, partition, soft_membership
 from segspectral.spectral.eigen import spectral_embedding
+from segspectral.spectral.softcut import LogitDescent
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training.loop import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch
 
 __all__ = ["NeuNcut", "ncut_loss"]
 
@@ -185,47 +187,57 @@ class NeuNcut(TrainedHead):
 
         ``start`` are nodes and the logits they are to have at first.
         """
+        if not self.hidden:
+            return *self._train_table(affinity, None if start is None else start[1], progress), None
         import torch
 
         from segspectral.heads.training.learner import Learner, distil
         from segspectral.heads.training.loop import Subgraphs, train
 
-        n, k, seed = len(affinity), self.n_clusters, self.random_state
-        learner: Learner | None = None
-        if self.hidden:
-            learner = Learner(
-                self.encoder, self.hidden, k, X, affinity, seed=seed, device=self.device, noise=self.noise
-            )
-            if start is not None:
-                distil(learner, start[0], softmax(start[1]), seed=seed, steps=DISTIL_STEPS, device=self.device)
-            parameters: list[torch.Tensor] = list(learner.parameters())
-            batches = Subgraphs(affinity, self.batch_size, rank=k, seed=seed, device=self.device)
-        else:
-            first = np.random.default_rng(seed).normal(size=(n, k)) * 0.1 if start is None else start[1]
-            table = torch.from_numpy(first.astype(np.float32)).to(self.device).requires_grad_(True)
-            parameters = [table]
-            # Each row of a table learns by itself: only the whole graph trains it.
-            batches = Subgraphs(affinity, n, rank=k, seed=seed, device=self.device)
+        k, seed = self.n_clusters, self.random_state
+        learner = Learner(self.encoder, self.hidden, k, X, affinity, seed=seed, device=self.device, noise=self.noise)
+        if start is not None:
+            distil(learner, start[0], softmax(start[1]), seed=seed, steps=DISTIL_STEPS, device=self.device)
 
         def loss(batch: Batch, done: float) -> torch.Tensor:
-            logits = table if learner is None else learner(batch.nodes)
-            P = torch.softmax(logits.double(), dim=1)
+            P = torch.softmax(learner(batch.nodes).double(), dim=1)
             return ncut_loss(P, batch.weights, batch.degree, self.hardness, self._penalty(done))
 
         run = train(
-            parameters,
+            learner.parameters(),
             loss,
-            batches.draw,
+            Subgraphs(affinity, self.batch_size, rank=k, seed=seed, device=self.device).draw,
             steps=self.steps,
-            learning_rate=self.learning_rate or (2e-3 if self.hidden else 0.1),
+            learning_rate=self.learning_rate or 2e-3,
             patience=self.patience,
             time_limit=self.time_limit,
             progress=progress,
         )
-        if learner is None:
-            return table.detach().cpu().double().numpy().copy(), run, None
         network = learner.trained()
         return network(X, walk_matrix(affinity.weights)), run, network
+
+    def _train_table(
+        self, affinity: Affinity, start: NDArray[np.float64] | None, progress: Progress | None
+    ) -> tuple[NDArray[np.float64], Run]:
+        """``_train`` without a network. Each row of the table learns by itself: only the whole graph trains it."""
+        if start is None:
+            start = np.random.default_rng(self.random_state).normal(size=(len(affinity), self.n_clusters)) * 0.1
+        table = LogitDescent(
+            start,
+            affinity.weights.astype(np.float64) / max(affinity.degree.mean(), 1e-300),
+            hardness=self.hardness,
+            learning_rate=self.learning_rate or 0.1,
+            steps=self.steps,
+        )
+        run = descend(
+            lambda done: table.measure(self._penalty(done)),
+            table.move,
+            steps=self.steps,
+            patience=self.patience,
+            time_limit=self.time_limit,
+            progress=progress,
+        )
+        return table.logits.astype(np.float64), run
 
     def _penalty(self, done: float) -> float:
         if self.penalty_start is None or self.penalty == 0:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
+from segspectral.spectral.kmeans import kmeans
 from segspectral.spectral.ritz import rayleigh_ritz
 from segspectral.values import Affinity
 
@@ -25,7 +26,6 @@ __all__ = [
     "SpectralMap",
     "fit_centres",
     "fit_spectral_map",
-    "kmeans",
     "with_best_last_layer",
 ]
 
@@ -170,7 +170,9 @@ def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, se
         points = unit_rows(rows) if directions else rows
         # Weighted by the degrees, k-means on the embedding relaxes the normalized cut (Dhillon, Guan and Kulis 2004);
         # without them, outliers of tiny degree, which have large entries, would take the centres.
-        centres = Centres(kmeans(points, k, seed=seed, weight=None if directions else affinity.degree))
+        centres = Centres(
+            kmeans(points, k, n_init=5, seed=seed, weight=None if directions else affinity.degree).centres
+        )
         maps.append(SpectralMap(rotation, eigenvalues, directions, calibrated(centres, points, affinity)))
     labels = [m.memberships(raw).argmax(axis=1) for m in maps]
     used = [len(np.unique(line)) for line in labels]
@@ -179,7 +181,7 @@ def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, se
 
 
 def fit_centres(points: NDArray[np.float64], affinity: Affinity, k: int, *, seed: int, n_init: int = 10) -> Centres:
-    return calibrated(Centres(kmeans(points, k, seed=seed, n_init=n_init)), points, affinity)
+    return calibrated(Centres(kmeans(points, k, seed=seed, n_init=n_init).centres), points, affinity)
 
 
 def calibrated(centres: Centres, points: NDArray[np.float64], affinity: Affinity) -> Centres:
@@ -188,24 +190,3 @@ def calibrated(centres: Centres, points: NDArray[np.float64], affinity: Affinity
     logits = centres.logits(points)
     uncertainty = affinity.ncut(logits.argmax(axis=1)) / len(centres.centres)
     return replace(centres, temperature=temperature(logits, affinity.degree, uncertainty))
-
-
-def kmeans(
-    points: NDArray[np.float64],
-    k: int,
-    *,
-    seed: int,
-    n_init: int = 5,
-    weight: NDArray[Any] | None = None,
-) -> NDArray[np.float64]:
-    """(k, D) centres of Lloyd's k-means: the best of ``n_init`` runs that start by k-means++."""
-    import warnings
-
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    if weight is not None and not weight.any():
-        weight = None  # a graph without edges
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: the caller looks
-        return KMeans(k, n_init=n_init, random_state=seed).fit(points, sample_weight=weight).cluster_centers_

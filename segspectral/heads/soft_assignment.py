@@ -12,17 +12,19 @@ from pydantic import Field
 from segspectral.heads.gcn import Encoder, Gcn
 from segspectral.heads.network_head import SMALL, BatchSize, Effort, NetworkHead
 from segspectral.heads.networks import Mlp
-from segspectral.heads.readout import Centres, Softmax, kmeans, softmax, temperature, unit_rows
+from segspectral.heads.readout import Softmax, softmax, temperature, unit_rows
 from segspectral.metrics.communities import modularity
 from segspectral.spectral.discretise import most_eigenvectors, partition, soft_membership
 from segspectral.spectral.eigen import regularized_spectrum, spectral_embedding
+from segspectral.spectral.kmeans import kmeans
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training.loop import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch
+    from segspectral.heads.training.run import Progress, Run
 
 __all__ = ["AssignmentHead", "Weight", "spectral_communities"]
 
@@ -149,4 +151,4 @@ def spectral_communities(affinity: Affinity, k: int, *, seed: int = 0) -> NDArra
     if k == 1:
         return np.zeros(len(affinity), dtype=np.int64)
     rows = unit_rows(regularized_spectrum(affinity, k, seed=seed)[0])
-    return Centres(kmeans(rows, k, seed=seed)).logits(rows).argmax(axis=1)
+    return kmeans(rows, k, n_init=5, seed=seed).labels

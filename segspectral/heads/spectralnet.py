@@ -22,7 +22,8 @@ from segspectral.values import Affinity
 if TYPE_CHECKING:
     import torch
 
-    from segspectral.heads.training.loop import Batch, Progress, Run
+    from segspectral.heads.training.loop import Batch
+    from segspectral.heads.training.run import Progress, Run
 
 __all__ = ["SpectralNet"]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.heads.readout import Centres, kmeans, unit_rows
+from segspectral.heads.readout import unit_rows
 from segspectral.metrics.communities import modularity
 from segspectral.spectral.eigen import regularized_spectrum
+from segspectral.spectral.kmeans import kmeans
 from segspectral.values import Affinity
 
 __all__ = ["Choice", "choose_number"]
@@ -52,7 +53,7 @@ def choose_number(affinity: Affinity, most: int = 20, *, seed: int = 0) -> Choic
     numbers, q, s = np.arange(2, most + 1), [], []
     for k in numbers:
         rows = unit_rows(vectors[:, :k])
-        labels = Centres(kmeans(rows, int(k), seed=seed)).logits(rows).argmax(axis=1)
+        labels = kmeans(rows, int(k), n_init=5, seed=seed).labels
         q.append(modularity(affinity, labels))
         used = len(np.unique(labels[some]))
         s.append(float(silhouette_score(rows[some], labels[some])) if 2 <= used < len(some) else -1.0)

@@ -21,7 +21,7 @@ from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
-    from segspectral.heads.training.loop import Progress
+    from segspectral.heads.training.run import Progress
 
 __all__ = ["fit_described", "fit_model", "merge_clusters"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from segspectral.spectral.kmeans import kmeans
 from segspectral.values import Affinity
 from segspectral.values.affinity import indicator
 
@@ -62,7 +63,7 @@ def _discretised(
 ) -> Iterator[tuple[float, NDArray[np.int64]]]:
     """Yield each discretisation, and the factor by which its Ncut is multiplied before it is compared."""
     first = embedding[:, :k]
-    yield 1.0, _kmeans(first, k, n_init, seed)
+    yield 1.0, kmeans(first, k, n_init=n_init, seed=seed).labels
     if len(affinity) > SEARCHED_BELOW:
         return
     yield 1.0, _pivoted_qr(first * np.sqrt(affinity.degree)[:, None])
@@ -70,24 +71,9 @@ def _discretised(
         # k-means on the first k eigenvectors favours clusters of equal size. More eigenvectors give more and smaller
         # clusters, and merging them allows unequal sizes. The degrees are the weights of k-means, because in loosely
         # connected graphs, nodes of low degree are outliers that would attract centres of their own.
-        pieces = np.unique(_kmeans(embedding[:, :fine], fine, 1, seed, affinity.degree), return_inverse=True)[1]
+        found = kmeans(embedding[:, :fine], fine, n_init=3, seed=seed, weight=affinity.degree).labels
+        pieces = np.unique(found, return_inverse=True)[1]
         yield 1 / (1 - WORTHWHILE), agglomerate(affinity, pieces, int(pieces.max()) + 1, k, _kept_by_merging)[pieces]
-
-
-def _kmeans(
-    rows: NDArray[np.float64], k: int, n_init: int, seed: int, weight: NDArray[Any] | None = None
-) -> NDArray[np.int64]:
-    import warnings
-
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    if weight is not None and not weight.any():
-        weight = None  # a graph without edges
-    with warnings.catch_warnings():
-        # The warning says that there are fewer distinct rows than clusters, which ``_fill`` repairs.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return KMeans(k, n_init=n_init, random_state=seed).fit(rows, sample_weight=weight).labels_.astype(np.int64)
 
 
 def _pivoted_qr(vectors: NDArray[np.float64]) -> NDArray[np.int64]:

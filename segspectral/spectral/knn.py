@@ -12,11 +12,18 @@ from pydantic import Field
 from segspectral.errors import GraphError, SettingsError
 from segspectral.values import Affinity
 
-__all__ = ["FAINTEST", "Bandwidth", "Neighbors", "Symmetrization", "knn_affinity", "nearest_neighbors"]
+__all__ = ["FAINTEST", "Bandwidth", "Neighbors", "Symmetrization", "knn_affinity", "nearest", "nearest_neighbors"]
 
 FAINTEST = 1e-6
 """The smallest weight of a graph edge. Without it, edges that round to zero would be lost, and the graph could
 fall apart."""
+
+SEARCHED_BELOW = 2000
+"""Up to this many rows, those that are nearest are searched here. For more, scikit-learn is faster, whose import takes
+a second."""
+
+AT_ONCE = 2**24
+"""So many numbers at most, 128 MB, are compared at once."""
 
 Bandwidth = Literal["self_tuning", "median"] | Annotated[float, Field(gt=0)]
 """The width of the Gaussian: a number in units of the features, the median distance, or a width per node."""
@@ -99,18 +106,67 @@ def nearest_neighbors(
     X: NDArray[np.float64], k: int, groups: NDArray[np.integer[Any]] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Ascending distances (N, k) and indices (N, k) of the k nearest other rows, or of those in other groups."""
-    from sklearn.neighbors import NearestNeighbors
-
-    # Above about 15 dimensions, or for the few thousand nodes of an image, brute force is faster than a tree.
-    algorithm = "brute" if X.shape[1] > 15 or len(X) < 2000 else "auto"
     largest = 0 if groups is None or len(np.unique(groups)) == 1 else int(np.bincount(groups).max())
-    search = NearestNeighbors(n_neighbors=min(k + largest, len(X) - 1), algorithm=algorithm).fit(X)
-    distance, neighbor = search.kneighbors()
+    distance, neighbor = nearest(X, min(k + largest, len(X) - 1))
     if groups is None or largest == 0:
         return distance, neighbor
     # At most ``largest - 1`` neighbours belong to the node's own group. They are moved behind the others.
     order = np.argsort(groups[neighbor] == groups[:, None], axis=1, kind="stable")[:, : min(k, len(X) - largest)]
     return np.take_along_axis(distance, order, axis=1), np.take_along_axis(neighbor, order, axis=1)
+
+
+def nearest(
+    rows: NDArray[np.float64], k: int, queries: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Ascending distances (M, k) and indices (M, k) of the rows (N, D) that are nearest to queries (M, D).
+
+    Without queries, they are the other rows that are nearest to each row. Of equally near rows, the first ones are
+    taken if there are fewer than ``SEARCHED_BELOW``.
+    """
+    if len(rows) < SEARCHED_BELOW:
+        return _searched(rows, k, queries)
+    from sklearn.neighbors import NearestNeighbors
+
+    # In more than about 15 dimensions, brute force is faster than a tree.
+    algorithm = "brute" if rows.shape[1] > 15 else "auto"
+    return NearestNeighbors(n_neighbors=k, algorithm=algorithm).fit(rows).kneighbors(queries)
+
+
+def _searched(
+    rows: NDArray[np.float64], k: int, queries: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """``nearest`` by brute force.
+
+    |x|^2 + |y|^2 - 2 x'y is fast, but rounded. It finds the candidates, whose distances are then computed exactly.
+    """
+    n, middle, points = len(rows), rows.mean(axis=0), rows if queries is None else queries
+    near = rows - middle
+    square = np.einsum("ij,ij->i", near, near)
+    # Twice the largest rounding error, as a share of |x|^2 + |y|^2 (Higham 2002, section 3.1).
+    rounding = 2 * (rows.shape[1] + 8) * np.finfo(np.float64).eps
+    group = max(1, n // (8 * k))
+    distance, neighbor = np.empty((len(points), k)), np.empty((len(points), k), dtype=np.int64)
+    step = max(1, AT_ONCE // rows.size)
+    for start in range(0, len(points), step):
+        some = points[start : start + step]
+        here = np.arange(len(some))
+        centred = some - middle
+        own = np.einsum("ij,ij->i", centred, centred)
+        rough = centred @ near.T
+        rough *= -2
+        rough += square
+        rough += own[:, None]
+        if queries is None:
+            rough[here, start + here] = np.inf
+        # k groups of rows have a row within the k-th smallest minimum of a group. It costs less than that of all rows.
+        least = rough[:, : n - n % group].reshape(len(some), group, -1).min(axis=1)
+        largest = np.partition(least, k - 1, axis=1)[:, k - 1] + rounding * (own + square.max())
+        i, j = np.divmod(np.flatnonzero(rough <= largest[:, None]), n)
+        apart = some[i] - rows[j]
+        exact = np.einsum("ij,ij->i", apart, apart)
+        chosen = np.lexsort((j, exact, i))[np.searchsorted(i, here)[:, None] + np.arange(k)]
+        distance[start + here], neighbor[start + here] = np.sqrt(exact[chosen]), j[chosen]
+    return distance, neighbor
 
 
 def _gaussian(X: NDArray[np.float64], pairs: NDArray[np.int64], width: NDArray[np.float64]) -> sp.csr_array:
@@ -129,12 +185,10 @@ def _bridges(X: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.int
         count, component = sp.csgraph.connected_components(graph, directed=False)
         if count == 1:
             return np.array(bridges, dtype=np.int64).reshape(-1, 2)
-        from scipy.spatial import cKDTree
-
         # Each round joins the smallest component to the nearest node outside it, so there are count - 1 rounds.
         small = component == np.bincount(component).argmin()
-        distance, nearest = cKDTree(X[~small]).query(X[small])
+        distance, outside = nearest(X[~small], 1, X[small])
         closest = int(distance.argmin())
-        i, j = int(np.flatnonzero(small)[closest]), int(np.flatnonzero(~small)[nearest[closest]])
+        i, j = int(np.flatnonzero(small)[closest]), int(np.flatnonzero(~small)[outside[closest, 0]])
         bridges.append((i, j))
         graph = graph + sp.csr_array(([1.0], ([i], [j])), shape=(n, n))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
+from segspectral.heads.training.run import Progress, Run, descend
 from segspectral.values import Affinity
 
 __all__ = [
     "Batch",
-    "Progress",
     "RowBatches",
-    "Run",
     "Subgraphs",
     "orthonormal",
     "quadratic",
@@ -28,15 +26,6 @@ __all__ = [
     "symmetric_product",
     "train",
 ]
-
-
-class Progress(Protocol):
-    """A function that is called after each step with its number, from 0, and with loss, learning_rate and seconds.
-
-    To TensorBoard: ``lambda step, scalars: [writer.add_scalar(name, value, step) for name, value in scalars.items()]``.
-    """
-
-    def __call__(self, step: int, scalars: dict[str, float]) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -161,14 +150,6 @@ class RowBatches:
         return torch.from_numpy(rows).to(self._device)
 
 
-@dataclass(frozen=True)
-class Run:
-    """The loss at each step of a training, and whether it ran to its end or until the loss stood still."""
-
-    losses: NDArray[np.float64]
-    finished: bool
-
-
 def train(
     parameters: Iterable[torch.Tensor],
     loss: Callable[[Any, float], torch.Tensor],
@@ -188,42 +169,28 @@ def train(
     parameters : changed in place
     loss : of a batch and of the fraction of the steps that is done, in [0, 1]
     draw : the next batch
-    patience : stop when the mean loss of so many steps is not lower, by a thousandth, than that of as many before;
-        0 never stops
-    time_limit : seconds
-
-    Returns
-    -------
-    Run; ``finished`` is False if the time was up, or the loss became infinite or NaN.
+    patience, time_limit, progress : of ``descend``
     """
     parameters = list(parameters)
     # One kernel for all parameters: the networks are small, and the step of Adam costs a third of theirs otherwise.
     fused = parameters[0].device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
-    losses: list[float] = []
-    begin = time.perf_counter()
-    for step in range(steps):
-        value = loss(draw(), step / max(steps - 1, 1))
+
+    def measure(done: float) -> float:
+        value = loss(draw(), done)
         optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        losses.append(float(value.detach()))
-        if not np.isfinite(losses[-1]):
-            return Run(np.array(losses), False)
-        rate = optimizer.param_groups[0]["lr"]
+        return float(value.detach())
+
+    def move() -> float:
+        rate = float(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-        seconds = time.perf_counter() - begin
-        if progress is not None:
-            progress(step, {"loss": losses[-1], "learning_rate": rate, "seconds": seconds})
-        if time_limit is not None and seconds > time_limit:
-            return Run(np.array(losses), False)
-        if patience and len(losses) >= 2 * patience:
-            now, before = np.mean(losses[-patience:]), np.mean(losses[-2 * patience : -patience])
-            if before - now <= 1e-3 * abs(before):
-                break
-    return Run(np.array(losses), True)
+        return rate
+
+    return descend(measure, move, steps=steps, patience=patience, time_limit=time_limit, progress=progress)
 
 
 class _SymmetricProduct(torch.autograd.Function):
