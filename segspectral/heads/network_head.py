@@ -93,8 +93,8 @@ class TrainedHead(Head):
         return True
 
     def check_installed(self) -> None:
-        if self._has_network or self.device != "cpu":
-            require("torch", f"{type(self).__name__} with a network or a GPU")
+        if self._has_network:
+            require("torch", f"the network of {type(self).__name__}")
 
     def _needs_features(self) -> bool:
         return self.learns_map
