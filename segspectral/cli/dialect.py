@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from segspectral.networks.edgelists import Dialect
+    from segspectral.networks.columns import Dialect
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ class DialectOptions:
     ] = None
 
     def dialect(self) -> Dialect:
-        from segspectral.networks.edgelists import Dialect
+        from segspectral.networks.columns import Dialect
 
         return Dialect(**vars(self))

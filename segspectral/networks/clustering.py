@@ -18,8 +18,8 @@ from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import head_from
 from segspectral.metrics.clustering import clustering_scores
-from segspectral.networks.arrays import dense, is_array_file, load_arrays, load_sparse
-from segspectral.networks.graphs import FEATURES, LABELS, Dialect, Graph, holds_matrix, read_graph
+from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
+from segspectral.networks.graphs import Dialect, Graph, read_graph
 
 __all__ = ["Agreement", "Clustering", "Problem", "agreement", "cluster_file", "read_problem"]
 
@@ -137,17 +137,16 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
     DatasetError, SettingsError
     """
     path = Path(path)
-    arrays = load_arrays(path) if is_array_file(path) else None
+    arrays = Arrays(path) if is_array_file(path) else None
     if arrays is None or "edges" in arrays or "edge_index" in arrays:
         return _of_graph(read_graph(path, dialect=dialect))
-    label = next((name for name in LABELS if name in arrays), None)
-    if holds_matrix(arrays):
-        matrix = load_sparse(path, arrays)
+    if arrays.holds_matrix:
+        matrix = arrays.matrix()
         if matrix.shape[0] == matrix.shape[1]:
             return _of_graph(read_graph(path, dialect=dialect))
-        features = _rows(path, dense(path, matrix))
+        features = _rows(path, arrays.dense(matrix))
     else:
-        name = next((name for name in FEATURES if name in arrays), None)
+        name = arrays.first_of(FEATURES)
         if name is None:
             raise DatasetError(
                 f"has the arrays {', '.join(sorted(arrays))}; features must be called {', '.join(FEATURES)}, and a "
@@ -155,6 +154,7 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
                 path,
             )
         features = _rows(path, arrays[name])
+    label = arrays.first_of(LABELS)
     truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
     if truth is not None and len(truth) != len(features):
         raise DatasetError(f"has {len(features)} rows of features and {len(truth)} {label}", path)
