@@ -19,7 +19,7 @@ from segspectral.metrics.contour import CONTOUR_KINDS
 from segspectral.wording import few, plural
 
 if TYPE_CHECKING:
-    from segspectral.evaluate.scoring import ImageScore, Plan
+    from segspectral.evaluate.plan import ImageScore, Plan
 
 __all__ = ["Results", "seed_spread"]
 

@@ -17,7 +17,7 @@ from segspectral.networks.arrays import FEATURES, LABELS, SPARE, Arrays, is_arra
 from segspectral.networks.columns import Dialect, chosen_weight
 from segspectral.networks.edgelists import EdgeList, read_edge_list
 from segspectral.networks.tables import read_bytes, read_text
-from segspectral.wording import plural
+from segspectral.wording import first_line, plural
 
 __all__ = ["Listed", "read_listed"]
 
@@ -218,8 +218,7 @@ def _from_networkx(path: Path, kind: str, told_weight: str | None) -> EdgeList:
     except DatasetError:
         raise
     except Exception as error:  # networkx can raise any kind of error here, and XML can exceed the recursion limit
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"cannot be read as a graph ({kind}: {reason})", path) from error
+        raise DatasetError(f"cannot be read as a graph ({kind}: {first_line(error)})", path) from error
     names, notes = _names(graph)
     index = {node: i for i, node in enumerate(graph)}
     listed = [(index[a], index[b], data) for a, b, data in graph.edges(data=True)]
