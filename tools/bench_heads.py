@@ -16,13 +16,14 @@ import os
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from result_rows import Results, table
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_circles, make_moons
 from sklearn.decomposition import PCA
@@ -65,28 +66,6 @@ GRAPHS = {
 
 COMPONENTS = 50
 PEER_EPOCHS = 1
-
-
-class Results:
-    """JSON lines, one for each key."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                row = json.loads(line)
-                self.rows[row["key"]] = row
-
-    def once(self, key: str, run: Callable[[], dict[str, Any]]) -> None:
-        if key in self.rows:
-            return
-        row = {"key": key, **run()}
-        self.rows[key] = row
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(key, {name: value for name, value in row.items() if name != "key"}, flush=True)
 
 
 @cache
@@ -293,33 +272,20 @@ def _child(name: str) -> None:
 
 
 def tables(results: Results) -> Iterator[str]:
-    """Markdown: mean and standard deviation over seeds of each figure; of graphs, median and largest."""
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    parts_of: dict[str, str] = {}
+    """Markdown tables: mean and standard deviation over seeds of each figure; of graphs, median and largest."""
+    groups: dict[tuple[str, bool], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for key, row in results.rows.items():
-        parts = key.split("/")
+        p = key.split("/")
+        part = p[0].split()[0]
         title, line = {
             "vectors": lambda p: (f"{p[1]}, {p[2]} ({p[5]})", p[3]),
             "images": lambda p: (f"graphs of {p[0][7:]} superpixels, K = {p[2]}", p[3]),
             "graphs": lambda p: (f"{p[1]}, K = {p[2]}", p[3]),
             "toys": lambda p: (p[1], p[2]),
             "size": lambda p: ("50000 vectors of 10 dimensions", p[1]),
-        }[parts[0].split()[0]](parts)
-        groups[title][line].append(row)
-        parts_of[title] = parts[0].split()[0]
-    for title, lines in groups.items():
-        columns = list(dict.fromkeys(name for rows in lines.values() for row in rows for name in row if name != "key"))
-        yield f"\n{title}\n\n| | runs | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2)
-        for line, rows in lines.items():
-            cells = []
-            for column in columns:
-                values = [row[column] for row in rows if isinstance(row.get(column), int | float)]
-                spread = f" ± {np.std(values):.3f}" if len(values) > 1 and np.std(values) > 0 else ""
-                if parts_of[title] in ("images", "graphs"):  # ratios of all sizes: the typical and the largest
-                    spread = f", {np.max(values):.3f}" if spread else ""
-                    values = [np.median(values)] if values else []
-                cells.append(f"{np.mean(values):.3f}{spread}" if values else str(rows[0].get(column, "")))
-            yield f"| {line} | {len(rows)} | " + " | ".join(cells) + " |"
+        }[part](p)
+        groups[title, part in ("images", "graphs")][line].append(row)
+    return (table(title, lines, largest) for (title, largest), lines in groups.items())
 
 
 def main() -> None:
