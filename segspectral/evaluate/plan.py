@@ -12,7 +12,7 @@ import numpy as np
 from segspectral.errors import SettingsError
 from segspectral.evaluate.datasets import Dataset
 from segspectral.metrics.boundary import BoundaryCounts
-from segspectral.metrics.contour import CONTOUR_KINDS
+from segspectral.metrics.contour import CONTOUR_KINDS, Share
 from segspectral.metrics.region import RegionCounts
 from segspectral.metrics.semantic import Agreement, ClassCounts, ClusterCounts
 from segspectral.metrics.superpixel import SuperpixelCounts
@@ -32,7 +32,7 @@ KINDS: dict[str, type[Any]] = {
     "region": RegionCounts,
     "boundary": BoundaryCounts,
     "superpixel": SuperpixelCounts,
-    **CONTOUR_KINDS,
+    **dict.fromkeys(CONTOUR_KINDS, Share),
 }
 """All counts that an image may have, by name."""
 

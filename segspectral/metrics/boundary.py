@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segspectral.metrics.correspondence import correspond, thin
+from segspectral.metrics.counts import Counts
 
 __all__ = ["TOLERANCE", "BoundaryCounts", "boundary_counts", "boundary_map", "soft_boundary_counts"]
 
@@ -55,7 +56,7 @@ def boundary_map(labels: ArrayLike) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class BoundaryCounts:
+class BoundaryCounts(Counts):
     """Matched and total boundary pixels at S scales; counts of disjoint sets of images add up with ``+``.
 
     ``hits_recall`` of ``sum_recall`` human boundary pixels and ``hits_precision`` of ``sum_precision`` predicted ones
@@ -68,14 +69,6 @@ class BoundaryCounts:
     hits_precision: Ints
     sum_precision: Ints
     ois: Ints
-
-    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
-        if self.hits_recall.shape != other.hits_recall.shape:
-            raise ValueError(
-                f"counts at {len(self.hits_recall)} and at {len(other.hits_recall)} scales cannot be added: "
-                "every image needs the same number of scales"
-            )
-        return BoundaryCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def curve(self) -> tuple[Floats, Floats]:
         """Return precision (S,) and recall (S,) at every scale; both are 0 where there is nothing to divide by."""

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segspectral.metrics.contingency import Contingency, Runs
+from segspectral.metrics.counts import Counts
 
 __all__ = ["RegionCounts", "covering", "rand_index", "region_counts", "variation_of_information"]
 
@@ -64,7 +65,7 @@ def covering(table: Contingency) -> Floats:
 
 
 @dataclass(frozen=True)
-class RegionCounts:
+class RegionCounts(Counts):
     """Region scores before division; counts of disjoint sets of images add up with ``+``.
 
     S is the number of scales. ``covered`` (S,) sums the pixels of human regions times their best IoU;
@@ -81,14 +82,6 @@ class RegionCounts:
     rand_ois: float
     vi: Floats
     vi_ois: float
-
-    def __add__(self, other: RegionCounts) -> RegionCounts:
-        if self.covered.shape != other.covered.shape:
-            raise ValueError(
-                f"counts at {len(self.covered)} and at {len(other.covered)} scales cannot be added: "
-                "every image needs the same number of scales"
-            )
-        return RegionCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
         """Return ``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""

@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from segspectral.metrics.contingency import compact, contingency
+from segspectral.metrics.counts import Counts
 
 __all__ = ["SuperpixelCounts", "superpixel_counts", "thick_boundary"]
 
 
 @dataclass(frozen=True)
-class SuperpixelCounts:
+class SuperpixelCounts(Counts):
     """Superpixel scores before division; counts of disjoint sets of images add up with ``+``.
 
     ``truths`` is the number of human maps. ``found`` of the ``boundary`` truth boundary pixels have a superpixel
@@ -41,9 +42,6 @@ class SuperpixelCounts:
     pixels: float
     compactness: float
     segments: int
-
-    def __add__(self, other: SuperpixelCounts) -> SuperpixelCounts:
-        return SuperpixelCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
         """Return ``boundary_recall``, ``undersegmentation_error``, ``asa``, ``compactness``, ``segments`` per image.
