@@ -108,7 +108,7 @@ def cora_row(graph: Graph, row: str, seed: int) -> dict[str, float]:
 
 
 def blocks(sizes: tuple[int, ...], seed: int) -> Graph:
-    """Planted partition: edges with probability .15 inside, .01 across."""
+    """Draw a planted partition: the probability of an edge is 0.15 inside a block and 0.01 between blocks."""
     truth = np.repeat(np.arange(len(sizes)), sizes)
     rng = np.random.default_rng(seed)
     same = truth[:, None] == truth
@@ -118,7 +118,7 @@ def blocks(sizes: tuple[int, ...], seed: int) -> Graph:
 
 
 def later_row(graph: Graph, head: Any, seed: int, folder: Path) -> dict[str, float]:
-    """A tenth of the nodes is left out of the fit; then they arrive with their edges."""
+    """Fit a head without a tenth of the nodes, then assign these nodes by their edges."""
     rng = np.random.default_rng(seed)
     seen = np.sort(rng.permutation(len(graph))[len(graph) // 10 :])
     inner = sp.triu(graph.affinity.weights[seen][:, seen]).tocoo()
@@ -145,7 +145,7 @@ def later_row(graph: Graph, head: Any, seed: int, folder: Path) -> dict[str, flo
 
 
 def planted(edges: int, groups: int = COMMUNITIES, degree: int = 20, inside: float = 0.7) -> Graph:
-    """About ``edges`` edges of which a share is inside groups, drawn without a dense matrix."""
+    """Draw about ``edges`` edges, of which the share ``inside`` lies inside groups, without a dense matrix."""
     rng = np.random.default_rng(0)
     nodes = 2 * edges // degree
     truth = np.sort(rng.integers(0, groups, nodes))
@@ -158,7 +158,7 @@ def planted(edges: int, groups: int = COMMUNITIES, degree: int = 20, inside: flo
 
 
 def child(edges: int, head: str, folder: Path) -> None:
-    """From a text file to communities, in a process of its own: its peak of memory is that of this run."""
+    """Read a text file and find communities in a separate process, whose peak of memory is that of this run."""
     graph = planted(edges)
     path = folder / f"size-{os.getpid()}.txt"
     upper = sp.triu(graph.affinity.weights).tocoo()

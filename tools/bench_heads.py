@@ -70,7 +70,7 @@ PEER_EPOCHS = 1
 
 @cache
 def split(path: Path, limit: int, seed: int) -> tuple[Any, Any, Any, Any]:
-    """Training features and classes, unseen features and classes; a fifth is unseen; principal components of pixels."""
+    """Return training features and classes, then unseen ones (a fifth); features are principal components of pixels."""
     with np.load(path) as data:
         x, y = data["x"], data["y"].astype(np.int64)
     order = np.random.default_rng(seed).permutation(len(x))[:limit]
@@ -94,7 +94,7 @@ def vectors(results: Results, root: Path, seeds: int, quick: bool, spaces: list[
 
 @cache
 def _space(path: Path, limit: int, seed: int, space: str, quick: bool) -> tuple[Any, Any, Any]:
-    """Training and unseen features in a space, and their affinity; what is learnt is learnt on training features."""
+    """Return training and unseen features in a space, and the affinity; everything is learnt on training features."""
     X, _, Z, _ = split(path, limit, seed)
     if space == "both":
         X, Z, _ = _space(path, limit, seed, "code", quick)
@@ -125,7 +125,7 @@ def _vectors_row(
 
 
 def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int, contours: bool) -> None:
-    """Superpixel graphs of the default pipeline; networks see features averaged along the walk, as they do there."""
+    """Run the heads on superpixel graphs of the default pipeline; networks get diffused features, as they do there."""
     from segspectral.images.reader import as_image
     from segspectral.pipeline import Pipeline
 
@@ -144,7 +144,10 @@ def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superp
 
 
 def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:
-    """A ring, a grid, two moons, a planted partition; features are places, or the edges in 32 random columns."""
+    """Run the heads on a ring, a grid, two moons and a planted partition.
+
+    Features are the positions of the nodes, or their edges in 32 random columns.
+    """
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for k in ks:
@@ -175,7 +178,7 @@ def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:
 def _against_eigenvectors(
     results: Results, key: str, X: Any, affinity: Affinity, k: int, seed: int | None = None, walked: Any = None
 ) -> None:
-    """Each head against the eigenvectors and against k-means on them, which is what ``ncut_ratio`` is a ratio to.
+    """Compare each head with the eigenvectors, and with k-means on them, to which ``ncut_ratio`` is the ratio.
 
     ``greedy_ratio`` is to the head ``Exact``.
     """
@@ -204,7 +207,7 @@ def _against_eigenvectors(
 
 
 def toys(results: Results, seeds: int) -> None:
-    """Two moons and two circles, n = 2000, noise 0.05: accuracy on them and on 2000 unseen points."""
+    """Run the heads on two moons and two circles (n = 2000, noise 0.05), and measure accuracy also on unseen points."""
     makers = {
         "moons": lambda seed: make_moons(2000, noise=0.05, random_state=seed),
         "circles": lambda seed: make_circles(2000, noise=0.05, factor=0.5, random_state=seed),
@@ -226,7 +229,7 @@ def toys(results: Results, seeds: int) -> None:
 
 
 def size(results: Results, peer: bool) -> None:
-    """50000 vectors of 10 dimensions in 10 curved clusters; one process per row keeps the peaks of memory apart."""
+    """Cluster 50000 vectors of 10 dimensions; each row has its own process, so that peaks of memory stay separate."""
     for name in ("spectralnet", "neuncut", "rsm", "neuralef", "spectral_clustering", *(["peer"] if peer else [])):
         results.once(f"size/{name}", lambda: _in_child(name))  # noqa: B023
 
@@ -272,7 +275,7 @@ def _child(name: str) -> None:
 
 
 def tables(results: Results) -> Iterator[str]:
-    """Markdown tables: mean and standard deviation over seeds of each figure; of graphs, median and largest."""
+    """Return Markdown tables of the mean and deviation over seeds; those of graphs have the median and the largest."""
     groups: dict[tuple[str, bool], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for key, row in results.rows.items():
         p = key.split("/")

@@ -238,10 +238,7 @@ def _stem(job: Job) -> str:
 
 
 def settings_hash(
-    pipeline: Pipeline,
-    tiles: Tiles | None = None,
-    names: Mapping[int, str] | None = None,
-    category: str | None = None,
+    pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping[int, str] | None = None, category: str | None = None
 ) -> str:
     """Return 16 hexadecimal digits that change with every setting on which results depend."""
 

@@ -42,15 +42,11 @@ class EngineOptions:
     timeout: Annotated[
         float | None,
         typer.Option(
-            "--timeout",
-            min=0,
-            metavar="SECONDS",
-            help="Time for one image; 0: no limit (default: 600; none with --tile).",
+            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; none with --tile)."
         ),
     ] = None
     dask: Annotated[
-        str | None,
-        typer.Option("--dask", metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers."),
+        str | None, typer.Option(metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers.")
     ] = None
 
     def engine(self, limit: float | None) -> Engine:
@@ -76,20 +72,16 @@ class TileOptions:
     tile: Annotated[
         int | None,
         typer.Option(
-            "--tile",
-            metavar="PIXELS",
-            help="Read TIFFs in tiles of this side, such as 1024, as one graph, into GeoTIFFs.",
+            metavar="PIXELS", help="Read TIFFs in tiles of this side, such as 1024, as one graph, into GeoTIFFs."
         ),
     ] = None
     bands: Annotated[
-        str | None, typer.Option("--bands", metavar="R,G,B", help="Bands of TIFFs, such as 4,3,2; implies --tile.")
+        str | None, typer.Option(metavar="R,G,B", help="Bands of TIFFs, such as 4,3,2; implies --tile.")
     ] = None
     stretch: Annotated[
         str | None,
         typer.Option(
-            "--stretch",
-            metavar="LOW,HIGH",
-            help="Percentiles of TIFFs that become black and white, such as 2,98; implies --tile.",
+            metavar="LOW,HIGH", help="Percentiles of TIFFs that become black and white, such as 2,98; implies --tile."
         ),
     ] = None
 
@@ -118,14 +110,10 @@ class RunOptions:
     """Which images are worked on, and which of them again."""
 
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False
-    ext: Annotated[
-        str | None, typer.Option("--ext", metavar="EXT,EXT", help="Which files of a folder, such as jpg,png.")
-    ] = None
+    ext: Annotated[str | None, typer.Option(metavar="EXT,EXT", help="Which files of a folder, such as jpg,png.")] = None
     shard: Annotated[
         str | None,
-        typer.Option(
-            "--shard", metavar="I/N", help="Only the I-th of N parts, each with its own journal; for job arrays."
-        ),
+        typer.Option(metavar="I/N", help="Only the I-th of N parts, each with its own journal; for job arrays."),
     ] = None
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also do again what failed before.")] = False
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False

@@ -24,7 +24,7 @@ def cluster(
         Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="File for labels, memberships and names.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="HEAD.safetensors", help="The fitted head, for models and export.")
+        Path | None, typer.Option(metavar="HEAD.safetensors", help="The fitted head, for models and export.")
     ] = None,
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""

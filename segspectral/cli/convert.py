@@ -28,15 +28,14 @@ def convert(
     labels: Annotated[
         list[Path], typer.Argument(metavar="LABELS...", help="Label maps (PNG, TIFF or npz), or folders of them.")
     ],
-    to: Annotated[list[str], typer.Option("--to", metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
+    to: Annotated[list[str], typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
     formats: Annotated[FormatOptions, Only("names", "category")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Folder for the results (default: that of the first file)."),
     ] = None,
     images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="FOLDER", help="The photographs: for mean colours, georeference and links."),
+        Path | None, typer.Option(metavar="FOLDER", help="The photographs: for mean colours, georeference and links.")
     ] = None,
     debug: bool = False,
 ) -> None:

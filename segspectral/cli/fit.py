@@ -26,7 +26,7 @@ def fit(
         int | None,
         typer.Option("--segments", "-k", metavar="K", min=2, help="How many segments, over all images (default: 21)."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first images, this many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")] = None,
     debug: bool = False,
 ) -> None:
     """Fit one head on many images, so that segment 3 is the same thing in every picture.

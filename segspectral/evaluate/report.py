@@ -82,8 +82,4 @@ def _polyline(results: Results) -> dict[str, Any] | None:
 
 def _card(results: Results, row: dict[str, Any], column: str) -> dict[str, Any]:
     picture = results.pictures.get(row["id"], b"")
-    return {
-        "id": row["id"],
-        "score": row[column],
-        "uri": base64.b64encode(picture).decode() if picture else "",
-    }
+    return {"id": row["id"], "score": row[column], "uri": base64.b64encode(picture).decode() if picture else ""}

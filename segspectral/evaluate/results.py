@@ -28,15 +28,7 @@ TRIMAP_WIDTH = 5.0
 
 HEADLINES = {
     "semantic": ("miou", "miou_present", "pixel_accuracy"),
-    "region": (
-        "covering_ods",
-        "covering_ois",
-        "covering_best",
-        "pri_ods",
-        "pri_ois",
-        "vi_ods",
-        "vi_ois",
-    ),
+    "region": ("covering_ods", "covering_ois", "covering_best", "pri_ods", "pri_ois", "vi_ods", "vi_ois"),
     "boundary": ("f_ods", "f_ois", "ap"),
 }
 """The scores that have an interval and a line in the table, by group."""
@@ -271,11 +263,7 @@ def _confusion_notes(confusion: np.ndarray, dataset: Dataset) -> list[str]:
 
 
 def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "measures": list(plan.measures),
-        "resolution": "the truth's own",
-        "void": dataset.void,
-    }
+    said: dict[str, Any] = {"measures": list(plan.measures), "resolution": "the truth's own", "void": dataset.void}
     if "semantic" in plan.measures:
         by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"

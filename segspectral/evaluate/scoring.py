@@ -145,11 +145,7 @@ def _score(
 
 
 def _counts(
-    dataset: Dataset,
-    truth: Truth,
-    labels: NDArray[np.integer],
-    superpixels: NDArray[np.integer] | None,
-    plan: Plan,
+    dataset: Dataset, truth: Truth, labels: NDArray[np.integer], superpixels: NDArray[np.integer] | None, plan: Plan
 ) -> Iterator[tuple[str, Any]]:
     void = dataset.void
     if "semantic" in plan.measures:

@@ -168,12 +168,7 @@ slashes to one."""
 
 
 def check_name(name: str | os.PathLike[str]) -> None:
-    """Refuse names that are not names of local files: addresses and ``-``.
-
-    Raises
-    ------
-    ImageError
-    """
+    """Refuse names that are not names of local files: addresses and ``-``. Raises ImageError."""
     text = os.fspath(name)
     if text == "-":
         raise ImageError("-: images are not read from standard input; save the image and name its file")

@@ -97,11 +97,7 @@ class RegionCounts(Counts):
 
     def best_scales(self) -> dict[str, int]:
         """Return the scale (index from 0) that ODS chose for each measure; for users of the Python API."""
-        return {
-            "covering": int(self.covered.argmax()),
-            "pri": int(self.rand.argmax()),
-            "vi": int(self.vi.argmin()),
-        }
+        return {"covering": int(self.covered.argmax()), "pri": int(self.rand.argmax()), "vi": int(self.vi.argmin())}
 
 
 def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | None = None) -> RegionCounts:

@@ -58,12 +58,7 @@ def most_unpacked(path: Path) -> int:
 
 
 def check_unpacked(path: Path, size: int) -> None:
-    """Refuse a compressed file that unpacks to far more bytes than it has itself.
-
-    Raises
-    ------
-    DatasetError
-    """
+    """Refuse a compressed file that unpacks to far more bytes than it has itself. Raises DatasetError."""
     if size > most_unpacked(path):
         raise DatasetError(f"unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first", path)
 
@@ -131,12 +126,7 @@ class Arrays(dict[str, NDArray[Any]]):
             raise DatasetError(f"cannot be read as a sparse matrix ({error})", self.path) from error
 
     def dense(self, matrix: sp.coo_array) -> NDArray[Any]:
-        """Return a matrix of the file as an array (N, D), if the array is not too large.
-
-        Raises
-        ------
-        DatasetError
-        """
+        """Return a matrix of the file as an array (N, D), if the array is not too large. Raises DatasetError."""
         if math.prod(matrix.shape) * 8 > 4 * UNPACKED:
             raise DatasetError(
                 f"{matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB as a dense matrix", self.path

@@ -116,12 +116,7 @@ class Table:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the contents of a file; a gzip file is unpacked.
-
-    Raises
-    ------
-    DatasetError
-    """
+    """Return the contents of a file; a gzip file is unpacked. Raises DatasetError."""
     try:
         with open_file(path) as file:
             packed = file.read(2) == b"\x1f\x8b"
