@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from segspectral.heads import head_class
 from segspectral.heads.exact import Exact
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
-from segspectral.networks.clustering import agreement
+from segspectral.metrics.clustering import clustering_scores
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.knn import knn_affinity
 from segspectral.spectral.walk import diffused
@@ -116,11 +116,11 @@ def _vectors_row(
     busy = time.process_time()
     head = head_class(name)(10, random_state=seed, **settings).fit(X, affinity=affinity)
     busy = time.process_time() - busy
-    seen, unseen = agreement(y, head.labels_), agreement(z, head.predict(Z))
+    seen, unseen = clustering_scores(head.labels_, y), clustering_scores(head.predict(Z), z)
     return {
-        "acc": seen.accuracy, "nmi": seen.nmi, "ari": seen.ari,
-        "unseen_acc": unseen.accuracy, "unseen_nmi": unseen.nmi, "unseen_ari": unseen.ari,
-        "gap": unseen.nmi - seen.nmi, "ncut": head.ncut_, "cpu": busy, "n": len(X),
+        "acc": seen["accuracy"], "nmi": seen["nmi"], "ari": seen["ari"],
+        "unseen_acc": unseen["accuracy"], "unseen_nmi": unseen["nmi"], "unseen_ari": unseen["ari"],
+        "gap": unseen["nmi"] - seen["nmi"], "ncut": head.ncut_, "cpu": busy, "n": len(X),
     }  # fmt: skip
 
 
@@ -222,8 +222,8 @@ def toys(results: Results, seeds: int) -> None:
                     begin = time.perf_counter()
                     head = head_class(name)(2, random_state=seed, **settings).fit(X)
                     seconds = time.perf_counter() - begin
-                    seen, unseen = agreement(y, head.labels_), agreement(z, head.predict(Z))
-                    return {"acc": seen.accuracy, "unseen_acc": unseen.accuracy, "seconds": seconds}
+                    seen, unseen = clustering_scores(head.labels_, y), clustering_scores(head.predict(Z), z)
+                    return {"acc": seen["accuracy"], "unseen_acc": unseen["accuracy"], "seconds": seconds}
 
                 results.once(f"toys/{toy}/{name}/{seed}", run)
 
@@ -271,7 +271,7 @@ def _child(name: str) -> None:
     seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"cpu": busy, "seconds": seconds, "gib": peak / 2**20, "added": (peak - before) / 2**20,
-                      "nmi": agreement(y, labels).nmi}))  # fmt: skip
+                      "nmi": clustering_scores(labels, y)["nmi"]}))  # fmt: skip
 
 
 def tables(results: Results) -> Iterator[str]:

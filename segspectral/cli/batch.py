@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segspectral.cli.common import INTERRUPTED, OK, SOME_FAILED, exit_code, note, printable, tell_error
-from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
+from segspectral.cli.options import FormatOptions, PipelineOptions, Recursive, command, warn_of_names
 from segspectral.cli.progress import Progress, ProgressKind, duration, summary
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
-    from segspectral.batch import Engine, History, Job, Record, Segmenter, Tally, Work
+    from segspectral.batch import Engine, History, Job, Record, Segmenter, Work
     from segspectral.rasters.segment import Tiles
 
 TIMEOUT = 600.0
@@ -109,7 +109,7 @@ def _numbers(option: str, text: str | None, example: str) -> list[str] | None:
 class RunOptions:
     """Which images are worked on, and which of them again."""
 
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False
+    recursive: Recursive = False
     ext: Annotated[str | None, typer.Option(metavar="EXT,EXT", help="Which files of a folder, such as jpg,png.")] = None
     shard: Annotated[
         str | None,
@@ -177,7 +177,7 @@ def batch(
     if shown.notes:
         print(f"{plural(shown.notes, 'image')} with notes, in the journal", file=sys.stderr)
     _write_together(output, formats, found, work)
-    code = _exit_code(tally)
+    code = INTERRUPTED if tally.interrupted else exit_code(tally.bad, tally.total)
     raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
 
 
@@ -281,7 +281,3 @@ def _write_together(output: Path, formats: FormatOptions, jobs: list[Job], work:
         return
     for path in write_together(output, late, tell_error, formats.category):
         print(f"all images -> {path}", file=sys.stderr)
-
-
-def _exit_code(tally: Tally) -> int:
-    return INTERRUPTED if tally.interrupted else exit_code(tally.bad, tally.total)

@@ -9,7 +9,7 @@ import typer
 
 from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
-from segspectral.cli.options import Only, PipelineOptions, command
+from segspectral.cli.options import Only, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
 from segspectral.wording import plural
@@ -24,7 +24,7 @@ def communities(
     graph: Annotated[
         Path, typer.Argument(metavar="GRAPH", help="Edges (text), a sparse matrix (.npz), GraphML, GML and others.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    output: Output,
     text: DialectOptions,
     options: Annotated[PipelineOptions, Only("head", "preset", "config", "seed")],
     number: Annotated[

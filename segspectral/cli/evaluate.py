@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from segspectral.cli.common import progress
-from segspectral.cli.options import PipelineOptions, command
+from segspectral.cli.options import Limit, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
 from segspectral.wording import plural
@@ -31,7 +31,7 @@ class ImageOptions:
     split: Annotated[
         str | None, typer.Option(help="Part of the data set (default: val, or all of a folder without it).")
     ] = None
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")] = None
+    limit: Limit = None
     ids: Annotated[Path | None, typer.Option(help="A file with one image id per line.")] = None
     class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None
     void: Annotated[
@@ -80,7 +80,7 @@ class ScoreOptions:
 def evaluate(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"The data set: {', '.join(DATASETS)}.")],
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder of the data set.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    output: Output,
     images: ImageOptions,
     scores: ScoreOptions,
     options: PipelineOptions,

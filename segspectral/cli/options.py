@@ -27,7 +27,11 @@ from segspectral.registry import FORMATS, presets
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
 
-__all__ = ["FormatOptions", "Only", "PipelineOptions", "command"]
+__all__ = ["FormatOptions", "Limit", "Only", "Output", "PipelineOptions", "Recursive", "command", "warn_of_names"]
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
 
 PRESETS = [name for name in presets() if "/" not in name]
 

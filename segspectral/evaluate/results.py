@@ -6,8 +6,10 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,8 +34,6 @@ HEADLINES = {
     "boundary": ("f_ods", "f_ois", "ap"),
 }
 """The scores that have an interval and a line in the table, by group."""
-
-Counts = TypeVar("Counts")
 
 
 @dataclass(frozen=True)
@@ -149,20 +149,17 @@ class Results:
                 lines.append(("contour", name, self.data[name]["value"], None))
         return lines
 
-    def ranking(self) -> tuple[str, bool]:
-        """Return the column of ``rows`` by which images are ranked, and whether larger values are better."""
+    def ranking(self) -> str:
+        """Return the column of ``rows`` by which images are ranked; larger values are better."""
         for name in ("miou_present", "covering", "f", "csurka_bf"):
             if self.rows and name in self.rows[0]:
-                return name, True
+                return name
         raise ValueError("there is no score per image by which to rank")
 
 
 def total(counts: Sequence[Any]) -> Any:
     """Return the sum of counts, added in their order."""
-    result = counts[0]
-    for one in counts[1:]:
-        result = result + one
-    return result
+    return reduce(add, counts)
 
 
 def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples: int) -> dict[str, list[float]]:

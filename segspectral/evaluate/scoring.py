@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from segspectral.evaluate.datasets import Dataset, Sample, Truth
 from segspectral.evaluate.plan import ImageScore, Plan, Protocol
 from segspectral.evaluate.predictions import Called, Folder, Predictor, Reading, orientation_of
 from segspectral.evaluate.results import TRIMAP_WIDTH, Results
-from segspectral.export.pictures import colour_table
+from segspectral.export.pictures import colour_table, jpeg
 from segspectral.files import read_file, write_bytes
 from segspectral.metrics.boundary import boundary_counts
 from segspectral.metrics.contour import contour_counts
@@ -206,7 +205,7 @@ def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:
 
 def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset: Dataset, width: int = 200) -> bytes:
     """Return a small JPEG with image (blank if unreadable), truth and prediction side by side; void is white."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     from segspectral.images.formats import open_picture
 
@@ -223,11 +222,9 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
         panels.append(np.full((height, width, 3), 255, np.uint8))
     shown = ((truth.labels[0], dataset.void), (labels[len(labels) // 2], None))
     panels += [_colours(one[np.ix_(rows, columns)], void) for one, void in shown]
-    canvas = io.BytesIO()
     gap = np.full((height, 4, 3), 255, np.uint8)
     strip = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
-    Image.fromarray(strip).save(canvas, "JPEG", quality=80)
-    return canvas.getvalue()
+    return jpeg(strip, 80)
 
 
 def _colours(labels: NDArray[np.integer], void: int | None) -> NDArray[np.uint8]:

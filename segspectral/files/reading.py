@@ -16,19 +16,6 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "MAX_BYTES",
-    "check_inside",
-    "is_inside",
-    "is_npy",
-    "open_file",
-    "parse_json",
-    "read_file",
-    "read_npy",
-    "read_npz",
-    "unpacked_size",
-]
-
 MAX_BYTES = 4 * 2**30
 """Arrays may take 4 GiB of memory unless the caller says otherwise: it fits into a laptop with 8 GiB."""
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segspectral.metrics.contingency import same_shape, stack
 from segspectral.metrics.correspondence import correspond, thin
 from segspectral.metrics.counts import Counts
 
@@ -118,8 +119,8 @@ def boundary_counts(
     ValueError
         If shapes disagree.
     """
-    edges = thin(boundary_map(_stack(segmentations)))
-    human = thin(boundary_map(_stack(truths))) if human_boundaries is None else _stack(human_boundaries) > 0
+    edges = thin(boundary_map(stack(segmentations)))
+    human = thin(boundary_map(stack(truths))) if human_boundaries is None else stack(human_boundaries) > 0
     return _count(edges, human, tolerance)
 
 
@@ -133,12 +134,11 @@ def soft_boundary_counts(
     """
     values = np.asarray(strength, dtype=np.float64)
     levels = np.linspace(1 / (thresholds + 1), 1 - 1 / (thresholds + 1), thresholds)
-    return _count(thin(values[None] >= levels[:, None, None]), _stack(human_boundaries) > 0, tolerance)
+    return _count(thin(values[None] >= levels[:, None, None]), stack(human_boundaries) > 0, tolerance)
 
 
 def _count(edges: NDArray[np.bool_], human: NDArray[np.bool_], tolerance: float) -> BoundaryCounts:
-    if edges.shape[1:] != human.shape[1:]:
-        raise ValueError(f"boundary maps of shapes {edges.shape[1:]} and {human.shape[1:]} cannot be compared")
+    same_shape(edges[0], human[0])
     radius = tolerance * math.hypot(*edges.shape[1:])
     asked = human.sum(axis=(1, 2))
     sum_p = edges.sum(axis=(1, 2)).astype(np.int64)
@@ -178,8 +178,3 @@ def _average_precision(precision: Floats, recall: Floats) -> float:
         return 0.0
     samples = np.arange(101) / 100
     return float(np.interp(samples, distinct, precision[first], left=0, right=0).sum() / 100)
-
-
-def _stack(maps: ArrayLike) -> NDArray[np.integer]:
-    array: NDArray[np.integer] = np.asarray(maps)
-    return array[None] if array.ndim == 2 else array

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from segspectral.metrics.contingency import same_shape
 from segspectral.metrics.counts import Counts
 from segspectral.metrics.superpixel import thick_boundary
 
@@ -59,7 +60,7 @@ def contour_counts(
     truth: each class is scored against the rest, and void pixels belong to neither.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
-    _same_shape(predicted, labels)
+    same_shape(predicted, labels)
     valid = np.ones(labels.shape, dtype=bool) if void is None else labels != void
     masks = [((predicted == c) & valid, (labels == c) & valid) for c in np.unique(labels[valid])]
     return {
@@ -78,7 +79,7 @@ def csurka_bf(prediction: ArrayLike, truth: ArrayLike, *, void: int | None = Non
     maps, and 0 if it has none in exactly one of them. An image whose truth has no class counts as zero images.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
-    _same_shape(predicted, labels)
+    same_shape(predicted, labels)
     valid = np.ones(labels.shape, dtype=bool) if void is None else labels != void
     radius = tolerance * math.hypot(*labels.shape)
     scores = []
@@ -95,7 +96,7 @@ def davis_f(prediction: ArrayLike, truth: ArrayLike, *, bound: float = 0.008) ->
     rounded up to pixels; a value of 1 or more is a number of pixels.
     """
     predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
-    _same_shape(predicted, actual)
+    same_shape(predicted, actual)
     pixels = bound if bound >= 1 else math.ceil(bound * math.hypot(*actual.shape))
     a, b = _davis_boundary(predicted), _davis_boundary(actual)
     return Share(_f(_share_within(a, b, pixels), _share_within(b, a, pixels)), 1)
@@ -109,7 +110,7 @@ def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02
     score and the IoU of the masks.
     """
     predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
-    _same_shape(predicted, actual)
+    same_shape(predicted, actual)
     width = max(1, round(ratio * math.hypot(*actual.shape)))
 
     def band(mask: Mask) -> Mask:
@@ -128,7 +129,7 @@ def trimap(prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int |
     marks the boundaries of objects with void.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
-    _same_shape(predicted, labels)
+    same_shape(predicted, labels)
     edge = thick_boundary(labels)
     if not edge.any():
         return Share(0, 0)
@@ -171,8 +172,3 @@ def _davis_boundary(mask: Mask) -> Mask:
     edge[:-1] |= mask[:-1] ^ mask[1:]
     edge[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
     return edge
-
-
-def _same_shape(a: NDArray, b: NDArray) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"maps of shapes {a.shape} and {b.shape} cannot be compared")

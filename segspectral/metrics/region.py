@@ -21,12 +21,11 @@ and VI are means over the maps of an image and then over images. Both follow the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segspectral.metrics.contingency import Contingency, Runs
+from segspectral.metrics.contingency import Contingency, Runs, same_shape, stack
 from segspectral.metrics.counts import Counts
 
 __all__ = ["RegionCounts", "covering", "rand_index", "region_counts", "variation_of_information"]
@@ -117,9 +116,8 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
     ValueError
         If shapes disagree or a truth has only void.
     """
-    predicted, human = _stack(segmentations), _stack(truths)
-    if predicted.shape[1:] != human.shape[1:]:
-        raise ValueError(f"label maps of shapes {predicted.shape[1:]} and {human.shape[1:]} cannot be compared")
+    predicted, human = stack(segmentations), stack(truths)
+    same_shape(predicted[0], human[0])
     S, A = len(predicted), len(human)
     kind = np.result_type(predicted, human)
     runs = Runs.of(np.concatenate([predicted.astype(kind, copy=False), human.astype(kind, copy=False)]))
@@ -153,12 +151,3 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
         vi=vi,
         vi_ois=float(vi.min()),
     )
-
-
-def _stack(maps: ArrayLike) -> NDArray[np.integer]:
-    array = np.asarray(maps)
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "iub":
-        raise ValueError(f"label maps must be integers of shape (H, W) or (S, H, W), not {array.dtype} {array.shape}")
-    return cast("NDArray[np.integer]", array.astype(np.uint8) if array.dtype.kind == "b" else array)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from segspectral.metrics.contingency import compact, contingency
+from segspectral.metrics.contingency import compact, contingency, stack
 from segspectral.metrics.counts import Counts
 
 __all__ = ["SuperpixelCounts", "superpixel_counts", "thick_boundary"]
@@ -83,8 +83,7 @@ def superpixel_counts(
         If shapes disagree or a truth has only void.
     """
     segments: NDArray[np.integer] = np.asarray(labels)
-    human: NDArray[np.integer] = np.asarray(truths)
-    human = human[None] if human.ndim == 2 else human
+    human = stack(truths)
     if radius is None:
         radius = round(0.0025 * math.hypot(*segments.shape))
     near = ndimage.maximum_filter(thick_boundary(segments), size=2 * radius + 1, mode="constant")

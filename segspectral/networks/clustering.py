@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.files import check_folder, write_bytes
+from segspectral.files import check_folder, npz, write_bytes
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import head_from
@@ -21,7 +20,7 @@ from segspectral.metrics.clustering import clustering_scores
 from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
 from segspectral.networks.graphs import Dialect, Graph, read_graph
 
-__all__ = ["Agreement", "Clustering", "Problem", "agreement", "cluster_file", "read_problem"]
+__all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +40,6 @@ class Problem:
         return f"{self.features.shape[0]} vectors of {self.features.shape[1]} numbers"
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Three scores of the agreement between clusters and classes; each is 1 for equal partitions."""
-
-    accuracy: float
-    nmi: float
-    ari: float
-
-
 @dataclass(frozen=True, eq=False)
 class Clustering:
     """The result of clustering a file.
@@ -59,13 +49,13 @@ class Clustering:
     problem : the content of the file
     head : the fitted head
     labels : (N,) cluster ids, in the order of the graph's ``names`` or of the rows
-    agreement : agreement with the classes of the file, or None if it has no classes
+    agreement : scores against the classes of the file (``clustering_scores``), or None if it has no classes
     """
 
     problem: Problem
     head: Head
     labels: NDArray[np.int64]
-    agreement: Agreement | None
+    agreement: dict[str, float] | None
 
 
 def cluster_file(
@@ -106,16 +96,9 @@ def cluster_file(
         arrays: dict[str, Any] = {"labels": fitted.labels_, "probabilities": fitted.membership_.probabilities}
         if graph is not None:
             arrays["names"] = np.array(graph.names)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_bytes(Path(output), buffer.getvalue())
-    known = None if problem.truth is None else agreement(problem.truth, fitted.labels_)
+        write_bytes(Path(output), npz(arrays))
+    known = None if problem.truth is None else clustering_scores(fitted.labels_, problem.truth)
     return Clustering(problem, fitted, fitted.labels_, known)
-
-
-def agreement(truth: NDArray[Any], labels: NDArray[Any]) -> Agreement:
-    """Return accuracy under the best one-to-one naming (Hungarian method), NMI (arithmetic mean) and ARI."""
-    return Agreement(**clustering_scores(labels, truth))
 
 
 def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -> Problem:

@@ -171,7 +171,7 @@ def _stated(dialect: Dialect) -> list[str]:
 def _plain_columns(path: Path, sample: list[list[str]], dialect: Dialect) -> Columns:
     """Return the columns of a file without a header: source, target and weight, in this order."""
     first = sample[0]
-    width = max(len(row) - _empty_end(row) for row in sample)
+    width = max(i + 1 for row in sample for i, cell in enumerate(row) if cell)
     ends = [_column(path, name, None) for name in (dialect.source, dialect.target)]
     source, target = _both(ends, [0, 1])
     if dialect.weight is not None:
@@ -299,10 +299,6 @@ def _column(path: Path, name: str | None, header: list[str] | None) -> int | Non
         return int(name) - 1
     has = f"has the columns {', '.join(map(quoted, header))}" if header is not None else "has no header"
     raise SettingsError(f"{has}; there is no column {quoted(name)}", path)
-
-
-def _empty_end(row: list[str]) -> int:
-    return next((i for i, cell in enumerate(reversed(row)) if cell), len(row))
 
 
 def _data_columns(table: Table, lines: list[tuple[int, list[str]]], dialect: Dialect) -> Columns:
