@@ -58,7 +58,7 @@ def read_voc(root: Path, split: str) -> Dataset:
     samples = [
         Sample(i, photos / only(photos, images, i, ".jpg"), masks / only(masks, truths, i, ".png"), read) for i in ids
     ]
-    return Dataset("voc", split, base, existing(samples, listing), VOC_CLASSES, 255, notes=notes)
+    return Dataset("voc", split, base, _existing(samples, listing), VOC_CLASSES, 255, notes=notes)
 
 
 def read_cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
@@ -92,7 +92,7 @@ def read_cityscapes(root: Path, split: str, *, classes: int) -> Dataset:
     notes = left_out(photos / split, sorted(set(files) - set(images)), "is not called *_leftImg8bit.png")
     notes += left_out(masks, [truths[name] for name in lonely], "has no image")
     name = "cityscapes" if classes == 27 else f"cityscapes{classes}"
-    return Dataset(name, split, base, existing(samples), tuple(names), 255, notes=notes)
+    return Dataset(name, split, base, _existing(samples), tuple(names), 255, notes=notes)
 
 
 def read_camvid(root: Path, split: str) -> Dataset:
@@ -120,7 +120,7 @@ def _class_reader(table: NDArray[np.integer], classes: int, void: int) -> Callab
     return read
 
 
-def existing(samples: list[Sample], listing: Path | None = None) -> tuple[Sample, ...]:
+def _existing(samples: list[Sample], listing: Path | None = None) -> tuple[Sample, ...]:
     if not samples:
         raise DatasetError("the split is empty", listing)
     missing = [p for s in samples for p in (s.image, s.truth_file) if not p.is_file()]
