@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["few", "plural"]
+__all__ = ["few", "first_line", "plural"]
 
 SHOWN = 5
 """A sentence names at most this many files, so that it still fits on two lines of a terminal."""
@@ -28,3 +28,12 @@ def few(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (", ".join(names[:SHOWN]) + more) or "nothing"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of another program's message, or the kind of error if it has no message.
+
+    >>> first_line(ValueError("odd\\nbytes")), first_line(KeyError())
+    ('odd', 'KeyError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

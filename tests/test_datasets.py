@@ -10,7 +10,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets import DATASETS, VOC_CLASSES, Dataset, open_dataset, read_label_ids
+from segspectral.evaluate.datasets import READERS, Dataset, open_dataset, read_label_ids
+from segspectral.evaluate.datasets.classes import VOC_CLASSES
+from segspectral.registry import DATASETS
 
 SHAPE = (6, 8)
 
@@ -177,17 +179,16 @@ def test_fingerprint_follows_the_truths(tmp_path: Path) -> None:
     assert dataset.fingerprint() != before
 
 
-def test_names_are_unique_and_every_layout_explains_a_wrong_root(tmp_path: Path) -> None:
-    names = [d.name for d in DATASETS]
-    assert len(set(names)) == len(names)
+def test_every_name_has_a_reader_and_every_layout_explains_a_wrong_root(tmp_path: Path) -> None:
+    assert READERS.keys() == DATASETS.keys()
     (tmp_path / "holiday.jpg").write_bytes(b"")
-    for layout in DATASETS:
+    for name in DATASETS:
         with pytest.raises(DatasetError, match=r"holiday\.jpg") as caught:
-            open_dataset(layout.name, tmp_path)
+            open_dataset(name, tmp_path)
         assert "expected" in str(caught.value)
         assert "\n" not in str(caught.value)
         with pytest.raises(DatasetError, match="no such folder"):
-            open_dataset(layout.name, tmp_path / "nowhere")
+            open_dataset(name, tmp_path / "nowhere")
 
 
 def test_bad_requests_are_refused(tmp_path: Path) -> None:

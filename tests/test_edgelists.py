@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from segspectral.cli import app
 from segspectral.errors import DatasetError, SettingsError
 from segspectral.networks.clustering import cluster_file, read_problem
-from segspectral.networks.edgelists import Dialect
+from segspectral.networks.columns import Dialect
 from segspectral.networks.graphs import Graph, read_graph
 
 EDGES = [("ann", "bob", 2.5), ("bob", "cy", 1.0), ("cy", "ann", 0.5), ("dora", "cy", 30.0), ("dora", "eve", 4.0)]

@@ -16,7 +16,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from skimage.measure import regionprops
 
-from segspectral import export
 from segspectral.errors import OutputError
 from segspectral.export import (
     boundaries,
@@ -29,6 +28,7 @@ from segspectral.export import (
     versions,
     write_bytes,
 )
+from segspectral.export.tables import PACKAGES
 from segspectral.pipeline import Pipeline
 from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
 
@@ -167,7 +167,7 @@ class TestSummary:
         found = versions()
         assert found["numpy"] == np.__version__
         assert found["pillow" if "pillow" in found else "torch"]
-        assert set(export.PACKAGES) < set(found)
+        assert set(PACKAGES) < set(found)
 
 
 class TestFiles:

@@ -60,7 +60,7 @@ def graph(image: Image, pipeline: Pipeline) -> tuple[Graph, dict[Block, int]]:
 
 
 class Walk:
-    """D^-1 W as a function that torch can run back through."""
+    """The product with D^-1 W, as a function that torch can differentiate."""
 
     def __init__(self, affinity: Affinity) -> None:
         walk = walk_matrix(affinity.weights)
@@ -87,7 +87,7 @@ def _tensor(matrix: sp.csr_array) -> torch.Tensor:
 
 
 def learn(graphs: list[Affinity], inputs: list[NDArray[np.float64]], outputs: int, hidden: int, steps: int) -> Gcn:
-    """The network whose Ritz values are smallest over all graphs: logs of their sums' ratios to the eigenvalues'."""
+    """Train the network on all graphs; the loss is the log of the ratio of its Ritz values to the eigenvalues."""
     exact = [spectral_embedding(affinity, max(CLUSTERS))[1] for affinity in graphs]
     walks = [Walk(affinity) for affinity in graphs]
     degrees = [torch.from_numpy(affinity.degree / affinity.degree.sum()) for affinity in graphs]
@@ -128,7 +128,7 @@ def learn(graphs: list[Affinity], inputs: list[NDArray[np.float64]], outputs: in
 
 
 def bases(network: Gcn, affinity: Affinity, X: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """(N, outputs) each: learnt, random functions of the same features, and random numbers."""
+    """Return the starts, each (N, outputs): the learnt one, random functions of the same features, random numbers."""
     random, outputs = np.random.default_rng(0), len(network.last.biases[-1])
     weights = random.normal(size=(X.shape[1], outputs)) / np.sqrt((X**2).sum(axis=1).mean())
     relu = np.maximum(X @ weights + random.normal(scale=0.5, size=outputs), 0)
@@ -156,7 +156,7 @@ def superpixel_graphs(network: Gcn, graphs: list[Affinity], inputs: list[NDArray
 
 
 def dense(network: Gcn, affinity: Affinity, X: NDArray[np.float64], k: int = 8) -> None:
-    """Lanczos, and each start under the same filter, round by round."""
+    """Measure Lanczos, and every start after each round of the same filter."""
     clock = time.process_time
     print(f"\n{len(affinity)} nodes, K = {k}: CPU seconds, ratio to the eigenvalues' sum", flush=True)
     begin = clock()

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def kills(arguments: argparse.Namespace, work: Path) -> bool:
-    """SIGKILL at random moments, resume: one done record each, and the bytes of an undisturbed run."""
+    """Kill the batch at random moments and resume it: each image has one done record and the usual bytes."""
     folder, rng = crops(arguments, work, (40, 56)), random.Random(arguments.seed)
     calm, out = work / "calm", empty(work / f"out-{arguments.engine}")
     options = FAST + (["--format", arguments.format] if arguments.format else [])
@@ -97,7 +97,7 @@ def kills(arguments: argparse.Namespace, work: Path) -> bool:
 
 
 def mutants(arguments: argparse.Namespace, work: Path) -> bool:
-    """Truncated, flipped, mislabelled files: each has an outcome, and the run ends by itself."""
+    """Run on truncated, altered and wrongly named files: each has an outcome, and the run ends by itself."""
     sound, rng = crops(arguments, work, (64, 80), ("png", "jpg", "tif", "webp", "bmp")), random.Random(arguments.seed)
     folder = empty(work / "mutants")
     folder.mkdir()
@@ -128,7 +128,7 @@ def mutants(arguments: argparse.Namespace, work: Path) -> bool:
 
 
 def throughput(arguments: argparse.Namespace, work: Path) -> bool:
-    """Two workers against one, by the default pipeline, without the seconds in which they start.
+    """Compare two workers with one under the default pipeline; the seconds in which they start do not count.
 
     On a machine with other work the ratio of the rates says little; that of the processor time per image says what it
     would be on idle cores, but for what the workers wait for each other.
@@ -160,7 +160,7 @@ def throughput(arguments: argparse.Namespace, work: Path) -> bool:
 
 
 def memory(arguments: argparse.Namespace, work: Path) -> bool:
-    """A worker's memory after all images against that after 50."""
+    """Compare the memory of a worker after all images with that after 50 images."""
     folder = crops(arguments, work, (120, 160))
     pipeline = ["--set", "superpixels.count=100", "--refine", "guided"]
     out = empty(work / "out")
@@ -178,7 +178,7 @@ def memory(arguments: argparse.Namespace, work: Path) -> bool:
 
 
 def raster(arguments: argparse.Namespace, work: Path) -> bool:
-    """A large GeoTIFF: memory, place on Earth, and that the size of the tiles does not matter."""
+    """Segment a large GeoTIFF: check its memory, its georeference, and that the size of the tiles does not matter."""
     import rasterio
     from sklearn.metrics import adjusted_rand_score
 
@@ -227,9 +227,9 @@ def raster(arguments: argparse.Namespace, work: Path) -> bool:
 
 
 def seams(labels: NDArray[Any], size: int, side: int) -> tuple[float, tuple[float, float]]:
-    """Label changes per pixel along the columns and rows that begin a tile, over those of all pixels.
+    """Return the label changes per pixel where tiles begin, as a ratio to those of all pixels.
 
-    And from where to where this goes when the tiles are moved by whole superpixels.
+    The second value is the range of this ratio when the tiles are moved by whole superpixels.
     """
     across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
     by_column, by_row = across.mean(axis=0), down.mean(axis=1)
@@ -292,7 +292,7 @@ def mirrored(at: NDArray[Any], length: int) -> NDArray[Any]:
 def crops(
     arguments: argparse.Namespace, work: Path, size: tuple[int, int], kinds: tuple[str, ...] = ("png", "jpg")
 ) -> Path:
-    """Small files of these kinds, cropped at random places."""
+    """Write small files of these formats, cropped at random places."""
     folder = work / f"{arguments.count}-{size[0]}x{size[1]}-{'-'.join(kinds)}"
     if folder.exists():
         return folder
@@ -328,14 +328,14 @@ def batch(source: Path, out: Path, *options: str, codes: tuple[int, ...] = (0,))
 
 
 def records(out: Path) -> list[dict[str, Any]]:
-    """The records of images, without those that only say that one was begun."""
+    """Return the records of images, without those which only say that an image was started."""
     path = out / "journal.jsonl"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [r for r in map(json.loads, lines) if r.get("status") not in (None, "started", "reset")]
 
 
 def empty(out: Path) -> Path:
-    """The folder is gone: what is measured begins with nothing."""
+    """Remove a folder, so that a measurement starts without results."""
     if out.exists():
         shutil.rmtree(out)
     return out
@@ -364,7 +364,7 @@ def children(pid: int) -> list[int]:
 
 
 def processor_seconds(pid: int) -> float:
-    """Of all threads of a process so far, 0 when it has ended."""
+    """Return the CPU seconds of all threads of a process so far; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -373,7 +373,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def resident(pid: int) -> float:
-    """Memory of a process in MB, 0 when it has ended."""
+    """Return the memory of a process in MB; 0 if it has ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError, IndexError):

@@ -19,12 +19,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
+from result_rows import Results, table
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
@@ -105,7 +108,7 @@ def cora_row(graph: Graph, row: str, seed: int) -> dict[str, float]:
 
 
 def blocks(sizes: tuple[int, ...], seed: int) -> Graph:
-    """Planted partition: edges with probability .15 inside, .01 across."""
+    """Draw a planted partition: the probability of an edge is 0.15 inside a block and 0.01 between blocks."""
     truth = np.repeat(np.arange(len(sizes)), sizes)
     rng = np.random.default_rng(seed)
     same = truth[:, None] == truth
@@ -115,7 +118,7 @@ def blocks(sizes: tuple[int, ...], seed: int) -> Graph:
 
 
 def later_row(graph: Graph, head: Any, seed: int, folder: Path) -> dict[str, float]:
-    """A tenth of the nodes is left out of the fit; then they arrive with their edges."""
+    """Fit a head without a tenth of the nodes, then assign these nodes by their edges."""
     rng = np.random.default_rng(seed)
     seen = np.sort(rng.permutation(len(graph))[len(graph) // 10 :])
     inner = sp.triu(graph.affinity.weights[seen][:, seen]).tocoo()
@@ -142,7 +145,7 @@ def later_row(graph: Graph, head: Any, seed: int, folder: Path) -> dict[str, flo
 
 
 def planted(edges: int, groups: int = COMMUNITIES, degree: int = 20, inside: float = 0.7) -> Graph:
-    """About ``edges`` edges of which a share is inside groups, drawn without a dense matrix."""
+    """Draw about ``edges`` edges, of which the share ``inside`` lies inside groups, without a dense matrix."""
     rng = np.random.default_rng(0)
     nodes = 2 * edges // degree
     truth = np.sort(rng.integers(0, groups, nodes))
@@ -155,7 +158,7 @@ def planted(edges: int, groups: int = COMMUNITIES, degree: int = 20, inside: flo
 
 
 def child(edges: int, head: str, folder: Path) -> None:
-    """From a text file to communities, in a process of its own: its peak of memory is that of this run."""
+    """Read a text file and find communities in a separate process, whose peak of memory is that of this run."""
     graph = planted(edges)
     path = folder / f"size-{os.getpid()}.txt"
     upper = sp.triu(graph.affinity.weights).tocoo()
@@ -181,40 +184,29 @@ def in_child(edges: int, head: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-class Results:
-    """JSON lines, one for each key."""
+def cora(results: Results, graph: Graph, rows: list[str], seeds: int) -> None:
+    every = [*CORA, "regularized spectral, edges alone", "louvain", "k-means on attributes"]
+    for row, seed in product(rows or every, range(seeds)):
+        results.once(f"Cora, K = 16/{row}/{seed}", partial(cora_row, graph, row, seed))
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self.rows = {row["key"]: row for row in map(json.loads, path.read_text().splitlines())}
 
-    def once(self, key: str, run: Callable[[], dict[str, Any]]) -> None:
-        if key in self.rows:
-            return
-        self.rows[key] = {"key": key, **run()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(self.rows[key]) + "\n")
-        print(key, {name: value for name, value in self.rows[key].items() if name != "key"}, flush=True)
+def planted_blocks(results: Results, rows: list[str], seeds: int) -> None:
+    def run(sizes: tuple[int, ...], row: str, seed: int) -> dict[str, float]:
+        graph = blocks(sizes, seed)
+        found, spent = timed(lambda: find_communities(graph, 4, head=BLOCKS[row], seed=seed))
+        return scores(graph, found.labels) | spent
+
+    for sizes, row, seed in product(((150, 150, 150, 150), (400, 120, 60, 20)), rows or BLOCKS, range(seeds)):
+        results.once(f"blocks {', '.join(map(str, sizes))}/{row}/{seed}", partial(run, sizes, row, seed))
 
 
 def tables(results: Results) -> Iterator[str]:
-    """Markdown: mean and, over seeds, standard deviation of each figure."""
+    """Markdown tables of all results."""
     groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for key, row in results.rows.items():
         title, line, _ = key.split("/")
         groups[title][line].append(row)
-    for title, lines in groups.items():
-        columns = list(dict.fromkeys(name for rows in lines.values() for row in rows for name in row if name != "key"))
-        yield f"\n{title}\n\n| | runs | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2)
-        for line, rows in lines.items():
-            cells = []
-            for column in columns:
-                values = [row[column] for row in rows if isinstance(row.get(column), int | float)]
-                spread = f" ± {np.std(values):.3f}" if len(values) > 1 and np.std(values) > 0 else ""
-                cells.append(f"{np.mean(values):.3f}{spread}" if values else str(rows[0].get(column, "")))
-            yield f"| {line} | {len(rows)} | " + " | ".join(cells) + " |"
+    return (table(title, lines) for title, lines in groups.items())
 
 
 def main() -> None:
@@ -227,41 +219,27 @@ def main() -> None:
     parser.add_argument("--edges", type=int, nargs="+", default=[10**4, 10**5, 10**6], help="of the sizes")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    folder = options.results.resolve().parent
+    folder, parts = options.results.resolve().parent, set(options.parts)
     with threadpool_limits(1, user_api="blas"):
         import torch
 
         torch.set_num_threads(1)
         if options.child:
             return child(int(options.child[0]), options.child[1], folder)
-        results, seeds = Results(options.results), range(options.seeds)
-        if {"cora", "later"} & set(options.parts):
+        results = Results(options.results)
+        if {"cora", "later"} & parts:
             graph = read_graph(options.data / "cora" / "cora.npz")
             print(f"Cora: {graph.counts}", flush=True)
-        if "cora" in options.parts:
-            every = [*CORA, "regularized spectral, edges alone", "louvain", "k-means on attributes"]
-            for row in options.rows or every:
-                for seed in seeds:
-                    results.once(f"Cora, K = 16/{row}/{seed}", lambda: cora_row(graph, row, seed))  # noqa: B023
-        if "blocks" in options.parts:
-            for sizes in ((150, 150, 150, 150), (400, 120, 60, 20)):
-                for row in options.rows or BLOCKS:
-                    for seed in seeds:
-
-                        def run(sizes: Any = sizes, row: str = row, seed: int = seed) -> dict[str, float]:
-                            graph = blocks(sizes, seed)
-                            find = lambda: find_communities(graph, 4, head=BLOCKS[row], seed=seed)  # noqa: E731
-                            found, spent = timed(find)
-                            return scores(graph, found.labels) | spent
-
-                        results.once(f"blocks {', '.join(map(str, sizes))}/{row}/{seed}", run)
-        if "later" in options.parts:
-            for row in ("modularity", "mincut", "exact"):
-                for seed in seeds:
-                    results.once(f"Cora, a tenth later/{row}/{seed}", lambda: later_row(graph, row, seed, folder))  # noqa: B023
-        if "size" in options.parts:
+        if "cora" in parts:
+            cora(results, graph, options.rows, options.seeds)
+        if "blocks" in parts:
+            planted_blocks(results, options.rows, options.seeds)
+        if "later" in parts:
+            for row, seed in product(("modularity", "mincut", "exact"), range(options.seeds)):
+                results.once(f"Cora, a tenth later/{row}/{seed}", partial(later_row, graph, row, seed, folder))
+        if "size" in parts:
             for edges in options.edges:
-                results.once(f"size/{edges}/modularity", lambda: in_child(edges, "modularity"))  # noqa: B023
+                results.once(f"size/{edges}/modularity", partial(in_child, edges, "modularity"))
     print("\n".join(tables(results)))
 
 

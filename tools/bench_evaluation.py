@@ -78,7 +78,7 @@ def _candidates(edge: np.ndarray, human: np.ndarray, radius: float) -> tuple[np.
 
 
 def _largest_flow(edge: np.ndarray, human: np.ndarray, radius: float) -> int:
-    """Pairs by Dinic's maximum flow; scipy's bipartite matching may not return on maps that nearly agree."""
+    """Count the pairs by Dinic's maximum flow; scipy's bipartite matching may not end on maps that nearly agree."""
     row, column, _ = _candidates(edge, human, radius)
     n, m = int(edge.sum()), int(human.sum())
     source, sink = n + m, n + m + 1

@@ -16,13 +16,14 @@ import os
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from result_rows import Results, table
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_circles, make_moons
 from sklearn.decomposition import PCA
@@ -31,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from segspectral.heads import head_class
 from segspectral.heads.exact import Exact
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
-from segspectral.networks.clustering import agreement
+from segspectral.metrics.clustering import clustering_scores
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.knn import knn_affinity
 from segspectral.spectral.walk import diffused
@@ -67,31 +68,9 @@ COMPONENTS = 50
 PEER_EPOCHS = 1
 
 
-class Results:
-    """JSON lines, one for each key."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                row = json.loads(line)
-                self.rows[row["key"]] = row
-
-    def once(self, key: str, run: Callable[[], dict[str, Any]]) -> None:
-        if key in self.rows:
-            return
-        row = {"key": key, **run()}
-        self.rows[key] = row
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(key, {name: value for name, value in row.items() if name != "key"}, flush=True)
-
-
 @cache
 def split(path: Path, limit: int, seed: int) -> tuple[Any, Any, Any, Any]:
-    """Training features and classes, unseen features and classes; a fifth is unseen; principal components of pixels."""
+    """Return training features and classes, then unseen ones (a fifth); features are principal components of pixels."""
     with np.load(path) as data:
         x, y = data["x"], data["y"].astype(np.int64)
     order = np.random.default_rng(seed).permutation(len(x))[:limit]
@@ -115,7 +94,7 @@ def vectors(results: Results, root: Path, seeds: int, quick: bool, spaces: list[
 
 @cache
 def _space(path: Path, limit: int, seed: int, space: str, quick: bool) -> tuple[Any, Any, Any]:
-    """Training and unseen features in a space, and their affinity; what is learnt is learnt on training features."""
+    """Return training and unseen features in a space, and the affinity; everything is learnt on training features."""
     X, _, Z, _ = split(path, limit, seed)
     if space == "both":
         X, Z, _ = _space(path, limit, seed, "code", quick)
@@ -137,16 +116,16 @@ def _vectors_row(
     busy = time.process_time()
     head = head_class(name)(10, random_state=seed, **settings).fit(X, affinity=affinity)
     busy = time.process_time() - busy
-    seen, unseen = agreement(y, head.labels_), agreement(z, head.predict(Z))
+    seen, unseen = clustering_scores(head.labels_, y), clustering_scores(head.predict(Z), z)
     return {
-        "acc": seen.accuracy, "nmi": seen.nmi, "ari": seen.ari,
-        "unseen_acc": unseen.accuracy, "unseen_nmi": unseen.nmi, "unseen_ari": unseen.ari,
-        "gap": unseen.nmi - seen.nmi, "ncut": head.ncut_, "cpu": busy, "n": len(X),
+        "acc": seen["accuracy"], "nmi": seen["nmi"], "ari": seen["ari"],
+        "unseen_acc": unseen["accuracy"], "unseen_nmi": unseen["nmi"], "unseen_ari": unseen["ari"],
+        "gap": unseen["nmi"] - seen["nmi"], "ncut": head.ncut_, "cpu": busy, "n": len(X),
     }  # fmt: skip
 
 
 def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int, contours: bool) -> None:
-    """Superpixel graphs of the default pipeline; networks see features averaged along the walk, as they do there."""
+    """Run the heads on superpixel graphs of the default pipeline; networks get diffused features, as they do there."""
     from segspectral.images.reader import as_image
     from segspectral.pipeline import Pipeline
 
@@ -165,7 +144,10 @@ def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superp
 
 
 def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:
-    """A ring, a grid, two moons, a planted partition; features are places, or the edges in 32 random columns."""
+    """Run the heads on a ring, a grid, two moons and a planted partition.
+
+    Features are the positions of the nodes, or their edges in 32 random columns.
+    """
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
         for k in ks:
@@ -196,7 +178,7 @@ def graphs(results: Results, seeds: int, ks: tuple[int, ...]) -> None:
 def _against_eigenvectors(
     results: Results, key: str, X: Any, affinity: Affinity, k: int, seed: int | None = None, walked: Any = None
 ) -> None:
-    """Each head against the eigenvectors and against k-means on them, which is what ``ncut_ratio`` is a ratio to.
+    """Compare each head with the eigenvectors, and with k-means on them, to which ``ncut_ratio`` is the ratio.
 
     ``greedy_ratio`` is to the head ``Exact``.
     """
@@ -225,7 +207,7 @@ def _against_eigenvectors(
 
 
 def toys(results: Results, seeds: int) -> None:
-    """Two moons and two circles, n = 2000, noise 0.05: accuracy on them and on 2000 unseen points."""
+    """Run the heads on two moons and two circles (n = 2000, noise 0.05), and measure accuracy also on unseen points."""
     makers = {
         "moons": lambda seed: make_moons(2000, noise=0.05, random_state=seed),
         "circles": lambda seed: make_circles(2000, noise=0.05, factor=0.5, random_state=seed),
@@ -240,14 +222,14 @@ def toys(results: Results, seeds: int) -> None:
                     begin = time.perf_counter()
                     head = head_class(name)(2, random_state=seed, **settings).fit(X)
                     seconds = time.perf_counter() - begin
-                    seen, unseen = agreement(y, head.labels_), agreement(z, head.predict(Z))
-                    return {"acc": seen.accuracy, "unseen_acc": unseen.accuracy, "seconds": seconds}
+                    seen, unseen = clustering_scores(head.labels_, y), clustering_scores(head.predict(Z), z)
+                    return {"acc": seen["accuracy"], "unseen_acc": unseen["accuracy"], "seconds": seconds}
 
                 results.once(f"toys/{toy}/{name}/{seed}", run)
 
 
 def size(results: Results, peer: bool) -> None:
-    """50000 vectors of 10 dimensions in 10 curved clusters; one process per row keeps the peaks of memory apart."""
+    """Cluster 50000 vectors of 10 dimensions; each row has its own process, so that peaks of memory stay separate."""
     for name in ("spectralnet", "neuncut", "rsm", "neuralef", "spectral_clustering", *(["peer"] if peer else [])):
         results.once(f"size/{name}", lambda: _in_child(name))  # noqa: B023
 
@@ -289,37 +271,24 @@ def _child(name: str) -> None:
     seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"cpu": busy, "seconds": seconds, "gib": peak / 2**20, "added": (peak - before) / 2**20,
-                      "nmi": agreement(y, labels).nmi}))  # fmt: skip
+                      "nmi": clustering_scores(labels, y)["nmi"]}))  # fmt: skip
 
 
 def tables(results: Results) -> Iterator[str]:
-    """Markdown: mean and standard deviation over seeds of each figure; of graphs, median and largest."""
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    parts_of: dict[str, str] = {}
+    """Return Markdown tables of the mean and deviation over seeds; those of graphs have the median and the largest."""
+    groups: dict[tuple[str, bool], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for key, row in results.rows.items():
-        parts = key.split("/")
+        p = key.split("/")
+        part = p[0].split()[0]
         title, line = {
             "vectors": lambda p: (f"{p[1]}, {p[2]} ({p[5]})", p[3]),
             "images": lambda p: (f"graphs of {p[0][7:]} superpixels, K = {p[2]}", p[3]),
             "graphs": lambda p: (f"{p[1]}, K = {p[2]}", p[3]),
             "toys": lambda p: (p[1], p[2]),
             "size": lambda p: ("50000 vectors of 10 dimensions", p[1]),
-        }[parts[0].split()[0]](parts)
-        groups[title][line].append(row)
-        parts_of[title] = parts[0].split()[0]
-    for title, lines in groups.items():
-        columns = list(dict.fromkeys(name for rows in lines.values() for row in rows for name in row if name != "key"))
-        yield f"\n{title}\n\n| | runs | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2)
-        for line, rows in lines.items():
-            cells = []
-            for column in columns:
-                values = [row[column] for row in rows if isinstance(row.get(column), int | float)]
-                spread = f" ± {np.std(values):.3f}" if len(values) > 1 and np.std(values) > 0 else ""
-                if parts_of[title] in ("images", "graphs"):  # ratios of all sizes: the typical and the largest
-                    spread = f", {np.max(values):.3f}" if spread else ""
-                    values = [np.median(values)] if values else []
-                cells.append(f"{np.mean(values):.3f}{spread}" if values else str(rows[0].get(column, "")))
-            yield f"| {line} | {len(rows)} | " + " | ".join(cells) + " |"
+        }[part](p)
+        groups[title, part in ("images", "graphs")][line].append(row)
+    return (table(title, lines, largest) for (title, largest), lines in groups.items())
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ TRIALS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Scene:
-    """One image: what the extractors say of its superpixels, and pixels by superpixel and class (N, C)."""
+    """The features of the superpixels of one image, and the pixels by superpixel and class (N, C)."""
 
     parts: Parts
     pixels: NDArray[np.int64]
@@ -100,7 +100,7 @@ def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scen
 
 
 def averaged(s: Scene, regions: Regions) -> Scene:
-    """Its regions as superpixels: a model without regions on these is the model with them on the others."""
+    """Return the image with its regions as superpixels, so that a model without regions works on regions."""
     rows, region = regions(s.parts.graph, s.parts.rows)
     ends = np.cumsum([part.shape[1] for part in s.parts.nodes.values()])
     graph = replace(s.parts.graph.merged(region), boundary=None)
@@ -120,7 +120,7 @@ def score(recipe: Recipe, fit: list[Scene], held: list[Scene]) -> ClusterCounts:
 
 
 def speed(file: Path, samples: tuple[Sample, ...]) -> None:
-    """Process time from pooled features on: affinity and head of the default pipeline, and the model's map and head."""
+    """Measure the CPU time after pooling: affinity and head of the default pipeline, map and head of a model."""
     model = Model.load(file)
     solve = Pipeline(segments=model.segments)
     rows = []

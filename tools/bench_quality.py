@@ -45,7 +45,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def levels(pipeline: Pipeline, image: Image, k: int) -> Maps:
-    """One solve, cut at all levels."""
+    """Predict the cuts of one hierarchy at all levels."""
     tree = pipeline.describe(image).hierarchy
     return [tree.labels(level=level) for level in SWEEP_LEVELS]
 
@@ -59,12 +59,12 @@ def swept(image: Image, k: int, **settings: Any) -> Maps:
 
 
 def cut(image: Image, k: int, **settings: Any) -> Maps:
-    """A head with its refiner, at one number of segments."""
+    """Predict by a head and its refiner, for one number of segments."""
     return [Pipeline.model_validate({"segments": k} | settings)(image).labels]
 
 
 def best_merges(count: int, image: Image, k: int, *, people: NDArray[np.integer]) -> Maps:
-    """The ceiling of superpixels, as OIS: each gets the region of one of four people that it overlaps most."""
+    """Predict the upper bound of superpixels (OIS): each takes the human region that it overlaps most."""
     superpixels = Pipeline.model_validate({"superpixels": {"count": count}}).superpixels(image)
     maps = []
     for regions in people[:4].astype(np.int64):
@@ -89,7 +89,7 @@ def kmeans_on_features(image: Image, k: int) -> Maps:
 
 
 def spectral_clustering(image: Image, k: int) -> Maps:
-    """Eigenvectors and k-means on our graph: what the head is measured against."""
+    """Predict by eigenvectors and k-means on the same graph, with which the head is compared."""
     from sklearn.cluster import SpectralClustering
 
     _, superpixels, _, affinity = graph(image)
@@ -99,7 +99,7 @@ def spectral_clustering(image: Image, k: int) -> Maps:
 
 
 def ncut_pytorch(image: Image, k: int) -> Maps:
-    """pip install ncut-pytorch; on the same features, with its own affinity and axis alignment."""
+    """Predict by ncut-pytorch (pip install ncut-pytorch) on the same features, with its own affinity and alignment."""
     import torch
     from ncut_pytorch import Ncut, kway_ncut
 

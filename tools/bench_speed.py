@@ -33,7 +33,7 @@ def union_find(image: Image) -> object:
 
 
 def measure(method: str, path: Path, width: int, height: int, threads: int) -> dict[str, object]:
-    """In this process."""
+    """Run one measurement in this process."""
     import cv2
     import torch
 

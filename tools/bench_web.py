@@ -86,7 +86,7 @@ def load(clients: int, rounds: int, megapixels: float, settings: list[str]) -> N
 
 
 def client(address: str, data: bytes, faults: list[str]) -> None:
-    """All that a visitor does."""
+    """Do everything that a visitor of the page does."""
     try:
         with httpx.Client(base_url=address, timeout=300) as http:
             http.get("/").raise_for_status()
@@ -104,7 +104,7 @@ def client(address: str, data: bytes, faults: list[str]) -> None:
 
 
 def picture(number: int, megapixels: float) -> bytes:
-    """A JPEG, another for each number."""
+    """Return a JPEG, which differs for each number."""
     side = round((megapixels * 1e6 / 12) ** 0.5)
     files = sorted(SAMPLES.glob("*.jpg"))
     with PIL.Image.open(files[number % len(files)]) as image:
@@ -114,7 +114,7 @@ def picture(number: int, megapixels: float) -> bytes:
 
 
 def memory(process: int, what: str) -> float:
-    """Megabytes."""
+    """Return the memory of a process in megabytes."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1000
 

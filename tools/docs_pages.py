@@ -46,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def copied(source: str) -> str:
-    """A file of the repository as a page: its links lead to the pages that these files have become."""
+    """Return a file of the repository as a page, with links to the pages of the other files."""
     text = (ROOT / source).read_text(encoding="utf-8")
     for other, page in COPIED.items():
         text = text.replace(f"]({other})", f"]({page})")
@@ -132,7 +132,7 @@ def settings() -> str:
 
 
 def documented(head: type) -> dict[str, str]:
-    """What the docstrings of a head and of its base classes say of each parameter."""
+    """Return the descriptions of the parameters in the docstrings of a head and of its base classes."""
     found: dict[str, str] = {}
     for kind in reversed(head.__mro__):
         lines = (inspect.getdoc(kind) if "__doc__" in vars(kind) else "") or ""

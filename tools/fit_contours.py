@@ -48,7 +48,7 @@ class Example(NamedTuple):
 
 
 def people_edges(people: NDArray[np.integer]) -> Tensor:
-    """(1, 1, h, w) at half resolution: the share of people with an edge within one cell."""
+    """Return (1, 1, h, w) at half resolution: the share of people with a boundary within one cell."""
     height, width = people.shape[1:]
     total = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
     for regions in people:
@@ -61,7 +61,7 @@ def people_edges(people: NDArray[np.integer]) -> Tensor:
 
 
 def train_decoder(examples: list[Example], epochs: int, seed: int = 0) -> EdgeDecoder:
-    """Cross-entropy on random crops, mirrored at random, a tenth of the channels left out."""
+    """Minimise the cross-entropy on random crops that are mirrored at random, without a tenth of the channels."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     decoder = EdgeDecoder()
@@ -102,7 +102,7 @@ def train_decoder(examples: list[Example], epochs: int, seed: int = 0) -> EdgeDe
 
 
 def share_of_people(superpixels: Superpixels, people: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(M,) share of the human maps (A, H, W) in which the two sides of each border lie in different regions."""
+    """Return for each border (M,) the share of human maps (A, H, W) in which its sides lie in different regions."""
     i, j = superpixels.borders.T
     apart = []
     for regions in people.astype(np.int64):
@@ -114,7 +114,7 @@ def share_of_people(superpixels: Superpixels, people: NDArray[np.integer]) -> ND
 
 
 def fit(cues: list[Cues], targets: list[np.ndarray], lengths: list[np.ndarray]) -> dict[str, object]:
-    """Logistic regression on the roots of the cues, each border weighted by its length."""
+    """Fit a logistic regression on the roots of the cues, with borders weighted by their length."""
     names = list(cues[0])
     rows = np.concatenate([np.sqrt(np.stack([c[name] for name in names], axis=1)) for c in cues])
     target, length = np.concatenate(targets), np.concatenate(lengths)
@@ -137,7 +137,7 @@ def fit_passes(
     local: list[Cues],
     targets: list[NDArray[np.float64]],
 ) -> tuple[dict[str, object], list[float]]:
-    """Both passes of ``Contours``, and their average precisions on the same images."""
+    """Fit both passes of ``Contours``, and measure their average precision on the same images."""
     contours = Contours()
     lengths = [s.border_length for s in superpixels]
     first = fit(local, targets, lengths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -104,26 +103,19 @@ def find_jobs(
     found: list[str] = []
     complaints: list[str] = []
     search = Search(recursive, suffixes, output, complaints.append)
-    for given in [str(path) for path in inputs]:
+    for given in map(str, inputs):
         check_name(given)
-        if os.path.isdir(given):
-            folder = os.path.abspath(given)
-            if os.path.realpath(folder) == search.output:
-                raise SettingsError("cannot be the output too: the next run would read the results as images", given)
-            before = len(found) + len(complaints)
-            roots.append(folder)
-            found += search.inside(folder)
-            if before == len(found) + len(complaints):
-                deeper = "" if recursive else "; --recursive searches the subfolders"
-                complaints.append(f"{given}: no images were found ({', '.join(suffixes)}){deeper}")
-            continue
-        matches = [] if os.path.exists(given) else sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
-        if not matches and glob.has_magic(given) and not os.path.exists(given):
-            complaints.append(f"{given}: no file matches this pattern")
-            continue
-        for path in map(os.path.abspath, matches or [given]):
-            roots.append(os.path.dirname(path))
-            found.append(path)
+        folder = os.path.abspath(given) if os.path.isdir(given) else None
+        if folder is not None and os.path.realpath(folder) == search.output:
+            raise SettingsError("cannot be the output too: the next run would read the results as images", given)
+        told = len(complaints)
+        paths = [os.path.abspath(path) for path in search.named(folder or given)]
+        roots += [os.path.dirname(path) for path in paths] if folder is None else [folder]
+        found += paths
+        if not paths and told == len(complaints):
+            deeper = "" if recursive else "; --recursive searches the subfolders"
+            empty = f"no images were found ({', '.join(suffixes)}){deeper}"
+            complaints.append(f"{given}: {'no file matches this pattern' if folder is None else empty}")
     if search.sentence:
         note(search.sentence)
     if not found:

@@ -205,7 +205,7 @@ class Journal:
     """
 
     def __init__(self, out: str | os.PathLike[str], shard: Shard = WHOLE) -> None:
-        self.path = Path(out) / _file_name(shard)
+        self.path = Path(out) / ("journal.jsonl" if shard == WHOLE else f"journal.{shard}.jsonl")
         self._file = -1
         self._turns: dict[str, int] = {}
 
@@ -232,7 +232,7 @@ class Journal:
             except OSError:
                 pass  # some network disks have no locks
         try:
-            self._drop_torn_line()
+            os.ftruncate(self._file, _contents(self.path).rfind(b"\n") + 1)  # drops a line that is cut off
         except OutputError:
             os.close(self._file)
             raise
@@ -272,10 +272,6 @@ class Journal:
             }
         # ASCII keeps names that are not UTF-8, as escaped surrogates.
         return json.dumps(data, separators=(",", ":")).encode("ascii") + b"\n"
-
-    def _drop_torn_line(self) -> None:
-        data = _contents(self.path)
-        os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
 
 def read_history(out: str | os.PathLike[str]) -> History:
@@ -319,10 +315,6 @@ def _contents(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise OutputError(f"the journal cannot be read ({error.strerror})", path) from error
-
-
-def _file_name(shard: Shard) -> str:
-    return "journal.jsonl" if shard == WHOLE else f"journal.{shard}.jsonl"
 
 
 def _decode(line: bytes) -> Record | RunStart | None:

@@ -165,9 +165,7 @@ class Segmenter:
         return replace(record, seconds=round(time.perf_counter() - begin, 4))
 
     def _segment(self, job: Job, before: tuple[int, int]) -> _Made:
-        import numpy as np
-
-        from segspectral.export import LabelMap, Writer, exporters_named, png, read_georeference, save, write_bytes
+        from segspectral.export import LabelMap, Writer, contour_png, exporters_named, save, write_bytes
         from segspectral.images.reader import read_image
 
         source, stem = Path(job.path), _stem(job)
@@ -178,10 +176,10 @@ class Segmenter:
         result = replace(result, notes=(*self.notes, *result.notes))
         files = [*save(replace(result, seconds={}), target.parent, target.name, self.names, source).values()]
         if self.pipeline.hierarchy:
-            contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
+            contours = contour_png(result.hierarchy.contour_map)
             files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
-        where = read_georeference(source) if writer.wants_georeference else None
+        where = writer.georeference(source)
         label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
         more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
@@ -238,10 +236,7 @@ def _stem(job: Job) -> str:
 
 
 def settings_hash(
-    pipeline: Pipeline,
-    tiles: Tiles | None = None,
-    names: Mapping[int, str] | None = None,
-    category: str | None = None,
+    pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping[int, str] | None = None, category: str | None = None
 ) -> str:
     """Return 16 hexadecimal digits that change with every setting on which results depend."""
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segspectral.cli.common import INTERRUPTED, OK, SOME_FAILED, exit_code, note, printable, tell_error
-from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
+from segspectral.cli.options import FormatOptions, PipelineOptions, Recursive, command, warn_of_names
 from segspectral.cli.progress import Progress, ProgressKind, duration, summary
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
-    from segspectral.batch import Engine, History, Job, Record, Segmenter, Tally, Work
+    from segspectral.batch import Engine, History, Job, Record, Segmenter, Work
     from segspectral.rasters.segment import Tiles
 
 TIMEOUT = 600.0
@@ -42,15 +42,11 @@ class EngineOptions:
     timeout: Annotated[
         float | None,
         typer.Option(
-            "--timeout",
-            min=0,
-            metavar="SECONDS",
-            help="Time for one image; 0: no limit (default: 600; none with --tile).",
+            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; none with --tile)."
         ),
     ] = None
     dask: Annotated[
-        str | None,
-        typer.Option("--dask", metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers."),
+        str | None, typer.Option(metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers.")
     ] = None
 
     def engine(self, limit: float | None) -> Engine:
@@ -76,20 +72,16 @@ class TileOptions:
     tile: Annotated[
         int | None,
         typer.Option(
-            "--tile",
-            metavar="PIXELS",
-            help="Read TIFFs in tiles of this side, such as 1024, as one graph, into GeoTIFFs.",
+            metavar="PIXELS", help="Read TIFFs in tiles of this side, such as 1024, as one graph, into GeoTIFFs."
         ),
     ] = None
     bands: Annotated[
-        str | None, typer.Option("--bands", metavar="R,G,B", help="Bands of TIFFs, such as 4,3,2; implies --tile.")
+        str | None, typer.Option(metavar="R,G,B", help="Bands of TIFFs, such as 4,3,2; implies --tile.")
     ] = None
     stretch: Annotated[
         str | None,
         typer.Option(
-            "--stretch",
-            metavar="LOW,HIGH",
-            help="Percentiles of TIFFs that become black and white, such as 2,98; implies --tile.",
+            metavar="LOW,HIGH", help="Percentiles of TIFFs that become black and white, such as 2,98; implies --tile."
         ),
     ] = None
 
@@ -117,15 +109,11 @@ def _numbers(option: str, text: str | None, example: str) -> list[str] | None:
 class RunOptions:
     """Which images are worked on, and which of them again."""
 
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False
-    ext: Annotated[
-        str | None, typer.Option("--ext", metavar="EXT,EXT", help="Which files of a folder, such as jpg,png.")
-    ] = None
+    recursive: Recursive = False
+    ext: Annotated[str | None, typer.Option(metavar="EXT,EXT", help="Which files of a folder, such as jpg,png.")] = None
     shard: Annotated[
         str | None,
-        typer.Option(
-            "--shard", metavar="I/N", help="Only the I-th of N parts, each with its own journal; for job arrays."
-        ),
+        typer.Option(metavar="I/N", help="Only the I-th of N parts, each with its own journal; for job arrays."),
     ] = None
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also do again what failed before.")] = False
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False
@@ -189,7 +177,7 @@ def batch(
     if shown.notes:
         print(f"{plural(shown.notes, 'image')} with notes, in the journal", file=sys.stderr)
     _write_together(output, formats, found, work)
-    code = _exit_code(tally)
+    code = INTERRUPTED if tally.interrupted else exit_code(tally.bad, tally.total)
     raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
 
 
@@ -293,7 +281,3 @@ def _write_together(output: Path, formats: FormatOptions, jobs: list[Job], work:
         return
     for path in write_together(output, late, tell_error, formats.category):
         print(f"all images -> {path}", file=sys.stderr)
-
-
-def _exit_code(tally: Tally) -> int:
-    return INTERRUPTED if tally.interrupted else exit_code(tally.bad, tally.total)

@@ -25,9 +25,9 @@ def root() -> None:
 @cache_app.command("prune")
 @command
 def cache_prune(
-    max_gb: Annotated[float, typer.Option("--max-gb", min=0, help="What to leave, in 10^9 bytes; 0 empties it.")],
+    max_gb: Annotated[float, typer.Option(min=0, help="What to leave, in 10^9 bytes; 0 empties it.")],
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="The setting features.cnn.cache.folder, if it was changed.")
+        Path | None, typer.Option(help="The setting features.cnn.cache.folder, if it was changed.")
     ] = None,
 ) -> None:
     """Remove the least recently used features until the folder is small enough."""

@@ -24,7 +24,7 @@ def cluster(
         Path | None, typer.Option("--output", "-o", metavar="OUT.npz", help="File for labels, memberships and names.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="HEAD.safetensors", help="The fitted head, for models and export.")
+        Path | None, typer.Option(metavar="HEAD.safetensors", help="The fitted head, for models and export.")
     ] = None,
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
@@ -41,8 +41,7 @@ def cluster(
     if found.head.outcome_ is not Outcome.SOLVED:
         print(f"note: {found.head.outcome_.sentence}")
     if found.agreement is not None:
-        a = found.agreement
-        print(f"with the classes: accuracy {a.accuracy:.4f}, NMI {a.nmi:.4f}, ARI {a.ari:.4f}")
+        print("with the classes: accuracy {accuracy:.4f}, NMI {nmi:.4f}, ARI {ari:.4f}".format(**found.agreement))
     if save is not None:
         found.head.save(save)
     for written in (output, save):

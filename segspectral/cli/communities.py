@@ -9,7 +9,7 @@ import typer
 
 from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
-from segspectral.cli.options import Only, PipelineOptions, command
+from segspectral.cli.options import Only, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
 from segspectral.wording import plural
@@ -24,7 +24,7 @@ def communities(
     graph: Annotated[
         Path, typer.Argument(metavar="GRAPH", help="Edges (text), a sparse matrix (.npz), GraphML, GML and others.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    output: Output,
     text: DialectOptions,
     options: Annotated[PipelineOptions, Only("head", "preset", "config", "seed")],
     number: Annotated[
@@ -33,27 +33,21 @@ def communities(
             "--communities", "-k", metavar="K|auto", help=f"How many communities at most (default: {COMMUNITIES})."
         ),
     ] = None,
-    attributes: Annotated[
-        Path | None, typer.Option("--attributes", help="Numbers of each node (.csv, .tsv, .npy, .npz).")
-    ] = None,
+    attributes: Annotated[Path | None, typer.Option(help="Numbers of each node (.csv, .tsv, .npy, .npz).")] = None,
     attribute_weight: Annotated[
         float | None,
         typer.Option(
-            "--attribute-weight",
-            help=f"Weight of the similarity of attributes beside the edges, 0 to 1 (default: {ATTRIBUTE_WEIGHT}).",
+            help=f"Weight of the similarity of attributes beside the edges, 0 to 1 (default: {ATTRIBUTE_WEIGHT})."
         ),
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="Known classes of the nodes, to say how well they agree.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Known classes of the nodes, to say how well they agree.")] = None,
     encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", help="The network of a head that has one: gcn (it sees neighbours) or mlp."),
+        str | None, typer.Option(help="The network of a head that has one: gcn (it sees neighbours) or mlp.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", help="A saved head: new nodes join the communities it has found.")
+        Path | None, typer.Option(help="A saved head: new nodes join the communities it has found.")
     ] = None,
-    save: Annotated[Path | None, typer.Option("--save", metavar="MODEL", help="Save the head for --model.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="MODEL", help="Save the head for --model.")] = None,
 ) -> None:
     """Find the communities of a network: OUT gets communities.csv, summary.json and pictures."""
     if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):

@@ -17,7 +17,7 @@ from segspectral.errors import ImageError
 from segspectral.registry import FORMATS
 
 if TYPE_CHECKING:
-    from segspectral.export import LabelMap
+    from segspectral.export import LabelMap, Writer
 
 LABEL_SUFFIXES = ("_labels.tif", ".npz", "_labels.png")
 """What a folder is searched for; of one image the first of these, which knows the most."""
@@ -28,15 +28,14 @@ def convert(
     labels: Annotated[
         list[Path], typer.Argument(metavar="LABELS...", help="Label maps (PNG, TIFF or npz), or folders of them.")
     ],
-    to: Annotated[list[str], typer.Option("--to", metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
+    to: Annotated[list[str], typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
     formats: Annotated[FormatOptions, Only("names", "category")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Folder for the results (default: that of the first file)."),
     ] = None,
     images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="FOLDER", help="The photographs: for mean colours, georeference and links."),
+        Path | None, typer.Option(metavar="FOLDER", help="The photographs: for mean colours, georeference and links.")
     ] = None,
     debug: bool = False,
 ) -> None:
@@ -54,7 +53,7 @@ def convert(
     for one in found:
         writer = writers[one.group]
         with faults.of(one.path):
-            item = _item(one, images, named, writer.wants_georeference).of_category(formats.category)
+            item = _item(one, images, named, writer).of_category(formats.category)
             print("\n  ".join([f"{one.path}: {chosen}", *writer.add(item, stems[one.group][one.name])]))
     for writer in writers.values():
         for written in writer.close():
@@ -120,9 +119,9 @@ def _found(path: Path, root: str, photograph: str) -> _Found:
     return _Found(path, (below / f"{stem}{image.suffix or '.png'}").as_posix(), "")
 
 
-def _item(found: _Found, images: Path | None, names: dict[int, str], wants_georeference: bool) -> LabelMap:
+def _item(found: _Found, images: Path | None, names: dict[int, str], writer: Writer) -> LabelMap:
     """The label map with its photograph, if there is one."""
-    from segspectral.export import read_georeference, read_label_map
+    from segspectral.export import read_label_map
     from segspectral.images.reader import read_image
 
     item = read_label_map(found.path)
@@ -135,9 +134,7 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], wants_geore
     item = replace(
         item, image=photograph.relative_to(images).as_posix(), path=photograph, pixels=read_image(photograph).uint8
     )
-    if wants_georeference and (georeference := read_georeference(photograph)) is not None:
-        item = replace(item, georeference=georeference)
-    return item
+    return replace(item, georeference=writer.georeference(photograph) or item.georeference)
 
 
 def _photograph(folder: Path, name: str) -> Path:

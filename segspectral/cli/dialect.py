@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from segspectral.networks.edgelists import Dialect
+    from segspectral.networks.columns import Dialect
 
 
 @dataclass(frozen=True)
@@ -17,29 +17,23 @@ class DialectOptions:
 
     separator: Annotated[
         str | None,
-        typer.Option(
-            "--separator",
-            help="What separates columns: comma, semicolon, tab, bar or blanks (default: as in the file).",
-        ),
+        typer.Option(help="What separates columns: comma, semicolon, tab, bar or blanks (default: as in the file)."),
     ] = None
     comments: Annotated[
-        str | None,
-        typer.Option("--comments", metavar="CHAR|none", help="What comment lines begin with (default: # or %)."),
+        str | None, typer.Option(metavar="CHAR|none", help="What comment lines begin with (default: # or %).")
     ] = None
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first line names the columns.")
     ] = None
     source: Annotated[
-        str | None,
-        typer.Option("--source", metavar="NAME", help="Column of the first node: its name, or its number from 1."),
+        str | None, typer.Option(metavar="NAME", help="Column of the first node: its name, or its number from 1.")
     ] = None
-    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="Column of the second node.")] = None
+    target: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the second node.")] = None
     weight: Annotated[
-        str | None,
-        typer.Option("--weight", metavar="NAME|none", help="Column of the weight; none: all weights are 1."),
+        str | None, typer.Option(metavar="NAME|none", help="Column of the weight; none: all weights are 1.")
     ] = None
 
     def dialect(self) -> Dialect:
-        from segspectral.networks.edgelists import Dialect
+        from segspectral.networks.columns import Dialect
 
         return Dialect(**vars(self))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from segspectral.cli.common import progress
-from segspectral.cli.options import PipelineOptions, command
+from segspectral.cli.options import Limit, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
 from segspectral.wording import plural
@@ -29,15 +29,14 @@ class ImageOptions:
     """Which images of a data set are scored."""
 
     split: Annotated[
-        str | None, typer.Option("--split", help="Part of the data set (default: val, or all of a folder without it).")
+        str | None, typer.Option(help="Part of the data set (default: val, or all of a folder without it).")
     ] = None
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first images, this many.")] = None
-    ids: Annotated[Path | None, typer.Option("--ids", help="A file with one image id per line.")] = None
+    limit: Limit = None
+    ids: Annotated[Path | None, typer.Option(help="A file with one image id per line.")] = None
     class_: Annotated[str | None, typer.Option("--class", help="Only images that hold this class.")] = None
     void: Annotated[
         str | None,
         typer.Option(
-            "--void",
             metavar="VALUE|none",
             help="For folder: the value of mask pixels that are not scored, such as 255; none: all are scored.",
         ),
@@ -57,28 +56,23 @@ class ScoreOptions:
     """What is scored, and how."""
 
     measures: Annotated[
-        str | None,
-        typer.Option("--measures", help="Some of semantic,contour,region,boundary (default: what fits the data set)."),
+        str | None, typer.Option(help="Some of semantic,contour,region,boundary (default: what fits the data set).")
     ] = None
     protocol: Annotated[
         str | None,
-        typer.Option(
-            "--protocol", help="How segments get classes: P1, P2, P3, P4 or direct (default: P1 with --model, else P3)."
-        ),
+        typer.Option(help="How segments get classes: P1, P2, P3, P4 or direct (default: P1 with --model, else P3)."),
     ] = None
-    matching: Annotated[str, typer.Option("--matching", help="What a matching maximises: iou or pixels.")] = "iou"
+    matching: Annotated[str, typer.Option(help="What a matching maximises: iou or pixels.")] = "iou"
     scales: Annotated[
         str | None,
         typer.Option(
-            "--scales",
             metavar="K,K,...|levels",
             help="For ODS and OIS: numbers of segments, 2,4,8 or 2-12, or levels of the hierarchy (default for bsds "
             "without -k: levels).",
         ),
     ] = None
     seeds: Annotated[
-        int,
-        typer.Option("--seeds", min=1, help="Run with this many seeds; the results have mean and standard deviation."),
+        int, typer.Option(min=1, help="Run with this many seeds; the results have mean and standard deviation.")
     ] = 1
 
 
@@ -86,14 +80,13 @@ class ScoreOptions:
 def evaluate(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"The data set: {', '.join(DATASETS)}.")],
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder of the data set.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    output: Output,
     images: ImageOptions,
     scores: ScoreOptions,
     options: PipelineOptions,
     predictions: Annotated[
         Path | None,
         typer.Option(
-            "--predictions",
             metavar="FOLDER",
             help="Score the label maps of this folder, ID.png, .npy, .npz or ID_labels.png, instead of segmenting.",
         ),

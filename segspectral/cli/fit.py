@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segspectral.cli.common import OK, SOME_FAILED, Faults, check_head, progress, readable_images
-from segspectral.cli.options import Only, PipelineOptions, command
+from segspectral.cli.options import Limit, Only, PipelineOptions, command
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.wording import plural
 
@@ -26,7 +26,7 @@ def fit(
         int | None,
         typer.Option("--segments", "-k", metavar="K", min=2, help="How many segments, over all images (default: 21)."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first images, this many.")] = None,
+    limit: Limit = None,
     debug: bool = False,
 ) -> None:
     """Fit one head on many images, so that segment 3 is the same thing in every picture.

@@ -27,8 +27,7 @@ Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="The reposi
 @models_app.command("save")
 @command
 def models_save(
-    model: ModelPath,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.")],
+    model: ModelPath, folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.")]
 ) -> None:
     """Write what fit or cluster --save made as a folder, with config.json and a model card to complete, README.md."""
     from segspectral.shared import hub
@@ -76,7 +75,7 @@ def models_push(
 def models_pull(
     repository: Repository,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write it.")],
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
 ) -> None:
     """Download a fitted head or model from the hub."""
     from segspectral.shared import hub

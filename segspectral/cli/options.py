@@ -27,7 +27,11 @@ from segspectral.registry import FORMATS, presets
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
 
-__all__ = ["FormatOptions", "Only", "PipelineOptions", "command"]
+__all__ = ["FormatOptions", "Limit", "Only", "Output", "PipelineOptions", "Recursive", "command", "warn_of_names"]
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
 
 PRESETS = [name for name in presets() if "/" not in name]
 
@@ -100,26 +104,20 @@ class PipelineOptions:
         bool, typer.Option("--hierarchy", help="Cut one hierarchy, so that segmentations of all numbers are nested.")
     ] = False
     level: Annotated[
-        float | None,
-        typer.Option("--level", metavar="0..1", help="Cut the hierarchy at this level instead of at a number."),
+        float | None, typer.Option(metavar="0..1", help="Cut the hierarchy at this level instead of at a number.")
     ] = None
     head: Annotated[
-        str | None, typer.Option("--head", help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.")
+        str | None, typer.Option(help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.")
     ] = None
     model: Annotated[
-        Path | None,
-        typer.Option("--model", metavar="FILE", help="A model of `segspectral fit`: all images share its segments."),
+        Path | None, typer.Option(metavar="FILE", help="A model of `segspectral fit`: all images share its segments.")
     ] = None
-    backbone: Annotated[str | None, typer.Option("--backbone", help="A timm model, such as tf_efficientnet_lite0.")] = (
-        None
-    )
-    refine: Annotated[str | None, typer.Option("--refine", help="The refiner: crf, guided or none.")] = None
+    backbone: Annotated[str | None, typer.Option(help="A timm model, such as tf_efficientnet_lite0.")] = None
+    refine: Annotated[str | None, typer.Option(help="The refiner: crf, guided or none.")] = None
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset",
-            metavar="NAME",
-            help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`).",
+            metavar="NAME", help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`)."
         ),
     ] = None
     config: Annotated[
@@ -128,7 +126,7 @@ class PipelineOptions:
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")] = None
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
 
     def __bool__(self) -> bool:
         """Whether an option is given."""
@@ -197,10 +195,9 @@ class FormatOptions:
     format_: Annotated[
         list[str] | None, typer.Option("--format", metavar="FORMAT,...", help=f"Also write: {', '.join(FORMATS)}.")
     ] = None
-    names: Annotated[str | None, typer.Option("--names", metavar="1=sky,2=road", help="The names of segments.")] = None
+    names: Annotated[str | None, typer.Option(metavar="1=sky,2=road", help="The names of segments.")] = None
     category: Annotated[
-        str | None,
-        typer.Option("--category", metavar="NAME", help="The category of segments without a name (default: segment)."),
+        str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
 
     def named(self) -> dict[int, str]:

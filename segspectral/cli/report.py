@@ -15,9 +15,7 @@ from segspectral.wording import plural
 @command
 def report(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder with results of segment or batch.")],
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="FOLDER", help="The photographs, if they have moved.")
-    ] = None,
+    images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The photographs, if they have moved.")] = None,
 ) -> None:
     """Make OUT/index.html: a gallery of the results that opens in a browser, offline."""
     from segspectral.report import build

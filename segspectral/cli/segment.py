@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segspectral.cli.common import Faults, Report, exit_code, failures, note, progress, readable_images, sample_images
-from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
+from segspectral.cli.options import FormatOptions, Output, PipelineOptions, Recursive, command, warn_of_names
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.export import Writer
-    from segspectral.images.gdal import Georeference
     from segspectral.pipeline import Pipeline
     from segspectral.values import Segmentation
 
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 @command
 def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    output: Output,
     options: PipelineOptions,
     formats: FormatOptions,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")] = False,
+    recursive: Recursive = False,
     figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
     debug: bool = False,
 ) -> None:
@@ -47,12 +46,7 @@ def segment(
 
 
 @command
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")] = Path(
-        "segspectral-demo"
-    ),
-    debug: bool = False,
-) -> None:
+def demo(output: Output = Path("segspectral-demo"), debug: bool = False) -> None:
     """Segment the sample images, offline, in under a minute."""
     samples = sample_images()
     paths = readable_images([str(samples)], output)
@@ -108,28 +102,22 @@ class _Segmenting:
     def results(self, path: Path, image: str, stem: str, report: Report) -> Iterator[str]:
         """Segment one image and write all its results; a line about each."""
         from segspectral import figures
-        from segspectral.export import png, read_georeference, write_bytes
+        from segspectral.export import contour_png, png, write_bytes
         from segspectral.images.reader import read_image
 
         scene = self.pipeline.describe(read_image(path), report.stage)
         wanted: dict[str, int | None] = {f"_k{k}": k for k in self.counts} or {"": None}
         made = {end: self.pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
-        somewhere = any(writer.wants_georeference for writer in self.writers.values())
-        georeference = read_georeference(path) if somewhere else None
         for end, one in made.items():
-            yield from self._files(one, path, image, stem, end, georeference)
+            yield from self._files(one, path, image, stem, end)
         if self.pipeline.hierarchy:
-            import numpy as np
-
-            contours = png(np.round(scene.hierarchy.contour_map * 65535).astype(np.uint16))
+            contours = contour_png(scene.hierarchy.contour_map)
             yield f"{write_bytes(self.output / f'{stem}_ucm.png', contours)}"
         if self.counts:
             sheet = png(figures.contact_sheet(list(made.values())))
             yield f"{write_bytes(self.output / f'{stem}_sheet.png', sheet)}"
 
-    def _files(
-        self, one: Segmentation, path: Path, image: str, stem: str, end: str, georeference: Georeference | None
-    ) -> Iterator[str]:
+    def _files(self, one: Segmentation, path: Path, image: str, stem: str, end: str) -> Iterator[str]:
         """Write the files of one segmentation."""
         from segspectral import figures
         from segspectral.export import LabelMap, png, save, write_bytes
@@ -141,8 +129,9 @@ class _Segmenting:
         yield from (f"note: {text}" for text in one.notes if text not in self.told)
         if one.membership.outcome is not Outcome.SOLVED:
             yield f"note: {one.membership.outcome.sentence}"
-        item = LabelMap.of(one, path, self.names, georeference, self.category)
-        yield from self.writers[end].add(replace(item, image=image), stem)
+        writer = self.writers[end]
+        item = LabelMap.of(one, path, self.names, writer.georeference(path), self.category)
+        yield from writer.add(replace(item, image=image), stem)
         if self.figure:
             yield f"{write_bytes(place.with_name(f'{place.name}_figure.png'), png(figures.figure(one)))}"
 

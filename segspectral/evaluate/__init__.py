@@ -10,7 +10,9 @@ that add up. Results are computed only from the list of counts, in the order of 
 and resumed, or split over machines and merged by ``Results.of``, has the same results to the last digit.
 """
 
+from segspectral.evaluate.plan import MEASURES, PROTOCOLS, ImageScore, Plan
+from segspectral.evaluate.predictions import Prediction
 from segspectral.evaluate.results import Results, seed_spread
-from segspectral.evaluate.scoring import MEASURES, PROTOCOLS, ImageScore, Plan, Prediction, evaluate
+from segspectral.evaluate.scoring import evaluate
 
 __all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Prediction", "Results", "evaluate", "seed_spread"]

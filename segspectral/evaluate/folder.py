@@ -53,7 +53,7 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
     try:
         if overwrite:
             _clear(out)
-        elif _holds_results(out):
+        elif any((out / name).exists() for name in RESULTS) or any(True for _ in _parts(out)):
             differing = _differences(_read(record), new)
             if differing:
                 raise OutputError(
@@ -88,10 +88,6 @@ def _read(record: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
-
-
-def _holds_results(out: Path) -> bool:
-    return any((out / name).exists() for name in RESULTS) or any(True for _ in _parts(out))
 
 
 def _parts(out: Path) -> Iterator[Path]:

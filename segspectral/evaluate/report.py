@@ -31,7 +31,7 @@ def render(results: Results) -> str:
         lstrip_blocks=True,
     )
     template = environment.from_string((Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8"))
-    column, _ = results.ranking()
+    column = results.ranking()
     ranked = sorted(results.rows, key=lambda row: (row[column], row["id"]))
     half = (len(ranked) + 1) // 2  # so that no image is among both the worst and the best
     return template.render(
@@ -82,8 +82,4 @@ def _polyline(results: Results) -> dict[str, Any] | None:
 
 def _card(results: Results, row: dict[str, Any], column: str) -> dict[str, Any]:
     picture = results.pictures.get(row["id"], b"")
-    return {
-        "id": row["id"],
-        "score": row[column],
-        "uri": base64.b64encode(picture).decode() if picture else "",
-    }
+    return {"id": row["id"], "score": row[column], "uri": base64.b64encode(picture).decode() if picture else ""}

@@ -6,8 +6,10 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from segspectral.metrics.contour import CONTOUR_KINDS
 from segspectral.wording import few, plural
 
 if TYPE_CHECKING:
-    from segspectral.evaluate.scoring import ImageScore, Plan
+    from segspectral.evaluate.plan import ImageScore, Plan
 
 __all__ = ["Results", "seed_spread"]
 
@@ -28,20 +30,10 @@ TRIMAP_WIDTH = 5.0
 
 HEADLINES = {
     "semantic": ("miou", "miou_present", "pixel_accuracy"),
-    "region": (
-        "covering_ods",
-        "covering_ois",
-        "covering_best",
-        "pri_ods",
-        "pri_ois",
-        "vi_ods",
-        "vi_ois",
-    ),
+    "region": ("covering_ods", "covering_ois", "covering_best", "pri_ods", "pri_ois", "vi_ods", "vi_ois"),
     "boundary": ("f_ods", "f_ois", "ap"),
 }
 """The scores that have an interval and a line in the table, by group."""
-
-Counts = TypeVar("Counts")
 
 
 @dataclass(frozen=True)
@@ -157,20 +149,17 @@ class Results:
                 lines.append(("contour", name, self.data[name]["value"], None))
         return lines
 
-    def ranking(self) -> tuple[str, bool]:
-        """Return the column of ``rows`` by which images are ranked, and whether larger values are better."""
+    def ranking(self) -> str:
+        """Return the column of ``rows`` by which images are ranked; larger values are better."""
         for name in ("miou_present", "covering", "f", "csurka_bf"):
             if self.rows and name in self.rows[0]:
-                return name, True
+                return name
         raise ValueError("there is no score per image by which to rank")
 
 
 def total(counts: Sequence[Any]) -> Any:
     """Return the sum of counts, added in their order."""
-    result = counts[0]
-    for one in counts[1:]:
-        result = result + one
-    return result
+    return reduce(add, counts)
 
 
 def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples: int) -> dict[str, list[float]]:
@@ -271,11 +260,7 @@ def _confusion_notes(confusion: np.ndarray, dataset: Dataset) -> list[str]:
 
 
 def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "measures": list(plan.measures),
-        "resolution": "the truth's own",
-        "void": dataset.void,
-    }
+    said: dict[str, Any] = {"measures": list(plan.measures), "resolution": "the truth's own", "void": dataset.void}
     if "semantic" in plan.measures:
         by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"

@@ -2,134 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from segspectral import __version__
-from segspectral.errors import DatasetError, OutputError, SettingsError
-from segspectral.evaluate.datasets import Dataset, Sample, Truth, files_below, read_mask, without_suffix
-from segspectral.evaluate.masks import FULL, Mask, Survey, translated
+from segspectral.errors import DatasetError, OutputError
+from segspectral.evaluate.datasets import Dataset, Sample, Truth
+from segspectral.evaluate.plan import ImageScore, Plan, Protocol
+from segspectral.evaluate.predictions import Called, Folder, Predictor, Reading, orientation_of
 from segspectral.evaluate.results import TRIMAP_WIDTH, Results
-from segspectral.export.pictures import colour_table
-from segspectral.files import is_npy, read_file, read_npy, read_npz, write_bytes
-from segspectral.metrics.boundary import BoundaryCounts, boundary_counts
-from segspectral.metrics.contour import CONTOUR_KINDS, contour_counts
-from segspectral.metrics.region import RegionCounts, region_counts
-from segspectral.metrics.semantic import (
-    Agreement,
-    ClassCounts,
-    ClusterCounts,
-    cluster_counts,
-    image_hungarian,
-    image_majority,
-    named_map,
-)
-from segspectral.metrics.superpixel import SuperpixelCounts, superpixel_counts
-from segspectral.wording import few, plural
+from segspectral.export.pictures import colour_table, jpeg
+from segspectral.files import read_file, write_bytes
+from segspectral.metrics.boundary import boundary_counts
+from segspectral.metrics.contour import contour_counts
+from segspectral.metrics.region import region_counts
+from segspectral.metrics.semantic import Agreement, cluster_counts, image_hungarian, image_majority, named_map
+from segspectral.metrics.superpixel import superpixel_counts
 
-__all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Prediction", "evaluate"]
-
-MEASURES = ("semantic", "contour", "region", "boundary")
-PROTOCOLS = ("direct", "P1", "P2", "P3", "P4")
-
-Protocol = Literal["direct", "P1", "P2", "P3", "P4"]
-
-KINDS: dict[str, type[Any]] = {
-    "clusters": ClusterCounts,
-    "P3": ClassCounts,
-    "P4": ClassCounts,
-    "ceiling": ClassCounts,
-    "region": RegionCounts,
-    "boundary": BoundaryCounts,
-    "superpixel": SuperpixelCounts,
-    **CONTOUR_KINDS,
-}
-"""All counts that an image may have, by name."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Label maps of one image, (H, W) or (S, H, W), and its superpixels (H, W) or None."""
-
-    labels: NDArray[np.integer]
-    superpixels: NDArray[np.integer] | None = None
-
-
-Predictor = Callable[[Path], "ArrayLike | Prediction"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The measures and the protocol of an evaluation.
-
-    ``measures`` are some of ``MEASURES``. ``protocol`` says how clusters are named (``segspectral.metrics.semantic``).
-    Under "direct", "P1" and "P2" the ids of the label maps mean the same in the whole data set; under "P3" and "P4"
-    they do not. ``agreement`` is the quantity that a matching maximises.
-    """
-
-    measures: tuple[str, ...]
-    protocol: Protocol = "P3"
-    agreement: Agreement = "iou"
-
-    def __post_init__(self) -> None:
-        for value, known in ((self.protocol, PROTOCOLS), (self.agreement, ("iou", "pixels"))):
-            if value not in known:
-                raise SettingsError(f"unknown protocol {value!r}: the known ones are {', '.join(known)}")
-        unknown = [m for m in self.measures if m not in MEASURES]
-        if unknown or not self.measures:
-            raise SettingsError(f"measures must be some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}")
-        if "contour" in self.measures and self.protocol in ("P1", "P2"):
-            raise SettingsError(
-                f"contour scores name the segments of each image separately, but {self.protocol} names those of all "
-                "images at the end: leave contour out of the measures, or use protocol direct, P3 or P4"
-            )
-
-
-@dataclass(frozen=True)
-class ImageScore:
-    """The counts of one image by the names of ``KINDS``; ``stamp`` is a hash of the files and settings behind them."""
-
-    id: str
-    size: tuple[int, int]
-    segments: tuple[int, ...]
-    seconds: float
-    stamp: str
-    counts: Mapping[str, Any]
-    picture: bytes = field(default=b"", repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything except the picture as lists and numbers, without rounding."""
-        counts = {
-            name: {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-            for name, value in self.counts.items()
-        }
-        return {
-            "id": self.id,
-            "size": list(self.size),
-            "segments": list(self.segments),
-            "seconds": self.seconds,
-            "stamp": self.stamp,
-            "counts": counts,
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any], picture: bytes = b"") -> ImageScore:
-        counts = {
-            name: KINDS[name](**{k: np.asarray(v) if isinstance(v, list) else v for k, v in fields.items()})
-            for name, fields in data["counts"].items()
-        }
-        size, segments = data["size"], tuple(data["segments"])
-        return cls(data["id"], (size[0], size[1]), segments, data["seconds"], data["stamp"], counts, picture)
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -181,34 +78,18 @@ def evaluate(
     SettingsError
         The measures, the protocol and the data set do not fit together.
     """
-    if measures is None:
-        of_classes = ("semantic",) if protocol in ("P1", "P2") else ("semantic", "contour")
-        measures = of_classes if dataset.classes else ("region", "boundary")
-    plan = Plan(tuple(measures), protocol, agreement)
-    if {"semantic", "contour"} & set(plan.measures) and not dataset.classes:
-        raise SettingsError(f"{dataset.name} has no classes, so it has no semantic scores: use region, boundary")
-    predict = predictor if callable(predictor) else _Folder(Path(predictor), dataset)
-    reading = _Reading(dataset, protocol)
-    if isinstance(predict, _Folder):
-        reading.survey(predict)
-        turned = [sample.id for sample, _ in _turned(dataset)]
-        if turned:
-            predict.notes += (
-                f"{plural(len(turned), 'image is', 'images are')} turned by EXIF orientation, and the masks may not be "
-                f"turned; predictions and masks must both be turned, or neither: {few(turned)}",
-            )
-    else:
-        for sample, why in _turned(dataset):
-            raise DatasetError(f"the EXIF orientation turns or mirrors this image, and {why}", sample.image)
+    plan = Plan.of(dataset, measures, protocol, agreement)
+    predictions = Called(predictor, dataset) if callable(predictor) else Folder(Path(predictor), dataset)
+    reading = Reading(dataset, protocol, predictions)
     made = json.dumps(settings or {}, sort_keys=True, default=str)
     store = _Store(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
     for sample in dataset.samples:
-        files = (sample.truth_file, predict.file(sample.id) if isinstance(predict, _Folder) else sample.image)
-        stamp = _stamp((sample.id, plan, dataset.classes, dataset.void, dataset.ids, reading.decided, made), files)
+        settled = (sample.id, plan, dataset.classes, dataset.void, dataset.ids, reading.decided, made)
+        stamp = _stamp(settled, (sample.truth_file, predictions.file(sample)))
         score = store.find(sample.id, stamp) if store else None
         if score is None:
-            score = _score(dataset, sample, predict, plan, reading, stamp)
+            score = _score(dataset, sample, predictions, plan, reading, stamp)
             if store:
                 store.add(score)
         if scores and len(score.segments) != len(scores[0].segments):
@@ -221,22 +102,26 @@ def evaluate(
         scores.append(score)
         if on_image:
             on_image(score, len(scores), len(dataset))
-    notes = predict.notes if isinstance(predict, _Folder) else ()
     return Results.of(
-        dataset, plan, scores, settings=settings or {}, command=command, seed=seed, bootstrap=bootstrap, notes=notes
+        dataset,
+        plan,
+        scores,
+        settings=settings or {},
+        command=command,
+        seed=seed,
+        bootstrap=bootstrap,
+        notes=predictions.notes,
     )
 
 
 def _score(
-    dataset: Dataset, sample: Sample, predict: Predictor | _Folder, plan: Plan, reading: _Reading, stamp: str
+    dataset: Dataset, sample: Sample, predictions: Called | Folder, plan: Plan, reading: Reading, stamp: str
 ) -> ImageScore:
     truth = sample.truth()
     start = time.perf_counter()
-    made = predict.load(sample.id) if isinstance(predict, _Folder) else predict(sample.image)
+    mask, superpixels = predictions.load(sample)
     seconds = time.perf_counter() - start
-    where = predict.file(sample.id) if isinstance(predict, _Folder) else sample.id
-    superpixels = made.superpixels if isinstance(made, Prediction) else None
-    mask = made if isinstance(made, Mask) else Mask(made.labels if isinstance(made, Prediction) else np.asarray(made))
+    where = predictions.file(sample) if predictions.together else sample.id
     if mask.values.ndim not in (2, 3) or mask.values.dtype.kind not in "iub" or mask.values.size == 0:
         raise DatasetError(f"holds {mask.values.dtype} {mask.values.shape}, expected integer label maps", where)
     labels = reading.labels(where, mask)
@@ -247,7 +132,7 @@ def _score(
             f"high and {truth.size[1]} wide, predictions are scored at the truth's own resolution",
             where,
         )
-    if {"semantic", "contour"} & set(plan.measures) and len(labels) > 1:
+    if plan.of_classes and len(labels) > 1:
         raise DatasetError(f"has {len(labels)} scales but semantic scores need one label map", where)
     try:
         counts = dict(_counts(dataset, truth, labels, superpixels, plan))
@@ -259,11 +144,7 @@ def _score(
 
 
 def _counts(
-    dataset: Dataset,
-    truth: Truth,
-    labels: NDArray[np.integer],
-    superpixels: NDArray[np.integer] | None,
-    plan: Plan,
+    dataset: Dataset, truth: Truth, labels: NDArray[np.integer], superpixels: NDArray[np.integer] | None, plan: Plan
 ) -> Iterator[tuple[str, Any]]:
     void = dataset.void
     if "semantic" in plan.measures:
@@ -285,178 +166,6 @@ def _counts(
         yield "region", region_counts(labels, truth.labels, void=void)
     if "boundary" in plan.measures:
         yield "boundary", boundary_counts(labels, truth.labels, human_boundaries=truth.boundaries)
-
-
-class _Folder:
-    """Predictions in a folder and the folders below it; every image must have one.
-
-    The prediction of ID is ``ID.png``, ``ID.npy`` or ``ID.npz``, or ``ID_labels.png`` as segspectral writes it, also
-    with the suffix of the image: ``ID.jpg_labels.png``. ``notes`` name the files that belong to no image.
-    """
-
-    SUFFIXES = (".png", ".npy", ".npz")
-    PICTURES = ("_overlay", "_figure", "_ucm")
-    """Endings of pictures that segspectral writes beside its label maps."""
-
-    def __init__(self, folder: Path, dataset: Dataset) -> None:
-        if not folder.is_dir():
-            raise DatasetError("no such folder of predictions", folder)
-        named: dict[str, list[str]] = {}
-        for file in files_below(folder):
-            if file.lower().endswith(self.SUFFIXES):
-                named.setdefault(without_suffix(file), []).append(file)
-        self._files: dict[str, Path] = {}
-        missing = []
-        for sample in dataset.samples:
-            found = [file for name in _names(sample.id, sample.image.suffix) for file in named.get(name, [])]
-            if len(found) > 1:
-                raise DatasetError(f"{found[1]} belongs to the same image, keep only one of them", folder / found[0])
-            if found:
-                self._files[sample.id] = folder / found[0]
-            else:
-                missing.append(sample.id)
-        if missing:
-            raise DatasetError(f"no prediction for {few(missing)}, expected ID.png, ID.npy or ID.npz", folder)
-        suffixes = {s.image.suffix for s in dataset.samples}
-        ids = dataset.known or {s.id for s in dataset.samples}
-        known = {name for i in ids for suffix in suffixes for name in _names(i, suffix)}
-        known |= {name + picture for name in known for picture in self.PICTURES}
-        strangers = [file for name, files in named.items() if name not in known for file in files]
-        self.notes: tuple[str, ...] = ()
-        if strangers:
-            count = plural(len(strangers), "prediction belongs", "predictions belong")
-            self.notes = (f"{folder}: {count} to no image: {few(strangers)}",)
-
-    def file(self, id: str) -> Path:
-        return self._files[id]
-
-    def items(self) -> Iterator[tuple[Path, Mask]]:
-        for id, path in self._files.items():
-            yield path, self.load(id)
-
-    def load(self, id: str) -> Mask:
-        path = self._files[id]
-        if path.suffix.lower() == ".png":
-            return read_mask(path)
-        try:
-            if is_npy(path):
-                return Mask(read_npy(path))
-            arrays = read_npz(path, names=("segs",)) or read_npz(path)
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"cannot be read as label maps ({error})", path) from error
-        if len(arrays) != 1:
-            raise DatasetError(f"holds {', '.join(arrays) or 'nothing'}, expected `segs`", path)
-        return Mask(*arrays.values())
-
-
-def _numbered_by_itself(path: Path) -> bool:
-    """Return whether the summary beside a label map of segspectral says that it was made without a shared model."""
-    try:
-        summary = json.loads(read_file(path.with_name(f"{path.stem.removesuffix('_labels')}.json")))
-        return path.stem.endswith("_labels") and summary["pipeline"]["model"] is None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
-
-
-def _names(id: str, suffix: str) -> tuple[str, ...]:
-    """Return the names, without .png, that the prediction of an image may have."""
-    return tuple(dict.fromkeys((id, f"{id}_labels", f"{id}{suffix}", f"{id}{suffix}_labels")))
-
-
-class _Reading:
-    """The meaning of the numbers in predictions if they mean the same in all images ("direct", P1 and P2).
-
-    ``object`` is the number of the object if the predictions are binary masks (see ``masks``). The predictions of a
-    folder are examined together before the first one is scored, those of a function one by one.
-    """
-
-    def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
-        self._dataset, self._direct = dataset, protocol == "direct"
-        self._shared = bool(dataset.classes) and protocol in ("direct", "P1", "P2")
-        self._as_they_come = self._direct and dataset.binary
-        self._survey = Survey()
-        self.object: int | None = None
-
-    def survey(self, predictions: _Folder) -> None:
-        """Examine all predictions of a folder."""
-        self._as_they_come = False
-        for path, mask in predictions.items() if self._shared else ():
-            if _numbered_by_itself(path):
-                raise DatasetError(
-                    "was segmented without a model, so its numbers mean nothing in other images: score it "
-                    "with --protocol P3 or P4, or segment with --model of `segspectral fit`",
-                    path,
-                )
-            self._add(path, mask)
-
-    @property
-    def decided(self) -> tuple[int | None, bool]:
-        """The decisions that hold for all images; they are part of the stamps."""
-        return (None, False) if self._as_they_come else (self.object, self._survey.black_and_white)
-
-    def labels(self, where: Path | str, mask: Mask) -> NDArray[np.integer]:
-        """Return class indices under "direct" (C or more for pixels without a class), else segment ids.
-
-        The shape is (H, W) or (S, H, W).
-        """
-        if self._as_they_come:
-            self._add(where, mask)
-        if self.object is not None and (self._dataset.binary or not self._direct):
-            return mask.object(self._survey.black_and_white).astype(np.int64)
-        if mask.values.dtype.kind == "u" and mask.values.max() > np.iinfo(np.int64).max:
-            raise DatasetError(f"holds the id {mask.values.max()}, ids go up to 2^63 - 1", where)
-        if self._direct and self._dataset.ids:
-            table = {value: k for k, value in enumerate(self._dataset.ids)}
-            return translated(mask.values, table, len(self._dataset.classes))
-        return mask.values.astype(np.int64)
-
-    def _add(self, where: Path | str, mask: Mask) -> None:
-        if mask.values.dtype.kind not in "iub" or mask.values.size == 0:
-            return  # an error is raised when the mask is scored
-        self._survey.add(where, mask)
-        self.object = self._survey.object()
-        if self.object is None:
-            values = set(self._survey.values())
-            if self._dataset.binary and self._direct and values <= {0, 1, *FULL}:
-                raise DatasetError(
-                    f"the predictions hold {' and '.join(str(v) for v in sorted(values))}, and which of them "
-                    "is the object is not known: save all predictions with the same two values",
-                    where,
-                )
-
-
-def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
-    """Yield the images that EXIF turns or mirrors although it is unknown whether their truths are turned, and why.
-
-    It is known if the truth has the same tag, or if the photograph is not square, is turned by 90 degrees, and the size
-    of the truth fits.
-    """
-    for sample in dataset.samples:
-        orientation, stored = _orientation(sample.image)
-        if orientation == 1 or _orientation(sample.truth_file)[0] == orientation:
-            continue
-        upright = stored[::-1] if orientation > 4 else stored
-        size = sample.truth().size
-        if size != upright:
-            yield sample, f"{sample.truth_file} does not have the size of the turned picture: turn the mask as well"
-        elif upright == stored:
-            yield (
-                sample,
-                f"the size of {sample.truth_file} does not tell whether it belongs to the turned picture: save the "
-                "image upright, without the tag, as the mask is",
-            )
-
-
-def _orientation(path: Path) -> tuple[int, tuple[int, int]]:
-    """Return the EXIF orientation of a picture and its stored size (H, W); 1 (upright) if the file is not a picture."""
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path, formats=("JPEG", "PNG", "TIFF", "WEBP")) as image:
-            orientation = image.getexif().get(0x0112, 1)
-            return (orientation if orientation in range(1, 9) else 1), (image.height, image.width)
-    except (OSError, ValueError, SyntaxError):
-        return 1, (0, 0)  # the error is raised when the image is read
 
 
 class _Store:
@@ -494,15 +203,9 @@ def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset: Dataset, width: int = 200) -> bytes:
     """Return a small JPEG with image (blank if unreadable), truth and prediction side by side; void is white."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     from segspectral.images.formats import open_picture
 
@@ -513,17 +216,15 @@ def _picture(sample: Sample, truth: Truth, labels: NDArray[np.integer], dataset:
     panels = []
     try:
         with open_picture(sample.image) as image:
-            upright = ImageOps.exif_transpose(image) if _orientation(sample.image)[0] > 1 else image
+            upright = ImageOps.exif_transpose(image) if orientation_of(sample.image)[0] > 1 else image
             panels.append(np.asarray(upright.convert("RGB").resize((width, height))))
     except (OSError, ValueError):
         panels.append(np.full((height, width, 3), 255, np.uint8))
     shown = ((truth.labels[0], dataset.void), (labels[len(labels) // 2], None))
     panels += [_colours(one[np.ix_(rows, columns)], void) for one, void in shown]
-    canvas = io.BytesIO()
     gap = np.full((height, 4, 3), 255, np.uint8)
     strip = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
-    Image.fromarray(strip).save(canvas, "JPEG", quality=80)
-    return canvas.getvalue()
+    return jpeg(strip, 80)
 
 
 def _colours(labels: NDArray[np.integer], void: int | None) -> NDArray[np.uint8]:

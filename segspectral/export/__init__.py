@@ -14,30 +14,28 @@ from pathlib import Path
 from segspectral.export.exporters import EXPORTERS, Exporter, Writer, exporters_named
 from segspectral.export.labelmap import LabelMap, names_of, parse_names, read_label_map, stem_of
 from segspectral.export.naming import names_below, result_stems
-from segspectral.export.pictures import colour_table, label_png, overlay, png, tinted
-from segspectral.export.tables import PACKAGES, csv_bytes, csv_cell, segment_table, summary, versions
-from segspectral.files import check_folder, link_to, partial_of, write_bytes
+from segspectral.export.pictures import colour_table, contour_png, jpeg, label_png, overlay, png, tinted
+from segspectral.export.tables import csv_bytes, segment_table, summary, versions
+from segspectral.files import link_to, write_bytes
 from segspectral.images.gdal import read_georeference
 from segspectral.values import Segmentation
 from segspectral.values.labels import boundaries
 
 __all__ = [
     "EXPORTERS",
-    "PACKAGES",
     "Exporter",
     "LabelMap",
     "Writer",
     "boundaries",
-    "check_folder",
     "colour_table",
+    "contour_png",
     "csv_bytes",
-    "csv_cell",
     "exporters_named",
+    "jpeg",
     "label_png",
     "names_below",
     "overlay",
     "parse_names",
-    "partial_of",
     "png",
     "read_georeference",
     "read_label_map",

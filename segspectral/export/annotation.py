@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,22 +22,7 @@ from segspectral.export.labelmap import Colour, LabelMap
 from segspectral.export.naming import yolo_stem
 from segspectral.export.outlines import keyholed, outlines
 from segspectral.export.pictures import png
-from segspectral.files import link_to
-
-__all__ = [
-    "CocoImage",
-    "CvatImage",
-    "coco",
-    "coco_image",
-    "cvat",
-    "cvat_image",
-    "labelme",
-    "rle",
-    "yolo",
-    "yolo_classes",
-    "yolo_data",
-    "yolo_image",
-]
+from segspectral.files import link_to, zipped
 
 Files = dict[str, bytes]
 
@@ -211,14 +195,10 @@ def cvat(images: Sequence[CvatImage], folder: Path | None = None) -> Files:
             taken.add(colour[name])
     lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
     lines += [f"{name}:{r},{g},{b}::" for name, (r, g, b) in colour.items()]
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
 
-        def put(name: str, data: bytes) -> None:
-            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # no date: equal input, equal bytes
-
-        put("labelmap.txt", ("\n".join(lines) + "\n").encode())
-        put("ImageSets/Segmentation/default.txt", "".join(f"{image.stem}\n" for image in images).encode())
+    def files() -> Iterator[tuple[str, bytes]]:
+        yield "labelmap.txt", ("\n".join(lines) + "\n").encode()
+        yield "ImageSets/Segmentation/default.txt", "".join(f"{image.stem}\n" for image in images).encode()
         for image in images:
             by_class = np.zeros((65536, 3), dtype=np.uint8)
             by_object = np.zeros((65536, 3), dtype=np.uint8)
@@ -226,9 +206,10 @@ def cvat(images: Sequence[CvatImage], folder: Path | None = None) -> Files:
                 by_class[segment] = colour[name]
                 by_object[segment] = _voc_colour(number)
             labels = np.asarray(PIL.Image.open(io.BytesIO(image.labels)))
-            put(f"SegmentationClass/{image.stem}.png", png(by_class[labels]))
-            put(f"SegmentationObject/{image.stem}.png", png(by_object[labels]))
-    return {"cvat.zip": buffer.getvalue()}
+            yield f"SegmentationClass/{image.stem}.png", png(by_class[labels])
+            yield f"SegmentationObject/{image.stem}.png", png(by_object[labels])
+
+    return {"cvat.zip": zipped(files())}
 
 
 def _voc_colour(index: int) -> Colour:

@@ -7,7 +7,6 @@ two functions: ``part`` collects what the file needs from each image, and ``toge
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,8 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
-from segspectral.files import link_file, write_bytes
+from segspectral.files import link_file, npz, write_bytes
+from segspectral.images.gdal import Georeference, read_georeference
 from segspectral.registry import FORMATS
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
@@ -115,9 +115,7 @@ def _npz(label_map: LabelMap) -> bytes:
         arrays |= {"superpixels": made.superpixels.labels, "memberships": made.membership.probabilities}
         arrays |= {"embedding": made.membership.embedding, "eigenvalues": made.membership.eigenvalues}
         arrays |= {"settings": np.array(made.pipeline.model_dump_json())}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **{k: v for k, v in arrays.items() if v is not None})
-    return buffer.getvalue()
+    return npz({name: array for name, array in arrays.items() if array is not None})
 
 
 def _yolo(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
@@ -187,10 +185,9 @@ class Writer:
         self._classes: tuple[str, ...] = ()
         self._images: set[str] = set()
 
-    @property
-    def wants_georeference(self) -> bool:
-        """Whether a chosen format stores the position of the image on the Earth."""
-        return any(exporter.needs for exporter in self._exporters)
+    def georeference(self, image: Path) -> Georeference | None:
+        """Return the position of an image on the Earth; None if it has none, or if no chosen format stores it."""
+        return read_georeference(image) if any(exporter.needs for exporter in self._exporters) else None
 
     def add(self, label_map: LabelMap, stem: str) -> list[str]:
         """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from segspectral.values import Segmentation
 from segspectral.values.labels import boundaries
 
-__all__ = ["colour_table", "label_png", "overlay", "png", "tinted"]
+__all__ = ["colour_table", "contour_png", "jpeg", "label_png", "overlay", "png", "tinted"]
 
 KEYWORD = "segspectral"
 """Keyword of the PNG text chunk that holds names and colours as JSON."""
@@ -101,8 +102,22 @@ def colour_table(size: int) -> NDArray[np.uint8]:
 
 def png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """Return a picture (H, W, 3) or (H, W) as a PNG file."""
+    return _encoded(picture, "PNG")
+
+
+def jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
+    """Return a picture (H, W, 3) as a JPEG file."""
+    return _encoded(picture, "JPEG", quality=quality)
+
+
+def contour_png(contour_map: NDArray[np.floating]) -> bytes:
+    """Return a contour map (H, W) in [0, 1] as a grey PNG of 16 bits."""
+    return png(np.round(contour_map * 65535).astype(np.uint16))
+
+
+def _encoded(picture: NDArray[Any], form: str, **options: Any) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, form, **options)
     return buffer.getvalue()

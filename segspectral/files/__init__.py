@@ -11,7 +11,17 @@ from segspectral.files.reading import (
     read_npz,
     unpacked_size,
 )
-from segspectral.files.writing import check_folder, link_file, link_to, partial_of, shortened, whole_file, write_bytes
+from segspectral.files.writing import (
+    check_folder,
+    link_file,
+    link_to,
+    npz,
+    partial_of,
+    shortened,
+    whole_file,
+    write_bytes,
+    zipped,
+)
 
 __all__ = [
     "check_folder",
@@ -20,6 +30,7 @@ __all__ = [
     "is_npy",
     "link_file",
     "link_to",
+    "npz",
     "open_file",
     "parse_json",
     "partial_of",
@@ -30,4 +41,5 @@ __all__ = [
     "unpacked_size",
     "whole_file",
     "write_bytes",
+    "zipped",
 ]

@@ -16,19 +16,6 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "MAX_BYTES",
-    "check_inside",
-    "is_inside",
-    "is_npy",
-    "open_file",
-    "parse_json",
-    "read_file",
-    "read_npy",
-    "read_npz",
-    "unpacked_size",
-]
-
 MAX_BYTES = 4 * 2**30
 """Arrays may take 4 GiB of memory unless the caller says otherwise: it fits into a laptop with 8 GiB."""
 
@@ -134,10 +121,9 @@ def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any
     try:
         head = io.BytesIO(file.read(min(size, HEADER_BYTES)))
         version = np.lib.format.read_magic(head)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
+            version
+        )
         if read_header is None:
             raise ValueError(f"{what} has version {version} of the format; versions 1.0 and 2.0 are supported")
         shape, in_columns, dtype = read_header(head)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from segspectral.errors import OutputError
-
-__all__ = ["check_folder", "link_file", "link_to", "partial_of", "shortened", "whole_file", "write_bytes"]
 
 NAME_BYTES = 220
 """File systems allow names of 255 bytes. The rest is for what ``partial_of`` adds: dots, a process id, ".partial"."""
@@ -42,6 +45,22 @@ def write_bytes(path: Path, data: bytes) -> Path:
     with whole_file(path) as partial:
         partial.write_bytes(data)
     return path
+
+
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """Return arrays as a compressed .npz file without pickles."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return a zip archive of names and contents; it has no dates, so equal files give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
 
 
 def check_folder(folder: Path) -> None:

@@ -281,16 +281,19 @@ def _decode(value: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
     if "outcome" in value:
         return Outcome[value["outcome"]]
     if "value" in value:
-        fields = {key: _decode(part, tensors) for key, part in value["fields"].items()}
-        made = VALUES[value["value"]](**fields)
-        for name, hint in get_type_hints(type(made)).items():
-            if not _fits(getattr(made, name), hint):
-                raise SettingsError(f"{name} is not what a {type(made).__name__} has there")
-        if isinstance(made, Mlp | Gcn):
-            for weight, bias in zip(made.weights, made.biases, strict=True):
-                if weight.ndim != 2 or bias.shape != weight.shape[:1]:
-                    raise SettingsError("a layer has as many rows of weights as biases")
-        return made
+        return _checked(VALUES[value["value"]](**{key: _decode(v, tensors) for key, v in value["fields"].items()}))
     if "tuple" in value:
         return tuple(_decode(part, tensors) for part in value["tuple"])
     return value["plain"]
+
+
+def _checked(made: Any) -> Any:
+    """Return a value if its fields have the types of its class and its layers fit. Raises SettingsError."""
+    for name, hint in get_type_hints(type(made)).items():
+        if not _fits(getattr(made, name), hint):
+            raise SettingsError(f"{name} is not what a {type(made).__name__} has there")
+    if isinstance(made, Mlp | Gcn):
+        for weight, bias in zip(made.weights, made.biases, strict=True):
+            if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+                raise SettingsError("a layer has as many rows of weights as biases")
+    return made

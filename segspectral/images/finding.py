@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segspectral.errors import ImageError
 from segspectral.images.formats import EXTENSIONS, check_name
+from segspectral.wording import plural
 
 __all__ = ["Search", "find_images"]
 
@@ -69,6 +70,14 @@ class Search:
                     found.append(path)
         return sorted(found, key=lambda path: Path(path).parts)
 
+    def named(self, given: str) -> list[str]:
+        """The images that a file, a folder or a glob names; none if a folder has none or a glob matches nothing."""
+        if os.path.isdir(given):
+            return self.inside(given)
+        if os.path.exists(given) or not glob.has_magic(given):
+            return [given]
+        return sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
+
     @property
     def sentence(self) -> str:
         """A sentence about what was skipped in all folders so far; it is empty if nothing was."""
@@ -78,13 +87,13 @@ class Search:
             if len(kinds) > NAMED + 1:
                 kinds = [*kinds[:NAMED], f"{len(kinds) - NAMED} other suffixes"]
             parts.append(
-                f"{_files(count)} left out: {', '.join(kinds)} (folders are searched for "
+                f"{plural(count, 'file')} left out: {', '.join(kinds)} (folders are searched for "
                 f"{' '.join(self.extensions)}; a file that you name is read whatever its suffix is)"
             )
         if self.hidden:
-            parts.append(f"{self.hidden} hidden {'file' if self.hidden == 1 else 'files'} left out")
+            parts.append(f"{plural(self.hidden, 'hidden file')} left out")
         if self.folders:
-            parts.append(f"{self.folders} {'subfolder' if self.folders == 1 else 'subfolders'} left out (--recursive)")
+            parts.append(f"{plural(self.folders, 'subfolder')} left out (--recursive)")
         return "; ".join(parts)
 
 
@@ -113,28 +122,13 @@ def find_images(
     """
     search = Search(recursive, output=output, complain=note)
     found: dict[str, Path] = {}  # Two spellings of a path are one image.
-
-    def add(paths: Iterable[Path]) -> None:
-        for path in paths:
-            found.setdefault(os.path.abspath(path), path)
-
-    for given in inputs:
+    for given in map(str, inputs):
         check_name(given)
-        path = Path(given)
-        if path.is_dir():
-            add([Path(inner) for inner in search.inside(str(path))] or [path])
-        elif not path.exists() and glob.has_magic(str(given)):
-            matches = sorted(Path(p) for p in glob.glob(str(given), recursive=True))
-            add((p for p in matches if p.is_file()) if matches else [path])
-        else:
-            add([path])
+        for path in search.named(given) or [given]:
+            found.setdefault(os.path.abspath(path), Path(path))
     if sentence := search.sentence:
         note(sentence)
     if found and all(path.is_dir() for path in found.values()):
         deeper = "; --recursive searches the subfolders" if search.folders else ""
         raise ImageError(f"no images were found ({', '.join(EXTENSIONS)}){deeper}", ", ".join(map(str, found.values())))
     return list(found.values())
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -30,9 +30,6 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 HEAD = 4096
 """How many bytes at the beginning of a file are examined: enough for all signatures below."""
 
-BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-"""Sizes in bytes of the versions of BMP's header. The two letters BM alone also begin other files, such as texts."""
-
 
 @dataclass(frozen=True)
 class Format:
@@ -133,11 +130,19 @@ STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"version https://git-lfs", ("a pointer file of Git LFS", "fetch the image itself: git lfs pull")),
 )
 
-RIFF: dict[bytes, Format | tuple[str, str]] = {
-    b"WEBP": WEBP,
-    b"AVI ": VIDEO,
-    b"WAVE": ("a sound file", "give an image"),
-}
+PATTERNS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
+    (rb"(II\*\0|MM\0\*).{4}CR", RAW),
+    (rb"RIFF.{4}WEBP", WEBP),
+    (rb"RIFF.{4}AVI ", VIDEO),
+    (rb"RIFF.{4}WAVE", ("a sound file", "give an image")),
+    # The sizes of the versions of BMP's header. The two letters BM alone also begin other files, such as texts.
+    (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", BMP),
+    (rb".{4}(moov|mdat|wide)", VIDEO),
+    (rb".{128}DICM", ("DICOM", CONVERT)),
+    (rb".{257}ustar", ("a tar archive", UNPACK)),
+    (rb"P[1-7][ \t\r\n]", ("a Netpbm image", CONVERT)),
+)
+"""Signatures with gaps, as regular expressions; they are looked for before ``STARTS``."""
 
 BOXES: dict[bytes, Format | tuple[str, str]] = {
     b"avif": AVIF,
@@ -157,19 +162,13 @@ MARKUP: tuple[tuple[str, tuple[str, str]], ...] = (
     ("<?xml", ("XML", "give an image")),
 )
 
-NETPBM = re.compile(rb"P[1-7][ \t\r\n]")
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
 """There are at least two letters before the colon, because one letter is a drive of Windows. A ``Path`` shortens two
 slashes to one."""
 
 
 def check_name(name: str | os.PathLike[str]) -> None:
-    """Refuse names that are not names of local files: addresses and ``-``.
-
-    Raises
-    ------
-    ImageError
-    """
+    """Refuse names that are not names of local files: addresses and ``-``. Raises ImageError."""
     text = os.fspath(name)
     if text == "-":
         raise ImageError("-: images are not read from standard input; save the image and name its file")
@@ -188,6 +187,19 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         ``among``.
     """
     check_name(path)
+    found = what_is(_head(path))
+    if isinstance(found, Format) and found in among:
+        return found
+    read = ", ".join(f.name for f in FORMATS if f in among)
+    if isinstance(found, Format):
+        raise ImageError(f"is {found.name}, but only {read} can be read here", path)
+    if found is None:
+        raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
+    raise ImageError(f"is {found[0]}, not an image that can be read ({read}); {found[1]}", path)
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a regular file. Raises ImageError."""
     try:
         # A pipe is never opened, because reading would wait for a writer.
         mode = os.stat(path).st_mode
@@ -209,16 +221,7 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
     if not head:
         raise ImageError("the file is empty", path)
-    found = what_is(head)
-    read = ", ".join(f.name for f in FORMATS if f in among)
-    if isinstance(found, Format):
-        if found in among:
-            return found
-        raise ImageError(f"is {found.name}, but only {read} can be read here", path)
-    if found is None:
-        raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
-    what, advice = found
-    raise ImageError(f"is {what}, not an image that can be read ({read}); {advice}", path)
+    return head
 
 
 def what_is(head: bytes) -> Format | tuple[str, str] | None:
@@ -227,30 +230,21 @@ def what_is(head: bytes) -> Format | tuple[str, str] | None:
     >>> what_is(b"%!PS-Adobe-3.0 EPSF-3.0")
     ('PostScript', 'export it as PNG')
     """
-    if head[:4] in (b"II*\0", b"MM\0*") and head[8:10] == b"CR":
-        return RAW
+    for pattern, found in PATTERNS:
+        if re.match(pattern, head, re.DOTALL):
+            return found
     for start, found in STARTS:
         if head.startswith(start):
             return found
-    if head[:4] == b"RIFF":
-        return RIFF.get(head[8:12])
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADERS:
-        return BMP
-    if head[4:8] == b"ftyp":
-        size = min(int.from_bytes(head[:4], "big"), len(head))
-        brands = [head[8:12], *(head[i : i + 4] for i in range(16, size - 3, 4))]
-        if AVIF in (known := [BOXES[brand] for brand in brands if brand in BOXES]):
-            return AVIF
-        return known[0] if known else VIDEO
-    if head[4:8] in (b"moov", b"mdat", b"wide"):
-        return VIDEO
-    if head[128:132] == b"DICM":
-        return ("DICOM", CONVERT)
-    if head[257:262] == b"ustar":
-        return ("a tar archive", UNPACK)
-    if NETPBM.match(head):
-        return ("a Netpbm image", CONVERT)
-    return _what_text(head)
+    return _what_box(head) if head[4:8] == b"ftyp" else _what_text(head)
+
+
+def _what_box(head: bytes) -> Format | tuple[str, str]:
+    """What the brands of a file in the ISO base media format show."""
+    size = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[i : i + 4] for i in range(16, size - 3, 4))]
+    known = [BOXES[brand] for brand in brands if brand in BOXES]
+    return AVIF if AVIF in known else known[0] if known else VIDEO
 
 
 def _what_text(head: bytes) -> tuple[str, str] | None:

@@ -149,7 +149,8 @@ def _check_size(width: int, height: int, what: str, least: int = MIN_SIDE) -> No
 
 def _checked_size(path: Path) -> tuple[int, int]:
     if format_of(path) is TIFF:
-        width, height = _tiff_size(path)
+        with first_page(path) as page:
+            width, height = int(page.imagewidth), int(page.imagelength)
     else:
         with open_picture(path) as picture:
             width, height = picture.size
@@ -232,11 +233,6 @@ def _tiff_array(path: Path) -> NDArray[Any]:
     if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (3, 4):
         array = np.moveaxis(array, 0, -1)
     return _upright(array, int(orientation))
-
-
-def _tiff_size(path: Path) -> tuple[int, int]:
-    with first_page(path) as page:
-        return int(page.imagewidth), int(page.imagelength)
 
 
 @contextmanager

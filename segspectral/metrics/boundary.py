@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from segspectral.metrics.contingency import same_shape, stack
 from segspectral.metrics.correspondence import correspond, thin
+from segspectral.metrics.counts import Counts
 
 __all__ = ["TOLERANCE", "BoundaryCounts", "boundary_counts", "boundary_map", "soft_boundary_counts"]
 
@@ -55,7 +57,7 @@ def boundary_map(labels: ArrayLike) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class BoundaryCounts:
+class BoundaryCounts(Counts):
     """Matched and total boundary pixels at S scales; counts of disjoint sets of images add up with ``+``.
 
     ``hits_recall`` of ``sum_recall`` human boundary pixels and ``hits_precision`` of ``sum_precision`` predicted ones
@@ -68,14 +70,6 @@ class BoundaryCounts:
     hits_precision: Ints
     sum_precision: Ints
     ois: Ints
-
-    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
-        if self.hits_recall.shape != other.hits_recall.shape:
-            raise ValueError(
-                f"counts at {len(self.hits_recall)} and at {len(other.hits_recall)} scales cannot be added: "
-                "every image needs the same number of scales"
-            )
-        return BoundaryCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def curve(self) -> tuple[Floats, Floats]:
         """Return precision (S,) and recall (S,) at every scale; both are 0 where there is nothing to divide by."""
@@ -125,8 +119,8 @@ def boundary_counts(
     ValueError
         If shapes disagree.
     """
-    edges = thin(boundary_map(_stack(segmentations)))
-    human = thin(boundary_map(_stack(truths))) if human_boundaries is None else _stack(human_boundaries) > 0
+    edges = thin(boundary_map(stack(segmentations)))
+    human = thin(boundary_map(stack(truths))) if human_boundaries is None else stack(human_boundaries) > 0
     return _count(edges, human, tolerance)
 
 
@@ -140,12 +134,11 @@ def soft_boundary_counts(
     """
     values = np.asarray(strength, dtype=np.float64)
     levels = np.linspace(1 / (thresholds + 1), 1 - 1 / (thresholds + 1), thresholds)
-    return _count(thin(values[None] >= levels[:, None, None]), _stack(human_boundaries) > 0, tolerance)
+    return _count(thin(values[None] >= levels[:, None, None]), stack(human_boundaries) > 0, tolerance)
 
 
 def _count(edges: NDArray[np.bool_], human: NDArray[np.bool_], tolerance: float) -> BoundaryCounts:
-    if edges.shape[1:] != human.shape[1:]:
-        raise ValueError(f"boundary maps of shapes {edges.shape[1:]} and {human.shape[1:]} cannot be compared")
+    same_shape(edges[0], human[0])
     radius = tolerance * math.hypot(*edges.shape[1:])
     asked = human.sum(axis=(1, 2))
     sum_p = edges.sum(axis=(1, 2)).astype(np.int64)
@@ -185,8 +178,3 @@ def _average_precision(precision: Floats, recall: Floats) -> float:
         return 0.0
     samples = np.arange(101) / 100
     return float(np.interp(samples, distinct, precision[first], left=0, right=0).sum() / 100)
-
-
-def _stack(maps: ArrayLike) -> NDArray[np.integer]:
-    array: NDArray[np.integer] = np.asarray(maps)
-    return array[None] if array.ndim == 2 else array

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Contingency", "Runs", "compact", "contingency"]
+__all__ = ["Contingency", "Runs", "compact", "contingency", "same_shape", "stack"]
 
 _DENSE_CELLS = 1 << 20
 """A table with more cells than this is counted by sorting. A dense table of this size takes 8 MiB."""
@@ -116,8 +117,7 @@ def contingency(a: ArrayLike, b: ArrayLike, *, void: int | None = None) -> Conti
     array([2., 1., 1.])
     """
     first, second = np.asarray(a), np.asarray(b)
-    if first.shape != second.shape:
-        raise ValueError(f"label maps of shapes {first.shape} and {second.shape} cannot be compared")
+    same_shape(first, second)
     if void is not None:
         valid = second != void
         first, second = first[valid], second[valid]
@@ -125,3 +125,19 @@ def contingency(a: ArrayLike, b: ArrayLike, *, void: int | None = None) -> Conti
         raise ValueError("no pixel is left to compare: the truth has only void")
     kind = np.result_type(first, second)
     return Runs.of(np.stack([first.ravel().astype(kind), second.ravel().astype(kind)])).table(0, 1)
+
+
+def same_shape(a: NDArray[Any], b: NDArray[Any]) -> None:
+    """Raise ValueError if two maps cannot be compared."""
+    if a.shape != b.shape:
+        raise ValueError(f"maps of shapes {a.shape} and {b.shape} cannot be compared")
+
+
+def stack(maps: ArrayLike) -> NDArray[np.integer]:
+    """Return one map (H, W) or several (S, H, W) as several. Raises ValueError if they do not hold integers."""
+    array = np.asarray(maps)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "iub":
+        raise ValueError(f"label maps must be integers of shape (H, W) or (S, H, W), not {array.dtype} {array.shape}")
+    return cast("NDArray[np.integer]", array.astype(np.uint8) if array.dtype.kind == "b" else array)

@@ -23,49 +23,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from segspectral.metrics.contingency import same_shape
+from segspectral.metrics.counts import Counts
 from segspectral.metrics.superpixel import thick_boundary
 
-__all__ = [
-    "CONTOUR_KINDS",
-    "MeanCount",
-    "ShareCount",
-    "boundary_iou",
-    "contour_counts",
-    "csurka_bf",
-    "davis_f",
-    "trimap",
-]
+__all__ = ["CONTOUR_KINDS", "Share", "boundary_iou", "contour_counts", "csurka_bf", "davis_f", "trimap"]
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class MeanCount:
-    """A sum of ``total`` over ``images``; adds up with ``+``."""
+class Share(Counts):
+    """``hits`` of ``total`` pixels, or the sum ``hits`` of the scores of ``total`` images."""
 
-    images: int
-    total: float
-
-    def __add__(self, other: MeanCount) -> MeanCount:
-        return MeanCount(self.images + other.images, self.total + other.total)
-
-    @property
-    def value(self) -> float:
-        return self.total / self.images if self.images else math.nan
-
-    def scores(self) -> dict[str, float]:
-        return {"value": self.value}
-
-
-@dataclass(frozen=True)
-class ShareCount:
-    """``hits`` of ``total`` pixels; adds up with ``+``."""
-
-    hits: int
+    hits: float
     total: int
-
-    def __add__(self, other: ShareCount) -> ShareCount:
-        return ShareCount(self.hits + other.hits, self.total + other.total)
 
     @property
     def value(self) -> float:
@@ -75,41 +47,31 @@ class ShareCount:
         return {"value": self.value}
 
 
-CONTOUR_KINDS: dict[str, type[MeanCount] | type[ShareCount]] = {
-    "csurka_bf": MeanCount,
-    "davis_f": MeanCount,
-    "boundary_iou": MeanCount,
-    "trimap": ShareCount,
-}
+CONTOUR_KINDS = ("csurka_bf", "davis_f", "boundary_iou", "trimap")
 """What ``contour_counts`` gives, by name."""
 
 
 def contour_counts(
     prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None
-) -> dict[str, MeanCount | ShareCount]:
+) -> dict[str, Share]:
     """Return all scores of this module for one image of class maps (H, W); ``width`` is the width of the trimap.
 
     DAVIS's F and Boundary IoU are defined for one object. Here they are the mean over the classes in the image's
     truth: each class is scored against the rest, and void pixels belong to neither.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
-    _same_shape(predicted, labels)
+    same_shape(predicted, labels)
     valid = np.ones(labels.shape, dtype=bool) if void is None else labels != void
     masks = [((predicted == c) & valid, (labels == c) & valid) for c in np.unique(labels[valid])]
-    images = min(1, len(masks))
     return {
         "csurka_bf": csurka_bf(predicted, labels, void=void),
-        "davis_f": MeanCount(images, float(np.mean([davis_f(*pair).value for pair in masks])) if masks else 0.0),
-        "boundary_iou": MeanCount(
-            images, float(np.mean([boundary_iou(*pair).value for pair in masks])) if masks else 0.0
-        ),
+        "davis_f": _mean([davis_f(*pair).value for pair in masks]),
+        "boundary_iou": _mean([boundary_iou(*pair).value for pair in masks]),
         "trimap": trimap(predicted, labels, width=width, void=void),
     }
 
 
-def csurka_bf(
-    prediction: ArrayLike, truth: ArrayLike, *, void: int | None = None, tolerance: float = 0.0075
-) -> MeanCount:
+def csurka_bf(prediction: ArrayLike, truth: ArrayLike, *, void: int | None = None, tolerance: float = 0.0075) -> Share:
     """Return BF of one image of class maps (H, W): the mean F over the classes in its truth.
 
     The boundary of a class consists of its pixels that have a 4-neighbour outside the class; the border of the image
@@ -117,30 +79,30 @@ def csurka_bf(
     maps, and 0 if it has none in exactly one of them. An image whose truth has no class counts as zero images.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
-    _same_shape(predicted, labels)
+    same_shape(predicted, labels)
     valid = np.ones(labels.shape, dtype=bool) if void is None else labels != void
     radius = tolerance * math.hypot(*labels.shape)
     scores = []
     for c in np.unique(labels[valid]):
         a, b = _inner_boundary((predicted == c) & valid), _inner_boundary((labels == c) & valid)
         scores.append(_f(_share_within(a, b, radius), _share_within(b, a, radius)))
-    return MeanCount(1, float(np.mean(scores))) if scores else MeanCount(0, 0.0)
+    return _mean(scores)
 
 
-def davis_f(prediction: ArrayLike, truth: ArrayLike, *, bound: float = 0.008) -> MeanCount:
+def davis_f(prediction: ArrayLike, truth: ArrayLike, *, bound: float = 0.008) -> Share:
     """Return DAVIS's F of two binary masks (H, W) of one object, like ``db_eval_boundary``.
 
     F is 1 if neither mask has a boundary, and 0 if only one has. ``bound`` is a share of the diagonal, which is
     rounded up to pixels; a value of 1 or more is a number of pixels.
     """
     predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
-    _same_shape(predicted, actual)
+    same_shape(predicted, actual)
     pixels = bound if bound >= 1 else math.ceil(bound * math.hypot(*actual.shape))
     a, b = _davis_boundary(predicted), _davis_boundary(actual)
-    return MeanCount(1, _f(_share_within(a, b, pixels), _share_within(b, a, pixels)))
+    return Share(_f(_share_within(a, b, pixels), _share_within(b, a, pixels)), 1)
 
 
-def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02) -> ShareCount:
+def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02) -> Share:
     """Return Boundary IoU of two binary masks (H, W) as pixel counts: ``hits`` in both bands, ``total`` in either.
 
     The band holds the pixels that round(``ratio`` x diagonal) erosions by 3 x 3 remove, with at least one erosion.
@@ -148,7 +110,7 @@ def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02
     score and the IoU of the masks.
     """
     predicted, actual = np.asarray(prediction).astype(bool), np.asarray(truth).astype(bool)
-    _same_shape(predicted, actual)
+    same_shape(predicted, actual)
     width = max(1, round(ratio * math.hypot(*actual.shape)))
 
     def band(mask: Mask) -> Mask:
@@ -157,24 +119,29 @@ def boundary_iou(prediction: ArrayLike, truth: ArrayLike, *, ratio: float = 0.02
         return mask & (inner == 0)
 
     a, b = band(predicted), band(actual)
-    return ShareCount(int((a & b).sum()), int((a | b).sum()))
+    return Share(int((a & b).sum()), int((a | b).sum()))
 
 
-def trimap(prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None) -> ShareCount:
+def trimap(prediction: ArrayLike, truth: ArrayLike, *, width: float, void: int | None = None) -> Share:
     """Return the pixel accuracy of class maps (H, W) in a band along the truth's boundaries, without void pixels.
 
     The band is ``width`` pixels wide on each side of every boundary. A border with void is a boundary too, because VOC
     marks the boundaries of objects with void.
     """
     predicted, labels = np.asarray(prediction), np.asarray(truth)
-    _same_shape(predicted, labels)
+    same_shape(predicted, labels)
     edge = thick_boundary(labels)
     if not edge.any():
-        return ShareCount(0, 0)
+        return Share(0, 0)
     band = ndimage.distance_transform_edt(~edge) < width
     if void is not None:
         band &= labels != void
-    return ShareCount(int((predicted == labels)[band].sum()), int(band.sum()))
+    return Share(int((predicted == labels)[band].sum()), int(band.sum()))
+
+
+def _mean(scores: list[float]) -> Share:
+    """Return the score of an image, the mean over its classes; an image without classes counts as no image."""
+    return Share(float(np.mean(scores)), 1) if scores else Share(0.0, 0)
 
 
 def _share_within(boundary: Mask, other: Mask, radius: float) -> float | None:
@@ -205,8 +172,3 @@ def _davis_boundary(mask: Mask) -> Mask:
     edge[:-1] |= mask[:-1] ^ mask[1:]
     edge[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
     return edge
-
-
-def _same_shape(a: NDArray, b: NDArray) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"maps of shapes {a.shape} and {b.shape} cannot be compared")

@@ -21,12 +21,12 @@ and VI are means over the maps of an image and then over images. Both follow the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from segspectral.metrics.contingency import Contingency, Runs
+from segspectral.metrics.contingency import Contingency, Runs, same_shape, stack
+from segspectral.metrics.counts import Counts
 
 __all__ = ["RegionCounts", "covering", "rand_index", "region_counts", "variation_of_information"]
 
@@ -64,7 +64,7 @@ def covering(table: Contingency) -> Floats:
 
 
 @dataclass(frozen=True)
-class RegionCounts:
+class RegionCounts(Counts):
     """Region scores before division; counts of disjoint sets of images add up with ``+``.
 
     S is the number of scales. ``covered`` (S,) sums the pixels of human regions times their best IoU;
@@ -82,14 +82,6 @@ class RegionCounts:
     vi: Floats
     vi_ois: float
 
-    def __add__(self, other: RegionCounts) -> RegionCounts:
-        if self.covered.shape != other.covered.shape:
-            raise ValueError(
-                f"counts at {len(self.covered)} and at {len(other.covered)} scales cannot be added: "
-                "every image needs the same number of scales"
-            )
-        return RegionCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
-
     def scores(self) -> dict[str, float]:
         """Return ``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
         return {
@@ -104,11 +96,7 @@ class RegionCounts:
 
     def best_scales(self) -> dict[str, int]:
         """Return the scale (index from 0) that ODS chose for each measure; for users of the Python API."""
-        return {
-            "covering": int(self.covered.argmax()),
-            "pri": int(self.rand.argmax()),
-            "vi": int(self.vi.argmin()),
-        }
+        return {"covering": int(self.covered.argmax()), "pri": int(self.rand.argmax()), "vi": int(self.vi.argmin())}
 
 
 def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | None = None) -> RegionCounts:
@@ -128,9 +116,8 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
     ValueError
         If shapes disagree or a truth has only void.
     """
-    predicted, human = _stack(segmentations), _stack(truths)
-    if predicted.shape[1:] != human.shape[1:]:
-        raise ValueError(f"label maps of shapes {predicted.shape[1:]} and {human.shape[1:]} cannot be compared")
+    predicted, human = stack(segmentations), stack(truths)
+    same_shape(predicted[0], human[0])
     S, A = len(predicted), len(human)
     kind = np.result_type(predicted, human)
     runs = Runs.of(np.concatenate([predicted.astype(kind, copy=False), human.astype(kind, copy=False)]))
@@ -164,12 +151,3 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
         vi=vi,
         vi_ois=float(vi.min()),
     )
-
-
-def _stack(maps: ArrayLike) -> NDArray[np.integer]:
-    array = np.asarray(maps)
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "iub":
-        raise ValueError(f"label maps must be integers of shape (H, W) or (S, H, W), not {array.dtype} {array.shape}")
-    return cast("NDArray[np.integer]", array.astype(np.uint8) if array.dtype.kind == "b" else array)

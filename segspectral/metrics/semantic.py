@@ -37,32 +37,27 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
 from segspectral.metrics.contingency import compact
+from segspectral.metrics.counts import Counts
 
 __all__ = ["Agreement", "ClassCounts", "ClusterCounts", "cluster_counts", "image_hungarian", "image_majority"]
 
 Agreement = Literal["iou", "pixels"]
 """What a matching maximises: the sum of the IoU of the pairs, or the number of pixels they share."""
 
-Counts = NDArray[np.int64]
+Table = NDArray[np.int64]
 
 _MOST_CLUSTERS = 1 << 20
 """Larger cluster ids are refused: with 21 classes, the table of 2^20 clusters takes 168 MiB."""
 
 
 @dataclass(frozen=True)
-class ClassCounts:
-    """Pixels by assigned and true class, (C + 1, C); the last row holds pixels of clusters without a class.
+class ClassCounts(Counts):
+    """Pixels by assigned and true class, (C + 1, C); the last row holds pixels of clusters without a class."""
 
-    Counts of disjoint sets of images add up with ``+``.
-    """
+    axis = "classes"
 
-    pixels: Counts
+    pixels: Table
     images: int
-
-    def __add__(self, other: ClassCounts) -> ClassCounts:
-        if self.pixels.shape != other.pixels.shape:
-            raise ValueError("counts over different numbers of classes cannot be added")
-        return ClassCounts(self.pixels + other.pixels, self.images + other.images)
 
     def iou(self) -> NDArray[np.float64]:
         """Return TP / (TP + FP + FN) per class (C,); NaN for a class that occurs in neither truth nor prediction."""
@@ -103,7 +98,7 @@ class ClusterCounts:
     Counts of disjoint sets of images add up with ``+``; K becomes the larger of the two.
     """
 
-    pixels: Counts
+    pixels: Table
     images: int
 
     def __add__(self, other: ClusterCounts) -> ClusterCounts:
@@ -205,7 +200,7 @@ def named_map(
     return np.where(values[index] == everywhere, naming[index], -1)
 
 
-def hungarian(pixels: Counts, by: Agreement) -> NDArray[np.intp]:
+def hungarian(pixels: Table, by: Agreement) -> NDArray[np.intp]:
     """Return the class of every cluster (K,) of a table (K, C), or -1 for none (Kuhn 1955).
 
     A cluster never gets a class with which it shares no pixel: that would only add false positives to a class that
@@ -217,7 +212,7 @@ def hungarian(pixels: Counts, by: Agreement) -> NDArray[np.intp]:
     return classes
 
 
-def _agreement(pixels: Counts, by: Agreement) -> NDArray[np.float64]:
+def _agreement(pixels: Table, by: Agreement) -> NDArray[np.float64]:
     if by == "pixels":
         return pixels.astype(np.float64)
     if by != "iou":
@@ -228,7 +223,7 @@ def _agreement(pixels: Counts, by: Agreement) -> NDArray[np.float64]:
 
 def _by_segment(
     prediction: ArrayLike, truth: ArrayLike, classes: int, void: int | None
-) -> tuple[NDArray[np.integer[Any]], Counts]:
+) -> tuple[NDArray[np.integer[Any]], Table]:
     """Return the segments of one image (K,) in ascending order, and their pixels of each class (K, C)."""
     segments, labels = _valid_pixels(prediction, truth, classes, void)
     ids, values = compact(segments)
@@ -240,14 +235,14 @@ def _of_image(prediction: ArrayLike, truth: ArrayLike, classes: int, void: int |
     return ClassCounts(_regroup(pixels, name(pixels)), 1)
 
 
-def _regroup(pixels: Counts, classes: NDArray[np.intp]) -> Counts:
+def _regroup(pixels: Table, classes: NDArray[np.intp]) -> Table:
     """Add up the rows of (K, C) by class into (C + 1, C); class -1 goes to the last row."""
     total = np.zeros((pixels.shape[1] + 1, pixels.shape[1]), dtype=np.int64)
     np.add.at(total, classes, pixels)
     return total
 
 
-def _table(rows: NDArray[np.integer], columns: NDArray[np.integer], K: int, C: int) -> Counts:
+def _table(rows: NDArray[np.integer], columns: NDArray[np.integer], K: int, C: int) -> Table:
     code = rows.astype(np.int64) * C + columns
     return np.bincount(code, minlength=K * C).reshape(K, C).astype(np.int64, copy=False)
 

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from segspectral.metrics.contingency import compact, contingency
+from segspectral.metrics.contingency import compact, contingency, stack
+from segspectral.metrics.counts import Counts
 
 __all__ = ["SuperpixelCounts", "superpixel_counts", "thick_boundary"]
 
 
 @dataclass(frozen=True)
-class SuperpixelCounts:
+class SuperpixelCounts(Counts):
     """Superpixel scores before division; counts of disjoint sets of images add up with ``+``.
 
     ``truths`` is the number of human maps. ``found`` of the ``boundary`` truth boundary pixels have a superpixel
@@ -41,9 +42,6 @@ class SuperpixelCounts:
     pixels: float
     compactness: float
     segments: int
-
-    def __add__(self, other: SuperpixelCounts) -> SuperpixelCounts:
-        return SuperpixelCounts(**{name: getattr(self, name) + getattr(other, name) for name in self.__annotations__})
 
     def scores(self) -> dict[str, float]:
         """Return ``boundary_recall``, ``undersegmentation_error``, ``asa``, ``compactness``, ``segments`` per image.
@@ -85,8 +83,7 @@ def superpixel_counts(
         If shapes disagree or a truth has only void.
     """
     segments: NDArray[np.integer] = np.asarray(labels)
-    human: NDArray[np.integer] = np.asarray(truths)
-    human = human[None] if human.ndim == 2 else human
+    human = stack(truths)
     if radius is None:
         radius = round(0.0025 * math.hypot(*segments.shape))
     near = ndimage.maximum_filter(thick_boundary(segments), size=2 * radius + 1, mode="constant")

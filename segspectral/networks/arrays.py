@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
 from segspectral.files import is_npy, read_npy, read_npz, unpacked_size
 
-__all__ = ["UNPACKED", "check_unpacked", "dense", "is_array_file", "load_arrays", "load_sparse", "most_unpacked"]
+__all__ = ["FEATURES", "LABELS", "SPARE", "Arrays", "check_unpacked", "is_array_file", "most_unpacked", "vectors"]
+
+FEATURES = ("features", "x", "X", "attributes", "data", "arr_0")
+LABELS = ("labels", "y", "Y", "label")
+"""Names that .npz files use for features and classes, most usual first; numpy itself calls an unnamed array arr_0."""
 
 UNPACKED = 2**30
 """A compressed file may unpack to 1 GiB, and a large file to ``GROWTH`` times its size.
@@ -52,75 +58,90 @@ def most_unpacked(path: Path) -> int:
 
 
 def check_unpacked(path: Path, size: int) -> None:
-    """Refuse a compressed file that unpacks to far more bytes than it has itself.
-
-    Raises
-    ------
-    DatasetError
-    """
+    """Refuse a compressed file that unpacks to far more bytes than it has itself. Raises DatasetError."""
     if size > most_unpacked(path):
         raise DatasetError(f"unpacks to more than {max(UNPACKED, size) / 2**30:.0f} GiB; unpack it first", path)
 
 
-def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a .npz file by name, or the array of a .npy file under ``arr_0``; pickles are refused.
+class Arrays(dict[str, NDArray[Any]]):
+    """The arrays of a .npz file by name, or the array of a .npy file under ``arr_0``; pickles are refused.
 
     Raises
     ------
     DatasetError
         The file is not what its suffix says, holds Python objects, or claims more than it contains.
     """
-    path = Path(path)
-    try:
-        if is_npy(path):
-            return {"arr_0": read_npy(path, path.stat().st_size)}
-        check_unpacked(path, unpacked_size(path))
-        return read_npz(path, most_unpacked(path))
-    except FileNotFoundError as error:
-        raise DatasetError("there is no such file", path) from error
-    except MemoryError as error:
-        raise DatasetError("is larger than the memory", path) from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot be read ({error})", path) from error
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if is_npy(path):
+                super().__init__(arr_0=read_npy(path, path.stat().st_size))
+            else:
+                check_unpacked(path, unpacked_size(path))
+                super().__init__(read_npz(path, most_unpacked(path)))
+        except FileNotFoundError as error:
+            raise DatasetError("there is no such file", path) from error
+        except MemoryError as error:
+            raise DatasetError("is larger than the memory", path) from error
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"cannot be read ({error})", path) from error
+
+    def first_of(self, names: Iterable[str]) -> str | None:
+        """Return the first of these names that an array has, or None."""
+        return next((name for name in names if name in self), None)
+
+    @property
+    def holds_matrix(self) -> bool:
+        """Whether the arrays are the parts of a sparse matrix."""
+        return "format" in self or {"data", "indices", "indptr", "shape"} <= self.keys()
+
+    def matrix(self, prefix: str = "") -> sp.coo_array:
+        """Return the matrix that ``scipy.sparse.save_npz`` wrote, or the CSR matrix whose arrays begin with ``prefix``.
+
+        A CSR matrix has the arrays ``prefix`` + data, indices, indptr and shape.
+
+        Raises
+        ------
+        DatasetError
+            The parts do not make a matrix of numbers.
+        """
+        try:
+            # scipy allocates as many numbers as a matrix of diagonals has rows or columns, however few its file holds.
+            if "offsets" in self and max(self["shape"].ravel().tolist()) > SPARE + self["data"].size:
+                raise ValueError(f"says {tuple(self['shape'].tolist())}, and holds too little for it")
+            if not prefix and "format" in self:
+                matrix = sp.load_npz(self.path)
+            else:
+                parts = tuple(self[prefix + part] for part in ("data", "indices", "indptr"))
+                matrix = sp.csr_array(parts, shape=tuple(self[prefix + "shape"].tolist()))
+            if hasattr(matrix, "check_format"):
+                matrix.check_format(full_check=True)
+            if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+                raise ValueError(f"{matrix.dtype} {matrix.shape} is not a matrix of numbers")
+            return sp.coo_array(matrix)
+        except MemoryError as error:
+            raise DatasetError("is a matrix that is larger than the memory", self.path) from error
+        except Exception as error:  # scipy raises many kinds of errors when the parts have unexpected types
+            raise DatasetError(f"cannot be read as a sparse matrix ({error})", self.path) from error
+
+    def dense(self, matrix: sp.coo_array) -> NDArray[Any]:
+        """Return a matrix of the file as an array (N, D), if the array is not too large. Raises DatasetError."""
+        if math.prod(matrix.shape) * 8 > 4 * UNPACKED:
+            raise DatasetError(
+                f"{matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB as a dense matrix", self.path
+            )
+        return matrix.toarray()
 
 
-def load_sparse(path: Path, arrays: dict[str, NDArray[Any]], prefix: str = "") -> sp.coo_array:
-    """Return the matrix that ``scipy.sparse.save_npz`` wrote, or the CSR matrix whose arrays begin with ``prefix``.
-
-    A CSR matrix has the arrays ``prefix`` + data, indices, indptr and shape.
+def vectors(path: Path, what: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return vectors (N, D) as float64.
 
     Raises
     ------
     DatasetError
-        The parts do not make a matrix of numbers.
+        The array does not have two dimensions, or it does not hold numbers.
     """
-    try:
-        # scipy allocates as many numbers as a matrix of diagonals has rows or columns, however few its file holds.
-        if "offsets" in arrays and max(arrays["shape"].ravel().tolist()) > SPARE + arrays["data"].size:
-            raise ValueError(f"says {tuple(arrays['shape'].tolist())}, and holds too little for it")
-        if not prefix and "format" in arrays:
-            matrix = sp.load_npz(path)
-        else:
-            parts = tuple(arrays[prefix + part] for part in ("data", "indices", "indptr"))
-            matrix = sp.csr_array(parts, shape=tuple(arrays[prefix + "shape"].tolist()))
-        if hasattr(matrix, "check_format"):
-            matrix.check_format(full_check=True)
-        if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
-            raise ValueError(f"{matrix.dtype} {matrix.shape} is not a matrix of numbers")
-        return sp.coo_array(matrix)
-    except MemoryError as error:
-        raise DatasetError("is a matrix that is larger than the memory", path) from error
-    except Exception as error:  # scipy raises many kinds of errors when the parts have unexpected types
-        raise DatasetError(f"cannot be read as a sparse matrix ({error})", path) from error
-
-
-def dense(path: Path, matrix: sp.coo_array) -> NDArray[Any]:
-    """Return a sparse matrix as an array (N, D), if the array is not too large.
-
-    Raises
-    ------
-    DatasetError
-    """
-    if math.prod(matrix.shape) * 8 > 4 * UNPACKED:
-        raise DatasetError(f"{matrix.shape} numbers need more than {4 * UNPACKED >> 30} GiB as a dense matrix", path)
-    return matrix.toarray()
+    if values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise DatasetError(f"{what} must be (N, D) numbers, not {values.dtype} {values.shape}", path)
+    return values.astype(np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.files import check_folder, write_bytes
+from segspectral.files import check_folder, npz, write_bytes
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import head_from
 from segspectral.metrics.clustering import clustering_scores
-from segspectral.networks.arrays import dense, is_array_file, load_arrays, load_sparse
-from segspectral.networks.graphs import FEATURES, LABELS, Dialect, Graph, holds_matrix, read_graph
+from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
+from segspectral.networks.graphs import Dialect, Graph, read_graph
 
-__all__ = ["Agreement", "Clustering", "Problem", "agreement", "cluster_file", "read_problem"]
+__all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +39,6 @@ class Problem:
         return f"{self.features.shape[0]} vectors of {self.features.shape[1]} numbers"
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Three scores of the agreement between clusters and classes; each is 1 for equal partitions."""
-
-    accuracy: float
-    nmi: float
-    ari: float
-
-
 @dataclass(frozen=True, eq=False)
 class Clustering:
     """The result of clustering a file.
@@ -58,13 +48,13 @@ class Clustering:
     problem : the content of the file
     head : the fitted head
     labels : (N,) cluster ids, in the order of the graph's ``names`` or of the rows
-    agreement : agreement with the classes of the file, or None if it has no classes
+    agreement : scores against the classes of the file (``clustering_scores``), or None if it has no classes
     """
 
     problem: Problem
     head: Head
     labels: NDArray[np.int64]
-    agreement: Agreement | None
+    agreement: dict[str, float] | None
 
 
 def cluster_file(
@@ -105,16 +95,9 @@ def cluster_file(
         arrays: dict[str, Any] = {"labels": fitted.labels_, "probabilities": fitted.membership_.probabilities}
         if graph is not None:
             arrays["names"] = np.array(graph.names)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        write_bytes(Path(output), buffer.getvalue())
-    known = None if problem.truth is None else agreement(problem.truth, fitted.labels_)
+        write_bytes(Path(output), npz(arrays))
+    known = None if problem.truth is None else clustering_scores(fitted.labels_, problem.truth)
     return Clustering(problem, fitted, fitted.labels_, known)
-
-
-def agreement(truth: NDArray[Any], labels: NDArray[Any]) -> Agreement:
-    """Return accuracy under the best one-to-one naming (Hungarian method), NMI (arithmetic mean) and ARI."""
-    return Agreement(**clustering_scores(labels, truth))
 
 
 def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -> Problem:
@@ -136,17 +119,16 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
     DatasetError, SettingsError
     """
     path = Path(path)
-    arrays = load_arrays(path) if is_array_file(path) else None
+    arrays = Arrays(path) if is_array_file(path) else None
     if arrays is None or "edges" in arrays or "edge_index" in arrays:
         return _of_graph(read_graph(path, dialect=dialect))
-    label = next((name for name in LABELS if name in arrays), None)
-    if holds_matrix(arrays):
-        matrix = load_sparse(path, arrays)
+    if arrays.holds_matrix:
+        matrix = arrays.matrix()
         if matrix.shape[0] == matrix.shape[1]:
             return _of_graph(read_graph(path, dialect=dialect))
-        features = _rows(path, dense(path, matrix))
+        features = _rows(path, arrays.dense(matrix))
     else:
-        name = next((name for name in FEATURES if name in arrays), None)
+        name = arrays.first_of(FEATURES)
         if name is None:
             raise DatasetError(
                 f"has the arrays {', '.join(sorted(arrays))}; features must be called {', '.join(FEATURES)}, and a "
@@ -154,6 +136,7 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
                 path,
             )
         features = _rows(path, arrays[name])
+    label = arrays.first_of(LABELS)
     truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
     if truth is not None and len(truth) != len(features):
         raise DatasetError(f"has {len(features)} rows of features and {len(truth)} {label}", path)

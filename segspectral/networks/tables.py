@@ -10,49 +10,23 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
 from segspectral.files import open_file
-from segspectral.networks.arrays import check_unpacked, dense, is_array_file, load_arrays, load_sparse, most_unpacked
+from segspectral.networks.arrays import check_unpacked, most_unpacked
+from segspectral.networks.cells import is_number, plain_word
 from segspectral.wording import plural
 
-__all__ = [
-    "SEPARATORS",
-    "Table",
-    "is_number",
-    "is_word",
-    "match_rows",
-    "plain_word",
-    "quoted",
-    "read_bytes",
-    "read_classes",
-    "read_numbers",
-    "read_table",
-    "read_text",
-    "to_number",
-    "whole_names",
-]
+__all__ = ["NODES", "SAMPLE", "SEPARATORS", "Table", "read_bytes", "read_table", "read_text"]
 
 SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ",", "bar": "|", "blanks": None}
 NODES = {"node", "nodes", "id", "name", "names"}
-CLASSES = {"label", "labels", "class", "community"}
 SAMPLE = 1000
 """The separator and the columns are recognised from this many lines: enough for rare cells, and still instant."""
-
-NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
-THOUSANDS = re.compile(r"[-+]?\d{1,3}((\.\d{3})+,\d+|(,\d{3})+\.\d+)", re.ASCII)
-"""A number with separators of thousands and decimals, such as 1,234.5 or 1.234,5."""
-
-MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
-"""Words that programs write for a missing value."""
 
 MAYBE_ROW = re.compile(r"[#%][^\s#%]")
 """A line that begins with a comment mark but may be a row, because names can begin with # or %."""
@@ -85,9 +59,46 @@ class Table:
     encoding: str = ""
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        for number, cells, marked in _records(self.path, self.text, self.separator, self.marks):
-            if not marked or number in self.kept:
-                yield number, cells
+        return ((number, cells) for number, cells, marked in self.records() if not marked or number in self.kept)
+
+    def records(self) -> Iterator[tuple[int, list[str], bool]]:
+        """Yield the number of each line that is not empty, its cells, and whether it begins with a mark."""
+        lines, marks, separator = enumerate(io.StringIO(self.text), start=1), self.marks, self.separator
+        for number, line in lines:
+            line = line.strip(" \n")
+            marked = line.startswith(marks)
+            if '"' not in line or marked or line.endswith("}"):
+                cells = _cells(line, separator)
+            else:
+                cells = self._quoted_cells(number, line, (following for _, following in lines))
+            cells = list(map(str.strip, cells))
+            if any(cells):
+                yield number, cells, marked
+
+    def _quoted_cells(self, number: int, line: str, following: Iterator[str]) -> list[str]:
+        """Return the cells of a line with quotation marks; a quoted cell may continue on the following lines."""
+        taken = 0
+
+        def further() -> Iterator[str]:
+            nonlocal taken
+            yield (line if self.separator is not None else line.replace("\t", " ")) + "\n"
+            for more in following:
+                taken += 1
+                yield more
+
+        reader = csv.reader(further(), delimiter=self.separator or " ", skipinitialspace=True, strict=True)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            if taken:
+                what = f"a cell begins with a quotation mark and has none at its end ({error})"
+                raise self.fault(number, what) from error
+            cells = _cells(line, self.separator)  # the program does not quote, and a name contains quotation marks
+        return cells[:-1] if self.separator is None and cells and not cells[-1] else cells
+
+    def fault(self, number: int, what: str) -> DatasetError:
+        """Return an error about a line."""
+        return DatasetError(what, f"{self.path}, line {number}")
 
     def __str__(self) -> str:
         """The separator, the comments and the encoding in words."""
@@ -105,12 +116,7 @@ class Table:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the contents of a file; a gzip file is unpacked.
-
-    Raises
-    ------
-    DatasetError
-    """
+    """Return the contents of a file; a gzip file is unpacked. Raises DatasetError."""
     try:
         with open_file(path) as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -191,52 +197,13 @@ def read_table(
     if not sample and comments is None:
         sample = [line for line in map(str.strip, io.StringIO(text)) if MAYBE_ROW.match(line)][:SAMPLE]
     mark = _separator(sample) if separator is None else SEPARATORS[separator]
+    table = Table(path, text, mark, marks, encoding=encoding)
     if not marks or not re.search(rf"(?m)^ *({'|'.join(map(re.escape, marks))})", text):
-        return Table(path, text, mark, marks, encoding=encoding)
-    begun = [(number, cells) for number, cells, marked in _records(path, text, mark, marks) if marked]
+        return table
+    begun = [(number, cells) for number, cells, marked in table.records() if marked]
     maybe = [row for row in begun if MAYBE_ROW.match(row[1][0])] if comments is None else []
-    kept = _rows_among(maybe, Table(path, text, mark, marks), words)
-    return Table(path, text, mark, marks, kept, len(begun) - len(kept), len(maybe) - len(kept), encoding)
-
-
-def _records(
-    path: Path, text: str, separator: str | None, marks: tuple[str, ...]
-) -> Iterator[tuple[int, list[str], bool]]:
-    """Yield the number of each line that is not empty, its cells, and whether it begins with a mark."""
-    lines = enumerate(io.StringIO(text), start=1)
-    for number, line in lines:
-        line = line.strip(" \n")
-        marked = line.startswith(marks)
-        if '"' not in line or marked or line.endswith("}"):
-            cells = _cells(line, separator)
-        else:
-            # A quoted cell may continue on the next lines; the reader takes as many lines as it needs.
-            taken = [0]
-            further = _counted((following for _, following in lines), taken)
-            first = line if separator is not None else line.replace("\t", " ")
-            try:
-                cells = next(
-                    csv.reader(
-                        chain([first + "\n"], further), delimiter=separator or " ", skipinitialspace=True, strict=True
-                    )
-                )
-            except csv.Error as error:
-                if taken[0]:
-                    raise DatasetError(
-                        f"{path}, line {number}: a cell begins with a quotation mark and has none at its end ({error})"
-                    ) from error
-                cells = _cells(line, separator)  # the program does not quote, and a name contains quotation marks
-            if separator is None and cells and not cells[-1]:
-                cells.pop()
-        cells = list(map(str.strip, cells))
-        if any(cells):
-            yield number, cells, marked
-
-
-def _counted(lines: Iterator[str], taken: list[int]) -> Iterator[str]:
-    for line in lines:
-        taken[0] += 1
-        yield line
+    kept = _rows_among(maybe, table, words)
+    return replace(table, kept=kept, comments=len(begun) - len(kept), doubtful=len(maybe) - len(kept))
 
 
 def _cells(line: str, separator: str | None) -> list[str]:
@@ -320,192 +287,3 @@ def _rows_among(maybe: list[tuple[int, list[str]]], table: Table, words: Collect
         return known and (numbers or sum(widths.values()) == 1)
 
     return frozenset(number for number, cells in maybe if is_row(cells))
-
-
-def read_numbers(path: str | os.PathLike[str], names: Sequence[str]) -> tuple[list[str] | None, NDArray[np.float64]]:
-    """Return the names of the nodes, or None if the file has none, and numbers (N, D).
-
-    In a text, the first column has names if its header says so, if not all of its cells are numbers, or if it has all
-    ``names`` of a graph.
-
-    Raises
-    ------
-    DatasetError
-    """
-    path = Path(path)
-    if is_array_file(path):
-        values = _array(path, ("features", "x", "X", "attributes", "data", "arr_0"))
-        if values.ndim != 2 or values.dtype.kind not in "biuf":
-            raise DatasetError(f"attributes must be (N, D) numbers, not {values.dtype} {values.shape}", path)
-        return None, values.astype(np.float64)
-    table, lines = _lines(path)
-    header = lines[0][1] if not any(is_number(cell) for cell in lines[0][1][1:] or lines[0][1]) else None
-    lines = lines[1:] if header is not None else lines
-    if not lines:
-        raise DatasetError("has no numbers", path)
-    width = len(lines[0][1])
-    for number, cells in lines:
-        if len(cells) != width:
-            raise DatasetError(f"{path}, line {number}: has {plural(len(cells), 'column')}, but the first has {width}")
-    first = _as_names([cells[0] for _, cells in lines], names)
-    headed = header is not None and plain_word(header[0]) in NODES
-    named = headed or not all(map(is_number, first)) or (width > 1 and set(names) <= set(first))
-    if not named and header is not None and header[0] == "" and width > 1:
-        # This column is the index that pandas writes; the rows are in the order of the nodes.
-        lines = [(number, cells[1:]) for number, cells in lines]
-    values = np.empty((len(lines), len(lines[0][1]) - named))
-    for row, (number, cells) in zip(values, lines, strict=True):
-        for j, cell in enumerate(cells[named:]):
-            try:
-                row[j] = to_number(cell, table.separator) if is_number(cell) else float("no number")
-            except ValueError as error:
-                reason = str(error) if is_number(cell) else f"{quoted(cell)} is not a number"
-                raise DatasetError(f"{path}, line {number}: the attribute {reason}") from error
-    if values.shape[1] == 0:
-        raise DatasetError("has names but no attributes", path)
-    return (first if named else None), values
-
-
-def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tuple[list[str] | None, NDArray[Any]]:
-    """Return the names of the nodes, or None if the file has none, and classes (N,); ``names`` are those of a graph.
-
-    Raises
-    ------
-    DatasetError
-    """
-    path = Path(path)
-    if is_array_file(path):
-        return None, _array(path, ("labels", "y", "Y", "label", "arr_0")).ravel()
-    _, lines = _lines(path)
-    header = lines[0][1]
-    if plain_word(header[0]) in NODES | CLASSES or (len(header) > 1 and plain_word(header[1]) in CLASSES):
-        lines = lines[1:]
-    for number, cells in lines:
-        if len(cells) != len(lines[0][1]) or len(cells) > 2:
-            raise DatasetError(f"{path}, line {number}: a line must be a node and its class, or only a class")
-    if not lines:
-        raise DatasetError("has no classes", path)
-    if len(lines[0][1]) == 1:
-        return None, np.array([cells[0] for _, cells in lines])
-    return _as_names([cells[0] for _, cells in lines], names), np.array([cells[1] for _, cells in lines])
-
-
-def match_rows(
-    path: str | os.PathLike[str], given: list[str] | None, rows: NDArray[Any], names: Sequence[str], what: str
-) -> NDArray[Any]:
-    """Return the rows in the order of the nodes.
-
-    Raises
-    ------
-    DatasetError
-        A node has no row or two rows; or the rows have no names, and their number is not that of the nodes.
-    """
-    if given is None:
-        if len(rows) != len(names):
-            raise DatasetError(
-                f"has {plural(len(rows), 'row')} of {what}, but the graph has {plural(len(names), 'node')}", path
-            )
-        return rows
-    index = {name: i for i, name in enumerate(given)}
-    if len(index) < len(given):
-        twice = next(name for i, name in enumerate(given) if index[name] != i)
-        raise DatasetError(f"the node {quoted(twice)} has two lines", path)
-    missing = [name for name in names if name not in index]
-    if missing:
-        verb = "has" if len(missing) == 1 else "have"
-        raise DatasetError(
-            f"{len(missing)} of {plural(len(names), 'node')} {verb} no {what}, such as {quoted(missing[0])}", path
-        )
-    return rows[[index[name] for name in names]]
-
-
-def is_number(text: str) -> bool:
-    """Return whether a cell is a number with a decimal point or comma; NaN and infinity count as numbers."""
-    return any(form.fullmatch(text) for form in (NUMBER, THOUSANDS)) or text.lower().lstrip("+-") in (
-        "nan",
-        "inf",
-        "infinity",
-    )
-
-
-def to_number(text: str, separator: str | None) -> float:
-    """Return the number in a cell; a single comma is a decimal comma.
-
-    Raises
-    ------
-    ValueError
-        Commas separate the columns, so it is unclear whether the comma in the number separates thousands or decimals.
-    """
-    if "," not in text:
-        return float(text)
-    if separator == "," and re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
-        raise ValueError(
-            f"{quoted(text)} may be {text.replace(',', '')} or {text.replace(',', '.')}; use a decimal point"
-        )
-    if THOUSANDS.fullmatch(text):
-        text = text.replace(min(".,", key=text.rfind), "")
-    return float(text.replace(",", "."))
-
-
-def is_word(text: str) -> bool:
-    """Return whether a cell can be the name of a column: it is a word and does not stand for a missing value."""
-    return text[:1].isalpha() and text.lower() not in MISSING and not is_number(text)
-
-
-def plain_word(text: str) -> str:
-    """Return a word of a header in lower case, without blanks and punctuation."""
-    return re.sub(r"[\W_]+", "", text).lower()
-
-
-def quoted(text: str) -> str:
-    """Return a cell in quotation marks for a message, on one line and shortened to 60 characters."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def whole_names(names: Sequence[str]) -> list[str] | None:
-    """Return names that are all numbers as whole numbers ("2.0" becomes "2"), or None if some names are words.
-
-    Raises
-    ------
-    ValueError
-        All names are numbers, but some are not whole; the argument of the error is the first of these.
-    """
-    if not all(NUMBER.fullmatch(name) for name in names):
-        return None
-    whole = [name if name.isdigit() else _whole(name) for name in names]
-    if None in whole:
-        raise ValueError(names[whole.index(None)])
-    return [name for name in whole if name is not None]
-
-
-def _whole(name: str) -> str | None:
-    value = float(name.replace(",", "."))
-    return str(int(value)) if abs(value) < 2**53 and value.is_integer() else None
-
-
-def _as_names(given: list[str], names: Sequence[str]) -> list[str]:
-    """Return the names in a table in the spelling of the graph: programs may have changed node numbers to "2.0"."""
-    if not set(given).isdisjoint(names):
-        return given
-    try:
-        return whole_names(given) or given
-    except ValueError:
-        return given
-
-
-def _lines(path: Path) -> tuple[Table, list[tuple[int, list[str]]]]:
-    table = read_table(path, words=NODES | CLASSES)
-    lines = list(table)
-    if not lines:
-        raise DatasetError("is empty", path)
-    return table, lines
-
-
-def _array(path: Path, keys: Sequence[str]) -> NDArray[Any]:
-    arrays = load_arrays(path)
-    if "format" in arrays:
-        return dense(path, load_sparse(path, arrays))
-    name = next((key for key in keys if key in arrays), None)
-    if name is None:
-        raise DatasetError(f"has the arrays {', '.join(arrays)}, but none of {', '.join(keys)}", path)
-    return arrays[name]

@@ -47,8 +47,9 @@ def summary(found: Communities) -> dict[str, Any]:
     """Return the communities, their scores and their settings in JSON types."""
     head, outcome, rank = found.head, found.head.outcome_, getattr(found.head, "effective_rank_", None)
     each = conductance(found.graph.affinity, found.labels)
+    columns = 0 if found.graph.attributes is None else found.graph.attributes.shape[1]
     result: dict[str, Any] = {
-        "graph": asdict(found.graph.counts) | {"attributes": _columns(found), "notes": list(found.graph.notes)},
+        "graph": asdict(found.graph.counts) | {"attributes": columns, "notes": list(found.graph.notes)},
         "communities": len(found.sizes),
         "asked": int(head.n_clusters),
         "new_nodes": int(found.new.sum()),
@@ -58,7 +59,7 @@ def summary(found: Communities) -> dict[str, Any]:
         "outcome": {"name": outcome.name.lower(), "sentence": outcome.sentence},
         # The effective rank of a network's outputs. A degenerate embedding, near 0, raises an error before this point.
         "effective_rank": None if rank is None else round(float(rank), 3),
-        "attribute_weight": found.weight if found.graph.attributes is not None else None,
+        "attribute_weight": found.weight if columns else None,
         "head": {key: plain(value) for key, value in head_to(head).items()},
         "seed": int(head.random_state),
         "seconds": {stage: round(seconds, 4) for stage, seconds in found.seconds.items()},
@@ -68,7 +69,3 @@ def summary(found: Communities) -> dict[str, Any]:
         curves = {name: np.round(curve, 6).tolist() for name, curve in found.choice.curves().items()}
         result["choice"] = {"numbers": found.choice.numbers.tolist(), **curves, "number": found.choice.number}
     return result
-
-
-def _columns(found: Communities) -> int:
-    return 0 if found.graph.attributes is None else int(found.graph.attributes.shape[1])

@@ -185,12 +185,7 @@ class _Sums:
 
 
 def _seeds_of_cells(
-    rgb: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    window: Window,
-    pipeline: Pipeline,
-    grid: Grid,
-    across: int,
+    rgb: NDArray[np.float32], valid: NDArray[np.bool_], window: Window, pipeline: Pipeline, grid: Grid, across: int
 ) -> NDArray[np.int32]:
     """(h, w) the seed of each cell of a window, numbered in rows of ``across`` seeds; -1 on void."""
     near = _with_margin(window.inner, MARGIN_SUPERPIXELS * grid.side, valid.shape)

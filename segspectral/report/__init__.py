@@ -10,7 +10,6 @@ copied only if it is known to be an input of these results, because a summary ma
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -26,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from segspectral.batch.jobs import fingerprint_of
 from segspectral.batch.journal import Record, read_history
 from segspectral.errors import OutputError, SegspectralError
-from segspectral.export import write_bytes
+from segspectral.export import jpeg, write_bytes
 from segspectral.files import is_inside
 from segspectral.report.page import page
 from segspectral.wording import few, plural
@@ -239,7 +238,6 @@ class _Gallery:
 
 def _jpeg(out: Path, picture: Path, longest: int) -> Path:
     import cv2
-    import PIL.Image
 
     from segspectral.images.reader import read_image
 
@@ -257,9 +255,7 @@ def _jpeg(out: Path, picture: Path, longest: int) -> Path:
     if scale < 1:
         size = (max(round(rgb.shape[1] * scale), 1), max(round(rgb.shape[0] * scale), 1))
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype("uint8")
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(rgb).save(buffer, "JPEG", quality=82)
-    return write_bytes(target, buffer.getvalue())
+    return write_bytes(target, jpeg(rgb, 82))
 
 
 def _address(out: Path, path: Path) -> str:

@@ -82,24 +82,26 @@ def knn_affinity(
     if n == 1:
         return Affinity(sp.csr_array((1, 1), dtype=np.float32))
     distance, neighbor = nearest_neighbors(X, min(neighbors, n - 1), groups)
-    if bandwidth == "self_tuning":
-        width = distance[:, -1]
-        # A node with k duplicates would have the width 0. It gets the median width instead.
-        width = np.where(width > 0, width, np.median(width[width > 0]) if (width > 0).any() else 1.0)
-    elif bandwidth == "median":
-        positive = distance[distance > 0]
-        width = np.full(n, np.median(positive) if positive.size else 1.0)
-    else:
-        width = np.full(n, float(bandwidth))
-
     pairs = [np.stack([np.repeat(np.arange(n), neighbor.shape[1]), neighbor.ravel()], axis=1)]
     if edges is not None and len(edges):
         pairs += [np.asarray(edges), np.asarray(edges)[:, ::-1]]
     if (bridges := _bridges(X, np.concatenate(pairs))).size:
         pairs += [bridges, bridges[:, ::-1]]
-    graph = _gaussian(X, np.unique(np.concatenate(pairs), axis=0), scale * width)
+    graph = _gaussian(X, np.unique(np.concatenate(pairs), axis=0), scale * _widths(distance, bandwidth))
     graph = graph.maximum(graph.T) if symmetrize == "max" else (graph + graph.T) / 2
     return Affinity(sp.csr_array(graph.astype(np.float32)))
+
+
+def _widths(distance: NDArray[np.float64], bandwidth: Bandwidth) -> NDArray[np.float64]:
+    """(N,) widths of the Gaussian, from the distances (N, k) to the nearest neighbours."""
+    if bandwidth == "self_tuning":
+        width = distance[:, -1]
+        # A node with k duplicates would have the width 0. It gets the median width instead.
+        return np.where(width > 0, width, np.median(width[width > 0]) if (width > 0).any() else 1.0)
+    if bandwidth == "median":
+        positive = distance[distance > 0]
+        return np.full(len(distance), np.median(positive) if positive.size else 1.0)
+    return np.full(len(distance), float(bandwidth))
 
 
 def nearest_neighbors(

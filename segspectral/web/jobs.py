@@ -88,10 +88,6 @@ class BusyError(SegspectralError):
         self.headers = {"retry-after": str(seconds)}
 
 
-def _images(waiting: int) -> str:
-    return "1 image is" if waiting == 1 else f"{waiting} images are"
-
-
 class Workers:
     """Processes that segment: as many as work at a time, and a spare one that takes over when one is killed.
 
@@ -246,7 +242,7 @@ class Jobs:
         with self._lock:
             waiting = self._waiting() + len(self._places)
             if waiting >= self.limits.queue:
-                raise BusyError(f"{_images(waiting)} waiting already", self._soon())
+                raise BusyError(f"{plural(waiting, 'image is', 'images are')} waiting already", self._soon())
             place = object()
             self._places.add(place)
             return place
@@ -268,7 +264,7 @@ class Jobs:
             waiting = self._waiting() + len(self._places)
             unfinished = sum(not other.status.final for other in self._jobs.values())
             if waiting >= self.limits.queue:
-                raise BusyError(f"{_images(waiting)} waiting already", self._soon())
+                raise BusyError(f"{plural(waiting, 'image is', 'images are')} waiting already", self._soon())
             if unfinished and self._pixels() + job.pixels > self.limits.kept_pixels:
                 raise BusyError("the images that are worked on now fill the memory", self._soon())
             self._jobs[job.id] = job
@@ -335,25 +331,7 @@ class Jobs:
         timer.daemon = True
         begin = time.monotonic()
         try:
-            ask(worker, None)  # the seconds that a process needs to start are not the job's
-            timer.start()
-            event = ask(worker, task)
-            while isinstance(event, Stage):
-                job.stages[event.name] = event.seconds
-                event = ask(worker, None)
-            if isinstance(event, Done):
-                job.keep(event, task.earlier)
-                self._end(job, Status.DONE)
-            elif isinstance(event, Failed):
-                self._end(job, Status.FAILED, event.sentence)
-        except WorkerDiedError as error:
-            why = f"the process that worked on it ended ({error}); most often memory was short: send a smaller image"
-            self._end(job, Status.FAILED, why)
-        except SegspectralError as error:
-            self._end(job, Status.FAILED, str(error))
-        except Exception:
-            log.exception("job failed")
-            self._end(job, Status.FAILED, "it failed unexpectedly; the server's log says where")
+            self._end(job, *self._segmented(job, task, worker, timer))
         finally:
             timer.cancel()
             with self._lock:
@@ -363,6 +341,29 @@ class Jobs:
                     job.result = job.edits = None
             if ours is not None:  # else it was killed
                 self.workers.give(ours)
+
+    def _segmented(self, job: Job, task: Task, worker: Worker, timer: threading.Timer) -> tuple[Status, str]:
+        """Let a process segment the image of a job, and return how that ended and why it failed."""
+        try:
+            ask(worker, None)  # the seconds that a process needs to start are not the job's
+            timer.start()
+            event = ask(worker, task)
+            while isinstance(event, Stage):
+                job.stages[event.name] = event.seconds
+                event = ask(worker, None)
+            if isinstance(event, Failed):
+                return Status.FAILED, event.sentence
+            assert isinstance(event, Done)
+            job.keep(event, task.earlier)
+            return Status.DONE, ""
+        except WorkerDiedError as error:
+            why = f"the process that worked on it ended ({error}); most often memory was short: send a smaller image"
+            return Status.FAILED, why
+        except SegspectralError as error:
+            return Status.FAILED, str(error)
+        except Exception:
+            log.exception("job failed")
+            return Status.FAILED, "it failed unexpectedly; the server's log says where"
 
     def _kill(self, job: Job, status: Status, error: str = "") -> None:
         """End a job from outside; whatever its process is doing, it is killed and replaced."""

@@ -15,7 +15,7 @@ from segspectral.cli import app
 from segspectral.errors import DatasetError
 from segspectral.evaluate import evaluate
 from segspectral.evaluate.datasets import Dataset, open_dataset
-from segspectral.evaluate.scoring import Protocol
+from segspectral.evaluate.plan import Protocol
 
 SHAPE = (10, 12)
 IDS = ("a", "b", "day 1/a")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.morphology import dilation, disk
 
-from segspectral.metrics.contour import MeanCount, ShareCount, boundary_iou, csurka_bf, davis_f, trimap
+from segspectral.metrics.contour import Share, boundary_iou, csurka_bf, davis_f, trimap
 
 
 def masks(seed: int, shape: tuple[int, int] = (50, 70)) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +97,8 @@ def test_trimap_counts_a_band_without_void() -> None:
     truth = np.repeat([0, 1], 10)[None].repeat(5, axis=0)
     prediction = truth.copy()
     prediction[:, 8:10] = 1
-    assert trimap(prediction, truth, width=1) == ShareCount(5, 10)
-    assert trimap(prediction, truth, width=2) == ShareCount(10, 20)
+    assert trimap(prediction, truth, width=1) == Share(5, 10)
+    assert trimap(prediction, truth, width=2) == Share(10, 20)
     truth[0] = 255
     prediction[0] = 77
     assert trimap(prediction, truth, width=1, void=255).hits <= trimap(prediction, truth, width=1, void=255).total
@@ -122,9 +122,9 @@ def test_predictions_in_void_pixels_do_not_change_csurka() -> None:
 
 
 def test_counts_add_up() -> None:
-    assert (MeanCount(1, 0.5) + MeanCount(3, 1.5)).value == 0.5
-    assert (ShareCount(1, 2) + ShareCount(3, 6)).value == 0.5
-    assert math.isnan(ShareCount(0, 0).value)
+    assert (Share(0.5, 1) + Share(1.5, 3)).value == 0.5
+    assert (Share(1, 2) + Share(3, 6)).value == 0.5
+    assert math.isnan(Share(0, 0).value)
 
 
 @pytest.mark.parametrize("function", [davis_f, boundary_iou, csurka_bf])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import subprocess
 import sys
@@ -23,7 +24,9 @@ pytest.importorskip("python_multipart", reason="the extra 'web' is not installed
 
 from segspectral import Pipeline
 from segspectral.settings import with_settings
+from segspectral.values import Image
 from segspectral.web import Limits, Workers, create_app
+from segspectral.web.work import read_upload
 
 QUICK = {"features": {"cnn": None}, "head": "exact", "refine": "guided", "superpixels": {"count": 120}, "segments": 4}
 LIMITS = Limits(megabytes=2, pixels=400_000, queue=30, kept=40, kept_pixels=4_000_000)
@@ -95,3 +98,41 @@ def client(samples: Path, workers: Workers) -> Iterator[Any]:
     app = create_app(quick(), LIMITS, samples, workers=workers)
     with testing.TestClient(app, base_url="http://127.0.0.1:8000") as made:
         yield made
+
+
+def submit(client: Any, data: bytes, name: str = "photo.png", **settings: Any) -> Any:
+    return client.post("/api/jobs", files={"file": (name, data)}, data={"settings": json.dumps(settings)})
+
+
+def wait(client: Any, job: str) -> dict[str, Any]:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        state: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
+        if state["status"] in ("done", "failed", "cancelled"):
+            return state
+        time.sleep(0.03)
+    raise AssertionError("the job did not end")
+
+
+def done(client: Any, data: bytes, **settings: Any) -> dict[str, Any]:
+    answer = submit(client, data, **settings)
+    assert answer.status_code == 202, answer.text
+    state = wait(client, answer.json()["id"])
+    assert state["status"] == "done", state
+    return state
+
+
+def image_of(data: bytes, folder: Path) -> Image:
+    (folder / "photo.png").write_bytes(data)
+    return read_upload(folder / "photo.png", "photo.png", 10**6)[0]
+
+
+def labels_of(client: Any, state: dict[str, Any], query: str = "") -> np.ndarray:
+    answer = client.get(f"/api/jobs/{state['id']}/labels{query}")
+    return np.frombuffer(answer.content, "<u2").reshape(state["height"], state["width"])
+
+
+def edit(client: Any, state: dict[str, Any], **change: Any) -> dict[str, Any]:
+    answer = client.post(f"/api/jobs/{state['id']}/edits", json=change)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())

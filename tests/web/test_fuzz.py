@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.web.conftest import png_of
-from tests.web.test_api import submit, wait
+from tests.web.conftest import png_of, submit, wait
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 SECONDS = os.environ.get("FUZZ_SECONDS")

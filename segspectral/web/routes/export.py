@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,6 +11,7 @@ from fastapi.responses import Response
 
 from segspectral.export import EXPORTERS
 from segspectral.export.naming import short_stem
+from segspectral.files import zipped
 from segspectral.web.service import BINARY, AnyEdits, AnyJob, gives
 
 router = APIRouter()
@@ -35,11 +34,7 @@ def _one_file(files: dict[str, bytes], archive: str) -> tuple[str, bytes]:
     if len(files) == 1:
         ((name, data),) = files.items()
         return name.rsplit("/", 1)[-1], data
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for name, data in files.items():
-            zipped.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-    return archive, buffer.getvalue()
+    return archive, zipped(files.items())
 
 
 def _attachment(name: str) -> str:

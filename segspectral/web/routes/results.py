@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import Annotated
 
 import numpy as np
-import PIL.Image
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from segspectral.export import png, tinted
+from segspectral.export import jpeg, png, tinted
 from segspectral.figures import before_refinement, eigenvector_pictures
 from segspectral.web.edits import MOST_IN_A_CUT
 from segspectral.web.service import BINARY, AnyEdits, AnyResult, gives
@@ -34,9 +32,7 @@ class Tree(BaseModel):
 @router.get("/api/jobs/{job_id}/image", **gives("image/jpeg"))
 def image(result: AnyResult) -> Response:
     """The photograph as it was read, as a JPEG."""
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(result.image.uint8).save(buffer, "JPEG", quality=92)
-    return Response(buffer.getvalue(), media_type="image/jpeg")
+    return Response(jpeg(result.image.uint8, 92), media_type="image/jpeg")
 
 
 @router.get("/api/jobs/{job_id}/labels", **gives(BINARY))

@@ -1,0 +1,233 @@
+"""``segspectral segment`` with inputs and settings that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from segspectral.pipeline import Pipeline
+from tests.cli.conftest import FAST, ROOT, expected, files, one_error, python, run
+
+
+def bad(tmp_path: Path, kind: str, photo: Path) -> Path:
+    """One of the bad inputs that people have."""
+    path = tmp_path / f"{kind}.png"
+    grey = np.full((24, 30), 120, np.uint8)
+    match kind:
+        case "empty":
+            path.touch()
+        case "truncated":
+            path = path.with_suffix(".jpg")
+            PIL.Image.open(photo).save(path)
+            path.write_bytes(path.read_bytes()[:900])
+        case "text":
+            path.write_text("not an image\n")
+        case "dot":
+            PIL.Image.fromarray(grey[:1, :1]).save(path)
+        case "postscript":
+            path.write_text("%!PS\n{} loop\n")
+        case "bands":
+            import tifffile
+
+            tifffile.imwrite(path, np.zeros((20, 30, 7), np.uint8), photometric="minisblack", planarconfig="contig")
+        case "ghost":
+            PIL.Image.fromarray(np.dstack([grey, 0 * grey])).save(path)
+        case "bomb":
+            from tests.test_images import png_of_one_colour
+
+            path.write_bytes(png_of_one_colour(20_000))
+    return path
+
+
+BAD = {
+    "missing": "no such file",
+    "empty": "empty",
+    "truncated": "cut off",
+    "text": "not an image",
+    "dot": "1 x 1",
+    "postscript": "is PostScript",
+    "bands": "--tile 1024 --bands",
+    "ghost": "transparent",
+    "bomb": "pixels",
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("kind", ["missing", "text", "postscript", "bands", "output", "head", "address", "-"])
+    def test_what_names_and_headers_tell_is_told_before_anything_heavy_is_imported(
+        self, tmp_path: Path, photo: Path, out: Path, kind: str
+    ) -> None:
+        image = {"address": "https://example.org/cat.png", "-": "-"}.get(kind) or bad(tmp_path, kind, photo)
+        if kind in ("output", "head"):
+            image = photo
+        if kind == "output":
+            out.write_text("a file")
+        arguments = [
+            "segspectral",
+            "segment",
+            str(image),
+            "-o",
+            str(out),
+            "--head",
+            "no" if kind == "head" else "exact",
+        ]
+        code = (
+            f"import sys; sys.argv = {arguments!r}\n"
+            "from segspectral.cli import main\n"
+            "try: main()\n"
+            "except SystemExit as end: assert end.code in (2, 3), end.code\n"
+            "print('imported:', sorted({'torch', 'timm', 'sklearn', 'skimage', 'cv2', 'pandas'} & set(sys.modules)))"
+        )
+        done = python("-c", code)
+        assert "imported: []" in done.stdout, done.stdout + done.stderr
+        assert done.stderr.startswith("error: "), done.stderr
+
+    def test_addresses_and_standard_input_are_told(self, photo: Path, out: Path) -> None:
+        for command in ("segment", "batch", "fit"):
+            result = run(command, "https://example.org/a/cat.png", "-o", out)
+            assert result.exit_code == 2
+            assert "https://example.org/a/cat.png: is an address, and nothing is downloaded" in one_error(result)
+            assert "standard input" in one_error(run(command, photo, "-", "-o", out))
+
+    @pytest.mark.parametrize("kind", BAD)
+    def test_a_bad_image_alone_ends_with_3_and_one_sentence(
+        self, tmp_path: Path, photo: Path, out: Path, kind: str
+    ) -> None:
+        path = bad(tmp_path, kind, photo)
+        result = run("segment", path, "-o", out, "-k", 2, *FAST)
+        assert result.exit_code == 3
+        message = one_error(result)
+        assert BAD[kind] in message
+        assert message.startswith(f"error: {path}: ")
+        assert message.count(path.name) == 1
+        assert len(message.replace(str(path), "")) < 200
+        assert files(out) == []
+
+    def test_the_other_images_of_the_call_still_come_out(self, tmp_path: Path, photo: Path, out: Path) -> None:
+        last = photo.with_name("last.png")
+        last.write_bytes(photo.read_bytes())
+        spoilt = [bad(tmp_path, kind, photo) for kind in BAD]
+        result = run("segment", photo, *spoilt, last, "-o", out, "-k", 2, *FAST)
+        assert result.exit_code == 1
+        assert files(out) == expected("cat", "last")
+        assert sum(line.startswith("error: ") for line in result.stderr.splitlines()) == len(BAD)
+        assert f"{len(BAD)} of {len(BAD) + 2} images failed" in result.stderr
+
+    def test_more_segments_than_superpixels_fail_that_image(self, photo: Path, out: Path) -> None:
+        # Twelve valid pixels are twelve superpixels at most.
+        small, opacity = photo.with_name("small.png"), np.zeros((72, 96), np.uint8)
+        opacity[30:33, 40:44] = 255
+        PIL.Image.fromarray(np.dstack([np.asarray(PIL.Image.open(photo)), opacity])).save(small)
+        result = run("segment", photo, small, "-o", out, "-k", 20, *FAST)
+        assert result.exit_code == 1
+        assert f"{small}: 20 segments are more than the image's" in one_error(result)
+        assert files(out) == expected("cat")
+        result = run("segment", photo, "-o", out, "-k", 5000, *FAST)
+        assert result.exit_code == 3
+        assert "5000 segments are more than the image's" in one_error(result)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (("--head", "exakt"), "exact"),
+            (("--refine", "guidd"), "guided"),
+            (("--backbone", "resnet81"), "did you mean"),
+            (("--set", "refine.iteratons=5"), "did you mean refine.iterations?"),
+            (("--set", "refine.iterations"), "NAME=VALUE"),
+            (("--set", "superpixels.count=0"), "superpixels.count"),
+            (("--config", "nowhere.yaml"), "no such settings file"),
+            (("-k", "0"), "segments"),
+            (("-k", "many"), "auto"),
+            (("--seed", "-1"), "seed"),
+        ],
+    )
+    def test_a_setting_that_is_wrong_ends_with_2_before_anything_is_written(
+        self, photo: Path, out: Path, options: Sequence[str], says: str
+    ) -> None:
+        result = run("segment", photo, "-o", out, *options)
+        assert result.exit_code == 2
+        assert says in one_error(result)
+        assert not re.search(r"--(\w+): \1: ", result.stderr)
+        assert files(out.parent) == ["cat.png"]
+
+    def test_a_backbone_whose_weights_are_out_of_reach_ends_with_2_and_advice(self, photo: Path, out: Path) -> None:
+        result = run("segment", photo, "-o", out, "--backbone", "resnet18.a1_in1k")
+        assert result.exit_code == 2
+        assert "features.cnn.weights=" in one_error(result)
+
+    @pytest.mark.parametrize("deeper", [(), ("below",), ("below", "further")])
+    def test_an_output_folder_that_cannot_be_ends_with_2(self, photo: Path, out: Path, deeper: Sequence[str]) -> None:
+        out.write_text("a file")
+        result = run("segment", photo, "-o", out.joinpath(*deeper), *FAST)
+        assert result.exit_code == 2
+        assert "cannot be written" in one_error(result)
+        assert f"{out} is a file" in one_error(result)
+        assert ".segspectral" not in result.stderr
+        assert out.read_text() == "a file"
+
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder that refuses everyone")
+    def test_a_folder_in_which_nothing_can_be_made_ends_with_2(self, photo: Path) -> None:
+        result = run("segment", photo, "-o", "/proc/results", *FAST)
+        assert result.exit_code == 2
+        assert one_error(result).startswith("error: /proc/results: cannot be written to (")
+
+    def test_a_folder_without_images_ends_with_2(self, tmp_path: Path, out: Path) -> None:
+        (tmp_path / "nothing").mkdir()
+        result = run("segment", tmp_path / "nothing", "-o", out)
+        assert result.exit_code == 2
+        assert "no images" in one_error(result)
+
+    def test_debug_shows_where_it_happened(self, tmp_path: Path, photo: Path, out: Path) -> None:
+        from segspectral.errors import ImageError
+
+        with pytest.raises(ImageError):
+            run("segment", bad(tmp_path, "text", photo), "-o", out, "--debug", *FAST)
+
+    def test_a_fault_of_our_own_is_told_and_does_not_stop_the_others(
+        self, photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        last = photo.with_name("last.png")
+        last.write_bytes(photo.read_bytes())
+        solve = Pipeline.partition
+
+        def faulty(self: Pipeline, *inputs: object) -> object:
+            if not files(out):
+                raise MemoryError("no room\nfor this")
+            return solve(self, *inputs)
+
+        (out / "before").parent.mkdir()
+        monkeypatch.setattr(Pipeline, "partition", faulty)
+        result = run("segment", photo, "-o", out, "-k", 2, *FAST)
+        assert result.exit_code == 3
+        assert "MemoryError no room for this" in one_error(result)
+        assert "--debug" in one_error(result)
+        (out / "something").touch()
+        assert run("segment", photo, last, "-o", out, "-k", 2, *FAST).exit_code == 0
+
+    def test_an_interruption_ends_with_130_and_leaves_no_half_files(self, photo: Path, out: Path) -> None:
+        other = photo.with_name("other.png")
+        other.write_bytes(photo.read_bytes())
+        arguments = ("segment", str(photo), str(other), "-o", str(out), "-k", "3", "--set", "head.steps=100000")
+        arguments += ("--names", "1=cat")  # a note about them is the last thing that is said before the work
+        process = subprocess.Popen(
+            [sys.executable, "-m", "segspectral", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("note: --names")
+        time.sleep(3)
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
+        assert files(out) == []
