@@ -14,13 +14,14 @@ from segspectral.batch.worker import CAPPED, PASSIVE
 from segspectral.errors import OutputError
 
 SLEEP = "1234.5"
-"""Seconds, by which the tests find what was left over."""
+"""Seconds; programs that sleep for so long in the output folder are what the tests look for."""
 
 
 @dataclass(frozen=True)
 class Sabotaged:
     """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow, full or family.
 
+    ``slow`` makes the file ``.slow`` and waits for the file ``.go``.
     ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
     fork, and then ends as X says.
     """
@@ -46,8 +47,9 @@ class Sabotaged:
         kind = job.name.partition("_")[0]
         marker = Path(self.inner.out, f".{kind}")
         if kind == "family":
-            subprocess.Popen(["sh", "-c", f"sleep {SLEEP} & sleep {SLEEP}"], close_fds=False)
+            subprocess.Popen(["sh", "-c", f"sleep {SLEEP} & sleep {SLEEP}"], close_fds=False, cwd=self.inner.out)
             if os.fork() == 0:
+                os.chdir(self.inner.out)
                 os.execvp("sleep", ["sleep", SLEEP])
             kind = job.name.split("_")[1]
             Path(self.inner.out, ".family").touch()
@@ -64,7 +66,9 @@ class Sabotaged:
             return _Broken(self.inner)(job)
         elif kind == "slow":
             marker.touch()
-            time.sleep(0.5)
+            end = time.monotonic() + 100
+            while not Path(self.inner.out, ".go").exists() and time.monotonic() < end:
+                time.sleep(0.01)
         elif kind == "threads":
             return Record(job.name, Status.FAILED, " ".join(f"{n}={os.environ.get(n)}" for n in (*CAPPED, *PASSIVE)))
         elif kind == "full":

@@ -189,9 +189,12 @@ def test_a_line_of_progress_for_log_files(monkeypatch: pytest.MonkeyPatch, capfd
     tally = Tally(10)
     tally.now[Status.DONE] = 4
     tally.now[Status.CRASHED] = 1
+    said, end = "", time.monotonic() + 60
     with module.Progress(tally, module.ProgressKind.AUTO):
-        time.sleep(0.2)
-    lines = capfd.readouterr().err.splitlines()
-    assert len(lines) >= 2
+        while said.count("\n") < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+            said += capfd.readouterr().err
+    lines = said.splitlines()
     assert "5 of 10" in lines[0]
     assert "1 failed" in lines[0]
