@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segspectral.batch import Job, Record, Segmenter, Status
 from segspectral.batch.worker import CAPPED, PASSIVE
-from segspectral.errors import OutputError
+from segspectral.errors import BackboneError, OutputError
 
 SLEEP = "1234.5"
 """Seconds; programs that sleep for so long in the output folder are what the tests look for."""
@@ -74,6 +74,13 @@ class Sabotaged:
         elif kind == "full":
             raise OutputError("no space") from OSError(28, "No space left on device")
         return self.inner(job)
+
+
+class Unprepared(Sabotaged):
+    """Cannot start, as a Segmenter whose weights are not there; without the import of timm, which takes seconds."""
+
+    def prepare(self) -> None:
+        raise BackboneError("there is no such weights file")
 
 
 class _Broken(Segmenter):

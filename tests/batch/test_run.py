@@ -38,7 +38,7 @@ from segspectral.rasters.segment import Tiles
 from segspectral.report import build
 from segspectral.settings import with_settings
 from tests.batch.conftest import ENGINES, FAST_OPTIONS
-from tests.batch.sabotage import Sabotaged
+from tests.batch.sabotage import Sabotaged, Unprepared
 
 Put = Callable[..., Path]
 MakeEngine = Callable[[float | None], Engine]
@@ -292,10 +292,8 @@ def test_workers_share_the_cores_and_waiting_threads_sleep(
 
 
 def test_a_worker_that_cannot_start_is_reported(put: Put, segmenter: Segmenter, tmp_path: Path):
-    cnn = {"features": {"cnn": {"weights": str(tmp_path / "nothing.safetensors")}}}
-    work = replace(segmenter, pipeline=Pipeline(**cnn))
     with pytest.raises(BackboneError, match="no such weights file"):
-        run(find_jobs([put("a.png")]), work, Processes(1), tmp_path / "out")
+        run(find_jobs([put("a.png")]), Unprepared(segmenter), Processes(1), tmp_path / "out")
 
 
 def test_jobs_of_another_shard_keep_their_half_written_files(put: Put, segmenter: Segmenter, tmp_path: Path):
