@@ -213,6 +213,8 @@ def _servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         import uvicorn
 
         monkeypatch.setattr(uvicorn, "run", serve)
+        # The spare process starts when it is needed, and on no page it is.
+        monkeypatch.setattr("segspectral.web.jobs.Workers._warm", lambda workers, worker: workers.give(worker))
     except ImportError:
         pass
     with socket.socket() as free:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -383,13 +382,18 @@ class TestBadFiles:
         assert "transparent" in complaint(lambda: read_image(path), path)
 
     @pytest.mark.parametrize("side", [13_000, 20_000, 2_000_000_000])
-    def test_a_decompression_bomb_is_refused_before_it_is_decoded(self, tmp_path: Path, side: int) -> None:
+    def test_a_decompression_bomb_is_refused_before_it_is_decoded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
+    ) -> None:
+        def decoded(*_: object) -> None:
+            raise AssertionError("it is decoded")
+
         path = tmp_path / "bomb.png"
         path.write_bytes(png_of_one_colour(side))
         assert path.stat().st_size < 2e6
-        begin = time.perf_counter()
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+        monkeypatch.setattr("cv2.imdecode", decoded)
         message = complaint(lambda: read_image(path), path)
-        assert time.perf_counter() - begin < 0.5
         assert f"{MAX_PIXELS:,}" in message
 
     def test_a_decompression_bomb_of_floats_is_refused_before_it_is_decoded(self, tmp_path: Path) -> None:

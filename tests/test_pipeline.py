@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from sklearn.metrics import adjusted_rand_score
 import segspectral
 from segspectral.config import make_pipeline
 from segspectral.errors import SettingsError
-from segspectral.heads import HEADS
+from segspectral.heads import HEADS, head_class
+from segspectral.heads.base import Head, Solution
 from segspectral.images.reader import as_image
 from segspectral.metrics.communities import modularity
 from segspectral.pipeline import COUNT_LEVEL, STAGES, Pipeline, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
 from segspectral.settings import with_settings
-from segspectral.values import Image, Membership, Segmentation, Superpixels
+from segspectral.values import Affinity, Image, Membership, Segmentation, Superpixels
 
 FEW = {"superpixels": {"count": 120}}
 PLAIN = {"features": {"cnn": None, "texture": None}}
@@ -44,6 +46,27 @@ def agreement(a: NDArray[np.integer], b: NDArray[np.integer]) -> float:
     return float(adjusted_rand_score(a.ravel(), b.ravel()))
 
 
+@pytest.fixture(scope="class")
+def each_problem_is_solved_once() -> Iterator[None]:
+    """A head that is given what it was given before has its solution ready: what comes behind it differs."""
+    solved: dict[tuple[str, bytes, bytes], Solution] = {}
+
+    def remembering(solve: Callable[..., Solution]) -> Callable[..., Solution]:
+        def once(head: Head, X: NDArray[np.float64], affinity: Affinity, *others: Any) -> Solution:
+            problem = (f"{type(head)} {head.get_params()}", X.tobytes(), affinity.weights.data.tobytes())
+            if problem not in solved:
+                solved[problem] = solve(head, X, affinity, *others)
+            return solved[problem]
+
+        return once
+
+    with pytest.MonkeyPatch.context() as patch:
+        for head in map(head_class, HEADS):
+            patch.setattr(head, "_solve", remembering(head._solve))
+        yield
+
+
+@pytest.mark.usefixtures("each_problem_is_solved_once")
 class TestPlanted:
     @pytest.mark.parametrize("refine", [r for r in REFINERS if r != "crf" or crf_installed()])
     @pytest.mark.parametrize("head", HEADS)

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from segspectral.batch import Job, Record, Segmenter, Status
 from segspectral.batch.worker import CAPPED, PASSIVE
-from segspectral.errors import OutputError
+from segspectral.errors import BackboneError, OutputError
 
 SLEEP = "1234.5"
-"""Seconds, by which the tests find what was left over."""
+"""Seconds; programs that sleep for so long in the output folder are what the tests look for."""
 
 
 @dataclass(frozen=True)
 class Sabotaged:
     """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow, full or family.
 
+    ``slow`` makes the file ``.slow`` and waits for the file ``.go``.
     ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
     fork, and then ends as X says.
     """
@@ -46,11 +47,8 @@ class Sabotaged:
         kind = job.name.partition("_")[0]
         marker = Path(self.inner.out, f".{kind}")
         if kind == "family":
-            subprocess.Popen(["sh", "-c", f"sleep {SLEEP} & sleep {SLEEP}"], close_fds=False)
-            if os.fork() == 0:
-                os.execvp("sleep", ["sleep", SLEEP])
+            self._start_family()
             kind = job.name.split("_")[1]
-            Path(self.inner.out, ".family").touch()
         if kind == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         elif kind == "hang":
@@ -64,12 +62,28 @@ class Sabotaged:
             return _Broken(self.inner)(job)
         elif kind == "slow":
             marker.touch()
-            time.sleep(0.5)
+            end = time.monotonic() + 100
+            while not Path(self.inner.out, ".go").exists() and time.monotonic() < end:
+                time.sleep(0.01)
         elif kind == "threads":
             return Record(job.name, Status.FAILED, " ".join(f"{n}={os.environ.get(n)}" for n in (*CAPPED, *PASSIVE)))
         elif kind == "full":
             raise OutputError("no space") from OSError(28, "No space left on device")
         return self.inner(job)
+
+    def _start_family(self) -> None:
+        subprocess.Popen(["sh", "-c", f"sleep {SLEEP} & sleep {SLEEP}"], close_fds=False, cwd=self.inner.out)
+        if os.fork() == 0:
+            os.chdir(self.inner.out)
+            os.execvp("sleep", ["sleep", SLEEP])
+        Path(self.inner.out, ".family").touch()
+
+
+class Unprepared(Sabotaged):
+    """Cannot start, as a Segmenter whose weights are not there; without the import of timm, which takes seconds."""
+
+    def prepare(self) -> None:
+        raise BackboneError("there is no such weights file")
 
 
 class _Broken(Segmenter):

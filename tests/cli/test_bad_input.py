@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +59,22 @@ BAD = {
     "ghost": "transparent",
     "bomb": "pixels",
 }
+
+
+TELLS = """
+import sys, time
+from segspectral.heads.neuncut import NeuNcut
+
+def tell(step, scalars):
+    if step == 0:
+        print("it trains", file=sys.stderr, flush=True)
+    time.sleep(0.1)
+
+class Tells(NeuNcut):
+    def _solve(self, X, affinity, progress):
+        return super()._solve(X, affinity, tell)
+"""
+"""A head that tells when it has begun to train, and then trains for long."""
 
 
 class TestBadInput:
@@ -217,17 +232,21 @@ class TestBadInput:
     def test_an_interruption_ends_with_130_and_leaves_no_half_files(self, photo: Path, out: Path) -> None:
         other = photo.with_name("other.png")
         other.write_bytes(photo.read_bytes())
-        arguments = ("segment", str(photo), str(other), "-o", str(out), "-k", "3", "--set", "head.steps=100000")
-        arguments += ("--names", "1=cat")  # a note about them is the last thing that is said before the work
+        head = photo.with_name("tells.py")
+        head.write_text(TELLS, encoding="utf-8")
+        arguments = ("segment", str(photo), str(other), "-o", str(out), "-k", "3", "--set", "features.cnn=null")
+        arguments += ("--head", f"{head}:Tells", "--set", "head.steps=100000")
         process = subprocess.Popen(
             [sys.executable, "-m", "segspectral", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith("note: --names")
-        time.sleep(3)
-        assert process.poll() is None
-        os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "it trains\n"
+            assert process.poll() is None
+            os.kill(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == 130, errors
         assert "Traceback" not in errors
         assert files(out) == []

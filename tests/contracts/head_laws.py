@@ -364,6 +364,9 @@ LAWS = (
     is_true_to_its_graph,
 )
 
+FORMAL_LAWS = (is_a_membership, leaves_inputs_alone, keeps_off_global_state, same_seed_same_bytes)
+"""Those of the laws that a head keeps or breaks after few steps of training as after many."""
+
 ODD_LAWS = (
     copies_are_one,
     refuses_what_is_no_data,

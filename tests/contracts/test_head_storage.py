@@ -13,13 +13,13 @@ from segspectral.heads.exact import Exact
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.storage import load
 from tests.contracts.head_laws import planted
-from tests.contracts.test_heads import make
+from tests.contracts.test_heads import barely_trained
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_loaded_head_is_the_saved_one(name: str, tmp_path: Path) -> None:
     X, _ = planted()
-    head = make(name).set_params(n_clusters=3, random_state=4).fit(X)
+    head = barely_trained(name).set_params(n_clusters=3, random_state=4).fit(X)
     head.save(tmp_path / "head.safetensors")
     back = load(tmp_path / "head.safetensors")
     assert type(back) is type(head)

@@ -200,7 +200,7 @@ def evenodd(rings: list[NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.boo
     crossed = np.zeros((height, width + 1), dtype=int)
     for ring in rings:
         for (x1, y1), (x2, y2) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-            for row in range(height):
+            for row in range(max(int(min(y1, y2)) - 1, 0), min(int(max(y1, y2)) + 1, height)):
                 if (y1 <= row + 0.5) != (y2 <= row + 0.5):
                     x = x1 + (row + 0.5 - y1) * (x2 - x1) / (y2 - y1)
                     crossed[row, int(np.clip(np.ceil(x - 0.5), 0, width))] += 1

@@ -17,19 +17,20 @@ from tests.web.conftest import done, png_of, quick, submit, wait
 SLOW = {"head": {"name": "neuncut", "steps": 2000, "hidden": [1024, 1024]}}
 
 
-def until(client: Any, job: str, status: str) -> None:
+def train(client: Any, data: bytes) -> str:
+    """A job that trains for long, when it has begun to."""
+    job: str = submit(client, data, **SLOW).json()["id"]
     end = time.monotonic() + 60
-    while client.get(f"/api/jobs/{job}").json()["status"] != status:
+    while "affinity" not in client.get(f"/api/jobs/{job}").json()["stages"]:
         assert time.monotonic() < end
         time.sleep(0.03)
+    return job
 
 
 @pytest.mark.parametrize("way", ["cancel", "delete"])
 def test_a_running_job_ends_at_once(client: Any, photograph: bytes, way: str) -> None:
     """Also in the midst of training; the next job runs in the spare process."""
-    job = submit(client, photograph, **SLOW).json()["id"]
-    until(client, job, "running")
-    time.sleep(0.3)
+    job = train(client, photograph)
     if way == "cancel":
         assert client.post(f"/api/jobs/{job}/cancel").json()["status"] == "cancelled"
         assert client.get(f"/api/jobs/{job}/labels").status_code == 409
@@ -49,9 +50,7 @@ def test_a_job_that_takes_too_long_is_ended(workers: Workers, photograph: bytes)
 
 
 def test_a_process_that_dies_ends_its_job_only(client: Any, photograph: bytes, workers: Workers) -> None:
-    job = submit(client, photograph, **SLOW).json()["id"]
-    until(client, job, "running")
-    time.sleep(0.3)
+    job = train(client, photograph)
     client.app.state.jobs.get(job).worker._process.kill()
     state = wait(client, job)
     assert state["status"] == "failed"

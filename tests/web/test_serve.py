@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +72,26 @@ def children(process: int) -> list[int]:
     return [int(child) for children in lists for child in children.read_text().split()]
 
 
+def wait_until(true: Callable[[], bool], why: str = "") -> None:
+    """On a busy machine, nothing has happened at a given moment."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, why
+        time.sleep(0.02)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in Linux's /proc")
 def test_an_interruption_ends_the_running_job_and_leaves_no_process() -> None:
     httpx = pytest.importorskip("httpx")
     with serving(*QUICK) as (address, process):
         steps = {"sample": "cat.jpg", "settings": "head.steps: 2000\nhead.hidden: [1024, 1024]"}
         job = httpx.post(f"{address}/api/jobs", data=steps, timeout=30).json()["id"]
-        while httpx.get(f"{address}/api/jobs/{job}", timeout=30).json()["status"] != "running":
-            time.sleep(0.05)
+        wait_until(lambda: "affinity" in httpx.get(f"{address}/api/jobs/{job}", timeout=30).json()["stages"])
+        wait_until(lambda: len(children(process.pid)) == 2, "one that trains, and a spare one")
         workers = children(process.pid)
-        assert len(workers) == 2, "one that works, and a spare one"
-        begin = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        assert time.monotonic() - begin < 15
-        time.sleep(0.2)
-        assert not [child for child in workers if Path(f"/proc/{child}").exists()]
+        assert process.wait(60) == 0
+        wait_until(lambda: not [child for child in workers if Path(f"/proc/{child}").exists()], "none is left")
 
 
 def test_requests_that_are_never_completed_are_cut_off(samples: Path, workers: Any) -> None:
@@ -122,14 +127,12 @@ def test_requests_that_are_never_completed_are_cut_off(samples: Path, workers: A
         with contextlib.suppress(ConnectionResetError):
             while one.recv(1000):
                 pass
-    end = time.monotonic() + 20
-    while app.state.jobs._places:
-        assert time.monotonic() < end, "the place in the queue is free again"
-        time.sleep(0.02)
+    wait_until(lambda: not app.state.jobs._places, "the place in the queue is free again")
+    Impatient.HEAD_SECONDS = Impatient.BODY_SECONDS = 1000.0  # from here on, none is cut off by the clock
     many = [half(halves[i % 2]) for i in range(60)]
     with half(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n") as asked:
         assert asked.recv(100).startswith(b"HTTP/1.1 200"), "who asks in one go is answered"
-    assert len(server.server_state.connections) <= 21
+    wait_until(lambda: len(server.server_state.connections) <= Impatient.MOST, "the others are cut off")
     for one in many:
         one.close()
     server.should_exit = True
