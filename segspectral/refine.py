@@ -6,7 +6,6 @@ A new refiner is one class that keeps the contract ``segspectral.values.Refiner`
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import cv2
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.errors import SettingsError
+from segspectral.extras import installed
 from segspectral.resolution import downsampled, joint_upsampling
 from segspectral.settings import Settings
 from segspectral.values import Image, Membership, Superpixels
@@ -142,7 +142,7 @@ REFINERS = {"crf": DenseCrf, "guided": Guided, "none": NoRefinement}
 
 def crf_installed() -> bool:
     """Whether pydensecrf can be imported."""
-    return find_spec("pydensecrf") is not None
+    return installed("pydensecrf")
 
 
 def _of_each(maps: NDArray[np.float32], filter_: Callable[[Any], Any]) -> NDArray[np.float32]:

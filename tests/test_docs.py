@@ -198,21 +198,22 @@ def _servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """``segspectral serve`` returns when it listens, and its servers end with the page. Gives a free port."""
     running: list[tuple[Any, threading.Thread, Any]] = []
 
-    def serve(app: Any, **options: Any) -> None:
-        server = uvicorn.Server(uvicorn.Config(app, **options))
-        thread = threading.Thread(target=server.run, daemon=True)
+    def serve(server: Any, sockets: list[socket.socket]) -> None:
+        # The command, which closes its socket when it ends, ends before the page does.
+        thread = threading.Thread(target=real, args=(server, [one.dup() for one in sockets]), daemon=True)
         thread.start()
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.02)
-        jobs = app.state.jobs
+        jobs = server.config.app.state.jobs
         running.append((server, thread, jobs.close))
-        jobs.close = lambda: None  # the command, which closes them when it ends, ends before the page does
+        jobs.close = lambda: None  # nor are its workers to end with it
 
     try:
         import uvicorn
 
-        monkeypatch.setattr(uvicorn, "run", serve)
+        real = uvicorn.Server.run
+        monkeypatch.setattr(uvicorn.Server, "run", serve)
         # The spare process starts when it is needed, and on no page it is.
         monkeypatch.setattr("segspectral.web.jobs.Workers._warm", lambda workers, worker: workers.give(worker))
     except ImportError:

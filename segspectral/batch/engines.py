@@ -23,6 +23,7 @@ from segspectral.batch.journal import Record, Status
 from segspectral.batch.work import Work
 from segspectral.batch.worker import Worker, WorkerDiedError
 from segspectral.errors import BatchError, SettingsError
+from segspectral.extras import require
 
 __all__ = ["DaskCluster", "Engine", "InProcess", "Processes", "usable_cores"]
 
@@ -121,10 +122,7 @@ class DaskCluster:
         kind, _, count = target.partition(":")
         if not ((kind == "local" and count.isdecimal() and int(count) > 0) or "://" in target):
             raise SettingsError(f"--dask {target}: write tcp://HOST:PORT of a scheduler, or local:4 for four workers")
-        try:
-            import distributed  # noqa: F401
-        except ImportError as error:
-            raise SettingsError("--dask needs dask: pip install 'segspectral[cluster]'") from error
+        require("cluster", "--dask")
         self.target, self.local, self.timeout = target, int(count) if kind == "local" else 0, timeout
 
     def run(self, jobs: Iterator[Job], work: Work) -> Generator[Record]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from segspectral.cli.common import note, sample_images
 from segspectral.cli.options import PipelineOptions, command
 from segspectral.errors import SettingsError
+from segspectral.extras import require
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -43,14 +43,10 @@ def serve(
 
     The options of a pipeline are the settings that the page begins with.
     """
-    try:
-        import uvicorn
+    require("web", "serve")
+    from segspectral.web import Limits, create_app
 
-        from segspectral.web import Limits, create_app
-        from segspectral.web.connection import PatientProtocol
-    except ImportError as error:
-        raise SettingsError(f"serve needs {error.name}: pip install 'segspectral[web]'") from error
-    _check_free(host, port)
+    listening = _listen(host, port)
     pipeline = options.pipeline()
     if pipeline.model is not None:
         raise SettingsError("the page does not take a model; apply one with `segspectral segment --model`")
@@ -58,34 +54,41 @@ def serve(
     if not _loopback(host):
         note(f"everyone who reaches {host}:{port} can send images to this computer; there is no password")
     names = [*(name or []), *([] if _literal(host) else [host])]
-    _run(create_app(pipeline, limits, sample_images(), names), host, port, partial(uvicorn.run, http=PatientProtocol))
+    _run(create_app(pipeline, limits, sample_images(), names), listening, f"[{host}]" if ":" in host else host)
 
 
-def _run(app: FastAPI, host: str, port: int, listen: Callable[..., None]) -> None:
+def _run(app: FastAPI, listening: socket.socket, host: str) -> None:
     """Answer requests until the program is interrupted; the workers are ready before the address is printed."""
+    import uvicorn
+
+    from segspectral.web.connection import PatientProtocol
+
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,  # it would hold the ids of jobs, which are secrets
+        timeout_graceful_shutdown=1,
+    )
     jobs = app.state.jobs
     try:
         jobs.workers.prepare()
-        if port:
-            shown = f"[{host}]" if ":" in host else host
-            print(f"http://{shown}:{port}   (API: /docs; Ctrl-C ends it)", flush=True)
-        listen(
-            app,
-            host=host,
-            port=port,
-            ws="none",
-            log_level="info" if not port else "warning",
-            access_log=False,  # it would hold the ids of jobs, which are secrets
-            timeout_graceful_shutdown=1,
-        )
+        print(f"http://{host}:{listening.getsockname()[1]}   (API: /docs; Ctrl-C ends it)", flush=True)
+        with suppress(KeyboardInterrupt):  # the way to end it
+            uvicorn.Server(config).run(sockets=[listening])
     finally:
         jobs.close()
+        listening.close()
 
 
-def _check_free(host: str, port: int) -> None:
-    """Before seconds go into loading: a sentence, where uvicorn would log an errno."""
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that already takes connections, which wait for the server.
+
+    It is opened before seconds go into loading, so that a port in use is told at once, and nobody else can take it.
+    """
     try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         why = f"cannot be listened on ({error.strerror or error}); choose another --port or --host"
         raise SettingsError(why, f"{host}:{port}") from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
+from segspectral.extras import installed
 from segspectral.files import link_file, npz, write_bytes
 from segspectral.images.gdal import Georeference, read_georeference
 from segspectral.registry import FORMATS
@@ -74,7 +74,7 @@ class Exporter:
 
     def check(self) -> None:
         """Raise SettingsError if a module is missing; the message holds the command that installs it."""
-        missing = [module for module in self.needs if find_spec(module) is None]
+        missing = [module for module in self.needs if not installed(module)]
         if missing:
             raise SettingsError(
                 f"the format '{self.name}' needs {' and '.join(missing)}: pip install 'segspectral[geo]'"

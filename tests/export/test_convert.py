@@ -99,7 +99,7 @@ def test_wrong_usage_is_reported_in_one_sentence(out: Path, arguments: list[str]
 
 
 def test_a_missing_module_is_reported_with_the_install_command(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporters_module, "find_spec", lambda module: None)
+    monkeypatch.setattr(exporters_module, "installed", lambda module: False)
     code, output = run("convert", out, "--to", "gpkg")
     assert code == 2
     assert "needs rasterio and shapely and pyogrio: pip install 'segspectral[geo]'" in output

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     uvicorn = pytest.importorskip("uvicorn")
     monkeypatch.setattr("segspectral.web.jobs.Workers.prepare", lambda workers: None)  # starts processes
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append({"app": app, **options}))
+
+    def run(server: Any, sockets: list[socket.socket]) -> None:
+        (listening,) = sockets
+        calls.append({"address": listening.getsockname(), "access_log": server.config.access_log})
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     return calls
 
 
@@ -42,13 +46,19 @@ def test_it_listens_on_this_computer_only(started: list[dict[str, Any]], port: i
     assert f"http://127.0.0.1:{port}" in result.output
     assert "no password" not in result.output
     (call,) = started
-    assert (call["host"], call["port"], call["access_log"]) == ("127.0.0.1", port, False)
+    assert call == {"address": ("127.0.0.1", port), "access_log": False}
+
+
+def test_port_0_is_any_free_port_and_it_is_told_which(started: list[dict[str, Any]]) -> None:
+    result = CliRunner().invoke(app, ["serve", "--port", "0", *QUICK])
+    (call,) = started
+    assert f"http://127.0.0.1:{call['address'][1]} " in result.output
 
 
 def test_another_address_is_warned_of(started: list[dict[str, Any]], port: int) -> None:
     result = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--port", str(port), *QUICK])
     assert f"everyone who reaches 0.0.0.0:{port} can send images" in result.output
-    assert started[0]["host"] == "0.0.0.0"
+    assert started[0]["address"] == ("0.0.0.0", port)
 
 
 def test_a_port_in_use_is_a_sentence(started: list[dict[str, Any]]) -> None:
@@ -60,7 +70,7 @@ def test_a_port_in_use_is_a_sentence(started: list[dict[str, Any]]) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setattr("segspectral.extras.installed", lambda module: module != "uvicorn")
     result = CliRunner().invoke(app, ["serve", *QUICK])
     assert result.exit_code == 2
     assert "pip install 'segspectral[web]'" in result.output
