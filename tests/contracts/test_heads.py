@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import (
+    check_clusterer_compute_labels_predict,
+    check_clustering,
+    parametrize_with_checks,
+)
 
 from segspectral.errors import SettingsError
 from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
@@ -83,6 +88,15 @@ def test_odd_law(name: str, law: Any) -> None:
 def test_scikit_learn_check(estimator: Head, check: Any) -> None:
     """No failure is expected of any head."""
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    "check", [check_clustering, partial(check_clustering, readonly_memmap=True), check_clusterer_compute_labels_predict]
+)
+@pytest.mark.parametrize("name", HEADS)
+def test_scikit_learn_check_of_clusterers(name: str, check: Any) -> None:
+    """The checks that scikit-learn makes of classes that derive from its ``ClusterMixin``."""
+    check(name, head_class(name)(**({"n_clusters": 2} | CHECKS.get(name, {}))))
 
 
 class Defective(Exact):
