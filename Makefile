@@ -1,6 +1,6 @@
 # make demo   sets up .venv, segments sample_images/, prints where the pictures are
 # make test   sets up .venv, runs every check that CI runs
-# make docs   sets up .venv, builds the documentation into site/
+# make docs   sets up .venv, writes the reference of commands and settings anew, builds the documentation into site/
 # Needs python3 >= 3.11 with venv, and about 8 GB of disk; gcc and Python.h for the CRF, which is left out without them.
 
 PYTHON ?= python3
@@ -25,6 +25,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 docs: $(STAMP)
+	$(BIN)/python tools/docs_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(STAMP): pyproject.toml constraints.txt tools/install.sh

@@ -6,8 +6,8 @@ go through it. A block that cannot run here is marked with ``<!-- not run: WHY -
 
 from __future__ import annotations
 
-import os
 import re
+import runpy
 import shlex
 import socket
 import threading
@@ -277,9 +277,21 @@ def test_commands_within_the_text_exist_with_their_options(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    written = {"reference/cli.md", "reference/settings.md"}
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert [m for m in missing if os.path.relpath(page.parent / m, ROOT / "docs") not in written] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_links_to_the_settings_of_a_head_lead_to_its_table() -> None:
+    written = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    for name in HEADS:
+        page = (ROOT / f"docs/concepts/heads/{name}.md").read_text(encoding="utf-8")
+        assert f"settings.md#head-{name}" in page
+        assert f"\n### head: {name}\n" in written
+
+
+def test_the_reference_of_commands_and_settings_is_up_to_date() -> None:
+    """``python tools/docs_pages.py`` writes it anew."""
+    for path, text in runpy.run_path(str(ROOT / "tools" / "docs_pages.py"))["written"]().items():
+        assert path.read_text(encoding="utf-8") == text, path
 
 
 def test_files_and_tools_that_the_pages_name_exist() -> None:

@@ -1,7 +1,12 @@
-"""A hook of mkdocs that generates pages of the site from their sources when the site is built (see mkdocs.yml).
+#!/usr/bin/env python3
+"""Write the reference of the commands and of the settings, and copy pages of the repository into the site.
 
-The front page is README.md, and CONTRIBUTING.md, CHANGELOG.md and sample_images/SOURCES.md are pages too. The reference
-of the commands comes from the Typer application, that of the settings from the pydantic models.
+    tools/docs_pages.py
+
+writes docs/reference/cli.md from the Typer application and docs/reference/settings.md from the pydantic models. Both
+are part of the repository, so that they can be read there; a test checks that they are up to date, and `make docs`
+writes them anew. As a hook of mkdocs (see mkdocs.yml) this file makes README.md the front page of the site, and
+CONTRIBUTING.md, CHANGELOG.md and sample_images/SOURCES.md pages of it.
 """
 
 from __future__ import annotations
@@ -10,10 +15,8 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from typer.main import get_command
 
@@ -26,6 +29,10 @@ from segspectral.pipeline import Pipeline
 from segspectral.rasters.segment import Tiles
 from segspectral.shared.model import Recipe
 
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
 ROOT = Path(__file__).parents[1]
 
 COPIED = {
@@ -35,13 +42,21 @@ COPIED = {
     "sample_images/SOURCES.md": "sample-images.md",
 }
 
+WRITTEN = "This page is written from the program by `tools/docs_pages.py`. "
+
+
+def written() -> dict[Path, str]:
+    """The pages of the repository that are written from the code: file -> text."""
+    folder = ROOT / "docs" / "reference"
+    return {folder / "cli.md": commands(), folder / "settings.md": settings()}
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the written pages to those of docs/."""
-    pages = {page: copied(source) for source, page in COPIED.items()}
-    pages |= {"reference/cli.md": commands(), "reference/settings.md": settings()}
-    for name, content in pages.items():
-        files.append(File.generated(config, name, content=content))
+    """Add copies of files of the repository to the pages of docs/."""
+    from mkdocs.structure.files import File
+
+    for source, page in COPIED.items():
+        files.append(File.generated(config, page, content=copied(source)))
     return files
 
 
@@ -58,7 +73,7 @@ def copied(source: str) -> str:
 
 def commands() -> str:
     """One section for each command: what it does, its arguments and its options."""
-    head = "# Commands\n\nWritten from the program itself: `segspectral COMMAND --help` says the same.\n"
+    head = f"# Commands\n\n{WRITTEN}`segspectral COMMAND --help` prints the same.\n"
     return head + "".join(_command(name, command) for name, command in _leaves("segspectral", get_command(app)))
 
 
@@ -103,9 +118,9 @@ def settings() -> str:
     parts = [
         "# Settings",
         "",
-        "Written from the pydantic models: the setting, what it is, its type and its default. `--set NAME=VALUE` "
-        "changes one of them, `--config FILE` reads them from a YAML file, and `segspectral config show` prints "
-        "all of them. A nested name such as `refine.iterations` is a nested mapping in YAML.",
+        f"{WRITTEN}The tables list each setting with its meaning, its type and its default. `--set NAME=VALUE` changes "
+        "one setting, `--config FILE` reads settings from a YAML file, and `segspectral config show` prints all of "
+        "them. A nested name such as `refine.iterations` is a nested mapping in YAML.",
         "",
         "## Pipeline",
         "",
@@ -219,3 +234,8 @@ def _code(text: str) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", r"\|").replace("<", "&lt;").replace("*", r"\*").replace("_", r"\_")
+
+
+if __name__ == "__main__":
+    for path, text in written().items():
+        path.write_text(text, encoding="utf-8")
