@@ -14,13 +14,14 @@ from segspectral.batch.worker import CAPPED, PASSIVE
 from segspectral.errors import OutputError
 
 SLEEP = "1234.5"
-"""Seconds, by which the tests find what was left over."""
+"""An unusual number of seconds to sleep, by which the tests find processes that were left."""
 
 
 @dataclass(frozen=True)
 class Sabotaged:
-    """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow, full or family.
+    """A Segmenter that goes wrong on some images.
 
+    The names of these images begin with segfault, hang, once, threads, defect, slow, full or family.
     ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
     fork, and then ends as X says.
     """

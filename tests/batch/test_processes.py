@@ -1,4 +1,4 @@
-"""What runs in child processes: nothing of the current folder, and nothing any more when it should have ended."""
+"""Child processes import nothing from the current folder, and none of them is left when it should have ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def left_over() -> list[str]:
-    """Command lines of the sleeping programs that an image has started."""
+    """Return the command lines of the sleeping programs that an image has started."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -26,7 +26,7 @@ def until(client: Any, job: str, status: str) -> None:
 
 @pytest.mark.parametrize("way", ["cancel", "delete"])
 def test_a_running_job_ends_at_once(client: Any, photograph: bytes, way: str) -> None:
-    """Also in the midst of training; the next job runs in the spare process."""
+    """A job is ended even while its head is trained, and the next job runs in the spare process."""
     job = submit(client, photograph, **SLOW).json()["id"]
     until(client, job, "running")
     time.sleep(0.3)
