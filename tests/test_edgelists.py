@@ -24,7 +24,7 @@ NUMBERS = {"ann": "1", "bob": "2", "cy": "3", "dora": "20000", "eve": "20007"}
 
 
 def as_dict(graph: Graph) -> dict[tuple[str, ...], float]:
-    """Pairs of names -> weight."""
+    """Return the weight of each pair of names."""
     upper = graph.affinity.weights.tocoo()
     pairs = zip(upper.row, upper.col, upper.data.tolist(), strict=True)
     return {tuple(sorted((graph.names[i], graph.names[j]))): w for i, j, w in pairs if i < j}
@@ -36,7 +36,7 @@ def expected(numbered: bool = False, weighted: bool = True) -> dict[tuple[str, .
 
 
 def lines(pattern: str, *, first: str = "", numbered: bool = False, comma: bool = False, end: str = "\n") -> str:
-    """The edges by a pattern of a, b, w, their number i from 0 and n from 1."""
+    """Write the edges by a pattern of a, b, w, and their number: i from 0, or n from 1."""
     rows = []
     for i, (a, b, w) in enumerate(EDGES):
         a, b = (NUMBERS[a], NUMBERS[b]) if numbered else (a, b)
@@ -316,7 +316,7 @@ def test_a_compressed_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, m
 
 
 def planted() -> list[tuple[int, int]]:
-    """Three cliques of six nodes, a chain between them."""
+    """Return three cliques of six nodes that a chain connects."""
     cliques = [[(6 * c + i, 6 * c + j) for i in range(6) for j in range(i)] for c in range(3)]
     return [*chain(*cliques), (0, 6), (7, 12)]
 

@@ -1,4 +1,4 @@
-"""The closed list of formats: content decides, every reader uses the list, and no other file is read."""
+"""The content of a file decides its format, every reader uses the closed list, and no other file is read."""
 
 from __future__ import annotations
 

@@ -24,19 +24,19 @@ H, W = 24, 40
 
 
 def picture() -> NDArray[np.uint8]:
-    """(H, W, 3) four blocks of one colour each, whose centres survive lossy formats."""
+    """Return four blocks of one colour each (H, W, 3), whose centres survive lossy formats."""
     rgb = np.empty((H, W, 3), np.uint8)
     rgb[:12, :20], rgb[:12, 20:], rgb[12:, :20], rgb[12:, 20:] = (200, 30, 40), (20, 180, 60), (30, 60, 220), (250,) * 3
     return rgb
 
 
 def grey() -> NDArray[np.uint8]:
-    """(H, W) a ramp over all levels."""
+    """Return a ramp over all levels (H, W)."""
     return np.linspace(0, 255, H * W).astype(np.uint8).reshape(H, W)
 
 
 def middles(rgb: NDArray[np.generic]) -> NDArray[np.float64]:
-    """(2, 2, 3) the colours at the centres of the four blocks, in [0, 1]."""
+    """Return the colours at the centres of the four blocks (2, 2, 3), in [0, 1]."""
     values = rgb[6::12, 10::20].astype(np.float64)
     return values / 255 if rgb.dtype == np.uint8 else values
 

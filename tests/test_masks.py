@@ -18,7 +18,7 @@ SHAPE = (12, 16)
 
 
 def object_of(k: int) -> np.ndarray:
-    """(H, W) bool, the object of image k; most of image 1 is object."""
+    """Return the object of image k, (H, W) bool; most of image 1 is object."""
     labels = np.zeros(SHAPE, bool)
     labels[2 : 5 + 3 * k, 3:10] = True
     return ~labels if k == 1 else labels
@@ -35,7 +35,7 @@ def indexed(labels: np.ndarray, path: Path, *colours: tuple[int, int, int]) -> N
 
 
 def by_frequency(labels: np.ndarray, path: Path) -> None:
-    """An adaptive palette: the index 0 is the more frequent colour, white in one file and black in another."""
+    """With an adaptive palette, index 0 is the more frequent colour: white in one file and black in another."""
     if labels.mean() > 0.5:
         indexed(~labels, path, (255, 255, 255), (0, 0, 0))
     else:
@@ -275,7 +275,7 @@ def test_only_folders_accept_a_void_value(tmp_path: Path) -> None:
 
 
 def test_turned_photographs_need_truths_that_show_their_orientation(tmp_path: Path) -> None:
-    """Orientation 3 turns by 180 degrees and leaves the size: it is not known whether the mask is turned."""
+    """Orientation 3 turns by 180 degrees and keeps the size, so it is not known whether the mask is turned."""
     for orientation, turned in itertools.product(range(1, 9), (False, True)):
         root = tmp_path / f"{orientation}{turned}"
         labels = object_of(0).astype(np.uint8)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segspectral.export.pages import template
+
 if TYPE_CHECKING:
     from segspectral.evaluate.results import Results
 
@@ -22,19 +24,10 @@ SHOWN = 10
 
 def render(results: Results) -> str:
     """Return the report as HTML: scores, histogram, confusion, precision and recall, worst and best images."""
-    from jinja2 import Environment, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.from_string((Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8"))
     column = results.ranking()
     ranked = sorted(results.rows, key=lambda row: (row[column], row["id"]))
     half = (len(ranked) + 1) // 2  # so that no image is among both the worst and the best
-    return template.render(
+    return template(Path(__file__).with_name("report.html.j2")).render(
         data=results.data,
         table=results.table(),
         column=column,

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from segspectral.export.pages import template
+
 __all__ = ["page"]
 
 HERE = Path(__file__).parent
@@ -28,18 +30,11 @@ def page(
     failures : image, status, reason
     settings : settings as JSON, and the number of images that were made with them
     """
-    from jinja2 import Environment, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
-    environment = Environment(
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     # Inside <script> only "<" is special, and JSON can write it as an escape.
     data = json.dumps(rows, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return environment.from_string(_text("page.html.j2")).render(
+    return template(HERE / "page.html.j2").render(
         title=title,
         count=len(rows),
         failures=failures,

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -240,9 +241,7 @@ class Jobs:
     def reserve(self) -> object:
         """A place in the queue for an upload that has yet to be received. Raises BusyError if the queue is full."""
         with self._lock:
-            waiting = self._waiting() + len(self._places)
-            if waiting >= self.limits.queue:
-                raise BusyError(f"{plural(waiting, 'image is', 'images are')} waiting already", self._soon())
+            self._check_queue()
             place = object()
             self._places.add(place)
             return place
@@ -261,10 +260,8 @@ class Jobs:
         with self._lock:
             self._forget_old(job.pixels)
             self._places.discard(place)
-            waiting = self._waiting() + len(self._places)
-            unfinished = sum(not other.status.final for other in self._jobs.values())
-            if waiting >= self.limits.queue:
-                raise BusyError(f"{plural(waiting, 'image is', 'images are')} waiting already", self._soon())
+            self._check_queue()
+            unfinished = any(not other.status.final for other in self._jobs.values())
             if unfinished and self._pixels() + job.pixels > self.limits.kept_pixels:
                 raise BusyError("the images that are worked on now fill the memory", self._soon())
             self._jobs[job.id] = job
@@ -291,12 +288,8 @@ class Jobs:
     def position(self, job: Job) -> int:
         """How many jobs are before it in the queue."""
         with self._lock:
-            before = 0
-            for other in self._jobs.values():
-                if other is job:
-                    break
-                before += not other.status.final
-            return before if job.status == Status.QUEUED else 0
+            before = takewhile(lambda other: other is not job, self._jobs.values())
+            return sum(not other.status.final for other in before) if job.status == Status.QUEUED else 0
 
     def counts(self) -> dict[str, int]:
         """Status -> how many jobs."""
@@ -391,8 +384,10 @@ class Jobs:
             "smaller image, or ask for less"
         )
 
-    def _waiting(self) -> int:
-        return sum(job.status == Status.QUEUED for job in self._jobs.values())
+    def _check_queue(self) -> None:
+        waiting = sum(job.status == Status.QUEUED for job in self._jobs.values()) + len(self._places)
+        if waiting >= self.limits.queue:
+            raise BusyError(f"{plural(waiting, 'image is', 'images are')} waiting already", self._soon())
 
     def _soon(self) -> int:
         """Seconds until a place in the queue becomes free, judged by the last jobs."""

@@ -14,13 +14,14 @@ from segspectral.batch.worker import CAPPED, PASSIVE
 from segspectral.errors import BackboneError, OutputError
 
 SLEEP = "1234.5"
-"""Seconds; programs that sleep for so long in the output folder are what the tests look for."""
+"""An unusual number of seconds, by which the tests find programs that were left asleep in the output folder."""
 
 
 @dataclass(frozen=True)
 class Sabotaged:
-    """A Segmenter, but for images whose name begins with segfault, hang, once, threads, defect, slow, full or family.
+    """A Segmenter that goes wrong on some images.
 
+    The names of these images begin with segfault, hang, once, threads, defect, slow, full or family.
     ``slow`` makes the file ``.slow`` and waits for the file ``.go``.
     ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
     fork, and then ends as X says.

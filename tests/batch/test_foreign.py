@@ -75,7 +75,7 @@ RAW = {
 
 
 def lines(of_each: int) -> list[Any]:
-    """All raw lines, and records and starts of runs with one odd value: so many of each field."""
+    """Return raw lines, and records and starts of runs with one odd value, the given number for each field."""
     record = {"image": "a.png", "status": "done", "time": 1.0}
     made = [pytest.param(data, id=name) for name, data in RAW.items()]
     for base, fields in ((record, FIELDS), (START, STARTS)):

@@ -187,7 +187,7 @@ def test_parts_and_files_for_all_come_in_pairs():
 
 
 def results_of(out: Path) -> dict[str, dict[str, bytes]]:
-    """Image -> its outputs, as they are on the disk."""
+    """Return the outputs of each image as they are on the disk."""
     latest = read_history(out).latest
     return {name: {path: (out / path).read_bytes() for path in sorted(r.outputs)} for name, r in latest.items()}
 

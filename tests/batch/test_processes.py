@@ -1,4 +1,4 @@
-"""What runs in child processes: nothing of the current folder, and nothing any more when it should have ended."""
+"""Child processes import nothing from the current folder, and none of them is left when it should have ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def left_over(out: Path) -> list[str]:
-    """Command lines of the sleeping programs that an image of this run has started; others may run the same tests."""
+    """Return the command lines of the sleeping programs of this run; others may run the same tests."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

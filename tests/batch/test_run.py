@@ -1,4 +1,4 @@
-"""A batch over every engine: what ends how, what is done again, and what is left behind."""
+"""A batch on every engine: how images end, which are done again, and which files are left."""
 
 from __future__ import annotations
 

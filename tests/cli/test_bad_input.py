@@ -19,7 +19,7 @@ from tests.cli.conftest import FAST, ROOT, expected, files, one_error, python, r
 
 
 def bad(tmp_path: Path, kind: str, photo: Path) -> Path:
-    """One of the bad inputs that people have."""
+    """Make one of the bad inputs that users have."""
     path = tmp_path / f"{kind}.png"
     grey = np.full((24, 30), 120, np.uint8)
     match kind:

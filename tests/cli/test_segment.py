@@ -25,7 +25,7 @@ class TestOutputs:
     @pytest.fixture(scope="class")
     @staticmethod
     def result(cat: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
-        """The whole pipeline with its defaults, on an image with void."""
+        """Run the whole pipeline with its defaults on an image with void."""
         folder = tmp_path_factory.mktemp("whole")
         opacity = np.full(cat.shape[:2], 255, np.uint8)
         opacity[:20, :30] = 0

@@ -125,7 +125,7 @@ class TestConfig:
         )
 
     def test_what_is_more_special_wins(self, tmp_path: Path) -> None:
-        """Preset, file, named option, --set: each changes what the ones before have set."""
+        """A preset, a file, a named option and --set each change what the ones before have set."""
         mine = tmp_path / "mine.yaml"
         mine.write_text("superpixels: {iterations: 7}\nseed: 1\nsegments: 3\n", encoding="utf-8")
         options = ("--set", "segments=9", "--seed", 2, "-k", 8, "--config", mine, "--preset", "fast")

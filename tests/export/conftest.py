@@ -14,7 +14,7 @@ UTM = Georeference("EPSG:32633", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_200_000.0)
 
 
 def nasty(segments: int) -> NDArray[np.int32]:
-    """(120, 160): irregular regions, then holes with islands, single pixels, touching corners, parts, and void."""
+    """Return labels (120, 160): irregular regions, holes with islands, single pixels, touching corners, parts, void."""
     rng = np.random.default_rng(3)
     seeds = rng.uniform((0, 0), (120, 160), (segments, 2))
     places = np.indices((120, 160)).reshape(2, -1).T + rng.normal(0, 0.7, (120 * 160, 2))  # ragged borders, crumbs
@@ -39,7 +39,7 @@ def nasty(segments: int) -> NDArray[np.int32]:
 
 @pytest.fixture(scope="module", params=[20, 300])
 def label_map(request: pytest.FixtureRequest) -> LabelMap:
-    """20 segments (8-bit files) and 300 (16-bit files), with names, a colour and a georeference."""
+    """Return label maps of 20 segments (8-bit files) and 300 (16-bit files) with names, a colour and a georeference."""
     labels = nasty(request.param)
     pixels = np.random.default_rng(1).integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
     names = {1: 'sky & <"water">', 2: "straße", 3: "straße"}

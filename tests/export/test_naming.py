@@ -1,4 +1,4 @@
-"""Names of results: unique by construction, found by the programs that they are for, stable while images are added."""
+"""Names of results are unique, the programs they are for find them, and they stay when images are added."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def seen_by_any_disk(path: str) -> str:
 
 
 def outputs(name: str, stem: str) -> set[str]:
-    """The paths of all that any run writes for an image."""
+    """Return the paths of all files that any run writes for an image."""
     made = {f"{stem}{end}" for end in CORE} | {f"{stem}.gpkg", f"{stem}.geojson"}
     label_map = LabelMap(LABELS, name, Path("/photos") / name)
     for exporter in FORMATS:
@@ -56,7 +56,7 @@ def outputs(name: str, stem: str) -> set[str]:
 
 
 def written_once(paths: list[str]) -> None:
-    """No path is there twice, leaves its folder, or is a folder on the way to another."""
+    """Check that no path occurs twice, leaves its folder, or is a folder of another path."""
     seen = Counter(map(seen_by_any_disk, paths))
     assert [path for path, count in seen.items() if count > 1] == []
     for path in paths:
@@ -71,7 +71,7 @@ def of_the_run() -> list[str]:
 
 
 def one_kind_each(names: set[str]) -> set[str]:
-    """Without the images that a disk could not hold because another image needs a folder of that name."""
+    """Leave out the images that a disk cannot hold, because another image needs a folder of that name."""
     above = {str(folder) for name in names for folder in PurePosixPath(name).parents}
     return {name for name in names if name not in above}
 
@@ -91,7 +91,7 @@ def test_no_two_files_of_a_run_have_one_path(tree: set[str]) -> None:
 @example([({"a.jpg"}, set()), ({"a.png"}, set()), ({"a.jpg", "a.png"}, {"a.jpg"})])
 @given(st.lists(st.tuples(TREES, TREES), min_size=1, max_size=4))
 def test_no_run_touches_what_earlier_runs_made_of_other_images(runs: list[tuple[set[str], set[str]]]) -> None:
-    """Each run has images of its own and does some earlier ones again: under new names, after which the old ones go."""
+    """Every run adds images and does some earlier ones again under new names; then their old results go."""
     exists: dict[str, str] = {}
     for tree, again in runs:
         stems = result_stems(tree, exists)

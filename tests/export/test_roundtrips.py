@@ -195,7 +195,7 @@ def test_cvat_follows_the_rules_of_voc(label_map: LabelMap) -> None:
 
 
 def evenodd(rings: list[NDArray[Any]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels whose centres lie inside: for each, count the edges to its left. Slow and plain."""
+    """Return the pixels whose centres lie inside a ring, slowly, by counting the edges to the left of each centre."""
     height, width = shape
     crossed = np.zeros((height, width + 1), dtype=int)
     for ring in rings:

@@ -13,7 +13,7 @@ from segspectral.metrics.correspondence import correspond, thin
 
 
 def largest_matching(first: np.ndarray, second: np.ndarray, radius: float) -> int:
-    """Kuhn's algorithm on explicit edges: slow and plain."""
+    """Count the pairs by Kuhn's algorithm on explicit graph edges, which is slow and simple."""
     p, q = np.argwhere(first), np.argwhere(second)
     near = [[j for j in range(len(q)) if ((p[i] - q[j]) ** 2).sum() <= radius**2] for i in range(len(p))]
     partner = [-1] * len(q)
@@ -31,7 +31,7 @@ def largest_matching(first: np.ndarray, second: np.ndarray, radius: float) -> in
 
 
 def blobs(seed: int, shape: tuple[int, int] = (60, 80), segments: int = 12) -> np.ndarray:
-    """A Voronoi label map: boundaries as those of real segmentations, straight lines that meet in threes."""
+    """Return a Voronoi label map, whose boundaries meet in threes as those of real segmentations do."""
     rng = np.random.default_rng(seed)
     seeds = rng.random((segments, 2)) * shape
     grid = np.stack(np.mgrid[: shape[0], : shape[1]], axis=-1)
@@ -71,7 +71,7 @@ def test_matching_of_label_maps_equals_a_maximum_flow(seed: int) -> None:
 
 
 def test_nearest_first_alone_would_lose_pairs() -> None:
-    """The planted defect: on this pair of lines, taking the nearest free pixel and stopping pairs 2 of 3."""
+    """A planted defect: a matching that takes the nearest free pixel pairs only 2 of 3 on these lines."""
     first, second = np.zeros((1, 1, 7), bool), np.zeros((1, 1, 7), bool)
     first[0, 0, [1, 3, 4]] = True
     second[0, 0, [3, 4, 5]] = True
@@ -153,7 +153,7 @@ def test_split_in_two_equals_one_run() -> None:
 
 
 def test_collection_follows_the_official_loops() -> None:
-    """ODS over interpolated scales, OIS by the counts of each image's best, AP by interpolation."""
+    """Compute ODS over interpolated scales, OIS by the counts of the best scale of each image, and AP."""
     rng = np.random.default_rng(1)
     images = []
     for _ in range(3):

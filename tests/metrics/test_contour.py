@@ -1,4 +1,4 @@
-"""The four dilation measures against plain twins, and what each says of easy cases."""
+"""The four measures by dilation against slow reference implementations, and on easy cases."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def davis_plain(foreground: np.ndarray, truth: np.ndarray) -> float:
 
 
 def band_plain(mask: np.ndarray, times: int) -> np.ndarray:
-    """The band of Boundary IoU by ``times`` erosions with 3 x 3, background all around."""
+    """Return the band of Boundary IoU by ``times`` erosions with 3 x 3; outside the image is background."""
     padded = np.pad(mask, 1)
     inner = padded.copy()
     for _ in range(times):

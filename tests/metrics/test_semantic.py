@@ -19,7 +19,7 @@ C, VOID = 4, 255
 
 
 def case(seed: int, clusters: int = C, shape: tuple[int, int] = (23, 31)) -> tuple[np.ndarray, np.ndarray]:
-    """A truth in blocks with some void, and a prediction that agrees with it in 60 % of the pixels."""
+    """Return a truth in blocks with some void, and a prediction that agrees with it in 60 % of the pixels."""
     rng = np.random.default_rng(seed)
     truth = np.kron(rng.integers(0, C, (5, 5)), np.ones((7, 7), int))[: shape[0], : shape[1]]
     prediction = np.where(rng.random(shape) < 0.6, truth % clusters, rng.integers(0, clusters, shape))
@@ -28,7 +28,7 @@ def case(seed: int, clusters: int = C, shape: tuple[int, int] = (23, 31)) -> tup
 
 
 def plain_iou(prediction: np.ndarray, truth: np.ndarray, names: dict[int, int]) -> list[float]:
-    """IoU per class by loops over pixels, clusters renamed by ``names``, the rest wrong everywhere."""
+    """Compute the IoU per class by loops over pixels; clusters without a name in ``names`` are wrong everywhere."""
     hit, either = [0] * C, [0] * C
     for p, t in zip(prediction.ravel(), truth.ravel(), strict=True):
         if t == VOID:

@@ -23,7 +23,7 @@ EVIL = "</script><img src=x onerror=alert(1)>"
 
 
 def result(out: Path, stem: str, k: int = 4, photograph: Path | None = None, **more: Any) -> None:
-    """What ``save`` leaves of one image."""
+    """Write what ``save`` writes for one image."""
     out.mkdir(parents=True, exist_ok=True)
     picture = np.full((90, 120, 3), (40 * k % 256, 80, 120), np.uint8)
     PIL.Image.fromarray(picture).save(out / f"{stem}_overlay.png")

@@ -93,7 +93,7 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 @pytest.fixture
 def client(samples: Path, workers: Workers) -> Iterator[Any]:
-    """httpx-like, straight into an application of its own."""
+    """Return a client with the interface of httpx that calls an application of its own without a socket."""
     testing = pytest.importorskip("fastapi.testclient", reason="httpx is not installed")
     app = create_app(quick(), LIMITS, samples, workers=workers)
     with testing.TestClient(app, base_url="http://127.0.0.1:8000") as made:

@@ -73,7 +73,7 @@ count = itertools.count()
 
 @schemathesis.hook
 def flatmap_body(context: Any, body: Any) -> Any:
-    """Most bodies are replaced by ones that the application understands; the others stay as they were drawn."""
+    """Replace most bodies by ones that the application understands; the others stay as they were drawn."""
     path = context.operation.path
     if path == "/api/jobs":
         return st.one_of(

@@ -67,7 +67,7 @@ def test_a_job_without_a_result_is_not_run_again(client: Any, photograph: bytes)
 
 
 def test_a_large_image_is_cut_and_segmented_again(client: Any, photograph: bytes) -> None:
-    """Its stages, worked on at a smaller size, are used again."""
+    """The stages of an image that is described at a smaller size are used again."""
     state = done(client, photograph, working_pixels=2000)
     cut = edit(client, state, action="cut", segments=3)
     assert len(cut["regions"]) == 3

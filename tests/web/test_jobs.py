@@ -29,7 +29,7 @@ def train(client: Any, data: bytes) -> str:
 
 @pytest.mark.parametrize("way", ["cancel", "delete"])
 def test_a_running_job_ends_at_once(client: Any, photograph: bytes, way: str) -> None:
-    """Also in the midst of training; the next job runs in the spare process."""
+    """A job is ended even while its head is trained, and the next job runs in the spare process."""
     job = train(client, photograph)
     if way == "cancel":
         assert client.post(f"/api/jobs/{job}/cancel").json()["status"] == "cancelled"

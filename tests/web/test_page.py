@@ -54,12 +54,12 @@ def segment(page: Any, photograph: bytes) -> None:
 
 
 def revision(page: Any, number: int) -> None:
-    """Wait for this revision, or a later one: two events may follow each other closer than one looks."""
+    """Wait for this revision or a later one, because two events may come between two looks."""
     until(page, f"Number(document.body.dataset.revision) >= {number}")
 
 
 def until(page: Any, condition: str, seconds: float = 20) -> None:
-    """Wait for an expression; playwright's own way to wait is an eval, which the page's policy forbids."""
+    """Wait for an expression; playwright itself waits by eval, which the policy of the page forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
@@ -74,7 +74,7 @@ def downloaded(page: Any, format: str) -> bytes:
 
 
 def test_every_head_segments_a_sample_with_the_defaults(browser: Any) -> None:
-    """As a user does who starts the server, opens the page, chooses a sample and presses Segment."""
+    """A user starts the server, opens the page, chooses a sample and presses Segment."""
     with serving() as (address, _), opened(browser, address) as page:
         assert page.locator("[data-setting=head]").input_value() == "neuncut"
         assert set(page.locator("[data-setting=head] option").all_inner_texts()) == set(HEADS)
@@ -163,7 +163,7 @@ def test_split_recolour_and_eigenvectors(page: Any, photograph: bytes) -> None:
 
 
 def painted(page: Any) -> np.ndarray:
-    """(96, 112) segments as they are tinted on the canvas."""
+    """Return the segments (96, 112) from the colours on the canvas."""
     page.expected.append("Canvas2D: Multiple readback operations")
     pixels = page.evaluate("[...document.getElementById('after').getContext('2d').getImageData(0, 0, 112, 96).data]")
     rgb = np.array(pixels).reshape(96, 112, 4)[..., :3]

@@ -105,7 +105,7 @@ def test_an_interruption_ends_the_running_job_and_leaves_no_process() -> None:
 
 
 def test_requests_that_are_never_completed_are_cut_off(samples: Path, workers: Any) -> None:
-    """Connections that say nothing, half of the headers, or half of a body; and more of them than there is room for."""
+    """Some connections send nothing, half of the headers or half of a body; others are more than the server takes."""
     uvicorn = pytest.importorskip("uvicorn")
     from segspectral.web import create_app
     from segspectral.web.connection import PatientProtocol
