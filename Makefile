@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/segspectral demo --output out/demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest --numprocesses $(JOBS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -53,6 +53,17 @@ def fitted(head: Head, X: NDArray[np.float64], affinity: Affinity | None = None,
     return clone(head).set_params(**({"n_clusters": 3, "random_state": 0} | parameters)).fit(X, affinity=affinity)
 
 
+_PLAIN: dict[str, Head] = {}
+
+
+def plainly_fitted(head: Head) -> Head:
+    """A head fitted to the planted groups, for laws that compare others with it; each is fitted once."""
+    name = f"{type(head)} {head.get_params()}"
+    if name not in _PLAIN:
+        _PLAIN[name] = fitted(head, planted()[0])
+    return _PLAIN[name]
+
+
 def exact_eigenvalues(affinity: Affinity) -> NDArray[np.float64]:
     return scipy.linalg.eigvalsh(affinity.laplacian("sym").toarray())
 
@@ -76,7 +87,7 @@ def uses_every_cluster(head: Head) -> None:
 def is_a_membership(head: Head) -> None:
     """Law 2."""
     X, _ = planted()
-    h = fitted(head, X)
+    h = plainly_fitted(head)
     P = h.membership_.probabilities
     assert P.dtype == np.float32
     assert np.isfinite(P).all()
@@ -145,7 +156,7 @@ def weights_have_no_unit(head: Head) -> None:
 def nodes_have_no_order(head: Head) -> None:
     """Law 4, order."""
     X, _ = planted()
-    a = fitted(head, X)
+    a = plainly_fitted(head)
     order = np.random.default_rng(5).permutation(len(X))
     b = fitted(head, X[order])
     assert adjusted_rand_score(a.labels_[order], b.labels_) == 1, "the labels depend on the order of the nodes"
@@ -155,7 +166,7 @@ def nodes_have_no_order(head: Head) -> None:
 def a_duplicate_joins_its_original(head: Head) -> None:
     """Duplicating a node puts the copy into the same cluster, and moves no other node."""
     X, _ = planted()
-    a = fitted(head, X)
+    a = plainly_fitted(head)
     for node in (0, 70, 110):
         b = fitted(head, np.concatenate([X, X[node : node + 1]]))
         assert b.labels_[node] == b.labels_[-1], "a copy is not where its original is"
@@ -164,8 +175,8 @@ def a_duplicate_joins_its_original(head: Head) -> None:
 
 
 def finds_the_planted_groups(head: Head) -> None:
-    X, truth = planted()
-    h = fitted(head, X)
+    _, truth = planted()
+    h = plainly_fitted(head)
     assert adjusted_rand_score(truth, h.labels_) > 0.95
     assert adjusted_rand_score(truth, h.predict(planted(seed=1)[0])) > 0.9
 
@@ -364,7 +375,7 @@ LAWS = (
     is_true_to_its_graph,
 )
 
-FORMAL_LAWS = (is_a_membership, leaves_inputs_alone, keeps_off_global_state, same_seed_same_bytes)
+FORMAL_LAWS = (leaves_inputs_alone, keeps_off_global_state, same_seed_same_bytes)
 """Those of the laws that a head keeps or breaks after few steps of training as after many."""
 
 ODD_LAWS = (

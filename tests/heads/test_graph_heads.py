@@ -84,7 +84,7 @@ def test_batches_estimate_the_modularity_of_the_whole() -> None:
     assert np.mean(estimates) == pytest.approx(float(modularity_loss(P, whole.weights, whole.degree)), abs=0.01)
 
 
-@pytest.mark.parametrize(("head", "least", "seeds"), [(Modularity, 0.99, range(5)), (MinCut, 0.95, range(1))])
+@pytest.mark.parametrize(("head", "least", "seeds"), [(Modularity, 0.99, range(3)), (MinCut, 0.95, range(1))])
 def test_a_planted_partition_is_found(head: Any, least: float, seeds: Any) -> None:
     for seed in seeds:
         affinity, truth = block_model((150, 150, 150, 150), 0.15, 0.01, seed)

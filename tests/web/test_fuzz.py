@@ -36,7 +36,7 @@ def test_requests_from_the_schema(
         assert wait(client, job)["status"] == "done"
     config = tmp_path / "schemathesis.toml"
     config.write_text(f'[parameters]\n"path.job_id" = "{job}"\n"path.name" = "cat.jpg"\n')
-    options = ["--max-examples", "25", "--seed", "0", "--exclude-method", "DELETE", "--checks", CHECKS]
+    options = ["--max-examples", "15", "--seed", "0", "--exclude-method", "DELETE", "--checks", CHECKS]
     if SECONDS is not None:
         options += ["--max-time", SECONDS]
     command = [program, "--config-file", str(config), "run", f"{server}/api/openapi.json", *options]
