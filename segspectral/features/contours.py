@@ -225,8 +225,6 @@ def _gradients(lab: NDArray[Any]) -> NDArray[np.float32]:
         # The weights of a Sobel filter sum to 8; dividing by it gives the difference per pixel.
         rows = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
         cols = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
-        squared = rows**2
-        squared += cols**2
-        lightness, a, b = cv2.split(squared)
+        lightness, a, b = cv2.split(rows**2 + cols**2)
         magnitudes += [np.sqrt(lightness), np.sqrt(a + b)]
     return np.asarray(cv2.merge(magnitudes))

@@ -75,8 +75,10 @@ class Superpixels:
     @cached_property
     def centre(self) -> NDArray[np.float64]:
         """(N, 2) the mean row and column of each superpixel."""
-        rows, cols = np.indices(self.shape, dtype=np.float64)
-        return self.pool(np.stack([rows, cols], axis=-1))
+        row, first, last, superpixel = self._runs
+        length = last - first + 1
+        sums = [np.bincount(superpixel, length * at, len(self)) for at in (row, (first + last) / 2)]
+        return np.stack(sums, axis=1) / self.area[:, None]
 
     @cached_property
     def touching(self) -> Touching:
@@ -127,12 +129,12 @@ class Superpixels:
         return np.stack(sums, axis=-1) / self.border_length[:, None]
 
     @cached_property
-    def _indicator(self) -> sp.csr_array:
+    def _indicator(self) -> sp.csc_array:
         """(N, H W) one where the pixel belongs to the superpixel. Void pixels belong to none."""
-        flat = self.labels.ravel()
-        order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
-        indptr = np.concatenate([[0], np.cumsum(self.area)])
-        return sp.csr_array((np.ones(len(order), np.float32), order, indptr), shape=(len(self), flat.size))
+        flat = self.labels.reshape(-1)
+        known = flat >= 0
+        indptr = np.concatenate([[0], np.cumsum(known)])
+        return sp.csc_array((np.ones(indptr[-1], np.float32), flat[known], indptr), shape=(len(self), flat.size))
 
     def pool(self, values: NDArray[Any]) -> NDArray[Any]:
         """(N, D) or (N,) the mean over each superpixel of ``values`` (H, W, D) or (H, W)."""
@@ -193,8 +195,8 @@ class Superpixels:
         run = np.repeat(np.arange(len(row)), touched)
         column = np.arange(len(run)) + np.repeat(low[first] - np.cumsum(touched) + touched, touched)
         weight = (sums[last[run] + 1, column] - sums[first[run], column]) / self.area[superpixel[run]]
-        up, down, part = (values[row[run]] for values in axis(self.shape[0], height))
-        weights = np.stack([weight * (1 - part), weight * part], axis=1)
+        up, down, below = (values[row[run]] for values in axis(self.shape[0], height))
+        weights = np.stack([weight * (1 - below), weight * below], axis=1)
         cells = np.stack([up, down], axis=1) * width + column[:, None]
         ends = 2 * np.cumsum(np.bincount(superpixel, touched, len(self))).astype(np.int64)
         return sp.csr_array((weights.ravel(), cells.ravel(), np.append(0, ends)), shape=(len(self), height * width))
