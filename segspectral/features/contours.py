@@ -151,13 +151,14 @@ class Contours(Settings):
         i, j = graph.borders.T
         weights = border_graph(graph, boundary, self.sharpness)
         step = sp.diags_array(0.5 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights
+        step = sp.csr_array(step + 0.5 * sp.eye_array(len(graph)))
         widths = np.cumsum([0, *(values.shape[1] for values in nodes.values())])
         state = np.concatenate(list(nodes.values()), axis=1)
         cues: Cues = {}
         done = 0
         for name, steps in zip(("few", "many"), self.steps, strict=True):
             for _ in range(done, steps):
-                state = 0.5 * state + step @ state
+                state = step @ state
             done = steps
             parts = {key: state[:, a:b] for key, a, b in zip(nodes, widths[:-1], widths[1:], strict=True)}
             cues |= {f"{key}_{name}": value for key, value in _differences(parts, i, j).items()}
