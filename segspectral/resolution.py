@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.values import Image
-from segspectral.values.labels import boundaries
 
 __all__ = ["WORKING_PIXELS", "WorkingPixels", "downsampled", "joint_upsampling"]
 
@@ -63,26 +62,59 @@ def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void
     """
     height, width = image.shape
     rows, cols = _cells(height, labels.shape[0]), _cells(width, labels.shape[1])
-    near_border = cv2.dilate(boundaries(labels).astype(np.uint8), np.ones((3, 3), np.uint8))
-    out = labels[np.ix_(rows, cols)]
+    # Where all nine cells have one label, there is nothing to choose.
+    square = np.ones((3, 3), np.uint8)
+    exact = labels.astype(np.float32)
+    wide = (cv2.dilate(exact, square) != cv2.erode(exact, square))[:, cols]
+    out = labels[:, cols][rows]
     for band in np.array_split(np.arange(height), max(1, height * width // BAND_PIXELS)):
-        y, x = np.nonzero(near_border[np.ix_(rows[band], cols)])
+        y, x = np.divmod(np.flatnonzero(wide[rows[band]]), width)
         y += band[0]
-        colour = image.uint8[y, x].astype(np.float32) / np.float32(255)
-        at = (y + 0.5) * (labels.shape[0] / height) - 0.5, (x + 0.5) * (labels.shape[1] / width) - 0.5
-        best = np.full(len(y), np.inf, np.float32)
-        for down in (-1, 0, 1):
-            for right in (-1, 0, 1):
-                r = np.clip(rows[y] + down, 0, labels.shape[0] - 1)
-                c = np.clip(cols[x] + right, 0, labels.shape[1] - 1)
-                cost = ((colour - small.float32[r, c]) ** 2).sum(axis=1) / COLOUR_WIDTH**2
-                cost += ((at[0] - r) ** 2 + (at[1] - c) ** 2).astype(np.float32)
-                better = cost < best
-                if small.mask is not None:
-                    better &= small.mask[r, c]
-                best[better] = cost[better]
-                out[y[better], x[better]] = labels[r[better], c[better]]
+        out[y, x] = _best_label(labels, small, image, (y, x), (rows[y], cols[x]))
     return out if image.mask is None else np.where(image.mask, out, np.int32(void))
+
+
+def _best_label(
+    labels: NDArray[np.int32],
+    small: Image,
+    image: Image,
+    pixels: tuple[NDArray[np.int64], NDArray[np.int64]],
+    cells: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.int32]:
+    """(P,) the label of the nearest of the nine cells around each pixel, in position and colour.
+
+    Parameters
+    ----------
+    pixels : the rows and the columns (P,) of the pixels
+    cells : the rows and the columns (P,) of the cells that contain them
+    """
+    height, width = labels.shape
+    colour = image.uint8[pixels].astype(np.float32) / np.float32(255)
+    at = [
+        ((place + 0.5) * (coarse / fine) - 0.5).astype(np.float32)
+        for place, coarse, fine in zip(pixels, labels.shape, image.shape, strict=True)
+    ]
+    colours, known = small.float32.reshape(-1, 3), None if small.mask is None else small.mask.reshape(-1)
+    chosen = cells[0] * width + cells[1]
+    least = np.full(len(chosen), np.inf, np.float32)
+    for down in (-1, 0, 1):
+        row = np.clip(cells[0] + down, 0, height - 1)
+        above = (at[0] - row.astype(np.float32)) ** 2
+        for right in (-1, 0, 1):
+            column = np.clip(cells[1] + right, 0, width - 1)
+            cell = row * width + column
+            difference = np.take(colours, cell, axis=0)
+            difference -= colour
+            cost = np.einsum("ij,ij->i", difference, difference)
+            cost *= np.float32(1 / COLOUR_WIDTH**2)
+            cost += above
+            cost += (at[1] - column.astype(np.float32)) ** 2
+            better = cost < least
+            if known is not None:
+                better &= known[cell]
+            np.copyto(least, cost, where=better)
+            np.copyto(chosen, cell, where=better)
+    return labels.reshape(-1)[chosen]
 
 
 def _of_cells(combine: np.ufunc, values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from segspectral.cli import app
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.features.contours import Contours, border_graph, fitted
+from segspectral.features.parts import Texture
 from segspectral.pipeline import Pipeline
 from segspectral.superpixels import Slic
 from segspectral.values import Image, ImageHierarchy, Superpixels
@@ -100,6 +101,39 @@ def test_altitudes_equal_average_linkage_by_hand() -> None:
     assert tree.regions(segments=2)[3] != tree.regions(segments=2)[0]
 
 
+@pytest.mark.parametrize("damping", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("void", [0.0, 0.1])
+def test_the_tree_is_that_of_a_search_of_all_borders_at_each_merge(damping: float, void: float) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.kron(rng.permutation(30).reshape(5, 6) // 2, np.ones((5, 4), int)).astype(np.int32)
+    labels[rng.random(labels.shape) < void] = -1
+    superpixels = Superpixels(labels)
+    graph = superpixels.region_graph.with_boundary(rng.random(len(superpixels.borders)))
+    regions = [{leaf} for leaf in range(len(graph))]
+    altitudes, cuts = [], []
+    while len(regions) > 1:
+        best = (np.inf, 0, 0)
+        for a, b in itertools.combinations(range(len(regions)), 2):
+            at = [
+                k
+                for k, (i, j) in enumerate(graph.borders.tolist())
+                if {i, j} <= regions[a] | regions[b] and (i in regions[a]) != (j in regions[a])
+            ]
+            if at:
+                smaller = min(graph.area[list(regions[c])].sum() for c in (a, b)) / graph.area.sum()
+                mean = np.average(graph.boundary[at], weights=graph.border_length[at])
+                best = min(best, (mean * smaller**damping, a, b))
+        altitude, a, b = best
+        altitudes.append(altitude)
+        regions = [region for c, region in enumerate(regions) if c not in (a, b)] + [regions[a] | regions[b]]
+        cuts.append({frozenset(region) for region in regions})
+    tree = build_hierarchy(graph, damping)
+    np.testing.assert_allclose(tree.altitudes, np.maximum.accumulate(altitudes))
+    for segments, cut in enumerate(reversed(cuts), start=1):
+        found = tree.regions(segments)
+        assert {frozenset(np.flatnonzero(found == c).tolist()) for c in range(segments)} == cut
+
+
 def test_regions_that_void_pixels_separate_are_merged_last() -> None:
     labels = np.full((8, 12), -1, np.int32)
     labels[:, :2], labels[:, 2:4], labels[:, 8:10], labels[:, 10:] = 0, 1, 2, 3
@@ -158,6 +192,17 @@ def test_boundary_probabilities_do_not_depend_on_the_numbers_of_superpixels() ->
     after = dict(zip(map(frozenset, other.borders.tolist()), boundaries(image, other), strict=True))
     assert before.keys() == after.keys()
     assert all(after[border] == pytest.approx(before[border], abs=1e-5) for border in before)
+
+
+@pytest.mark.parametrize("texture", [Texture(), Texture(weight=3.0), Texture(scales=(1.0, 3.0)), None])
+def test_the_cues_of_borders_do_not_depend_on_the_texture_of_the_features(texture: Texture | None) -> None:
+    image = quadrants()
+    superpixels = Slic(count=60)(image)
+    stack = FeatureStack(cnn=None, texture=texture)
+    found, expected = stack.measure(image, superpixels)["contours"], Contours().measure(image, superpixels)
+    assert found.nodes.keys() == expected.nodes.keys()
+    for name, values in expected.nodes.items():
+        np.testing.assert_array_equal(found.nodes[name], values)
 
 
 def test_both_variants_of_the_weights_exist() -> None:

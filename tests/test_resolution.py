@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from segspectral.pipeline import Pipeline
 from segspectral.refine import DenseCrf, crf_installed
-from segspectral.resolution import downsampled, joint_upsampling
+from segspectral.resolution import COLOUR_WIDTH, downsampled, joint_upsampling
 from segspectral.settings import with_settings
 from segspectral.superpixels import Slic
 from segspectral.values import Image
@@ -85,6 +85,32 @@ def test_a_slanted_border_is_restored_to_the_pixel() -> None:
     blocky = np.kron(cells, np.ones((4, 4), np.int32))
     assert (joint != truth).mean() < 0.2 * (blocky != truth).mean()
     assert set(np.unique(joint)) == {1, 2}
+
+
+@pytest.mark.parametrize("void", [0.0, 0.2])
+@pytest.mark.parametrize("shape", [(30, 41), (8, 60), (9, 9)])
+def test_each_pixel_has_the_label_of_the_best_of_nine_cells(
+    cat: NDArray[np.uint8], shape: tuple[int, int], void: float
+) -> None:
+    rng = np.random.default_rng(shape[1])
+    image = Image(cat[: shape[0], : shape[1]], mask=rng.random(shape) >= void if void else None)
+    small = downsampled(image, image.mask.size // 7 if image.mask is not None else shape[0] * shape[1] // 7)
+    labels = np.kron(rng.integers(1, 4, (9, 9)), np.ones((4, 4))).astype(np.int32)[: small.shape[0], : small.shape[1]]
+    expected = np.zeros(shape, np.int32)
+    for y, x in np.ndindex(shape):
+        own = np.array([y, x]) * labels.shape // shape
+        at = (np.array([y, x]) + 0.5) * labels.shape / shape - 0.5
+        least = np.inf
+        for cell in np.ndindex(labels.shape):
+            if np.abs(cell - own).max() > 1 or not (small.mask is None or small.mask[cell]):
+                continue
+            colour = (image.float32[y, x] - small.float32[cell]).astype(np.float64)
+            cost = (colour**2).sum() / COLOUR_WIDTH**2 + ((at - cell) ** 2).sum()
+            if cost < least:
+                least, expected[y, x] = cost, labels[cell]
+    if image.mask is not None:
+        expected[~image.mask] = 0
+    np.testing.assert_array_equal(joint_upsampling(np.ascontiguousarray(labels), small, image), expected)
 
 
 def test_the_bands_of_upsampling_do_not_change_the_result(

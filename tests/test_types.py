@@ -167,6 +167,22 @@ class TestSuperpixels:
         assert superpixels.border_length.tolist() == [found[pair] for pair in sorted(found)]
         assert superpixels.borders.dtype == np.int32
 
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_means_along_borders_equal_those_of_a_loop_over_pixels(
+        self, superpixels: Superpixels, channels: int
+    ) -> None:
+        values = RNG.normal(size=(*superpixels.shape, channels))
+        found: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
+        for row, col in np.ndindex(superpixels.shape):
+            for other in ((row + 1, col), (row, col + 1)):
+                if other[0] < superpixels.shape[0] and other[1] < superpixels.shape[1]:
+                    i, j = sorted((int(superpixels.labels[row, col]), int(superpixels.labels[other])))
+                    if 0 <= i < j:
+                        found.setdefault((i, j), []).append(np.maximum(values[row, col], values[other]))
+        expected = [np.mean(found[i, j], axis=0) for i, j in superpixels.borders.tolist()]
+        assert len(found) == len(superpixels.borders)
+        np.testing.assert_allclose(superpixels.along_borders(values), np.reshape(expected, (-1, channels)), atol=1e-12)
+
     def test_borders_are_the_edges_of_scikit_images_region_graph(self) -> None:
         from skimage.graph import RAG
 

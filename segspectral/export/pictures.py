@@ -66,17 +66,16 @@ def tinted(
 
     if table is None:
         table = colour_table(int(labels.max()) + 1)
-    picture = (1 - opacity) * photograph.astype(np.float32) + opacity * table.astype(np.float32)[labels]
-    rows, cols = np.indices(labels.shape)
-    void = labels == 0
-    picture[void] = np.where((rows // 8 + cols // 8) % 2, 200, 150)[void][:, None]
     width = max(1, round(max(labels.shape) / 1000))
     border = boundaries(labels).astype(np.uint8)
     dark = cv2.dilate(border, np.ones((2 * width + 1,) * 2, np.uint8)).astype(bool)
     light = border.astype(bool) if width == 1 else cv2.dilate(border, np.ones((width,) * 2, np.uint8)).astype(bool)
-    picture[dark] *= 0.55
+    picture = np.asarray(cv2.addWeighted(photograph, 1 - opacity, np.take(table, labels, axis=0), opacity, 0))
+    rows, cols = np.nonzero(labels == 0)
+    picture[rows, cols] = np.where((rows // 8 + cols // 8) % 2, 200, 150)[:, None]
+    picture[dark] = np.round(picture[dark] * np.float32(0.55))
     picture[light] = 255
-    return np.round(picture).astype(np.uint8)
+    return picture.astype(np.uint8, copy=False)
 
 
 @cache
@@ -102,12 +101,15 @@ def colour_table(size: int) -> NDArray[np.uint8]:
 
 def png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """Return a picture (H, W, 3) or (H, W) as a PNG file."""
-    return _encoded(picture, "PNG")
+    # OpenCV encodes several times faster than Pillow, because its default suits pictures. Files are a tenth larger.
+    return _encoded(picture, ".png")
 
 
 def jpeg(picture: NDArray[np.uint8], quality: int) -> bytes:
     """Return a picture (H, W, 3) as a JPEG file."""
-    return _encoded(picture, "JPEG", quality=quality)
+    import cv2
+
+    return _encoded(picture, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
 
 
 def contour_png(contour_map: NDArray[np.floating]) -> bytes:
@@ -115,9 +117,8 @@ def contour_png(contour_map: NDArray[np.floating]) -> bytes:
     return png(np.round(contour_map * 65535).astype(np.uint16))
 
 
-def _encoded(picture: NDArray[Any], form: str, **options: Any) -> bytes:
-    from PIL import Image
+def _encoded(picture: NDArray[Any], suffix: str, *options: int) -> bytes:
+    import cv2
 
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, form, **options)
-    return buffer.getvalue()
+    colours = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(suffix, colours, options)[1])

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from segspectral.features.cnn import EDGES, principal_components
-from segspectral.features.parts import Means, Texture, lab_of
+from segspectral.features.parts import Means, Texture
 from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
 from segspectral.values.regions import RegionGraph
@@ -93,15 +93,21 @@ class Contours(Settings):
     steps: tuple[int, int] = Field((4, 32), description="numbers of steps of the random walk: few, and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely boundaries block the random walk")
 
-    def measure(self, image: Image, superpixels: Superpixels) -> Means:
+    def measure(self, image: Image, superpixels: Superpixels, texture: Means | None = None) -> Means:
         """All measurements of pixels that the cues need.
 
+        Parameters
+        ----------
+        texture : what ``Texture()`` has measured, if it is known
+
+        Returns
+        -------
         ``nodes`` contains means of CIELAB, its square and texture, and histograms of L*, a* and b*. ``borders``
         contains the gradient magnitudes (M, 6) of lightness and of chroma at three scales.
         """
-        lab = lab_of(image)
+        lab = image.lab
         nodes: dict[str, NDArray[Any]] = {"lab": superpixels.pool(lab), "square": superpixels.pool(lab**2)}
-        nodes |= Texture().measure(image, superpixels).nodes
+        nodes |= (texture or Texture().measure(image, superpixels)).nodes
         for channel, name in enumerate(HISTOGRAMS):
             nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
         gradients = superpixels.along_borders(_gradients(image.filled(lab)))
@@ -145,13 +151,14 @@ class Contours(Settings):
         i, j = graph.borders.T
         weights = border_graph(graph, boundary, self.sharpness)
         step = sp.diags_array(0.5 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights
+        step = sp.csr_array(step + 0.5 * sp.eye_array(len(graph)))
         widths = np.cumsum([0, *(values.shape[1] for values in nodes.values())])
         state = np.concatenate(list(nodes.values()), axis=1)
         cues: Cues = {}
         done = 0
         for name, steps in zip(("few", "many"), self.steps, strict=True):
             for _ in range(done, steps):
-                state = 0.5 * state + step @ state
+                state = step @ state
             done = steps
             parts = {key: state[:, a:b] for key, a, b in zip(nodes, widths[:-1], widths[1:], strict=True)}
             cues |= {f"{key}_{name}": value for key, value in _differences(parts, i, j).items()}
@@ -219,6 +226,6 @@ def _gradients(lab: NDArray[Any]) -> NDArray[np.float32]:
         # The weights of a Sobel filter sum to 8; dividing by it gives the difference per pixel.
         rows = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
         cols = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
-        squared = rows**2 + cols**2
-        magnitudes += [np.sqrt(squared[..., 0]), np.sqrt(squared[..., 1] + squared[..., 2])]
-    return np.stack(magnitudes, axis=-1)
+        lightness, a, b = cv2.split(rows**2 + cols**2)
+        magnitudes += [np.sqrt(lightness), np.sqrt(a + b)]
+    return np.asarray(cv2.merge(magnitudes))

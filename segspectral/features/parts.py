@@ -18,7 +18,7 @@ from pydantic import Field
 from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
 
-__all__ = ["Colour", "Extractor", "Means", "Position", "Texture", "lab_of"]
+__all__ = ["Colour", "Extractor", "Means", "Position", "Texture"]
 
 CONTRAST_SIGMAS = (2.0, 6.0)
 """Standard deviations in pixels of the windows of local contrast: a narrow and a wide one."""
@@ -75,7 +75,7 @@ class Colour(Extractor):
     spread: float = Field(0.5, ge=0, description="weight of the standard deviations relative to the means")
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
-        lab = lab_of(image)
+        lab = image.lab
         mean = superpixels.pool(lab)
         # Second moments of tiles add up, variances do not. The moment is computed from the variance, because the direct
         # mean of squares would lose digits.
@@ -102,20 +102,20 @@ class Texture(Extractor):
     )
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
-        lightness = image.filled(lab_of(image)[..., 0] / np.float32(100))
+        lightness = image.filled(image.lab[..., 0] / np.float32(100))
+        smoothed = {sigma: cv2.GaussianBlur(lightness, (0, 0), sigma) for sigma in {*self.scales, *CONTRAST_SIGMAS}}
         responses = []
         for sigma in self.scales:
-            smooth = cv2.GaussianBlur(lightness, (0, 0), sigma)
+            smooth = smoothed[sigma]
             rows, cols = cv2.Sobel(smooth, cv2.CV_32F, 0, 2), cv2.Sobel(smooth, cv2.CV_32F, 2, 0)
             both = cv2.Sobel(smooth, cv2.CV_32F, 1, 1)
             # The second derivative in the direction t is cos^2 t f_xx + 2 cos t sin t f_xy + sin^2 t f_yy.
             diagonal = 0.5 * (rows + cols)
             responses += [np.abs(r) * sigma**2 for r in (rows, cols, diagonal + both, diagonal - both)]
         for sigma in CONTRAST_SIGMAS:
-            mean = cv2.GaussianBlur(lightness, (0, 0), sigma)
             square = cv2.GaussianBlur(lightness**2, (0, 0), sigma)
-            responses.append(np.sqrt(np.maximum(square - mean**2, 0)))
-        return Means({"responses": superpixels.pool(np.stack(responses, axis=-1))})
+            responses.append(np.sqrt(np.maximum(square - smoothed[sigma] ** 2, 0)))
+        return Means({"responses": superpixels.pool(cv2.merge(responses))})
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
         # Responses are heavy-tailed; their square roots are closer to a normal distribution.
@@ -132,8 +132,3 @@ class Position(Extractor):
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
         return (means.nodes["centre"] / max(shape)).astype(np.float32)
-
-
-def lab_of(image: Image) -> NDArray[np.float32]:
-    """(H, W, 3) the CIELAB colours of an image."""
-    return np.asarray(cv2.cvtColor(image.float32, cv2.COLOR_RGB2LAB))

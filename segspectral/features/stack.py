@@ -66,7 +66,9 @@ class FeatureStack(Settings):
             else:
                 measured[name] = part.measure(image, superpixels, corner)
         if self.contours is not None:
-            measured["contours"] = self.contours.measure(image, superpixels)
+            # The cues of borders need texture at the default scales, whatever its weight here is.
+            known = self.texture is not None and self.texture.scales == Texture().scales
+            measured["contours"] = self.contours.measure(image, superpixels, measured["texture"] if known else None)
         return measured
 
     def finish(self, measured: Measured, graph: RegionGraph, shape: tuple[int, int]) -> tuple[Features, RegionGraph]:

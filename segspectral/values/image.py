@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +71,11 @@ class Image:
         if self.rgb.dtype == np.uint8:
             return self.rgb.astype(np.float32) / np.float32(255)
         return self.rgb.astype(np.float32, copy=False)
+
+    @cached_property
+    def lab(self) -> NDArray[np.float32]:
+        """(H, W, 3) CIELAB: L* in 0..100, a* and b* in about -100..100."""
+        return np.asarray(cv2.cvtColor(self.float32, cv2.COLOR_RGB2LAB))
 
     def filled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """``values`` (H, W, ...) with void pixels set to the mean of the valid ones, so that they have no influence."""

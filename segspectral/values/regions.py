@@ -22,6 +22,9 @@ __all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy"]
 SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
 """Levels at which evaluations cut a hierarchy: from nearly all superpixels of a photograph to a few regions."""
 
+NO_BORDER, CHANGED = [0.0, 0.0], -1.0
+"""For ``build_hierarchy``: a border of no length, and the strength of a border until it is computed."""
+
 
 @dataclass(frozen=True, eq=False)
 class RegionGraph:
@@ -178,44 +181,46 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
     if graph.boundary is None:
         raise SettingsError("a hierarchy needs boundary probabilities; do not set features.contours to null")
     n = len(graph)
-    near: list[dict[int, tuple[float, float]]] = [{} for _ in range(n)]
+    area = graph.area.astype(np.float64)
+    share = (area / area.sum()).tolist()
+    factor = [part**damping for part in share]
+    # The length of each border, its sum of boundary probabilities, and its strength; both regions hold the same list.
+    near: list[dict[int, list[float]]] = [{} for _ in range(n)]
+    queue = []
     for (i, j), length, p in zip(
         graph.borders.tolist(), graph.border_length.tolist(), graph.boundary.tolist(), strict=True
     ):
-        near[i][j] = near[j][i] = (length, length * p)
-    area = graph.area.astype(np.float64)
-    share = (area / area.sum()).tolist()
-    version = [0] * n
-
-    def strength(i: int, j: int) -> float:
-        length, weighted = near[i][j]
-        return weighted / length * min(share[i], share[j]) ** damping
-
-    queue = [(strength(i, j), i, j, 0, 0) for i in range(n) for j in near[i] if i < j]
+        total = length * p
+        near[i][j] = near[j][i] = [length, total, strength := total / length * min(factor[i], factor[j])]
+        queue.append((strength, i, j))
     heapq.heapify(queue)
+    alive = set(range(n))
     merges, altitudes = [], []
     while queue:
-        altitude, i, j, version_i, version_j = heapq.heappop(queue)
-        if version[i] != version_i or version[j] != version_j:
-            continue  # one of the two regions has changed since this entry was made
+        altitude, i, j = heapq.heappop(queue)
+        if j not in near[i] or near[i][j][2] != altitude:
+            continue  # this border has changed since the entry was made
         merges.append((i, j))
         altitudes.append(altitude)
         if len(near[i]) < len(near[j]):
             i, j = j, i
-        version[i] += 1
-        version[j] = -1
+        del near[i][j], near[j][i]
+        alive.remove(j)
         share[i] += share[j]
-        for k, (length, weighted) in near[j].items():
+        before, now = factor[i], share[i] ** damping
+        factor[i] = now
+        for k, border in near[j].items():
             del near[k][j]
-            if k != i:
-                old_length, old_weighted = near[i].get(k, (0.0, 0.0))
-                near[i][k] = near[k][i] = (old_length + length, old_weighted + weighted)
+            old = near[i].get(k, NO_BORDER)
+            near[i][k] = near[k][i] = [old[0] + border[0], old[1] + border[1], CHANGED]
         near[j] = {}
-        for k in near[i]:
-            a, b = (i, k) if i < k else (k, i)
-            heapq.heappush(queue, (strength(i, k), a, b, version[a], version[b]))
+        for k, border in near[i].items():
+            # Nothing changes for a neighbour that was and is the smaller one, unless its border has become longer.
+            if border[2] == CHANGED or factor[k] > before:
+                border[2] = strength = border[1] / border[0] * min(now, factor[k])
+                heapq.heappush(queue, (strength, i, k) if i < k else (strength, k, i))
     # Regions that void pixels separate do not touch; they are merged last, at altitude 1.
-    rest = [i for i in range(n) if version[i] >= 0]
+    rest = sorted(alive)
     merges += [(rest[0], other) for other in rest[1:]]
     altitudes += [1.0] * (len(rest) - 1)
     # A merge can make the next one cheaper, but the altitudes of a tree must not fall.

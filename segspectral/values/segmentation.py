@@ -94,10 +94,11 @@ class ImageHierarchy(Hierarchy):
     @cached_property
     def contour_map(self) -> NDArray[np.float32]:
         """(H, W) the ultrametric contour map: the higher altitude between a pixel and its right or lower neighbour."""
-        out = np.zeros(self.superpixels.shape, dtype=np.float32)
-        for here, _, touching, pairs in self.superpixels.touching_pixels():
-            out[here][touching] = np.maximum(out[here][touching], self.border_levels[self.graph.border_index(pairs)])
-        return out
+        touching = self.superpixels.touching
+        out = np.zeros(self.superpixels.labels.size, dtype=np.float32)
+        levels = self.border_levels[self.graph.border_index(touching.pairs)].astype(np.float32)
+        np.maximum.at(out, touching.here, levels)
+        return out.reshape(self.superpixels.shape)
 
 
 @dataclass(frozen=True, eq=False)

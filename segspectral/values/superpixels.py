@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +16,19 @@ from segspectral.values.regions import RegionGraph
 
 __all__ = ["Superpixels"]
 
-_View = tuple[slice, slice]
+
+class Touching(NamedTuple):
+    """Pairs of touching pixels, whose places are numbered row by row.
+
+    Parameters
+    ----------
+    here, there : (P,) places of the two pixels; the second one is below the first one, or to the right of it
+    pairs : (P, 2) the two superpixels i < j
+    """
+
+    here: NDArray[np.int64]
+    there: NDArray[np.int64]
+    pairs: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +75,36 @@ class Superpixels:
     @cached_property
     def centre(self) -> NDArray[np.float64]:
         """(N, 2) the mean row and column of each superpixel."""
-        rows, cols = np.indices(self.shape, dtype=np.float64)
-        return self.pool(np.stack([rows, cols], axis=-1))
+        row, first, last, superpixel = self._runs
+        length = last - first + 1
+        sums = [np.bincount(superpixel, length * at, len(self)) for at in (row, (first + last) / 2)]
+        return np.stack(sums, axis=1) / self.area[:, None]
+
+    @cached_property
+    def touching(self) -> Touching:
+        """The pairs of 4-neighbours in different superpixels: first one above the other, then side by side."""
+        flat, width = self.labels.reshape(-1), self.shape[1]
+        differ = self.labels[:, :-1] != self.labels[:, 1:]
+        below = np.flatnonzero(flat[:-width] != flat[width:])
+        beside = np.flatnonzero(np.pad(differ, ((0, 0), (0, 1))))
+        here, there = np.concatenate([below, beside]), np.concatenate([below + width, beside + 1])
+        a, b = flat[here], flat[there]
+        pairs = np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1)
+        known = pairs[:, 0] >= 0
+        return Touching(here[known], there[known], pairs[known])
 
     @cached_property
     def _adjacency(self) -> sp.csr_array:
         """(N, N) upper triangle: how many pairs of touching pixels the superpixels i < j have."""
-        i, j = np.concatenate([pairs for *_, pairs in self.touching_pixels()]).T
+        i, j = self.touching.pairs.T
         graph = sp.coo_array((np.ones(len(i), dtype=np.float64), (i, j)), shape=(len(self), len(self))).tocsr()
         graph.sort_indices()
         return graph
+
+    @cached_property
+    def _border_of_pair(self) -> NDArray[np.int64]:
+        """(P,) the number of the border of each pair of touching pixels."""
+        return self.region_graph.border_index(self.touching.pairs)
 
     @cached_property
     def borders(self) -> NDArray[np.int32]:
@@ -90,37 +121,20 @@ class Superpixels:
         """The region adjacency graph of the superpixels, without boundary probabilities."""
         return RegionGraph(self.area, self.borders, self.border_length)
 
-    def touching_pixels(self) -> Iterator[tuple[_View, _View, NDArray[np.bool_], NDArray[np.int32]]]:
-        """The pairs of 4-neighbours in different superpixels: first one above the other, then side by side.
-
-        Yields
-        ------
-        here, there : two views of the pixel grid, shifted by one pixel against each other
-        touching : where in these views the two pixels belong to different superpixels
-        pairs : (P, 2) the two superpixels i < j of each such pair of pixels
-        """
-        views: tuple[tuple[_View, _View], ...] = (np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])
-        for here, there in views:
-            a, b = self.labels[here], self.labels[there]
-            touching = (a != b) & (a >= 0) & (b >= 0)
-            yield here, there, touching, np.sort(np.stack([a[touching], b[touching]], axis=1), axis=1)
-
     def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
         """(M, D) the mean of ``values`` (H, W, D) along each border; each pair of touching pixels gives its maximum."""
-        total = np.zeros((len(self.borders), values.shape[2]))
-        for here, there, touching, pairs in self.touching_pixels():
-            border = self.region_graph.border_index(pairs)
-            larger = np.maximum(values[here][touching], values[there][touching])
-            total += np.stack([np.bincount(border, v, len(total)) for v in larger.T], axis=-1)
-        return total / self.border_length[:, None]
+        flat = values.reshape(-1, values.shape[2])
+        larger = np.maximum(flat[self.touching.here], flat[self.touching.there])
+        sums = [np.bincount(self._border_of_pair, column, len(self.borders)) for column in larger.T]
+        return np.stack(sums, axis=-1) / self.border_length[:, None]
 
     @cached_property
-    def _indicator(self) -> sp.csr_array:
+    def _indicator(self) -> sp.csc_array:
         """(N, H W) one where the pixel belongs to the superpixel. Void pixels belong to none."""
-        flat = self.labels.ravel()
-        order = np.argsort(flat, kind="stable")[np.count_nonzero(flat < 0) :]
-        indptr = np.concatenate([[0], np.cumsum(self.area)])
-        return sp.csr_array((np.ones(len(order), np.float32), order, indptr), shape=(len(self), flat.size))
+        flat = self.labels.reshape(-1)
+        known = flat >= 0
+        indptr = np.concatenate([[0], np.cumsum(known)])
+        return sp.csc_array((np.ones(indptr[-1], np.float32), flat[known], indptr), shape=(len(self), flat.size))
 
     def pool(self, values: NDArray[Any]) -> NDArray[Any]:
         """(N, D) or (N,) the mean over each superpixel of ``values`` (H, W, D) or (H, W)."""
@@ -145,30 +159,47 @@ class Superpixels:
         height, width = values.shape[:2]
         return self._grid_operator(height, width, stride, offset) @ values.reshape(height * width, -1)
 
+    @cached_property
+    def _runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """The runs of pixels of one superpixel in a row: row, first and last column, superpixel, which is ascending."""
+        begins = np.ones(self.shape, np.bool_)
+        np.not_equal(self.labels[:, 1:], self.labels[:, :-1], out=begins[:, 1:])
+        first = np.flatnonzero(begins)
+        length = np.diff(first, append=self.labels.size)
+        superpixel = self.labels.reshape(-1)[first]
+        order = np.argsort(superpixel, kind="stable")[np.count_nonzero(superpixel < 0) :]
+        row, column = np.divmod(first[order], self.shape[1])
+        return row, column, column + length[order] - 1, superpixel[order]
+
     def _grid_operator(self, height: int, width: int, stride: float, offset: float) -> sp.csr_array:
         """(N, height width) the weights of the cells of a grid in the mean of each superpixel.
 
-        Bilinear upsampling and averaging are both linear, so their product is one sparse matrix with a few entries per
-        superpixel.
+        Bilinear upsampling and averaging are both linear, so their product is one sparse matrix. A run of pixels adds a
+        few entries to it: for each column of cells that it touches, the sum of the pixels' weights, which is a
+        difference of two sums from the left edge, and this in two rows of cells.
         """
 
-        def axis(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        def axis(size: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
             at = np.clip((np.arange(size) + 0.5 - offset) / stride - 0.5, 0, cells - 1)
             low = np.minimum(at.astype(np.int64), max(cells - 2, 0))
-            return low, at - low
+            return low, np.minimum(low + 1, cells - 1), at - low
 
-        (row, row_part), (col, col_part) = axis(self.shape[0], height), axis(self.shape[1], width)
-        row, row_part = row[:, None, None], row_part[:, None, None]
-        col, col_part = col[None, :, None], col_part[None, :, None]
-        down, right = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-        cells = np.minimum(row + down, height - 1) * width + np.minimum(col + right, width - 1)
-        weights = np.where(down, row_part, 1 - row_part) * np.where(right, col_part, 1 - col_part)
-        pixels = self.labels.size
-        bilinear = sp.csr_array(
-            (weights.reshape(-1).astype(np.float32), cells.reshape(-1), np.arange(0, 4 * pixels + 1, 4)),
-            shape=(pixels, height * width),
-        )
-        return sp.csr_array(sp.diags_array(1 / self.area) @ (self._indicator @ bilinear))
+        row, first, last, superpixel = self._runs
+        low, high, part = axis(self.shape[1], width)
+        sums = np.zeros((len(low) + 1, width))
+        pixel = np.arange(1, len(sums))
+        sums[pixel, low] = 1 - part
+        sums[pixel, high] += part
+        np.cumsum(sums, axis=0, out=sums)
+        touched = high[last] - low[first] + 1
+        run = np.repeat(np.arange(len(row)), touched)
+        column = np.arange(len(run)) + np.repeat(low[first] - np.cumsum(touched) + touched, touched)
+        weight = (sums[last[run] + 1, column] - sums[first[run], column]) / self.area[superpixel[run]]
+        up, down, below = (values[row[run]] for values in axis(self.shape[0], height))
+        weights = np.stack([weight * (1 - below), weight * below], axis=1)
+        cells = np.stack([up, down], axis=1) * width + column[:, None]
+        ends = 2 * np.cumsum(np.bincount(superpixel, touched, len(self))).astype(np.int64)
+        return sp.csr_array((weights.ravel(), cells.ravel(), np.append(0, ends)), shape=(len(self), height * width))
 
     def upsampled(self, image: Image) -> Superpixels:
         """The superpixels at the size of a larger image, by nearest-neighbour upsampling; its void pixels become -1.
