@@ -14,6 +14,7 @@ import PIL.Image
 import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.measure import regionprops
 
 from segspectral.errors import OutputError
@@ -22,9 +23,11 @@ from segspectral.export import (
     colour_table,
     label_png,
     overlay,
+    png,
     save,
     segment_table,
     summary,
+    tinted,
     versions,
     write_bytes,
 )
@@ -95,6 +98,14 @@ class TestColours:
     def test_a_colour_does_not_depend_on_the_number_of_segments(self, size: int) -> None:
         np.testing.assert_array_equal(colour_table(size), colour_table(1000)[:size])
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("shape", [(1, 1), (7, 9), (7, 9, 3)])
+    def test_a_picture_is_read_back_as_it_was(self, dtype: type, shape: tuple[int, ...]) -> None:
+        if dtype is np.uint16 and len(shape) == 3:
+            pytest.skip("Pillow reads no 16 bits in colour")
+        picture = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+        np.testing.assert_array_equal(np.asarray(PIL.Image.open(io.BytesIO(png(picture)))), picture)
+
     def test_a_colour_table_that_a_caller_changes_does_not_change_the_next(self) -> None:
         before = colour_table(5).tolist()
         with contextlib.suppress(ValueError):  # read-only: as good
@@ -103,6 +114,19 @@ class TestColours:
 
 
 class TestOverlay:
+    def test_it_is_the_blend_in_real_numbers(self) -> None:
+        rng = np.random.default_rng(2)
+        labels = np.kron(rng.integers(0, 4, (4, 5)), np.ones((9, 9), int)).astype(np.int32)
+        labels[0, 0] = 5
+        photograph = rng.integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
+        row, col = np.indices(labels.shape)
+        expected = 0.55 * photograph + 0.45 * colour_table(6)[labels]
+        expected[labels == 0] = np.where((row // 8 + col // 8) % 2, 200, 150)[labels == 0][:, None]
+        border = boundaries(labels)
+        expected[ndimage.binary_dilation(border, np.ones((3, 3)))] *= 0.55
+        expected[border] = 255
+        assert np.abs(tinted(photograph, labels) - expected).max() <= 1
+
     def test_it_is_as_large_as_the_image_and_tinted_by_segment(self, example: Segmentation) -> None:
         picture = overlay(example)
         assert picture.shape == example.image.rgb.shape

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from scipy.ndimage import gaussian_filter1d
 from typer.testing import CliRunner
 
 from segspectral.cli import app
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
-from segspectral.features.contours import Contours, border_graph, fitted
+from segspectral.features.contours import BINS, Contours, _histogram, border_graph, fitted
 from segspectral.features.parts import Texture
 from segspectral.pipeline import Pipeline
 from segspectral.superpixels import Slic
@@ -203,6 +204,18 @@ def test_the_cues_of_borders_do_not_depend_on_the_texture_of_the_features(textur
     assert found.nodes.keys() == expected.nodes.keys()
     for name, values in expected.nodes.items():
         np.testing.assert_array_equal(found.nodes[name], values)
+
+
+def test_histograms_are_smoothed_over_bins_by_a_gaussian() -> None:
+    superpixels = Slic(count=60)(quadrants())
+    channel = np.random.default_rng(0).uniform(-20, 120, superpixels.shape).astype(np.float32)
+    edges = np.linspace(0, 100, BINS + 1)
+    counts = [
+        np.histogram(np.clip(channel[superpixels.labels == index], 0, 99.99), edges, density=True)[0] * 100 / BINS
+        for index in range(len(superpixels))
+    ]
+    expected = gaussian_filter1d(np.array(counts), 1.0, axis=1, mode="constant")
+    np.testing.assert_allclose(_histogram(channel, superpixels, 0, 100), expected, atol=1e-12)
 
 
 def test_both_variants_of_the_weights_exist() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import segspectral
 from segspectral.export.labelmap import LabelMap
-from segspectral.values import Segmentation
+from segspectral.values import Image, Segmentation
 
 __all__ = ["csv_bytes", "csv_cell", "region_table", "segment_table", "summary", "versions"]
 
@@ -43,7 +43,7 @@ def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:
 
     The box is top, left, bottom, right; bottom and right are exclusive. The mean colour is red, green, blue in 0..255.
     """
-    return list(_rows(segmentation.labels, segmentation.image.float32 * 255))
+    return list(_rows(segmentation.labels, _levels(segmentation.image)))
 
 
 def region_table(label_map: LabelMap, quick: bool = False) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def region_table(label_map: LabelMap, quick: bool = False) -> list[dict[str, Any
     if not quick:
         from skimage.measure import regionprops_table
 
-        pixels = label_map.segmentation.image.float32 * 255 if label_map.segmentation is not None else label_map.pixels
+        pixels = _levels(label_map.segmentation.image) if label_map.segmentation is not None else label_map.pixels
         measured = regionprops_table(label_map.labels, properties=("label", "perimeter"))
         perimeter = dict(zip(measured["label"].tolist(), measured["perimeter"].tolist(), strict=True))
     table = []
@@ -70,38 +70,49 @@ def region_table(label_map: LabelMap, quick: bool = False) -> list[dict[str, Any
     return table
 
 
+def _levels(image: Image) -> NDArray[Any]:
+    """(H, W, 3) RGB in 0..255."""
+    return image.rgb if image.rgb.dtype == np.uint8 else image.float32 * 255
+
+
 def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[str, Any]]:
     """Yield a row per segment that has pixels; ``rgb`` is (H, W, 3) in 0..255."""
-    from scipy.ndimage import find_objects
+    count = int(labels.max()) + 1
+    # A run is a row's stretch of pixels of one segment. There are far fewer runs than pixels.
+    begins = np.ones(labels.shape, np.bool_)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
+    first = np.flatnonzero(begins)
+    length = np.diff(first, append=labels.size)
+    of, (row, left) = labels.reshape(-1)[first], np.divmod(first, labels.shape[1])
 
-    count = int(labels.max())
-    flat = labels.ravel().astype(np.intp)  # bincount would convert any other type at each call
-    area = np.bincount(flat, minlength=count + 1)
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(of, values, count).astype(np.float64)
 
-    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(flat, np.broadcast_to(values, labels.shape).ravel(), count + 1) / np.maximum(area, 1)
-
-    rows, cols = (np.arange(size, dtype=np.float64) for size in labels.shape)
-    centre = np.stack([mean(rows[:, None]), mean(cols[None])], axis=1)
-    colour = None if rgb is None else np.stack([mean(rgb[..., band]) for band in range(3)], axis=1)
-    for segment, box in enumerate(find_objects(labels, count), start=1):
-        if box is None:
-            continue
-        row = {
+    area = total(length)
+    least, most = np.full((2, count), max(labels.shape)), np.zeros((2, count), np.int64)
+    for axis, (low, end) in enumerate(((row, row + 1), (left, left + length))):
+        np.minimum.at(least[axis], of, low)
+        np.maximum.at(most[axis], of, end)
+    sums = [total(row * length), total((left + (length - 1) / 2) * length)]
+    if rgb is not None:
+        sums += [total(np.add.reduceat(rgb[..., band].reshape(-1), first, dtype=np.float64)) for band in range(3)]
+    means = np.stack(sums) / np.maximum(area, 1)
+    for segment in (np.flatnonzero(area[1:]) + 1).tolist():
+        top, side = least[:, segment].tolist()
+        bottom, right = most[:, segment].tolist()
+        mean = means[:, segment].tolist()
+        cells = {
             "segment": segment,
             "area": int(area[segment]),
             "share": round(float(area[segment] / area[1:].sum()), 6),
-            "top": box[0].start,
-            "left": box[1].start,
-            "bottom": box[0].stop,
-            "right": box[1].stop,
-            "row": round(float(centre[segment, 0]), 2),
-            "column": round(float(centre[segment, 1]), 2),
+            "top": top,
+            "left": side,
+            "bottom": bottom,
+            "right": right,
+            "row": round(mean[0], 2),
+            "column": round(mean[1], 2),
         }
-        if colour is not None:
-            bands = zip(("red", "green", "blue"), colour[segment], strict=True)
-            row |= {band: round(float(value), 1) for band, value in bands}
-        yield row
+        yield cells | {band: round(value, 1) for band, value in zip(("red", "green", "blue"), mean[2:], strict=False)}
 
 
 def summary(segmentation: Segmentation) -> dict[str, Any]:
@@ -114,7 +125,7 @@ def summary(segmentation: Segmentation) -> dict[str, Any]:
         "width": image.shape[1],
         "void_pixels": int((segmentation.labels == 0).sum()),
         "segments": segmentation.segments,
-        "superpixels": len(segmentation.superpixels),
+        "superpixels": len(segmentation.scene.graph),
         "ncut": segmentation.ncut,
         "outcome": {"name": membership.outcome.name.lower(), "sentence": membership.outcome.sentence},
         "notes": list(segmentation.notes),
