@@ -101,7 +101,7 @@ def colour_table(size: int) -> NDArray[np.uint8]:
 
 def png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     """Return a picture (H, W, 3) or (H, W) as a PNG file."""
-    # OpenCV encodes several times faster than Pillow, because its default suits pictures. Its files are up to a quarter larger.
+    # OpenCV encodes several times faster than Pillow by default; its files are up to a quarter larger.
     return _encoded(picture, ".png")
 
 
