@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from segspectral.imports import imported_on_use
 
 if TYPE_CHECKING:
     from segspectral.images.reader import read_image
@@ -29,14 +30,13 @@ __all__ = [
     "segment",
 ]
 
-_HOMES = {"Pipeline": "pipeline", "segment": "pipeline", "read_image": "images"}
-
-
-def __getattr__(name: str) -> Any:
-    # Modules are imported when they are first used, because importing torch and timm takes seconds.
-    if name not in __all__:
-        raise AttributeError(f"module 'segspectral' has no attribute '{name}'")
-    return getattr(import_module(f"segspectral.{_HOMES.get(name, 'values')}"), name)
+# Modules are imported when they are first used, because importing all of them takes half a second.
+_HOMES = dict.fromkeys(__all__, "values") | {
+    "Pipeline": "pipeline",
+    "segment": "pipeline",
+    "read_image": "images.reader",
+}
+__getattr__ = imported_on_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,10 @@ from segspectral.safepath import safe_path
 
 sys.path[:] = safe_path()  # before anything else is imported
 
-from segspectral.cli import main  # noqa: E402
+from segspectral.imports import no_collection  # noqa: E402
+
+with no_collection():
+    from segspectral.cli import main
 
 if __name__ == "__main__":
     main()

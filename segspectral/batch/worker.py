@@ -27,6 +27,7 @@ from segspectral.batch.jobs import Job
 from segspectral.batch.journal import Record, Status
 from segspectral.batch.work import Work
 from segspectral.errors import BatchError, SegspectralError
+from segspectral.imports import no_collection
 from segspectral.safepath import safe_path
 
 __all__ = ["Worker", "WorkerDiedError"]
@@ -181,7 +182,9 @@ def serve(descriptor: int) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        work: Work = pickle.loads(received.get())  # the pickle comes from the parent over a socket nobody else can use
+        data = received.get()
+        with no_collection():
+            work: Work = pickle.loads(data)  # the pickle comes from the parent over a socket that nobody else can use
         work.prepare()
         pipe.send("ready")
     except SegspectralError as error:

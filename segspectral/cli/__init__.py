@@ -1,57 +1,85 @@
 """The command line.
 
 Exit codes: 0 all well, 1 some images failed, 2 usage or settings, 3 all images failed, 130 interrupted. To add a
-command: a function in a module here, and its name in a group below.
+command: a function in a module here, and a line in a group of ``COMMANDS``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from segspectral.cli.batch import batch, status
-from segspectral.cli.cache import cache_app
-from segspectral.cli.cluster import cluster
 from segspectral.cli.common import INTERRUPTED
-from segspectral.cli.communities import communities
-from segspectral.cli.convert import convert
-from segspectral.cli.evaluate import evaluate
-from segspectral.cli.fit import fit
-from segspectral.cli.info import checks, config_app
-from segspectral.cli.models import export_app, models_app
-from segspectral.cli.report import report
-from segspectral.cli.segment import demo, segment
-from segspectral.cli.serve import serve
+from segspectral.imports import no_collection
 
 __all__ = ["app", "main"]
 
+COMMANDS = {
+    "Segment": {"segment": "segment:segment", "demo": "segment:demo", "serve": "serve:serve"},
+    "Many images": {"batch": "batch:batch", "status": "batch:status", "fit": "fit:fit"},
+    "Evaluate": {"evaluate": "evaluate:evaluate"},
+    "Results": {
+        "convert": "convert:convert",
+        "report": "report:report",
+        "models": "models:models_app",
+        "export": "models:export_app",
+    },
+    "Networks": {"communities": "communities:communities", "cluster": "cluster:cluster"},
+    "Housekeeping": {"checks": "info:checks", "config": "info:config_app", "cache": "cache:cache_app"},
+}
+"""The groups of ``--help``, by job, with the commands that everyone needs first. Name -> module, and in it the function
+or the group of functions."""
+
+
+class Commands(Mapping[str, Any]):
+    """Name -> command. Its module is imported when the command is looked up, so that the others cost nothing."""
+
+    def __init__(self) -> None:
+        self._homes = {name: (panel, home) for panel, homes in COMMANDS.items() for name, home in homes.items()}
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            panel, home = self._homes[name]
+            module, attribute = home.split(":")
+            with no_collection():
+                made = getattr(import_module(f"segspectral.cli.{module}"), attribute)
+            if not isinstance(made, typer.Typer):
+                function, made = made, typer.Typer(add_completion=False)
+                made.command(name)(function)
+            command: Any = typer.main.get_command(made)
+            command.name, command.rich_help_panel = name, panel
+            self._made[name] = command
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+
+class Group(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Any = Commands()
+
+
 app = typer.Typer(
     name="segspectral",
+    cls=Group,
     help="Segment images without labels: superpixels, a pretrained CNN, a neural spectral head, a dense CRF.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Segment": (segment, demo, serve),
-    "Many images": (batch, status, fit),
-    "Evaluate": (evaluate,),
-    "Results": (convert, report),
-    "Networks": (communities, cluster),
-    "Housekeeping": (checks,),
-}
-"""The groups of ``--help``, by job; the commands that everyone needs come first."""
-
-for panel, commands in PANELS.items():
-    for command in commands:
-        app.command(rich_help_panel=panel)(command)
-app.add_typer(models_app, name="models", no_args_is_help=True, rich_help_panel="Results")
-app.add_typer(export_app, name="export", no_args_is_help=True, rich_help_panel="Results")
-app.add_typer(config_app, name="config", rich_help_panel="Housekeeping")
-app.add_typer(cache_app, name="cache", rich_help_panel="Housekeeping")
 
 
 @app.callback(invoke_without_command=True)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from segspectral.heads.base import Head
 
 models_app = typer.Typer(
-    help="Write fitted heads and models as folders with a model card; send them to the Hugging Face hub, or get them."
+    help="Write fitted heads and models as folders with a model card; send them to the Hugging Face hub, or get them.",
+    no_args_is_help=True,
 )
-export_app = typer.Typer(help="Fitted heads and CNN features for other programs.")
+export_app = typer.Typer(help="Fitted heads and CNN features for other programs.", no_args_is_help=True)
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A .safetensors file, or a folder that holds one.")]
 Repository = Annotated[str, typer.Argument(metavar="USER/NAME", help="The repository on the hub.")]

@@ -22,6 +22,7 @@ import typer
 
 from segspectral.cli.common import DebugOption, check_head, note, sentences
 from segspectral.heads import HEADS
+from segspectral.imports import no_collection
 from segspectral.registry import FORMATS, presets
 
 if TYPE_CHECKING:
@@ -142,9 +143,10 @@ class PipelineOptions:
         SettingsError
         """
         check_head(self.head)
-        from segspectral.config import load_onto, merge_assignments
-        from segspectral.pipeline import Pipeline
-        from segspectral.settings import with_settings
+        with no_collection():
+            from segspectral.config import load_onto, merge_assignments
+            from segspectral.pipeline import Pipeline
+            from segspectral.settings import with_settings
 
         pipeline = Pipeline()
         if self.model is not None:

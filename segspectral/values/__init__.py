@@ -61,14 +61,19 @@ N nodes (superpixels, for an image), D feature channels, K clusters, M borders, 
 
 from __future__ import annotations
 
-from segspectral.values.affinity import Affinity
-from segspectral.values.contracts import AffinityBuilder, Refiner, SuperpixelMethod
-from segspectral.values.features import Features
-from segspectral.values.image import Image
-from segspectral.values.membership import Membership, Outcome
-from segspectral.values.regions import Hierarchy, RegionGraph
-from segspectral.values.segmentation import ImageHierarchy, Scene, Segmentation
-from segspectral.values.superpixels import Superpixels
+from typing import TYPE_CHECKING
+
+from segspectral.imports import imported_on_use
+
+if TYPE_CHECKING:
+    from segspectral.values.affinity import Affinity
+    from segspectral.values.contracts import AffinityBuilder, Refiner, SuperpixelMethod
+    from segspectral.values.features import Features
+    from segspectral.values.image import Image
+    from segspectral.values.membership import Membership, Outcome
+    from segspectral.values.regions import Hierarchy, RegionGraph
+    from segspectral.values.segmentation import ImageHierarchy, Scene, Segmentation
+    from segspectral.values.superpixels import Superpixels
 
 __all__ = [
     "Affinity",
@@ -86,3 +91,21 @@ __all__ = [
     "SuperpixelMethod",
     "Superpixels",
 ]
+
+_HOMES = {
+    "Affinity": "affinity",
+    "AffinityBuilder": "contracts",
+    "Features": "features",
+    "Hierarchy": "regions",
+    "Image": "image",
+    "ImageHierarchy": "segmentation",
+    "Membership": "membership",
+    "Outcome": "membership",
+    "Refiner": "contracts",
+    "RegionGraph": "regions",
+    "Scene": "segmentation",
+    "Segmentation": "segmentation",
+    "SuperpixelMethod": "contracts",
+    "Superpixels": "superpixels",
+}
+__getattr__ = imported_on_use(__name__, _HOMES)

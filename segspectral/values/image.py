@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,6 +74,8 @@ class Image:
     @cached_property
     def lab(self) -> NDArray[np.float32]:
         """(H, W, 3) CIELAB: L* in 0..100, a* and b* in about -100..100."""
+        import cv2
+
         return np.asarray(cv2.cvtColor(self.float32, cv2.COLOR_RGB2LAB))
 
     def filled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

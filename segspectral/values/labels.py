@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +27,8 @@ def pieces(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     >>> pieces(np.array([[7, 7, 2], [2, -5, 2]])).tolist()
     [[0, 0, 1], [2, -1, 1]]
     """
+    import cv2
+
     height, width = labels.shape
     # Pixels are at even places of a finer grid; the places between them are set where neighbours are equal.
     joined = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)

@@ -150,8 +150,9 @@ def test_a_model_from_elsewhere_opens_no_file_or_address_that_it_names(
     header, tensors = unpacked((tmp_path / "m").read_bytes())
     cnn = Recipe().features.model_dump(mode="json")["cnn"]
     opened: list[Any] = []
-    monkeypatch.setattr("segspectral.features.backbones._read_safetensors", lambda path: opened.append(path))
-    monkeypatch.setattr("segspectral.features.backbones._hub_tensors", lambda name: opened.append(name))
+    timm_models = "segspectral.features.backbones.timm_models"
+    monkeypatch.setattr(f"{timm_models}._read_safetensors", lambda path: opened.append(path))
+    monkeypatch.setattr(f"{timm_models}._hub_tensors", lambda name: opened.append(name))
     for change in ({"weights": place}, {"cache": {"folder": place}}, {"backbone": place}):
         named = changed(header, ("recipe", "features", "cnn"), cnn | change)
         (tmp_path / "m").write_bytes(packed(named, tensors))
