@@ -13,7 +13,7 @@ from segspectral.errors import SettingsError, about
 from segspectral.files import read_file
 from segspectral.heads.own import allow
 from segspectral.pipeline import Pipeline
-from segspectral.registry import presets
+from segspectral.registry import preset, presets
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
 __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "preset", "presets", "read_yaml"]
@@ -45,20 +45,6 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
     SettingsError
     """
     return load_onto(base or Pipeline(), path)
-
-
-def preset(name: str) -> Path:
-    """The settings file of a preset.
-
-    Raises
-    ------
-    SettingsError
-        There is no such preset; the sentence names those that there are.
-    """
-    known = presets()
-    if name not in known:
-        raise SettingsError(f"there is no such preset; there are {', '.join(known)}", name)
-    return known[name]
 
 
 def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:

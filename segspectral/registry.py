@@ -6,9 +6,22 @@ it is needed. Heads have a list of their own, ``segspectral.heads.HEADS``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["ATTRIBUTE_WEIGHT", "COMMUNITIES", "DATASETS", "FORMATS", "presets", "shipped"]
+from segspectral.errors import SettingsError
+
+__all__ = [
+    "ATTRIBUTE_WEIGHT",
+    "COMMUNITIES",
+    "DATASETS",
+    "FORMATS",
+    "REFINERS",
+    "formats_named",
+    "preset",
+    "presets",
+    "shipped",
+]
 
 FORMATS = {
     "png": "label map, an indexed PNG",
@@ -25,6 +38,9 @@ FORMATS = {
     "geojson": "GeoJSON of regions in WGS84",
 }
 """Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
+
+REFINERS = ("crf", "guided", "none")
+"""Names after ``--refine``; ``segspectral.refine`` has their classes."""
 
 DATASETS = {
     "voc": "PASCAL VOC 2012, 21 classes",
@@ -54,3 +70,32 @@ def presets() -> dict[str, Path]:
     folder = shipped("configs")
     files = sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.parts), path))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+
+
+def preset(name: str) -> Path:
+    """The settings file of a preset.
+
+    Raises
+    ------
+    SettingsError
+        There is no such preset; the sentence names those that there are.
+    """
+    known = presets()
+    if name not in known:
+        raise SettingsError(f"there is no such preset; there are {', '.join(known)}", name)
+    return known[name]
+
+
+def formats_named(options: Sequence[str]) -> list[str]:
+    """The formats of ``--format`` options, each once. An option may hold several names, separated by commas.
+
+    Raises
+    ------
+    SettingsError
+        A name is unknown.
+    """
+    names = dict.fromkeys(part.strip() for option in options for part in option.split(","))
+    for name in names:
+        if name not in FORMATS:
+            raise SettingsError(f"unknown format '{name}'; the formats are {', '.join(FORMATS)}")
+    return list(names)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.heads import DEFAULT_HEAD
@@ -28,7 +27,6 @@ def cluster(
     ] = None,
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
-    check_head(options.head)
     from segspectral.networks.clustering import cluster_file
     from segspectral.values import Outcome
 

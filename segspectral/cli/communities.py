@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import check_head
 from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
@@ -52,7 +51,6 @@ def communities(
     """Find the communities of a network: OUT gets communities.csv, summary.json and pictures."""
     if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
         raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
-    check_head(options.head)
     fitting = {"-k": number, "--attribute-weight": attribute_weight, "--encoder": encoder, "--save": save}
     fitting |= {"--head": options.head, "--preset": options.preset, "--config": options.config, "--seed": options.seed}
     if model is not None and (given := [name for name, value in fitting.items() if value]):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import OK, SOME_FAILED, Faults, check_head, progress, readable_images
+from segspectral.cli.common import OK, SOME_FAILED, Faults, progress, readable_images
 from segspectral.cli.options import Limit, Only, PipelineOptions, command
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.wording import plural
@@ -35,7 +35,6 @@ def fit(
     fit. It has some that a pipeline does not have: nodes (regions in the graph), regions.level and regions.context (of
     the hierarchy), fine (clusters per segment, merged afterwards).
     """
-    check_head(options.head)
     if output.is_dir():
         raise OutputError(f"is a folder; name the file of the model, such as {output / 'my.safetensors'}", output)
     paths = readable_images(images, output.parent, debug=debug)[:limit]

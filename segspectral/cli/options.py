@@ -6,7 +6,8 @@
     def segment(images: ..., pipeline: PipelineOptions) -> None: ...
 
 gives ``segspectral segment`` all options of ``PipelineOptions``, and ``--debug``. ``Annotated[PipelineOptions,
-Only("head", "seed")]`` gives it some of them.
+Only("head", "seed")]`` gives it some of them. The method ``check`` of a group, if it has one, is called before the
+command.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import typer
 
 from segspectral.cli.common import DebugOption, check_head, note, sentences
+from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
-from segspectral.registry import FORMATS, presets
+from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -73,6 +75,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         for name, (kind, options) in groups.items():
             given[name] = kind(**{option: given.pop(option) for option in options})
         with sentences(debug):
+            for name in groups:
+                if hasattr(given[name], "check"):
+                    given[name].check()
             function(**given)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -133,6 +138,18 @@ class PipelineOptions:
         """Whether an option is given."""
         return self != PipelineOptions()
 
+    def check(self) -> None:
+        """Look at the names before seconds of imports. Raises SettingsError if one of them is unknown."""
+        check_head(self.head)
+        if self.refine is not None and self.refine not in REFINERS:
+            raise SettingsError(f"unknown refiner '{self.refine}'; there are {', '.join(REFINERS)}", "--refine")
+        if self.preset is not None:
+            preset(self.preset)
+        if self.backbone is not None:
+            from segspectral.features.backbones import check_name
+
+            check_name(self.backbone)
+
     def pipeline(self) -> Pipeline:
         """The defaults (of ``--model``, if given), ``--preset``, ``--config``, the named options, ``--set``.
 
@@ -142,7 +159,6 @@ class PipelineOptions:
         ------
         SettingsError
         """
-        check_head(self.head)
         with no_collection():
             from segspectral.config import load_onto, merge_assignments
             from segspectral.pipeline import Pipeline
@@ -162,8 +178,6 @@ class PipelineOptions:
 
     def files(self) -> Iterator[Path]:
         """The settings files, those that come later on top. Raises SettingsError if there is no such preset."""
-        from segspectral.config import preset
-
         if self.preset is not None:
             yield preset(self.preset)
         if self.config is not None:
@@ -201,6 +215,10 @@ class FormatOptions:
     category: Annotated[
         str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
+
+    def check(self) -> None:
+        """Raise SettingsError if there is no such format."""
+        formats_named(self.format_ or [])
 
     def named(self) -> dict[int, str]:
         """Segment -> its name. Raises SettingsError."""

@@ -24,7 +24,7 @@ from segspectral.export.tables import csv_bytes, region_table
 from segspectral.extras import installed
 from segspectral.files import link_file, npz, write_bytes
 from segspectral.images.gdal import Georeference, read_georeference
-from segspectral.registry import FORMATS
+from segspectral.registry import FORMATS, formats_named
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
 
@@ -161,13 +161,10 @@ def exporters_named(formats: Sequence[str]) -> list[Exporter]:
     SettingsError
         A name is unknown, or a module that the format needs is not installed.
     """
-    chosen: dict[str, Exporter] = {}
-    for name in (part.strip() for option in formats for part in option.split(",")):
-        if name not in EXPORTERS:
-            raise SettingsError(f"unknown format '{name}'; the formats are {', '.join(EXPORTERS)}")
-        EXPORTERS[name].check()
-        chosen[name] = EXPORTERS[name]
-    return list(chosen.values())
+    chosen = [EXPORTERS[name] for name in formats_named(formats)]
+    for exporter in chosen:
+        exporter.check()
+    return chosen
 
 
 class Writer:

@@ -11,8 +11,18 @@
     cache      pooled activations on disk
 """
 
-from segspectral.features.cnn import Cnn
-from segspectral.features.parts import Colour, Extractor, Means, Position, Texture
-from segspectral.features.stack import FeatureStack
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segspectral.imports import imported_on_use
+
+if TYPE_CHECKING:
+    from segspectral.features.cnn import Cnn
+    from segspectral.features.parts import Colour, Extractor, Means, Position, Texture
+    from segspectral.features.stack import FeatureStack
 
 __all__ = ["Cnn", "Colour", "Extractor", "FeatureStack", "Means", "Position", "Texture"]
+
+_HOMES = dict.fromkeys(__all__, "parts") | {"Cnn": "cnn", "FeatureStack": "stack"}
+__getattr__ = imported_on_use(__name__, _HOMES)

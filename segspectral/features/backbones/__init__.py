@@ -24,7 +24,23 @@ from segspectral.features.backbones.base import (
     weights_in_folder,
 )
 
-__all__ = ["DEFAULT_BACKBONE", "WEIGHTS_VARIABLE", "Activations", "Backbone", "FeatureMap", "load_backbone"]
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "WEIGHTS_VARIABLE",
+    "Activations",
+    "Backbone",
+    "FeatureMap",
+    "check_name",
+    "load_backbone",
+]
+
+
+def check_name(name: str) -> None:
+    """Raise BackboneError if there is no such network, and SettingsError if it needs torch, which is not installed."""
+    if name != DEFAULT_BACKBONE:
+        from segspectral.features.backbones.timm_models import check_architecture
+
+        check_architecture(name)
 
 
 @lru_cache(maxsize=2)

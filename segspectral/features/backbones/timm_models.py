@@ -31,7 +31,7 @@ from segspectral.features.backbones.base import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TimmModel", "hub_reachable", "load_classifier", "load_timm_model"]
+__all__ = ["TimmModel", "check_architecture", "hub_reachable", "load_classifier", "load_timm_model"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the RGB channels of ImageNet, with which most of timm's models were trained."""
@@ -107,12 +107,8 @@ class TimmModel(Backbone):
 
 def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> TimmModel:
     """A timm model as a feature extractor. The parameters and errors are those of ``load_backbone``."""
-    require("torch", f"the backbone '{name}'" + " with other weights or on a GPU" * (name == DEFAULT_BACKBONE))
+    check_architecture(name)
     architecture = name.split(".")[0]
-    if architecture not in (known := architectures()):
-        close = difflib.get_close_matches(architecture, known, n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
-        raise BackboneError(f"unknown backbone '{name}'; {hint}")
     import timm
     import torch
 
@@ -138,6 +134,23 @@ def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, de
         mean=config.mean if config else IMAGENET_MEAN,
         std=config.std if config else IMAGENET_STD,
     )
+
+
+def check_architecture(name: str) -> None:
+    """Check a name without an import of timm.
+
+    Raises
+    ------
+    BackboneError
+        There is no such model.
+    SettingsError
+        torch or timm is not installed.
+    """
+    require("torch", f"the backbone '{name}'" + " with other weights or on a GPU" * (name == DEFAULT_BACKBONE))
+    if (architecture := name.split(".")[0]) not in (known := architectures()):
+        close = difflib.get_close_matches(architecture, known, n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise BackboneError(f"unknown backbone '{name}'; {hint}")
 
 
 def architectures() -> list[str]:
