@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from segspectral.errors import BackboneError
-from segspectral.features import backbones
-from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone, load_classifier
+from segspectral.errors import BackboneError, SettingsError
+from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE, load_backbone
+from segspectral.features.backbones.packaged import PackagedNetwork
+from segspectral.features.backbones.timm_models import TimmModel, load_classifier, load_timm_model
 
 RANDOM = ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
 """Architectures of each kind: CNNs, a ViT, and one with the channels as the last axis."""
@@ -71,18 +74,50 @@ def test_the_packaged_weights_recognise_a_cat_and_an_espresso(samples: Path, nam
 
 def test_the_default_needs_no_network_and_names_its_source() -> None:
     backbone = load_backbone()
-    assert "package" in backbone.source
+    assert backbone.source.endswith(".onnx")
     assert backbone.strides == (2, 4, 8, 16, 32)
+    assert load_backbone() is backbone
+
+
+def test_the_default_is_in_torch_where_other_weights_are_asked_for(packaged: Path) -> None:
+    backbone = load_backbone(weights=str(packaged))
+    assert isinstance(backbone, TimmModel)
     assert (backbone.mean, backbone.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert not backbone.network.training
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
-    assert load_backbone() is backbone
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (31, 64), (33, 95), (75, 101), (300, 451)])
+def test_the_packaged_network_computes_what_torch_computes(shape: tuple[int, int]) -> None:
+    """A file that was made from other weights than those that are in the package now would fail."""
+    packaged, reference = load_backbone(), load_timm_model(device="cpu")
+    assert packaged.fingerprint == reference.fingerprint
+    rgb = photograph(*shape)
+    found, expected = (backbone.activations(rgb, edges=True) for backbone in (packaged, reference))
+    for map_, other in zip(found.maps, expected.maps, strict=True):
+        assert map_.stride == other.stride
+        np.testing.assert_allclose(map_.values, other.values, atol=3e-5 * np.abs(other.values).max())
+    assert found.edges is not None
+    assert expected.edges is not None
+    assert found.edges.shape == shape
+    np.testing.assert_allclose(found.edges, expected.edges, atol=1e-5)
+    assert packaged.activations(rgb).edges is None
+
+
+def test_the_packaged_network_gives_equal_bytes_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb = photograph(300, 451)
+    made = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        made.append(PackagedNetwork().activations(rgb, edges=True))
+    for other in made[1:]:
+        assert all(a.values.tobytes() == b.values.tobytes() for a, b in zip(made[0].maps, other.maps, strict=True))
+        np.testing.assert_array_equal(made[0].edges, other.edges)
 
 
 def test_a_file_of_the_same_tensors_gives_the_same_features(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = photograph(50, 70)
-    load_backbone.cache_clear()
-    expected = load_backbone()(rgb)
+    expected = load_timm_model(device="cpu")(rgb)
     from_file = load_backbone(weights=str(packaged))
     assert from_file.source == str(packaged)
     load_backbone.cache_clear()
@@ -98,7 +133,7 @@ def test_a_file_of_the_same_tensors_gives_the_same_features(packaged: Path, monk
 def test_a_folder_without_the_requested_weights_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
     load_backbone.cache_clear()
-    assert "package" in load_backbone().source
+    assert load_backbone().source.endswith(".onnx")
 
 
 @pytest.mark.parametrize("name", [*RANDOM, DEFAULT_BACKBONE])
@@ -147,6 +182,15 @@ def test_the_input_is_not_changed_and_may_be_read_only() -> None:
     before = rgb.copy()
     load_backbone()(rgb)
     np.testing.assert_array_equal(rgb, before)
+
+
+def test_names_are_known_before_timm_is_imported() -> None:
+    code = (
+        "import sys; from segspectral.features.backbones.timm_models import architectures; read = architectures(); "
+        "assert 'timm' not in sys.modules; import timm; print(set(timm.list_models()) ^ set(read))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 class TestAdvice:
@@ -241,10 +285,28 @@ class TestAdvice:
             def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
                 return [self.convolution(x)]
 
-        backbone = backbones.Backbone("cropping", "here", (2,), Cropping(), (0.5,) * 3, (0.5,) * 3)
+        backbone = TimmModel("cropping", "here", (2,), Cropping(), (0.5,) * 3, (0.5,) * 3)
         with pytest.raises(BackboneError, match=r"stride 2 has 31 x 31 cells, not 32 x 32"):
             backbone(photograph(64, 64))
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_missing_gpu_is_reported(self) -> None:
         assert "no GPU" in self.sentence(DEFAULT_BACKBONE, None, "cuda")
+
+    @pytest.mark.parametrize(
+        ("arguments", "asked"),
+        [
+            (("resnet18",), "'resnet18' needs torch"),
+            ((DEFAULT_BACKBONE, None, "cuda"), "with other weights or on a GPU needs torch"),
+        ],
+    )
+    def test_without_torch_the_message_says_what_to_install(
+        self, arguments: tuple[str, ...], asked: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load_backbone.cache_clear()
+        monkeypatch.setattr("segspectral.extras.installed", lambda module: module not in ("torch", "timm"))
+        with pytest.raises(SettingsError) as caught:
+            load_backbone(*arguments)
+        assert asked in str(caught.value)
+        assert "pip install 'segspectral[torch]'" in str(caught.value)
+        load_backbone()

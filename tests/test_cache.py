@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segspectral.config import make_pipeline
 from segspectral.errors import OutputError
 from segspectral.features import Cnn
-from segspectral.features.backbones import Backbone
+from segspectral.features.backbones.packaged import PackagedNetwork
 from segspectral.features.cache import FeatureCache, prune
 from segspectral.images.reader import as_image
 from segspectral.pipeline import Pipeline
@@ -97,8 +97,8 @@ def test_a_folder_that_is_not_writable_is_reported_in_one_sentence(tmp_path: Pat
 
 def test_ten_numbers_of_segments_need_one_pass(cat: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     passes = []
-    real = Backbone.__call__
-    monkeypatch.setattr(Backbone, "__call__", lambda self, rgb: passes.append(1) or real(self, rgb))
+    real = PackagedNetwork.activations
+    monkeypatch.setattr(PackagedNetwork, "activations", lambda *a, **options: passes.append(1) or real(*a, **options))
     plain = make_pipeline({"superpixels": {"count": 60}, "head": "exact", "refine": "none"})
     cached = with_settings(plain, {"features": {"cnn": {"cache": {"folder": str(tmp_path)}}}})
     image = as_image(cat)

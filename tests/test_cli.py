@@ -626,7 +626,7 @@ class TestChecksAndDemo:
     def test_checks_print_what_a_bug_report_needs(self) -> None:
         result = run("checks")
         assert result.exit_code == 0
-        for needed in ("segspectral", "python", "torch", "timm", "device", "threads", "weights from", "refiner"):
+        for needed in ("segspectral", "python", "onnxruntime", "torch", "GPU", "threads", "weights from", "refiner"):
             assert needed in result.stdout
 
     def test_the_demo_segments_the_samples_and_ends_with_three_commands(

@@ -7,17 +7,19 @@ from numpy.typing import NDArray
 
 from segspectral.features import Cnn
 from segspectral.features.backbones import load_backbone
+from segspectral.features.backbones.edge_decoder import CHANNELS, trained
 from segspectral.features.cnn import EDGES
 from segspectral.features.contours import Contours
-from segspectral.features.edges import CHANNELS, edge_probability, edges_along, trained
+from segspectral.features.edges import edges_along
 from segspectral.features.parts import Means
 from segspectral.superpixels import Slic
 from segspectral.values import Image
 
 
 def edges(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    image = Image(rgb)
-    return edge_probability(image.float32, load_backbone()(image.float32))
+    made = load_backbone().activations(Image(rgb).float32, edges=True).edges
+    assert made is not None
+    return made
 
 
 def test_the_backbone_has_the_channels_that_the_decoder_was_trained_on() -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from segspectral.cli import app
 from segspectral.errors import BackboneError, SettingsError
 from segspectral.features.backbones import load_backbone
+from segspectral.features.backbones.timm_models import load_timm_model
 from segspectral.heads.deepkmeans import DeepKMeans
 from segspectral.heads.exact import Exact
 from segspectral.heads.neuncut import NeuNcut
@@ -86,7 +87,7 @@ def test_a_head_that_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="a graph network"):
         head_to_onnx(SpectralNet(3, encoder="gcn", steps=5).fit(planted()[0]))
     with pytest.raises(BackboneError, match="not at 5"):
-        features_to_onnx(load_backbone(), (64, 64), [5])
+        features_to_onnx(load_timm_model(), (64, 64), [5])
     for arguments, sentence in (
         (["--features", "70"], "320x480"),
         (["--features", "0x9"], "at least 1x1"),
@@ -100,7 +101,7 @@ def test_a_head_that_cannot_be_exported_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segspectral.shared.onnx.find_spec", lambda name: None)
+    monkeypatch.setattr("segspectral.extras.installed", lambda module: False)
     result = CliRunner().invoke(app, ["export", "onnx", "--features", "64x64", "-o", "a.onnx"])
     assert result.exit_code == 2
     assert "pip install 'segspectral[onnx]'" in result.output

@@ -28,9 +28,11 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from segspectral.features import Cnn
-from segspectral.features.backbones import FeatureMap, load_backbone
+from segspectral.features.backbones import FeatureMap
+from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder, edge_probability
+from segspectral.features.backbones.timm_models import load_timm_model
 from segspectral.features.contours import Contours, Cues, Logistic, described, edge_cues
-from segspectral.features.edges import CHANNELS, EdgeDecoder, edge_probability, edges_along
+from segspectral.features.edges import edges_along
 from segspectral.images.reader import read_image
 from segspectral.superpixels import Slic
 from segspectral.values import Image, Superpixels
@@ -155,7 +157,7 @@ def fit_passes(
 
 
 def read(root: Path, limit: int) -> Iterable[Example]:
-    backbone = load_backbone()
+    backbone = load_timm_model()
     paths = sorted((root / "images").glob("*.jpg"))
     for path in paths[:: max(1, len(paths) // limit)][:limit]:
         image = read_image(path)

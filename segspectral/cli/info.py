@@ -10,6 +10,7 @@ import typer
 from segspectral.cli.common import sample_images
 from segspectral.cli.options import PipelineOptions, command
 from segspectral.errors import SegspectralError
+from segspectral.extras import installed
 
 config_app = typer.Typer(help="Settings: what they are and what they may be.", no_args_is_help=True)
 
@@ -63,10 +64,13 @@ def _checks() -> Iterator[tuple[str, str]]:
 
     for package, version in versions().items():
         yield package, version or "not installed"
-    import torch
+    if installed("torch"):
+        import torch
 
-    yield "device", torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    yield "threads", f"torch {torch.get_num_threads()}, of {os.cpu_count()} processors"
+        yield "GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch finds"
+    else:
+        yield "GPU", "not used without torch (pip install 'segspectral[torch]')"
+    yield "threads", f"at most {os.environ.get('OMP_NUM_THREADS') or os.cpu_count()}, of {os.cpu_count()} processors"
     try:
         backbone = load_backbone()
         yield "default backbone", f"{DEFAULT_BACKBONE}, weights from {backbone.source}"

@@ -9,6 +9,7 @@ import typer
 
 from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.errors import SettingsError
+from segspectral.extras import require
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def export_onnx(
     from segspectral.export import write_bytes
     from segspectral.shared import hub, onnx
 
-    onnx.check_installed()
+    require("onnx", "ONNX export")
     if model is not None:
         if hub.is_model(model):
             raise SettingsError(
@@ -122,13 +123,13 @@ def export_onnx(
 
 def _features(options: PipelineOptions, size: tuple[int, int]) -> bytes:
     """The CNN of a pipeline as an ONNX model. Raises SettingsError if the pipeline has none."""
-    from segspectral.features.backbones import load_backbone
+    from segspectral.features.backbones.timm_models import load_timm_model
     from segspectral.shared import onnx
 
     cnn = options.pipeline().features.cnn
     if cnn is None:
         raise SettingsError("features.cnn is null: there is no CNN to export")
-    loaded = load_backbone(cnn.backbone, cnn.weights, "cpu")
+    loaded = load_timm_model(cnn.backbone, cnn.weights, "cpu")
     strides = sorted({*cnn.strides} & {*loaded.strides}) or [max(loaded.strides)]
     return onnx.features_to_onnx(loaded, size, strides)
 

@@ -25,7 +25,17 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 The last four are the full-width forms of the first four, which East Asian spreadsheets treat alike.
 """
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "torch", "timm", "pydensecrf2")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "opencv-python-headless",
+    "onnxruntime",
+    "torch",
+    "timm",
+    "pydensecrf2",
+)
 
 
 def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:

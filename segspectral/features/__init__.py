@@ -3,9 +3,9 @@
 ::
 
     parts      the contract of an extractor; colour, texture and position
-    backbones  pretrained networks, from a package, a local file or the model hub
+    backbones  pretrained networks: the default one, and those of timm; and the decoder of the pixel edge map
     cnn        activations of a backbone
-    edges      a pixel edge map, decoded from the activations of the default backbone
+    edges      the pixel edge map of the default backbone
     contours   the boundary probability of each border
     stack      all extractors side by side, for whole images, tiles and models
     cache      pooled activations on disk

@@ -12,6 +12,7 @@ from pydantic import Field
 import segspectral
 from segspectral.features.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from segspectral.features.cache import FeatureCache
+from segspectral.features.edges import edges_along
 from segspectral.features.parts import Extractor, Means
 from segspectral.spectral.signs import column_signs
 from segspectral.values import Image, Superpixels
@@ -41,7 +42,9 @@ class Cnn(Extractor):
     )
     channels: int = Field(24, ge=1, le=4096, description="number of principal components")
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="device of the network; auto: the GPU if there is one"
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="device of the network; auto: the CPU for the default network, for others the GPU if there is one",
     )
     cache: FeatureCache | None = Field(
         None, description="cache of the activations on disk, for further runs on the same image"
@@ -65,10 +68,10 @@ class Cnn(Extractor):
             made = self._pool(image, superpixels, edges)
             return {str(key): values for key, values in (*made.nodes.items(), *made.borders.items())}
 
-        settings = self.model_dump_json(include={"backbone", "strides"})
+        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides"})
         kept = self.cache.get(
             {"rgb": image.rgb, "mask": image.mask, "superpixels": superpixels.labels},
-            f"{segspectral.__version__} {settings} {edges} {self.load().fingerprint}",
+            f"{segspectral.__version__} {settings} {edges} {backbone.engine} {backbone.fingerprint}",
             make,
         )
         return Means({int(s): kept[s] for s in sorted(set(kept) - {EDGES}, key=int)}, _only(kept, EDGES))
@@ -87,17 +90,11 @@ class Cnn(Extractor):
         return {stride: values.astype(np.float32) for stride, values in means.nodes.items()}
 
     def _pool(self, image: Image, superpixels: Superpixels, edges: bool) -> Means:
-        backbone = self.load()
-        rgb = image.filled(image.float32)
-        maps = backbone(rgb)
+        maps, edge_map = self.load().activations(image.filled(image.float32), edges=edges)
         deepest = {map_.stride: map_ for map_ in maps}  # the last map of each stride
         chosen = sorted(s for s in set(self.strides) if s in deepest) or [max(deepest)]
         nodes = {s: superpixels.pool_grid(deepest[s].values, s).astype(np.float32) for s in chosen}
-        if not edges or self.backbone != DEFAULT_BACKBONE:
-            return Means(nodes)
-        from segspectral.features.edges import edge_probability, edges_along
-
-        return Means(nodes, {EDGES: edges_along(superpixels, edge_probability(rgb, maps))})
+        return Means(nodes, {} if edge_map is None else {EDGES: edges_along(superpixels, edge_map)})
 
 
 def _only(arrays: Mapping[str, NDArray[np.float32]], name: str) -> dict[str, NDArray[np.float32]]:

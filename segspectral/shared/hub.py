@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import segspectral
 from segspectral.errors import OutputError, SettingsError
-from segspectral.features.backbones import hub_reachable
+from segspectral.features.backbones.timm_models import hub_reachable
 from segspectral.files import write_bytes
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,8 @@ import scipy.sparse as sp
 
 import segspectral
 from segspectral.errors import BackboneError, SettingsError
-from segspectral.features.backbones import Backbone
+from segspectral.extras import require
+from segspectral.features.backbones.timm_models import TimmModel
 from segspectral.heads.base import Head
 from segspectral.heads.extension import FeatureMap
 
@@ -27,16 +27,7 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["check_installed", "feature_module", "features_to_onnx", "head_module", "head_to_onnx"]
-
-NEEDS = ("onnx", "onnxscript")
-
-
-def check_installed() -> None:
-    """Raise SettingsError with the command that installs it if a package is missing."""
-    missing = [module for module in NEEDS if find_spec(module) is None]
-    if missing:
-        raise SettingsError(f"ONNX needs {' and '.join(missing)}: pip install 'segspectral[onnx]'")
+__all__ = ["feature_module", "features_to_onnx", "head_module", "head_to_onnx"]
 
 
 def head_to_onnx(head: Head) -> bytes:
@@ -60,7 +51,7 @@ def head_to_onnx(head: Head) -> bytes:
     return _exported(module, torch.zeros(2, head.n_features_in_), "features", outputs, about, ({0: nodes},))
 
 
-def features_to_onnx(backbone: Backbone, size: tuple[int, int], strides: Sequence[int]) -> bytes:
+def features_to_onnx(backbone: TimmModel, size: tuple[int, int], strides: Sequence[int]) -> bytes:
     """The feature maps of a backbone for images of one size as an ONNX model.
 
     The input is ``image`` (1, 3, H, W) float32 in [0, 1], sRGB. The outputs are ``stride4``, ... (1, C, h, w) float32,
@@ -136,8 +127,8 @@ def head_module(head: Head) -> torch.nn.Module:
     return HeadModule().eval()
 
 
-def feature_module(backbone: Backbone, strides: Sequence[int]) -> torch.nn.Module:
-    """A torch module: image (1, 3, H, W) in [0, 1] -> a map (1, C, h, w) per stride, equal to those of ``Backbone``."""
+def feature_module(backbone: TimmModel, strides: Sequence[int]) -> torch.nn.Module:
+    """A torch module: image (1, 3, H, W) in [0, 1] -> a map (1, C, h, w) per stride, as ``TimmModel`` has them."""
     import torch
 
     step = max(backbone.strides)
@@ -171,7 +162,7 @@ def _exported(
     about: Mapping[str, str],
     dynamic: Any,
 ) -> bytes:
-    check_installed()
+    require("onnx", "ONNX export")
     import onnx
     import torch
 

