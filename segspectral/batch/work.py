@@ -20,6 +20,7 @@ from segspectral.batch.journal import Record, Status
 from segspectral.errors import BatchError, OutputError, SegspectralError, SettingsError
 
 if TYPE_CHECKING:
+    from segspectral.images.interpret import Reading
     from segspectral.pipeline import Pipeline
     from segspectral.rasters.segment import Tiles
 
@@ -172,7 +173,7 @@ class Segmenter:
 
         source, stem = Path(job.path), _stem(job)
         target = Path(self.out, stem)
-        image = read_image(source)
+        image = replace(read_image(source, _reading(self.pipeline, job)), name=Path(job.name).name)
         _check_unchanged(job, before)
         result = self.pipeline(image)
         result = replace(result, notes=(*self.notes, *result.notes))
@@ -192,7 +193,8 @@ class Segmenter:
 
         target = Path(self.out, _stem(job))
         labels = target.with_name(f"{target.name}_labels.tif")
-        result = segment_raster(job.path, labels, self.pipeline, tiles)
+        pipeline = self.pipeline.model_copy(update={"reading": _reading(self.pipeline, job)})
+        result = segment_raster(job.path, labels, pipeline, tiles)
         _check_unchanged(job, before)
         eigenvalues, notes = result.membership.eigenvalues, [*self.notes, *result.notes]
         summary = {
@@ -202,6 +204,7 @@ class Segmenter:
             "segments": result.segments,
             "superpixels": result.nodes,
             "ncut": result.ncut,
+            "read": result.read,
             "notes": notes,
             "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
             "tiles": tiles.model_dump(mode="json"),
@@ -210,7 +213,7 @@ class Segmenter:
         }
         text = json.dumps(summary, indent=2) + "\n"
         about = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
-        overlay = png(overlay_of_raster(job.path, labels, tiles))
+        overlay = png(overlay_of_raster(job.path, labels, pipeline.reading))
         shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
         return _Made(result.segments, result.seconds, [labels, about, shown], notes)
 
@@ -229,6 +232,13 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
     if fingerprint_of(job.path) != before:
         # The pixels that were read may be a mixture of the old and the new file.
         raise SegspectralError("was changed while it was read; the next run does it again")
+
+
+def _reading(pipeline: Pipeline, job: Job) -> Reading:
+    """How the image of a job is read: with ``page=all``, it is one page of its file."""
+    if pipeline.reading.page != "all":
+        return pipeline.reading
+    return pipeline.reading.model_copy(update={"page": job.page or None})
 
 
 def _stem(job: Job) -> str:

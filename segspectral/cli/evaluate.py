@@ -230,7 +230,7 @@ class _Segmenter:
         from segspectral.images.reader import read_image
         from segspectral.values.regions import SWEEP_LEVELS
 
-        image = read_image(path)
+        image = read_image(path, self.pipeline.reading)
         if self.by_level:
             tree = self.pipeline.describe(image).hierarchy
             maps = [tree.labels(level=level) for level in SWEEP_LEVELS]

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FormatOptions", "Only", "PipelineOptions", "command"]
 
+READING = ("bands", "stretch", "page", "channels")
+"""The options that say how images are read."""
+
 PRESETS = [name for name in presets() if "/" not in name]
 
 
@@ -129,6 +132,24 @@ class PipelineOptions:
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
     ] = None
     seed: Annotated[int | None, typer.Option("--seed", help="Equal seeds give equal results.")] = None
+    bands: Annotated[
+        str | None,
+        typer.Option("--bands", metavar="R,G,B", help="Bands seen as red, green, blue, from 1, such as 4,3,2; or one."),
+    ] = None
+    stretch: Annotated[
+        str | None,
+        typer.Option(
+            "--stretch",
+            metavar="LOW,HIGH",
+            help="What becomes black and white: none, min,max, percentiles such as 2,98, or values such as 200:2700.",
+        ),
+    ] = None
+    page: Annotated[
+        str | None, typer.Option("--page", metavar="N|all", help="Page or frame, from 1; all: each is an image.")
+    ] = None
+    channels: Annotated[
+        str | None, typer.Option("--channels", metavar="C,C", help="Channels of a micrograph, from 0, such as 0,2.")
+    ] = None
 
     def __bool__(self) -> bool:
         """Whether an option is given."""
@@ -153,7 +174,7 @@ class PipelineOptions:
             pipeline = with_settings(pipeline, {"model": self.model}, "--model")
         for file in self.files():
             pipeline = load_onto(pipeline, file)
-        for name, settings in self._named():
+        for name, settings in self.named():
             pipeline = with_settings(pipeline, settings, f"--{name}")
         if self.set_:
             pipeline = with_settings(pipeline, merge_assignments(self.set_), "--set")
@@ -169,7 +190,7 @@ class PipelineOptions:
         if self.config is not None:
             yield self.config
 
-    def _named(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def named(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The options that have names of their own, with the settings that they stand for."""
         if self.segments is not None:
             yield "segments", {"segments": int(self.segments) if self.segments.isdigit() else self.segments}
@@ -178,6 +199,9 @@ class PipelineOptions:
                 yield name, {name: value}
         if self.backbone is not None:
             yield "backbone", {"features": {"cnn": {"backbone": self.backbone}}}
+        for name in READING:
+            if (value := getattr(self, name)) is not None:
+                yield name, {"reading": {name: int(value) if name == "page" and value.isdecimal() else value}}
         if self.hierarchy or self.level is not None:
             yield "level", {"hierarchy": True, "level": self.level}
 

@@ -105,13 +105,17 @@ class _Segmenting:
         names, told = formats.named(), pipeline.usable()[1]
         return cls(output, pipeline, writers, counts, names, formats.category, figure, tuple(told))
 
-    def results(self, path: Path, image: str, stem: str, report: Report) -> Iterator[str]:
-        """Segment one image and write all its results; a line about each."""
+    def results(self, path: Path, page: int, image: str, stem: str, report: Report) -> Iterator[str]:
+        """Segment one image and write all its results; a line about each. A file of one page has page 0."""
         from segspectral import figures
         from segspectral.export import png, read_georeference, write_bytes
         from segspectral.images.reader import read_image
 
-        scene = self.pipeline.describe(read_image(path), report.stage)
+        reading = self.pipeline.reading
+        if reading.page == "all":
+            reading = reading.model_copy(update={"page": page or None})
+        picture = replace(read_image(path, reading), name=Path(image).name)
+        scene = self.pipeline.describe(picture, report.stage)
         wanted: dict[str, int | None] = {f"_k{k}": k for k in self.counts} or {"": None}
         made = {end: self.pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
         somewhere = any(writer.wants_georeference for writer in self.writers.values())
@@ -150,26 +154,32 @@ class _Segmenting:
 def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
     from segspectral.export import names_below, result_stems
+    from segspectral.images.reader import pages_of
 
     for text in work.told:
         note(text)
     work.pipeline.prepare()
     if work.pipeline.model is None:
         warn_of_names(work.names, len(paths))
-    images = names_below(paths)
-    stems = result_stems(images, folders=[f"k{k}" for k in work.counts])
-    with progress(len(paths)) as report:
+    pages = [
+        (path, page, image)
+        for path, name in zip(paths, names_below(paths), strict=True)
+        for page, image in (pages_of(path, name) if work.pipeline.reading.page == "all" else [(0, name)])
+    ]
+    stems = result_stems([image for *_, image in pages], folders=[f"k{k}" for k in work.counts])
+    with progress(len(pages)) as report:
         faults = Faults(report.error, debug)
-        for path, image in zip(paths, images, strict=True):
+        for path, page, image in pages:
             with faults.of(path):
                 report.begin(path)
-                report.line(f"{path}: " + "\n  ".join(work.results(path, image, stems[image], report)))
+                where = f"{path}, page {page}" if page else f"{path}"
+                report.line(f"{where}: " + "\n  ".join(work.results(path, page, image, stems[image], report)))
     for writer in work.writers.values():
         for written in writer.close():
             print(f"all images -> {written}")
     if faults.count:
-        print(failures(faults.count, len(paths)), file=sys.stderr)
-    return exit_code(faults.count, len(paths))
+        print(failures(faults.count, len(pages)), file=sys.stderr)
+    return exit_code(faults.count, len(pages))
 
 
 def _number(text: str) -> int:

@@ -77,7 +77,7 @@ def fit_model(
         for i in order:
             made, failure = None, None
             try:
-                image = downsampled(as_image(sources[i]), recipe.working_pixels)
+                image = downsampled(as_image(sources[i], reading=recipe.reading), recipe.working_pixels)
                 made = recipe.parts(image, recipe.superpixels(image))
             except ImageError as error:
                 failure = error
