@@ -239,6 +239,8 @@ class Writer:
                 notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost:,} changed)")
             if exporter.needs and label_map.georeference is None:
                 notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
+            elif exporter.needs and label_map.georeference is not None and not label_map.georeference.crs:
+                notes.append(f"{exporter.name}: the image has a transform without a CRS; coordinates are those of it")
         return files, notes
 
     def close(self) -> list[Path]:
