@@ -39,7 +39,7 @@ FOREIGN = {
     b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n": "Git LFS",
     b"RIFF\x24\0\0\0WAVEfmt ": "sound",
     b"RIFF\x24\0\0\0AVI LIST": "video",
-    b"P6\n20 20\n255\n" + bytes(1200): "Netpbm",
+    b"P7\nWIDTH 20\n" + bytes(1200): "Netpbm",
     b"8BPS\0\x01": "Photoshop",
     b"\x89HDF\r\n\x1a\n": "HDF5",
     b"\0\x05\x16\x07\0\x02\0\0Mac OS X": "AppleDouble",
@@ -113,7 +113,7 @@ def test_postscript_in_a_pillow_image_is_not_run(tmp_path: Path, no_ghostscript:
         as_image(opened)
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM"])
 def test_every_format_on_the_list_is_read_under_any_name(tmp_path: Path, name: str) -> None:
     picture = PIL.Image.new("RGB", (20, 12), (200, 30, 40))
     path = tmp_path / "picture.xyz"

@@ -138,7 +138,7 @@ class Segmenter:
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
         try:
-            if self.tiles is not None and job.path.lower().endswith((".tif", ".tiff")):
+            if self.tiles is not None and _is_raster(job.path):
                 made = self._segment_tiled(job, (size, mtime_ns), self.tiles)
             else:
                 made = self._segment(job, (size, mtime_ns))
@@ -232,6 +232,17 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
     if fingerprint_of(job.path) != before:
         # The pixels that were read may be a mixture of the old and the new file.
         raise SegspectralError("was changed while it was read; the next run does it again")
+
+
+def _is_raster(path: str) -> bool:
+    """Whether a file is read in tiles. One that cannot be read is not; reading it as a whole reports the fault."""
+    from segspectral.errors import ImageError
+    from segspectral.images.formats import JPEG2000, TIFF, format_of
+
+    try:
+        return format_of(path) in (TIFF, JPEG2000)
+    except ImageError:
+        return False
 
 
 def _reading(pipeline: Pipeline, job: Job) -> Reading:

@@ -135,6 +135,27 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
     raise typer.Exit(ALL_FAILED)
 
 
+def saved_input(output: Path) -> Path:
+    """The image on standard input as a file in ``output``, stdin.png for a PNG, to which the results can refer.
+
+    Raises
+    ------
+    ImageError
+        It is empty, no image, or too large.
+    OutputError
+    """
+    from segspectral.files import check_folder, write_bytes
+    from segspectral.images.formats import HEAD, Format, what_is
+    from segspectral.images.limits import MAX_BYTES
+
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if not data or len(data) > MAX_BYTES:
+        raise ImageError(f"has no data, or more than {MAX_BYTES / 1e9:.1f} GB", "standard input")
+    found = what_is(data[:HEAD])
+    check_folder(output)
+    return write_bytes(output / f"stdin{found.suffixes[0] if isinstance(found, Format) else ''}", data)
+
+
 def sample_images() -> Path:
     """The folder of the sample images."""
     return shipped("sample_images")

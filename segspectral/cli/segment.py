@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segspectral.cli.common import Faults, Report, exit_code, failures, note, progress, readable_images, sample_images
+from segspectral.cli.common import (
+    Faults,
+    Report,
+    exit_code,
+    failures,
+    note,
+    progress,
+    readable_images,
+    sample_images,
+    saved_input,
+)
 from segspectral.cli.options import FormatOptions, PipelineOptions, command, warn_of_names
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
@@ -34,13 +44,15 @@ def segment(
 ) -> None:
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
 
-    Images of one name from several folders keep their folders (OUT/one/cat_labels.png). With -k 4,8,16 each number
-    gives results of its own (cat_k4_labels.png), its formats are in a folder (OUT/k4), and cat_sheet.png shows all.
-    With --hierarchy superpixels are merged, the weakest border first: the segments of all numbers and levels are
-    nested, and cat_ucm.png holds the level at which each border goes (16-bit, 0..65535 for 0..1).
+    The image - is read from standard input and kept in OUT. Images of one name from several folders keep their folders
+    (OUT/one/cat_labels.png). With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), its formats are
+    in a folder (OUT/k4), and cat_sheet.png shows all. With --hierarchy superpixels are merged, the weakest border
+    first: the segments of all numbers and levels are nested, and cat_ucm.png holds the level at which each border goes
+    (16-bit, 0..65535 for 0..1).
     """
     first, *others = (options.segments or "").split(",")
     counts = [_number(text) for text in (first, *others)] if others else []
+    images = [str(saved_input(output)) if image == "-" else image for image in images]
     paths = readable_images(images, output, recursive, debug)
     pipeline = replace(options, segments=first or None).pipeline()
     raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, formats, counts, figure), debug))
