@@ -235,12 +235,16 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
 
 
 def _is_raster(path: str) -> bool:
-    """Whether a file is read in tiles. One that cannot be read is not; reading it as a whole reports the fault."""
+    """Whether a file is read in tiles: a TIFF or JPEG 2000, but not a micrograph whose channels are pages, nor a
+    photograph that is stored on its side. These are read as a whole, as is one that is damaged, which reports the
+    fault."""
     from segspectral.errors import ImageError
     from segspectral.images.formats import JPEG2000, TIFF, format_of
+    from segspectral.images.tiff import can_be_tiled
 
     try:
-        return format_of(path) in (TIFF, JPEG2000)
+        form = format_of(path)
+        return form is JPEG2000 or (form is TIFF and can_be_tiled(Path(path)))
     except ImageError:
         return False
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from segspectral.errors import ImageError, SegspectralError, SettingsError, about
 from segspectral.heads import HEADS
 from segspectral.registry import shipped
+from segspectral.wording import plural
 
 OK, SOME_FAILED, USAGE, ALL_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -65,6 +66,26 @@ def tell_error(text: object) -> None:
 def note(sentence: str) -> None:
     """One note on stderr."""
     print(printable(f"note: {sentence}"), file=sys.stderr)
+
+
+class ReadingNotes:
+    """Tells how the first image about whose reading there is something to say was read, and how many others there are.
+
+    It is for commands that read many images and write no file about each.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, path: object, notes: tuple[str, ...]) -> None:
+        self.count += bool(notes)
+        if self.count == 1:
+            for text in notes:
+                note(f"{path}: {text}")
+
+    def end(self) -> None:
+        if self.count > 1:
+            note(f"{plural(self.count - 1, 'more image was', 'more images were')} read with such a note")
 
 
 class Faults:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import OK, SOME_FAILED, Faults, check_head, progress, readable_images
+from segspectral.cli.common import OK, SOME_FAILED, Faults, ReadingNotes, check_head, progress, readable_images
 from segspectral.cli.options import READING, Only, PipelineOptions, command
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.wording import plural
@@ -88,4 +88,7 @@ def _fit(paths: list[Path], recipe: Recipe, debug: bool) -> tuple[Model, int]:
         def trained(step: int, scalars: dict[str, float]) -> None:
             report.say(f"training: step {step + 1}, loss {scalars['loss']:.4f}")
 
-        return fit_model(paths, recipe, observer=seen, progress=trained), faults.count
+        notes = ReadingNotes()
+        model = fit_model(paths, recipe, observer=seen, note=notes, progress=trained)
+        notes.end()
+        return model, faults.count

@@ -16,7 +16,7 @@ from segspectral.images.formats import FORMATS, format_of
 from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw
 
-__all__ = ["Georeference", "open_header", "open_pixels", "place_of", "read_georeference", "read_raster"]
+__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "read_georeference", "read_raster"]
 
 MAX_RASTER = 10**11
 """Rasters with more pixels are refused, because a file of a few kilobytes can claim to have them."""
@@ -142,6 +142,17 @@ def read_georeference(path: str | os.PathLike[str], directory: int = 0) -> Geore
             crs, transform = place
             return Georeference("" if crs is None else crs.to_wkt(), tuple(transform)[:6])
     except (ImageError, rasterio.errors.RasterioError):  # The reader of its pixels reports a damaged file.
+        return None
+
+
+def nodata_of(path: Path) -> float | None:
+    """The nodata value of a raster file, also from a file beside it; None if there is none or it cannot be read."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with open_header(path) as header:
+            return None if header.nodata is None else float(header.nodata)
+    except RasterioError:
         return None
 
 

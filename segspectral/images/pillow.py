@@ -10,7 +10,7 @@ from PIL.ExifTags import Base as Tag
 
 from segspectral.errors import SettingsError
 from segspectral.images.formats import open_picture
-from segspectral.images.raw import Raw, differs, upright
+from segspectral.images.raw import Raw, both, differs, upright
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -55,9 +55,9 @@ def read_frame(path: Path, number: int, nodata: Any, orientation: int) -> Raw | 
             raw = of_picture(picture, placed=True)
     except PIL.UnidentifiedImageError:
         return None
-    both = valid if raw.valid is None else raw.valid if valid is None else raw.valid & valid
+    valid = both(raw.valid, valid)
     undo = {6: 8, 8: 6}.get(orientation, orientation)
-    return Raw(upright(raw.values, undo), raw.shown, None if both is None else upright(both, undo))
+    return Raw(upright(raw.values, undo), raw.shown, None if valid is None else upright(valid, undo))
 
 
 def of_picture(picture: PIL.Image.Image, placed: bool = False) -> Raw:

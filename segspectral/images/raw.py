@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Raw", "differs", "upright"]
+__all__ = ["Raw", "both", "differs", "upright"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,3 +53,9 @@ def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
         return None  # NaN is void anyway
     differing = values != (values.dtype.type(number) if values.dtype.kind == "f" else number)
     return differing.any(axis=2) if values.ndim == 3 else differing
+
+
+def both(*masks: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """True where all masks are; None stands for a mask that is True everywhere."""
+    known = [mask for mask in masks if mask is not None]
+    return np.logical_and.reduce(known) if known else None

@@ -10,6 +10,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from segspectral.images.arrays import is_array, raw_of_array
 from segspectral.images.formats import EXTENSIONS, JPEG2000, LISTED, TIFF, check_name, format_of, open_picture
 from segspectral.images.interpret import Reading, interpret
 from segspectral.images.limits import MAX_BYTES, MAX_PIXELS, check_size
-from segspectral.images.raw import Raw
+from segspectral.images.raw import Raw, both, differs
 from segspectral.settings import with_settings
 from segspectral.values import Image
 
@@ -74,7 +75,7 @@ def read_image(path: str | os.PathLike[str], reading: Reading = Reading(), **set
     page = reading.page
     with _told(path):
         _checked_size(path, page)
-        return interpret(_decoded(path, page), path.name, reading)
+        return interpret(_void_beside(path, _decoded(path, page)), path.name, reading)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -178,6 +179,20 @@ def _decoded(path: Path, page: int | None) -> Raw:
     return read_picture(path, page, placed=_has_world_file(path))
 
 
+def _void_beside(path: Path, raw: Raw) -> Raw:
+    """With what files beside the image say about void: a nodata value (.aux.xml), or a mask (.msk)."""
+    from segspectral.images.tiff import mask_beside
+
+    form, known = format_of(path), [raw.valid]
+    if form is not TIFF:
+        known.append(mask_beside(path, (raw.values.shape[1], raw.values.shape[0])))
+    if path.with_name(f"{path.name}.aux.xml").is_file() and form.gdal is not None and find_spec("rasterio") is not None:
+        from segspectral.images.gdal import nodata_of
+
+        known.append(None if (nodata := nodata_of(path)) is None else differs(raw.values, nodata))
+    return replace(raw, valid=both(*known))
+
+
 def _jpeg2000(path: Path, page: int | None) -> Raw:
     """JPEG 2000: Pillow mixes inks and YCbCr, and GDAL knows its georeference and depth, and decodes more of it."""
     from segspectral.images.pillow import read_picture
@@ -240,8 +255,6 @@ def as_image(source: Any, name: str = "image", reading: Reading = Reading(), **s
 
 def interpret_named(path: Path, name: str, reading: Reading) -> Image:
     """``read_image`` with another name than that of the file."""
-    from dataclasses import replace
-
     return replace(read_image(path, reading), name=name)
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, SettingsError
+from segspectral.images.formats import TIFF, format_of
 from segspectral.images.limits import check_bytes, check_size
-from segspectral.images.raw import Raw, differs, upright
+from segspectral.images.raw import Raw, both, differs, upright
 from segspectral.wording import plural
 
-__all__ = ["Plane", "first_page", "planes_of", "read_tiff", "tiff_plane", "tiff_size"]
+__all__ = ["Plane", "can_be_tiled", "first_page", "mask_beside", "planes_of", "read_tiff", "tiff_plane", "tiff_size"]
 
 MAX_PAGES = 4096
 """More pages are not looked at: a small file can claim to have millions."""
@@ -108,12 +109,18 @@ def _check_page(page: Any, path: Path, least: int, copies: int = 1) -> None:
         check_bytes(size * bytes_each, path)
 
 
+def _at(file: Any, number: int) -> Any:
+    """A page of a TiffFile with all its tags. tifffile may keep those like the first one without. Raises IndexError."""
+    page = file.pages[number]
+    return page.aspage() if hasattr(page, "aspage") else page
+
+
 def planes_of(file: Any) -> tuple[list[Plane], int]:
     """The images of a TiffFile, without smaller copies and masks; and how many of these were left out."""
     whole, number = [], 0
     for number in range(MAX_PAGES):
         try:
-            page = file.pages[number]
+            page = _at(file, number)
         except IndexError:
             break
         if not int(page.subfiletype) & (REDUCED | MASK):
@@ -135,7 +142,7 @@ def _of_channels(file: Any, whole: list[Plane]) -> list[Plane]:
     channel = axes.find("C")
     order = np.arange(math.prod(shape[:lead])).reshape(shape[:lead])
     groups = np.moveaxis(order, channel, -1).reshape(-1, shape[channel]) if channel >= 0 else order.reshape(-1, 1)
-    pages = list(series.pages)
+    pages = [None if page is None else _at(file, int(page.index)) for page in series.pages]
     if len(pages) == order.size and None not in pages:
         numbers = {int(plane.pages[0].index): plane.first for plane in whole}
         return [
@@ -158,7 +165,7 @@ def _choose(file: Any, path: Path, page: int | None) -> tuple[Plane, int, int, t
     if page is None and len(planes) > 1:
         notes.append(f"page {index + 1} of {len(planes)}; --page chooses another, --page all reads each")
     if left_out and planes[index].first > 0:
-        notes.append(f"{plural(left_out, 'smaller copy', 'smaller copies')} or mask before it passed over")
+        notes.append(f"{plural(left_out, 'smaller copy is', 'smaller copies are')} passed over")
     return planes[index], index + 1, len(planes), tuple(notes)
 
 
@@ -167,6 +174,13 @@ def tiff_plane(path: Path, page: int | None = None) -> Iterator[tuple[Plane, int
     """The image that is read by default or as page ``page``, as ``_choose`` gives it. Raises ImageError."""
     with _opened(path) as file:
         yield _choose(file, path, page)
+
+
+def can_be_tiled(path: Path) -> bool:
+    """Whether windows of the stored rows of one page are windows of the image. Raises ImageError."""
+    with tiff_plane(path) as (plane, *_):
+        first = plane.pages[0]
+        return len(plane.pages) == 1 and (_orientation(first) == 1 or _is_placed(first))
 
 
 def tiff_size(path: Path, page: int | None = None) -> tuple[int, int]:
@@ -182,9 +196,9 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
         plane, number, count, notes = _choose(file, path, page)
         first = plane.pages[0]
         _check_page(first, path, 8, len(plane.pages))
-        placed = any(tag in first.tags for tag in PLACES)
+        placed = _is_placed(first)
         raw = _micrograph(file, path, plane) if len(plane.pages) > 1 else _page(path, plane)
-        valid = _both(raw.valid, _nodata(raw.values, first), _mask(file, path, plane))
+        valid = both(raw.valid, _nodata(raw.values, first), _mask(file, path, plane))
         values = raw.values
         orientation = _orientation(first)
         if not placed and orientation != 1:
@@ -230,6 +244,10 @@ def _page(path: Path, plane: Plane) -> Raw:
     if page.photometric == WHITE_IS_ZERO and values.dtype.kind == "u":
         values = values.dtype.type(2 ** int(page.bitspersample) - 1) - values
     return Raw(values, (0, 1, 2) if len(bands) >= 3 else (0,), valid, _bits(page))
+
+
+def _is_placed(page: Any) -> bool:
+    return any(tag in page.tags for tag in PLACES)
 
 
 def _orientation(page: Any) -> int:
@@ -298,21 +316,25 @@ def _nodata(values: NDArray[Any], page: Any) -> NDArray[np.bool_] | None:
     return differs(values, text)
 
 
-def _mask(file: Any, path: Path, plane: Plane) -> NDArray[np.bool_] | None:
-    """(H, W) the mask inside the file that follows the page, or the one beside the file (.msk), which comes first."""
+def mask_beside(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """(H, W) the mask in a file beside an image (.msk); None if there is none of this size."""
     beside = path.with_name(f"{path.name}.msk")
-    if beside.is_file():
-        from segspectral.images.formats import TIFF, format_of
+    if not beside.is_file() or format_of(beside) is not TIFF:
+        return None
+    with _opened(beside) as file:
+        page = file.pages[0]
+        # GDAL also uses such a file only if it declares itself a mask.
+        declared = "INTERNAL_MASK_FLAGS_1" in str(page.tags.valueof(GDAL_METADATA, ""))
+        return _as_mask(beside, page, 0, size) if declared else None
 
-        if format_of(beside) is TIFF:
-            with _opened(beside) as mask:
-                page = mask.pages[0]
-                # GDAL also uses such a file only if it declares itself a mask.
-                if "INTERNAL_MASK_FLAGS_1" in str(page.tags.valueof(GDAL_METADATA, "")):
-                    return _as_mask(beside, page, 0, plane.size)
+
+def _mask(file: Any, path: Path, plane: Plane) -> NDArray[np.bool_] | None:
+    """(H, W) the mask beside the file, or the one inside it that follows the page."""
+    if (beside := mask_beside(path, plane.size)) is not None:
+        return beside
     for number in range(plane.first + 1, plane.first + MAX_PAGES):
         try:
-            page = file.pages[number]
+            page = _at(file, number)
         except IndexError:
             return None
         kind = int(page.subfiletype)
@@ -328,8 +350,3 @@ def _as_mask(path: Path, page: Any, number: int, size: tuple[int, int]) -> NDArr
         return None
     _check_page(page, path, 1)
     return np.asarray(_decoded(path, Plane((page,), number), page)[..., 0] > 0)
-
-
-def _both(*masks: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    known = [mask for mask in masks if mask is not None]
-    return np.logical_and.reduce(known) if known else None
