@@ -29,7 +29,7 @@ __all__ = [
     "segment",
 ]
 
-_HOMES = {"Pipeline": "pipeline", "segment": "pipeline", "read_image": "images"}
+_HOMES = {"Pipeline": "pipeline", "segment": "pipeline", "read_image": "images.reader"}
 
 
 def __getattr__(name: str) -> Any:

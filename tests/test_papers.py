@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from segspectral.cli import app
 from segspectral.config import load, load_onto, with_settings
 from segspectral.errors import SettingsError
-from segspectral.images import as_image
+from segspectral.images.reader import as_image
 from segspectral.networks import Search, find_communities
 from segspectral.networks.graphs import Graph, undirected
 from segspectral.values import Affinity

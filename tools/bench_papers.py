@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 
 from segspectral.config import load, with_settings
-from segspectral.images import read_image
+from segspectral.images.reader import read_image
 from segspectral.metrics.region import region_counts
 from segspectral.pipeline import Pipeline
 

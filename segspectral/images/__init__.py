@@ -10,9 +10,3 @@
     interpret  what the values mean: bands, black and white, void
     reader     a file or an array -> Image
 """
-
-from segspectral.images.formats import EXTENSIONS
-from segspectral.images.interpret import Reading
-from segspectral.images.reader import as_image, image_size, read_image
-
-__all__ = ["EXTENSIONS", "Reading", "as_image", "image_size", "read_image"]
