@@ -182,7 +182,7 @@ class Segmenter:
             contours = png(np.round(result.hierarchy.contour_map * 65535).astype(np.uint16))
             files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
-        where = read_georeference(source) if writer.wants_georeference else None
+        where = read_georeference(source, _reading(self.pipeline, job).number) if writer.wants_georeference else None
         label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
         more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])

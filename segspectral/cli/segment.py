@@ -131,7 +131,7 @@ class _Segmenting:
         wanted: dict[str, int | None] = {f"_k{k}": k for k in self.counts} or {"": None}
         made = {end: self.pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
         somewhere = any(writer.wants_georeference for writer in self.writers.values())
-        georeference = read_georeference(path) if somewhere else None
+        georeference = read_georeference(path, reading.number) if somewhere else None
         for end, one in made.items():
             yield from self._files(one, path, image, stem, end, georeference)
         if self.pipeline.hierarchy:

@@ -17,7 +17,7 @@ from segspectral.export.naming import names_below, result_stems
 from segspectral.export.pictures import colour_table, label_png, overlay, png, tinted
 from segspectral.export.tables import PACKAGES, csv_bytes, csv_cell, segment_table, summary, versions
 from segspectral.files import check_folder, link_to, partial_of, write_bytes
-from segspectral.images.gdal import read_georeference
+from segspectral.images.place import read_georeference
 from segspectral.values import Segmentation
 from segspectral.values.labels import boundaries
 

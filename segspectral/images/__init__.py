@@ -8,5 +8,6 @@
     raw        what a decoder gives: the values as they are stored
     tiff, pillow, gdal, arrays   the decoders
     interpret  what the values mean: bands, black and white, void
+    place      the place of an image on the Earth
     reader     a file or an array -> Image
 """

@@ -22,7 +22,17 @@ from segspectral.errors import ImageError
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["EXTENSIONS", "FORMATS", "LISTED", "Format", "check_name", "format_of", "open_picture", "what_is"]
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "LISTED",
+    "Format",
+    "check_name",
+    "format_of",
+    "has_world_file",
+    "open_picture",
+    "what_is",
+]
 
 HEAD = 4096
 """How many bytes at the beginning of a file are examined: enough for all signatures below."""
@@ -63,6 +73,9 @@ LISTED = ", ".join(f.name for f in FORMATS)
 
 EXTENSIONS = tuple(suffix for f in FORMATS for suffix in f.suffixes)
 """Suffixes of the files that are found in a folder. A file that the user names may have any suffix."""
+
+WORLD = (".wld", ".tfw", ".tifw", ".tiffw", ".jgw", ".jpgw", ".jpegw", ".pgw", ".pngw")
+"""Suffixes of world files, which give the transform of an image beside them."""
 
 AS_PICTURE = "export it as PNG"
 FRAMES = "extract its frames, for example by: ffmpeg -i FILE frame_%05d.png"
@@ -272,6 +285,11 @@ def _what_text(head: bytes) -> tuple[str, str] | None:
     if begin.startswith("<"):
         return next((what for word, what in MARKUP if word in begin), None)
     return ("text", "give an image")
+
+
+def has_world_file(path: Path) -> bool:
+    """Whether a world file lies beside an image."""
+    return any(path.with_suffix(suffix).is_file() for suffix in WORLD)
 
 
 @contextmanager

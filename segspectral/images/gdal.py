@@ -16,7 +16,7 @@ from segspectral.images.formats import FORMATS, format_of
 from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw
 
-__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "read_georeference", "read_raster"]
+__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "read_raster"]
 
 MAX_RASTER = 10**11
 """Rasters with more pixels are refused, because a file of a few kilobytes can claim to have them."""
@@ -127,22 +127,6 @@ def place_of(dataset: Any) -> tuple[Any, Any] | None:
     if len(points) >= 3:
         return crs, from_gcps(points)
     return None
-
-
-def read_georeference(path: str | os.PathLike[str], directory: int = 0) -> Georeference | None:
-    """The georeference of a raster file, or of a world file beside it; None if there is none, or without rasterio."""
-    try:
-        import rasterio
-    except ImportError:
-        return None
-    try:
-        with open_header(Path(path), directory) as raster:
-            if (place := place_of(raster)) is None:
-                return None
-            crs, transform = place
-            return Georeference("" if crs is None else crs.to_wkt(), tuple(transform)[:6])
-    except (ImageError, rasterio.errors.RasterioError):  # The reader of its pixels reports a damaged file.
-        return None
 
 
 def nodata_of(path: Path) -> float | None:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.raw import Raw
-from segspectral.settings import Settings, validated
+from segspectral.settings import Settings
 from segspectral.values import Image
 from segspectral.wording import plural
 
@@ -125,11 +125,10 @@ class Reading(Settings):
             raise ValueError("write one to three numbers with commas between them, such as 0,2")
         return value
 
-    @classmethod
-    def of(cls, given: dict[str, Any]) -> Reading:
-        """From options, of which None ones are left out. Raises SettingsError."""
-        given = {name: value for name, value in given.items() if value is not None}
-        return validated(cls, given, "--" + ", --".join(given)) if given else cls()
+    @property
+    def number(self) -> int | None:
+        """The number of the page, from 1; None for the default, and for all."""
+        return self.page if isinstance(self.page, int) else None
 
     def chosen(self, count: int, default: tuple[int, ...], what: str) -> tuple[int, ...]:
         """The bands, from 0, that are seen among ``count``. Raises SettingsError if one does not exist."""

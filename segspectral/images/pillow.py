@@ -31,9 +31,13 @@ def read_picture(path: Path, page: int | None = None, placed: bool = False) -> R
             )
         if frames > 1:
             picture.seek(number - 1)
+        orientation = picture.getexif().get(Tag.Orientation, 1) if placed else 1
         raw = _sixteen_bit_colour(picture, path) or of_picture(picture, placed)
     several = f"page 1 of {frames}; --page chooses another, --page all reads each"
     notes = (several,) if frames > 1 and page is None else ()
+    if orientation != 1:
+        told = f"its orientation tag ({orientation}) is left out of account, because it has a georeference"
+        notes = (*notes, told)
     return Raw(raw.values, raw.shown, raw.valid, raw.bits, placed, number, frames, (*notes, *raw.notes))
 
 

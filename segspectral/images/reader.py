@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from segspectral.errors import ImageError, SettingsError, about
 from segspectral.images.arrays import is_array, raw_of_array
-from segspectral.images.formats import EXTENSIONS, JPEG2000, LISTED, TIFF, check_name, format_of, open_picture
+from segspectral.images.formats import (
+    EXTENSIONS,
+    JPEG2000,
+    LISTED,
+    TIFF,
+    check_name,
+    format_of,
+    has_world_file,
+    open_picture,
+)
 from segspectral.images.interpret import Reading, interpret
 from segspectral.images.limits import MAX_BYTES, MAX_PIXELS, check_size
 from segspectral.images.raw import Raw, both, differs
@@ -42,9 +51,6 @@ __all__ = [
 
 FLAT = "all pixels have one colour: they are one segment"
 """Note on an image of one colour."""
-
-WORLD = (".wld", ".tfw", ".tifw", ".jgw", ".jpgw", ".jpegw", ".pgw", ".pngw", ".j2w", ".jp2w")
-"""Suffixes of world files, which give the transform of an image beside them."""
 
 
 def read_image(path: str | os.PathLike[str], reading: Reading = Reading(), **settings: Any) -> Image:
@@ -176,7 +182,7 @@ def _decoded(path: Path, page: int | None) -> Raw:
 
     if form is JPEG2000:
         return _jpeg2000(path, page)
-    return read_picture(path, page, placed=_has_world_file(path))
+    return read_picture(path, page, placed=has_world_file(path))
 
 
 def _void_beside(path: Path, raw: Raw) -> Raw:
@@ -212,10 +218,6 @@ def _jpeg2000(path: Path, page: int | None) -> Raw:
         return read_picture(path, page)
     except OSError:
         return raw
-
-
-def _has_world_file(path: Path) -> bool:
-    return any(path.with_suffix(suffix).is_file() for suffix in WORLD)
 
 
 def as_image(source: Any, name: str = "image", reading: Reading = Reading(), **settings: Any) -> Image:

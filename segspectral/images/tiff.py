@@ -14,12 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, SettingsError
-from segspectral.images.formats import TIFF, format_of
+from segspectral.images.formats import TIFF, format_of, has_world_file
 from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw, both, differs, upright
 from segspectral.wording import plural
 
-__all__ = ["Plane", "can_be_tiled", "first_page", "mask_beside", "planes_of", "read_tiff", "tiff_plane", "tiff_size"]
+__all__ = [
+    "Plane",
+    "can_be_tiled",
+    "first_page",
+    "is_placed",
+    "mask_beside",
+    "orientation_of",
+    "read_tiff",
+    "tiff_plane",
+    "tiff_size",
+]
 
 MAX_PAGES = 4096
 """More pages are not looked at: a small file can claim to have millions."""
@@ -180,7 +190,7 @@ def can_be_tiled(path: Path) -> bool:
     """Whether windows of the stored rows of one page are windows of the image. Raises ImageError."""
     with tiff_plane(path) as (plane, *_):
         first = plane.pages[0]
-        return len(plane.pages) == 1 and (_orientation(first) == 1 or _is_placed(first))
+        return len(plane.pages) == 1 and (orientation_of(first) == 1 or is_placed(first, path))
 
 
 def tiff_size(path: Path, page: int | None = None) -> tuple[int, int]:
@@ -196,11 +206,11 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
         plane, number, count, notes = _choose(file, path, page)
         first = plane.pages[0]
         _check_page(first, path, 8, len(plane.pages))
-        placed = _is_placed(first)
+        placed = is_placed(first, path)
         raw = _micrograph(file, path, plane) if len(plane.pages) > 1 else _page(path, plane)
         valid = both(raw.valid, _nodata(raw.values, first), _mask(file, path, plane))
         values = raw.values
-        orientation = _orientation(first)
+        orientation = orientation_of(first)
         if not placed and orientation != 1:
             values = upright(values, orientation)
             valid = None if valid is None else upright(valid, orientation)
@@ -233,7 +243,7 @@ def _page(path: Path, plane: Plane) -> Raw:
     if int(page.bitspersample) <= 8 and page.photometric in PICTURES and len(extra) == len(opacity):
         from segspectral.images.pillow import read_frame
 
-        if (raw := read_frame(path, plane.first, page.tags.valueof(GDAL_NODATA), _orientation(page))) is not None:
+        if (raw := read_frame(path, plane.first, page.tags.valueof(GDAL_NODATA), orientation_of(page))) is not None:
             return raw
     if page.photometric in (PALETTE, INKS):
         raise ImageError("has a palette or inks of more than 8 bits; save it as RGB", path)
@@ -246,11 +256,13 @@ def _page(path: Path, plane: Plane) -> Raw:
     return Raw(values, (0, 1, 2) if len(bands) >= 3 else (0,), valid, _bits(page))
 
 
-def _is_placed(page: Any) -> bool:
-    return any(tag in page.tags for tag in PLACES)
+def is_placed(page: Any, path: Path) -> bool:
+    """Whether a page has a georeference, in its tags or in a world file beside it."""
+    return any(tag in page.tags for tag in PLACES) or has_world_file(path)
 
 
-def _orientation(page: Any) -> int:
+def orientation_of(page: Any) -> int:
+    """The orientation tag of a page; 1 if it has none."""
     return int(page.tags.valueof(ORIENTATION, 1))
 
 
@@ -298,7 +310,7 @@ def _by_opencv(path: Path, plane: Plane) -> NDArray[Any] | None:
     """Colour of 16 bits in the first page; OpenCV applies the orientation of a TIFF itself."""
     import cv2
 
-    if plane.first > 0 or _orientation(plane.pages[0]) != 1:
+    if plane.first > 0 or orientation_of(plane.pages[0]) != 1:
         return None
     array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.ndim != 3 or array.shape[2] not in (3, 4):

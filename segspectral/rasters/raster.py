@@ -207,19 +207,17 @@ class Raster:
 def _directory(path: Path, reading: Reading) -> tuple[int, tuple[str, ...]]:
     """The number of the page of a TIFF that is read, from 0, and notes about the choice."""
     if format_of(path) is not TIFF:
-        if isinstance(reading.page, int) and reading.page > 1:
+        if (reading.number or 1) > 1:
             raise SettingsError(f"has no page {reading.page} that can be read in tiles", path)
         return 0, ()
-    from segspectral.images.tiff import ORIENTATION, PLACES, tiff_plane
+    from segspectral.images.tiff import is_placed, orientation_of, tiff_plane
 
-    page = reading.page if isinstance(reading.page, int) else None
-    with tiff_plane(path, page) as (plane, _, _, notes):
+    with tiff_plane(path, reading.number) as (plane, _, _, notes):
         if len(plane.pages) > 1:
             raise ImageError("holds its channels as pages, which cannot be read in tiles; leave out --tile", path)
-        tags = plane.pages[0].tags
-        orientation = int(tags.valueof(ORIENTATION, 1))
-        if orientation != 1:
-            because = "it has a georeference" if any(tag in tags for tag in PLACES) else "tiles keep the stored rows"
+        first = plane.pages[0]
+        if (orientation := orientation_of(first)) != 1:
+            because = "it has a georeference" if is_placed(first, path) else "tiles keep the stored rows"
             notes = (*notes, f"its orientation tag ({orientation}) is left out of account, because {because}")
         return plane.first, notes
 

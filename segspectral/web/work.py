@@ -137,7 +137,7 @@ def read_upload(path: Path, name: str, pixels: int, reading: Reading = Reading()
     height, width = image.shape
     if height * width > pixels:
         raise ImageError(f"{_too_many(width, height, pixels)}", name)
-    return replace(image, name=name), read_georeference(path)
+    return replace(image, name=name), read_georeference(path, reading.number)
 
 
 def clean_name(name: str) -> str:
