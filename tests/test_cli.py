@@ -443,6 +443,16 @@ class TestBadInput:
             if command != "segment":
                 assert "standard input" in one_error(run(command, photo, "-", "-o", out))
 
+    def test_an_image_is_read_from_standard_input_and_kept(self, photo: Path, out: Path) -> None:
+        arguments = [sys.executable, "-m", "segspectral", "segment", "-", "-o", out, "-k", "2", *FAST]
+        done = subprocess.run([str(a) for a in arguments], input=photo.read_bytes(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (out / f"stdin{photo.suffix}").read_bytes() == photo.read_bytes()
+        assert json.loads((out / "stdin.json").read_text())["source"] == f"stdin{photo.suffix}"
+        done = subprocess.run([str(a) for a in arguments], input=b"", capture_output=True, check=False)
+        assert done.returncode == 2
+        assert b"error: standard input: has no data" in done.stderr
+
     @pytest.mark.parametrize("kind", BAD)
     def test_a_bad_image_alone_ends_with_3_and_one_sentence(
         self, tmp_path: Path, photo: Path, out: Path, kind: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from segspectral.cli import app
 from segspectral.config import make_pipeline
-from segspectral.errors import SettingsError
+from segspectral.errors import ImageError, SettingsError
 from segspectral.images.reader import as_image, read_image
 from segspectral.web.work import Segmenting, Task
 
@@ -204,7 +205,7 @@ ROWS = {
     "TIFF of floats from 0 to 1": Row(
         "ad.tif",
         tiff((RGB / np.float32(255)).astype(np.float32)),
-        "floats of 32 bits, values * to *, shown from 0 to 1",
+        "floats, values * to *, shown from 0 to 1",
         like=RGB,
     ),
     "TIFF of floats, heights": Row("ae.tif", tiff(HEIGHTS, "minisblack"), "shown as 2 to 98 %"),
@@ -392,6 +393,36 @@ class TestPages:
         image = read_image(tmp_path / "zc.tif", page=2)
         np.testing.assert_array_equal(image.rgb, RGB[::-1])
         assert "page 1 of 2" in read_image(tmp_path / "zc.tif").notes[0]
+
+    def test_planes_behind_one_page_are_pages(self, tmp_path: Path) -> None:
+        """ImageJ writes a large stack as one page and the pixels of all planes behind it."""
+        path = tmp_path / "z.tif"
+        tifffile.imwrite(path, np.stack([GREY, GREY[::-1]]), imagej=True, metadata={"axes": "ZYX"}, truncate=True)
+        with tifffile.TiffFile(path) as file:
+            assert len(file.pages) == 1
+        np.testing.assert_array_equal(read_image(path).rgb, grey(GREY))
+        np.testing.assert_array_equal(read_image(path, page=2).rgb, grey(GREY[::-1]))
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_without_rasterio_a_file_reads_the_same_or_says_which_extra_it_needs(
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / file_of(ROWS[kind])
+    image = read_image(path)
+    for module in ("reader", "tiff"):
+        monkeypatch.setattr(f"segspectral.images.{module}.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    try:
+        plain = read_image(path)
+    except ImageError as error:
+        assert error.message.endswith("pip install 'segspectral[geo]'")  # noqa: PT017
+        return
+    np.testing.assert_array_equal(plain.rgb, image.rgb)
+    if plain.mask is None and image.mask is not None:
+        assert any("segspectral[geo]" in note for note in plain.notes)
+    else:
+        np.testing.assert_array_equal(plain.mask, image.mask)
 
 
 def test_every_command_takes_the_options_of_reading(tmp_path: Path, folder: Path) -> None:

@@ -199,9 +199,10 @@ def scale_of(
         return None
     least, most = span
     stored = bits or 8 * dtype.itemsize
-    kind = f"{stored} bits" if dtype.kind in "iu" else f"floats of {8 * dtype.itemsize} bits"
+    kind = f"{stored} bits" if dtype.kind in "iu" else "floats"
     about = f"{kind}, values {least:.6g} to {most:.6g}"
-    data = {"bits": stored, "type": dtype.name, "values": [float(least), float(most)]}
+    data: dict[str, Any] = {"bits": stored} if dtype.kind in "iu" else {"type": "float"}
+    data |= {"values": [float(least), float(most)]}
     if stretch is None:
         ceiling = _ceiling(sample, span, bits)
         if ceiling and not placed and np.percentile(sample, BRIGHT) >= FILLED * ceiling:

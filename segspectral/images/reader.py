@@ -192,11 +192,15 @@ def _void_beside(path: Path, raw: Raw) -> Raw:
     form, known = format_of(path), [raw.valid]
     if form is not TIFF:
         known.append(mask_beside(path, (raw.values.shape[1], raw.values.shape[0])))
-    if path.with_name(f"{path.name}.aux.xml").is_file() and form.gdal is not None and find_spec("rasterio") is not None:
-        from segspectral.images.gdal import nodata_of
+    notes = raw.notes
+    if path.with_name(f"{path.name}.aux.xml").is_file() and form.gdal is not None:
+        if find_spec("rasterio") is None:
+            notes = (*notes, "reading void from its .aux.xml needs rasterio: pip install 'segspectral[geo]'")
+        else:
+            from segspectral.images.gdal import nodata_of
 
-        known.append(None if (nodata := nodata_of(path)) is None else differs(raw.values, nodata))
-    return replace(raw, valid=both(*known))
+            known.append(None if (nodata := nodata_of(path)) is None else differs(raw.values, nodata))
+    return replace(raw, valid=both(*known), notes=notes)
 
 
 def _jpeg2000(path: Path, page: int | None) -> Raw:

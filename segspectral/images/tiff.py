@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ class Plane:
     pages: tuple[Any, ...]
     first: int
     virtual: tuple[Any, tuple[int, ...]] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the image is one page."""
+        return len(self.pages) == 1 and self.virtual is None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -190,7 +196,7 @@ def can_be_tiled(path: Path) -> bool:
     """Whether windows of the stored rows of one page are windows of the image. Raises ImageError."""
     with tiff_plane(path) as (plane, *_):
         first = plane.pages[0]
-        return len(plane.pages) == 1 and (orientation_of(first) == 1 or is_placed(first, path))
+        return plane.whole and (orientation_of(first) == 1 or is_placed(first, path))
 
 
 def tiff_size(path: Path, page: int | None = None) -> tuple[int, int]:
@@ -207,7 +213,7 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
         first = plane.pages[0]
         _check_page(first, path, 8, len(plane.pages))
         placed = is_placed(first, path)
-        raw = _micrograph(file, path, plane) if len(plane.pages) > 1 else _page(path, plane)
+        raw = _page(path, plane) if plane.whole else _micrograph(file, path, plane)
         valid = both(raw.valid, _nodata(raw.values, first), _mask(file, path, plane))
         values = raw.values
         orientation = orientation_of(first)
@@ -240,7 +246,8 @@ def _page(path: Path, plane: Plane) -> Raw:
     samples, extra = int(page.samplesperpixel), tuple(int(kind) for kind in page.extrasamples)
     opacity = [samples - len(extra) + i for i, kind in enumerate(extra) if kind in OPACITY]
     bands = [i for i in range(samples) if i not in opacity]
-    if int(page.bitspersample) <= 8 and page.photometric in PICTURES and len(extra) == len(opacity):
+    unsigned = page.dtype is not None and page.dtype.kind in "bu"
+    if unsigned and int(page.bitspersample) <= 8 and page.photometric in PICTURES and len(extra) == len(opacity):
         from segspectral.images.pillow import read_frame
 
         if (raw := read_frame(path, plane.first, page.tags.valueof(GDAL_NODATA), orientation_of(page))) is not None:
@@ -289,8 +296,6 @@ def _decoded(path: Path, plane: Plane, page: Any) -> NDArray[Any]:
 
 
 def _installed() -> bool:
-    from importlib.util import find_spec
-
     return find_spec("rasterio") is not None
 
 

@@ -44,6 +44,8 @@ class Raster:
         self.nodata: float | None = None  # a nodata value that only a file beside the raster gives
         self.notes: tuple[str, ...] = ()
         self.shape: tuple[int, int] = (dataset.height, dataset.width)
+        if np.dtype(dataset.dtypes[0]).kind == "c":
+            raise ImageError(f"contains {dataset.dtypes[0]}; convert it to integers or floats", path)
         kinds = [kind.name for kind in dataset.colorinterp]
         colour = tuple(i for i, kind in enumerate(kinds) if kind != "alpha")
         self.palette = kinds[0] == "palette" and reading.bands is None
@@ -213,8 +215,10 @@ def _directory(path: Path, reading: Reading) -> tuple[int, tuple[str, ...]]:
     from segspectral.images.tiff import is_placed, orientation_of, tiff_plane
 
     with tiff_plane(path, reading.number) as (plane, _, _, notes):
-        if len(plane.pages) > 1:
-            raise ImageError("holds its channels as pages, which cannot be read in tiles; leave out --tile", path)
+        if not plane.whole:
+            raise ImageError(
+                "holds its channels or planes as pages, which are not read in tiles; leave out --tile", path
+            )
         first = plane.pages[0]
         if (orientation := orientation_of(first)) != 1:
             because = "it has a georeference" if is_placed(first, path) else "tiles keep the stored rows"
