@@ -326,7 +326,8 @@ def test_every_command_reads_the_same(kind: str, folder: Path, results: dict[str
     void[VOID] = row.void
     np.testing.assert_array_equal(~image.mask if image.mask is not None else np.zeros((H, W), bool), void)
     if row.like is not None:
-        np.testing.assert_allclose(image.uint8[~void].astype(int), row.like[~void], atol=1)
+        # Pictures of 8 bits, and deep copies of them, keep every pixel; only inks are rounded twice.
+        np.testing.assert_allclose(image.uint8[~void].astype(int), row.like[~void], atol=kind == "TIFF, CMYK")
     if row.note and "one colour" not in row.note:
         assert matches(row.note, list(image.notes)), image.notes
     elif not row.note:

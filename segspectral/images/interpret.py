@@ -38,7 +38,6 @@ BRIGHT = 99.9
 PERCENTILES = (2.0, 98.0)
 """The default stretch of maps, floats beyond [0, 1], and pictures that do not fill their depth."""
 
-Percentage = Annotated[float, Field(ge=0, le=100)]
 Band = Annotated[int, Field(ge=1)]
 
 
@@ -195,7 +194,7 @@ def scale_of(
         ``stretch`` is "none", and the values are not in a range that is known.
     """
     dtype = sample.dtype
-    if dtype.kind == "b" or (dtype == np.uint8 and stretch in (None, "none") and bits in (None, 8)):
+    if _as_stored(dtype, stretch):
         return None
     least, most = span
     stored = bits or 8 * dtype.itemsize
@@ -219,6 +218,10 @@ def scale_of(
         high = low + 1.0
     said = f"{about}, shown as {stretch}" + (f" ({low:.6g} to {high:.6g})" if stretch.percent else "")
     return Scale(low, high, said, data | {"shown": [low, high], "stretch": str(stretch)})
+
+
+def _as_stored(dtype: np.dtype[Any], stretch: Stretch | Literal["none"] | None) -> bool:
+    return dtype.kind == "b" or (dtype == np.uint8 and stretch in (None, "none"))
 
 
 def _ceiling(sample: NDArray[Any], span: tuple[float, float], bits: int | None) -> float:
@@ -276,13 +279,7 @@ def interpret(raw: Raw, name: str, reading: Reading = Reading()) -> Image:
     data: dict[str, Any] = {"bands": count, "seen": [band + 1 for band in bands]}
     if raw.pages > 1:
         data |= {"page": raw.page, "pages": raw.pages}
-    thin = max(1, round((values.shape[0] * values.shape[1] / SAMPLE) ** 0.5))
-    inside = values if valid is None else values[valid]
-    sample = values[::thin, ::thin] if valid is None else values[::thin, ::thin][valid[::thin, ::thin]]
-    if sample.size == 0:
-        sample = inside
-    span = (0.0, 0.0) if values.dtype.kind == "b" else (float(inside.min()), float(inside.max()))
-    scale = scale_of(sample.ravel(), span, raw.bits, raw.placed, reading.stretch, name)
+    scale = _scale_of_image(values, valid, raw, reading, name)
     if scale is None:
         data |= {"bits": 1 if values.dtype.kind == "b" else 8}
         rgb = values.astype(np.uint8) * np.uint8(255) if values.dtype.kind == "b" else values
@@ -295,6 +292,19 @@ def interpret(raw: Raw, name: str, reading: Reading = Reading()) -> Image:
         if scale.levels:
             rgb = np.rint(rgb * 255).astype(np.uint8)
     return Image(np.ascontiguousarray(three_bands(rgb)), name, valid, data | {"said": notes}, tuple(notes))
+
+
+def _scale_of_image(
+    values: NDArray[Any], valid: NDArray[np.bool_] | None, raw: Raw, reading: Reading, name: str
+) -> Scale | None:
+    """``scale_of`` the bands that are seen, from a sample of their pixels and the range of all."""
+    if _as_stored(values.dtype, reading.stretch):
+        return None
+    thin = max(1, round((values.shape[0] * values.shape[1] / SAMPLE) ** 0.5))
+    inside = values if valid is None else values[valid]
+    sample = values[::thin, ::thin] if valid is None else values[::thin, ::thin][valid[::thin, ::thin]]
+    span = float(inside.min()), float(inside.max())
+    return scale_of((sample if sample.size else inside).ravel(), span, raw.bits, raw.placed, reading.stretch, name)
 
 
 def three_bands(shown: NDArray[Any]) -> NDArray[Any]:
