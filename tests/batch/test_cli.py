@@ -158,7 +158,7 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
         (["--format", "coco,jpeg"], "unknown format 'jpeg'"),
         (["--ext", "webp"], "no images were found"),
         (["--head", "best"], "unknown head"),
-        (["--bands", "4,3"], "--bands: write 3 numbers"),
+        (["--bands", "4,3"], "--bands: reading.bands: write 3 numbers"),
         (["--bands", "0,1,2"], "--bands: "),
         (["--stretch", "98,2"], "below the second"),
         (["--stretch", "dark"], "--stretch: "),
