@@ -17,7 +17,7 @@ from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
-from segspectral.images.reader import FLAT, as_image
+from segspectral.images.reader import FLAT, Reading, as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
 from segspectral.settings import Settings, with_settings
@@ -79,6 +79,7 @@ class Pipeline(Settings):
     level: float | None = Field(
         None, ge=0, le=1, description="level at which the hierarchy is cut, instead of into a number of segments"
     )
+    reading: Reading = Reading()
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack()
@@ -96,7 +97,8 @@ class Pipeline(Settings):
         if not isinstance(data, Mapping) or data.get("model") is None:
             return data
         model = model_from(data["model"])
-        return {name: getattr(model.recipe, name) for name in OF_THE_MODEL} | dict(data) | {"model": model}
+        defaults = {name: getattr(model.recipe, name) for name in (*OF_THE_MODEL, "reading")}
+        return defaults | dict(data) | {"model": model}
 
     @model_validator(mode="after")
     def _agrees_with_the_model(self) -> Self:
@@ -193,6 +195,7 @@ class Pipeline(Settings):
         ImageError, SettingsError, BackboneError
         """
         pipeline, notes = self.usable()
+        notes = (*notes, *image.notes)
         if image.flat:
             notes = (*notes, FLAT)
         clock = _Clock(observer)
@@ -362,9 +365,10 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
 
     Parameters
     ----------
-    source : path, Pillow image, or array (H, W, 3)
+    source : whatever ``as_image`` reads: a path, a Pillow image, an array (H, W) or (H, W, B), a tensor, bytes
     segments : number of segments, or "auto"; None means that of ``pipeline``, or its default
-    settings : ``pipeline=`` a Pipeline, ``observer=`` an Observer, and fields of ``Pipeline``
+    settings : ``pipeline=`` a Pipeline, ``observer=`` an Observer, fields of ``Pipeline``, and fields of its
+        ``reading``, such as ``bands=(4, 3, 2)``, ``stretch="min,max"`` or ``page=3``
 
     Returns
     -------
@@ -387,9 +391,11 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
     pipeline = settings.pop("pipeline", None) or Pipeline()
     if segments is not None:
         settings["segments"] = segments
+    if reading := {name: settings.pop(name) for name in Reading.model_fields if name in settings}:
+        pipeline = with_settings(pipeline, {"reading": reading})
     if settings:
         pipeline = with_settings(pipeline, settings)
-    return pipeline(as_image(source), observer)
+    return pipeline(as_image(source, reading=pipeline.reading), observer)
 
 
 def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:

@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from segspectral.config import make_pipeline
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.export import read_georeference
-from segspectral.images.reader import read_image
+from segspectral.images.reader import FLAT, Reading, read_image
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.nodes import Grid, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster
@@ -59,6 +59,10 @@ def write(path: Path, picture: NDArray[np.generic], **profile: object) -> Path:
     with rasterio.open(path, "w", driver="GTiff", **(defaults | shape | profile)) as file:
         file.write(np.moveaxis(picture, -1, 0))
     return path
+
+
+def reading(pipeline: Pipeline, **settings: object) -> Pipeline:
+    return with_settings(pipeline, {"reading": settings})
 
 
 def labels_of(path: Path) -> NDArray[np.int64]:
@@ -135,14 +139,15 @@ def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: 
     picture = landscape[0][:300, :400]
     five = np.zeros((300, 400, 5), np.uint16)
     five[..., [3, 2, 1]] = 100 + picture.astype(np.uint16) * 7
-    plain = segment_raster(write(tmp_path / "3.tif", picture), tmp_path / "a.tif", pipeline, Tiles(stretch=(2, 98)))
+    plain = segment_raster(write(tmp_path / "3.tif", picture), tmp_path / "a.tif", reading(pipeline, stretch=(2, 98)))
     source = write(tmp_path / "5.tif", five)
-    deep = segment_raster(source, tmp_path / "b.tif", pipeline, Tiles(bands=(4, 3, 2)))
+    deep = segment_raster(source, tmp_path / "b.tif", reading(pipeline, bands=(4, 3, 2)))
     assert adjusted_rand_score(labels_of(plain.labels).ravel(), labels_of(deep.labels).ravel()) > 0.99
     with pytest.raises(SettingsError, match="has 5 bands, but 4, 3, 9 were requested"):
-        segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(4, 3, 9)))
-    flat = segment_raster(source, tmp_path / "c.tif", pipeline, Tiles(bands=(1, 1, 1)))
-    assert (flat.segments, len(flat.notes)) == (1, 1)
+        segment_raster(source, tmp_path / "c.tif", reading(pipeline, bands=(4, 3, 9)))
+    flat = segment_raster(source, tmp_path / "c.tif", reading(pipeline, bands=(1, 1, 1)))
+    assert flat.segments == 1
+    assert flat.notes[-1] == FLAT
 
 
 def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
@@ -156,7 +161,7 @@ def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, 
 
 def test_faults_are_reported_in_one_sentence(landscape, pipeline: Pipeline, tmp_path: Path):
     (tmp_path / "bad.tif").write_bytes(b"II*\0 no raster")
-    with pytest.raises(ImageError, match=r"bad\.tif: the raster cannot be read"):
+    with pytest.raises(ImageError, match=r"bad\.tif: is a TIFF that cannot be read"):
         segment_raster(tmp_path / "bad.tif", tmp_path / "x.tif", pipeline)
     whole = write(tmp_path / "whole.tif", landscape[0])
     (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[:900_000])
@@ -174,7 +179,7 @@ def test_cells_are_means_of_the_valid_pixels(landscape, tmp_path: Path):
     picture = landscape[0][:47, :58].astype(np.float32)
     picture[:9, :13] = picture[20, 30] = np.nan
     source = write(tmp_path / "s.tif", picture)
-    with Raster.open(source, stretch=(0, 100)) as raster:
+    with Raster.open(source, Reading(stretch=(0, 100))) as raster:
         pixels, _ = raster.read((0, 47), (0, 58))
         raster.factor = 4
         assert raster.cells == (12, 15)

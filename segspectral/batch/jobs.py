@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segspectral.errors import ImageError, SettingsError
@@ -24,6 +24,7 @@ class Job:
     path : absolute path
     name : path below the given folder, with ``/``; it identifies the image in the journal
     size, mtime_ns : size and time of change of the file when it was listed; -1 if it did not exist
+    page : the number of the page that is the image; 0 if the file is
     stem : stem of its results below the output folder; ``run`` sets it, because it knows all names (``result_stems``)
     """
 
@@ -32,6 +33,13 @@ class Job:
     size: int = -1
     mtime_ns: int = -1
     stem: str = ""
+    page: int = 0
+
+    def pages(self) -> list[Job]:
+        """A job for each page of the file; this job if it has one page, or cannot be read."""
+        from segspectral.images.reader import pages_of
+
+        return [replace(self, name=name, page=page) for page, name in pages_of(self.path, self.name)]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from segspectral.batch.journal import Record, Status
 from segspectral.errors import BatchError, OutputError, SegspectralError, SettingsError
 
 if TYPE_CHECKING:
+    from segspectral.images.interpret import Reading
     from segspectral.pipeline import Pipeline
     from segspectral.rasters.segment import Tiles
 
@@ -137,7 +138,7 @@ class Segmenter:
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
         try:
-            if self.tiles is not None and job.path.lower().endswith((".tif", ".tiff")):
+            if self.tiles is not None and _is_raster(job.path):
                 made = self._segment_tiled(job, (size, mtime_ns), self.tiles)
             else:
                 made = self._segment(job, (size, mtime_ns))
@@ -170,7 +171,7 @@ class Segmenter:
 
         source, stem = Path(job.path), _stem(job)
         target = Path(self.out, stem)
-        image = read_image(source)
+        image = replace(read_image(source, _reading(self.pipeline, job)), name=Path(job.name).name)
         _check_unchanged(job, before)
         result = self.pipeline(image)
         result = replace(result, notes=(*self.notes, *result.notes))
@@ -179,7 +180,7 @@ class Segmenter:
             contours = contour_png(result.hierarchy.contour_map)
             files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
         writer = Writer(exporters_named(self.formats), Path(self.out))
-        where = writer.georeference(source)
+        where = writer.georeference(source, _reading(self.pipeline, job).number)
         label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
         more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
@@ -190,7 +191,8 @@ class Segmenter:
 
         target = Path(self.out, _stem(job))
         labels = target.with_name(f"{target.name}_labels.tif")
-        result = segment_raster(job.path, labels, self.pipeline, tiles)
+        pipeline = self.pipeline.model_copy(update={"reading": _reading(self.pipeline, job)})
+        result = segment_raster(job.path, labels, pipeline, tiles)
         _check_unchanged(job, before)
         eigenvalues, notes = result.membership.eigenvalues, [*self.notes, *result.notes]
         summary = {
@@ -200,6 +202,7 @@ class Segmenter:
             "segments": result.segments,
             "superpixels": result.nodes,
             "ncut": result.ncut,
+            "read": result.read,
             "notes": notes,
             "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
             "tiles": tiles.model_dump(mode="json"),
@@ -208,7 +211,7 @@ class Segmenter:
         }
         text = json.dumps(summary, indent=2) + "\n"
         about = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
-        overlay = png(overlay_of_raster(job.path, labels, tiles))
+        overlay = png(overlay_of_raster(job.path, labels, pipeline.reading))
         shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
         return _Made(result.segments, result.seconds, [labels, about, shown], notes)
 
@@ -227,6 +230,28 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
     if fingerprint_of(job.path) != before:
         # The pixels that were read may be a mixture of the old and the new file.
         raise SegspectralError("was changed while it was read; the next run does it again")
+
+
+def _is_raster(path: str) -> bool:
+    """Whether a file is read in tiles: a TIFF or JPEG 2000, but not a micrograph whose channels are pages, nor a
+    photograph that is stored on its side. These are read as a whole, as is one that is damaged, which reports the
+    fault."""
+    from segspectral.errors import ImageError
+    from segspectral.images.formats import JPEG2000, TIFF, format_of
+    from segspectral.images.tiff import can_be_tiled
+
+    try:
+        form = format_of(path)
+        return form is JPEG2000 or (form is TIFF and can_be_tiled(Path(path)))
+    except ImageError:
+        return False
+
+
+def _reading(pipeline: Pipeline, job: Job) -> Reading:
+    """How the image of a job is read: with ``page=all``, it is one page of its file."""
+    if pipeline.reading.page != "all":
+        return pipeline.reading
+    return pipeline.reading.model_copy(update={"page": job.page or None})
 
 
 def _stem(job: Job) -> str:

@@ -75,34 +75,15 @@ class TileOptions:
             metavar="PIXELS", help="Read TIFFs in tiles of this side, such as 1024, as one graph, into GeoTIFFs."
         ),
     ] = None
-    bands: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Bands of TIFFs, such as 4,3,2; implies --tile.")
-    ] = None
-    stretch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LOW,HIGH", help="Percentiles of TIFFs that become black and white, such as 2,98; implies --tile."
-        ),
-    ] = None
 
     def tiles(self) -> Tiles | None:
-        """None without any of the options. Raises SettingsError."""
-        if self.tile is None and self.bands is None and self.stretch is None:
+        """None without the option. Raises SettingsError."""
+        if self.tile is None:
             return None
         from segspectral.rasters.segment import Tiles
         from segspectral.settings import validated
 
-        given = {"tile": self.tile, "bands": _numbers("--bands", self.bands, "4,3,2")}
-        given |= {"stretch": _numbers("--stretch", self.stretch, "2,98")}
-        given = {name: value for name, value in given.items() if value is not None}
-        return validated(Tiles, given, "--tile, --bands, --stretch")
-
-
-def _numbers(option: str, text: str | None, example: str) -> list[str] | None:
-    parts = example.count(",") + 1
-    if text is not None and len(text.split(",")) != parts:
-        raise SettingsError(f"write {parts} numbers with commas between them, such as {example}", f"{option} {text}")
-    return None if text is None else text.split(",")
+        return validated(Tiles, {"tile": self.tile}, "--tile")
 
 
 @dataclass(frozen=True)
@@ -118,15 +99,16 @@ class RunOptions:
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also do again what failed before.")] = False
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False
 
-    def find(self, inputs: list[str], output: Path, complain: Any) -> list[Job]:
-        """The images. An input without images is told to ``complain``."""
+    def find(self, inputs: list[str], output: Path, complain: Any, pages: bool = False) -> list[Job]:
+        """The images; with ``pages``, each page is one. An input without images is told to ``complain``."""
         from segspectral.batch import find_jobs
         from segspectral.images.reader import EXTENSIONS
 
         extensions = EXTENSIONS if self.ext is None else self.ext.split(",")
-        return find_jobs(
+        jobs = find_jobs(
             inputs, recursive=self.recursive, extensions=extensions, output=output, complain=complain, note=note
         )
+        return [page for job in jobs for page in job.pages()] if pages else jobs
 
 
 @command
@@ -163,7 +145,7 @@ def batch(
     doing = engine.engine(TIMEOUT if tiles is None else None)  # a raster may take hours
     work = _work(options, formats, output, tiles)
     complaints: list[str] = []
-    found = chosen.find(inputs, output, complaints.append)
+    found = chosen.find(inputs, output, complaints.append, pages=work.pipeline.reading.page == "all")
     for complaint in complaints:
         tell_error(complaint)
     if work.pipeline.model is None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from segspectral.errors import ImageError, SegspectralError, SettingsError, about
 from segspectral.heads import HEADS
 from segspectral.registry import shipped
+from segspectral.wording import plural
 
 OK, SOME_FAILED, USAGE, ALL_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -65,6 +66,26 @@ def tell_error(text: object) -> None:
 def note(sentence: str) -> None:
     """One note on stderr."""
     print(printable(f"note: {sentence}"), file=sys.stderr)
+
+
+class ReadingNotes:
+    """Tells how the first image about whose reading there is something to say was read, and how many others there are.
+
+    It is for commands that read many images and write no file about each.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, path: object, notes: tuple[str, ...]) -> None:
+        self.count += bool(notes)
+        if self.count == 1:
+            for text in notes:
+                note(f"{path}: {text}")
+
+    def end(self) -> None:
+        if self.count > 1:
+            note(f"{plural(self.count - 1, 'more image was', 'more images were')} read with such a note")
 
 
 class Faults:
@@ -133,6 +154,27 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
         tell_error(one)
     print(failures(len(paths), len(paths)), file=sys.stderr)
     raise typer.Exit(ALL_FAILED)
+
+
+def saved_input(output: Path) -> Path:
+    """The image on standard input as a file in ``output``, stdin.png for a PNG, to which the results can refer.
+
+    Raises
+    ------
+    ImageError
+        It is empty, no image, or too large.
+    OutputError
+    """
+    from segspectral.files import check_folder, write_bytes
+    from segspectral.images.formats import HEAD, Format, what_is
+    from segspectral.images.limits import MAX_BYTES
+
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if not data or len(data) > MAX_BYTES:
+        raise ImageError(f"has no data, or more than {MAX_BYTES / 1e9:.1f} GB", "standard input")
+    found = what_is(data[:HEAD])
+    check_folder(output)
+    return write_bytes(output / f"stdin{found.suffixes[0] if isinstance(found, Format) else ''}", data)
 
 
 def sample_images() -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from segspectral.cli.common import progress
+from segspectral.cli.common import ReadingNotes, progress
 from segspectral.cli.options import Limit, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
@@ -194,7 +194,7 @@ class _Plan:
             def on_image(image: ImageScore, done: int, total: int) -> None:
                 report.line(f"{done}/{total} {image.id}: {image.seconds:.2f} s")
 
-            return score(
+            results = score(
                 self.data,
                 predictor,
                 measures=scores.measures.split(",") if scores.measures else None,
@@ -206,6 +206,9 @@ class _Plan:
                 resume=resume,
                 on_image=on_image,
             )
+        if isinstance(predictor, _Segmenter):
+            predictor.notes.end()
+        return results
 
 
 class _Segmenter:
@@ -214,7 +217,7 @@ class _Segmenter:
     def __init__(self, pipeline: Pipeline, numbers: list[int], by_level: bool = False) -> None:
         # The levels need no head and no refiner.
         self.pipeline = pipeline.model_copy(update={"hierarchy": True}) if by_level else pipeline
-        self.numbers, self.by_level = numbers, by_level
+        self.numbers, self.by_level, self.notes = numbers, by_level, ReadingNotes()
 
     def __call__(self, path: Path) -> Prediction:
         import numpy as np
@@ -223,7 +226,8 @@ class _Segmenter:
         from segspectral.images.reader import read_image
         from segspectral.values.regions import SWEEP_LEVELS
 
-        image = read_image(path)
+        image = read_image(path, self.pipeline.reading)
+        self.notes(path, image.notes)
         if self.by_level:
             tree = self.pipeline.describe(image).hierarchy
             maps = [tree.labels(level=level) for level in SWEEP_LEVELS]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import OK, SOME_FAILED, Faults, progress, readable_images
-from segspectral.cli.options import Limit, Only, PipelineOptions, command
+from segspectral.cli.common import OK, SOME_FAILED, Faults, ReadingNotes, progress, readable_images
+from segspectral.cli.options import READING, Limit, Only, PipelineOptions, command
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.wording import plural
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def fit(
     images: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders, images or globs.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model, such as my.safetensors.")],
-    options: Annotated[PipelineOptions, Only("head", "backbone", "config", "set_", "seed")],
+    options: Annotated[PipelineOptions, Only("head", "backbone", "config", "set_", "seed", *READING)],
     segments: Annotated[
         int | None,
         typer.Option("--segments", "-k", metavar="K", min=2, help="How many segments, over all images (default: 21)."),
@@ -63,6 +63,9 @@ def _recipe(options: PipelineOptions, segments: int | None) -> Recipe:
     for name, value in {"segments": segments, "head": options.head, "features": cnn, "seed": options.seed}.items():
         if value is not None:
             recipe = with_settings(recipe, {name: value}, f"--{name}")
+    for name, settings in options.named():
+        if name in READING:
+            recipe = with_settings(recipe, settings, f"--{name}")
     return with_settings(recipe, merge_assignments(options.set_), "--set") if options.set_ else recipe
 
 
@@ -84,4 +87,7 @@ def _fit(paths: list[Path], recipe: Recipe, debug: bool) -> tuple[Model, int]:
         def trained(step: int, scalars: dict[str, float]) -> None:
             report.say(f"training: step {step + 1}, loss {scalars['loss']:.4f}")
 
-        return fit_model(paths, recipe, observer=seen, progress=trained), faults.count
+        notes = ReadingNotes()
+        model = fit_model(paths, recipe, observer=seen, note=notes, progress=trained)
+        notes.end()
+        return model, faults.count

@@ -36,6 +36,9 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fol
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
 
+READING = ("bands", "stretch", "page", "channels")
+"""The options that say how images are read."""
+
 PRESETS = [name for name in presets() if "/" not in name]
 
 
@@ -133,6 +136,23 @@ class PipelineOptions:
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
     ] = None
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
+    bands: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", help="Bands seen as red, green, blue, from 1, such as 4,3,2; or one."),
+    ] = None
+    stretch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="What becomes black and white: none, min,max, percentiles such as 2,98, or values such as 200:2700.",
+        ),
+    ] = None
+    page: Annotated[str | None, typer.Option(metavar="N|all", help="Page or frame, from 1; all: each is an image.")] = (
+        None
+    )
+    channels: Annotated[
+        str | None, typer.Option(metavar="C,C", help="Channels of a micrograph, from 0, such as 0,2.")
+    ] = None
 
     def __bool__(self) -> bool:
         """Whether an option is given."""
@@ -169,7 +189,7 @@ class PipelineOptions:
             pipeline = with_settings(pipeline, {"model": self.model}, "--model")
         for file in self.files():
             pipeline = load_onto(pipeline, file)
-        for name, settings in self._named():
+        for name, settings in self.named():
             pipeline = with_settings(pipeline, settings, f"--{name}")
         if self.set_:
             pipeline = with_settings(pipeline, merge_assignments(self.set_), "--set")
@@ -183,7 +203,7 @@ class PipelineOptions:
         if self.config is not None:
             yield self.config
 
-    def _named(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def named(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The options that have names of their own, with the settings that they stand for."""
         if self.segments is not None:
             yield "segments", {"segments": int(self.segments) if self.segments.isdigit() else self.segments}
@@ -192,6 +212,9 @@ class PipelineOptions:
                 yield name, {name: value}
         if self.backbone is not None:
             yield "backbone", {"features": {"cnn": {"backbone": self.backbone}}}
+        for name in READING:
+            if (value := getattr(self, name)) is not None:
+                yield name, {"reading": {name: int(value) if name == "page" and value.isdecimal() else value}}
         if self.hierarchy or self.level is not None:
             yield "level", {"hierarchy": True, "level": self.level}
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segspectral.cli.common import Faults, Report, exit_code, failures, note, progress, readable_images, sample_images
+from segspectral.cli.common import (
+    Faults,
+    Report,
+    exit_code,
+    failures,
+    note,
+    progress,
+    readable_images,
+    sample_images,
+    saved_input,
+)
 from segspectral.cli.options import FormatOptions, Output, PipelineOptions, Recursive, command, warn_of_names
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
@@ -33,13 +43,15 @@ def segment(
 ) -> None:
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
 
-    Images of one name from several folders keep their folders (OUT/one/cat_labels.png). With -k 4,8,16 each number
-    gives results of its own (cat_k4_labels.png), its formats are in a folder (OUT/k4), and cat_sheet.png shows all.
-    With --hierarchy superpixels are merged, the weakest border first: the segments of all numbers and levels are
-    nested, and cat_ucm.png holds the level at which each border goes (16-bit, 0..65535 for 0..1).
+    The image - is read from standard input and kept in OUT. Images of one name from several folders keep their folders
+    (OUT/one/cat_labels.png). With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), its formats are
+    in a folder (OUT/k4), and cat_sheet.png shows all. With --hierarchy superpixels are merged, the weakest border
+    first: the segments of all numbers and levels are nested, and cat_ucm.png holds the level at which each border goes
+    (16-bit, 0..65535 for 0..1).
     """
     first, *others = (options.segments or "").split(",")
     counts = [_number(text) for text in (first, *others)] if others else []
+    images = [str(saved_input(output)) if image == "-" else image for image in images]
     paths = readable_images(images, output, recursive, debug)
     pipeline = replace(options, segments=first or None).pipeline()
     raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, formats, counts, figure), debug))
@@ -99,17 +111,21 @@ class _Segmenting:
         names, told = formats.named(), pipeline.usable()[1]
         return cls(output, pipeline, writers, counts, names, formats.category, figure, tuple(told))
 
-    def results(self, path: Path, image: str, stem: str, report: Report) -> Iterator[str]:
-        """Segment one image and write all its results; a line about each."""
+    def results(self, path: Path, page: int, image: str, stem: str, report: Report) -> Iterator[str]:
+        """Segment one image and write all its results; a line about each. A file of one page has page 0."""
         from segspectral import figures
         from segspectral.export import contour_png, png, write_bytes
         from segspectral.images.reader import read_image
 
-        scene = self.pipeline.describe(read_image(path), report.stage)
+        reading = self.pipeline.reading
+        if reading.page == "all":
+            reading = reading.model_copy(update={"page": page or None})
+        picture = replace(read_image(path, reading), name=Path(image).name)
+        scene = self.pipeline.describe(picture, report.stage)
         wanted: dict[str, int | None] = {f"_k{k}": k for k in self.counts} or {"": None}
         made = {end: self.pipeline.solve(scene, k, report.stage) for end, k in wanted.items()}
         for end, one in made.items():
-            yield from self._files(one, path, image, stem, end)
+            yield from self._files(one, path, reading.number, image, stem, end)
         if self.pipeline.hierarchy:
             contours = contour_png(scene.hierarchy.contour_map)
             yield f"{write_bytes(self.output / f'{stem}_ucm.png', contours)}"
@@ -117,7 +133,7 @@ class _Segmenting:
             sheet = png(figures.contact_sheet(list(made.values())))
             yield f"{write_bytes(self.output / f'{stem}_sheet.png', sheet)}"
 
-    def _files(self, one: Segmentation, path: Path, image: str, stem: str, end: str) -> Iterator[str]:
+    def _files(self, one: Segmentation, path: Path, page: int | None, image: str, stem: str, end: str) -> Iterator[str]:
         """Write the files of one segmentation."""
         from segspectral import figures
         from segspectral.export import LabelMap, png, save, write_bytes
@@ -130,7 +146,7 @@ class _Segmenting:
         if one.membership.outcome is not Outcome.SOLVED:
             yield f"note: {one.membership.outcome.sentence}"
         writer = self.writers[end]
-        item = LabelMap.of(one, path, self.names, writer.georeference(path), self.category)
+        item = LabelMap.of(one, path, self.names, writer.georeference(path, page), self.category)
         yield from writer.add(replace(item, image=image), stem)
         if self.figure:
             yield f"{write_bytes(place.with_name(f'{place.name}_figure.png'), png(figures.figure(one)))}"
@@ -139,26 +155,32 @@ class _Segmenting:
 def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
     from segspectral.export import names_below, result_stems
+    from segspectral.images.reader import pages_of
 
     for text in work.told:
         note(text)
     work.pipeline.prepare()
     if work.pipeline.model is None:
         warn_of_names(work.names, len(paths))
-    images = names_below(paths)
-    stems = result_stems(images, folders=[f"k{k}" for k in work.counts])
-    with progress(len(paths)) as report:
+    pages = [
+        (path, page, image)
+        for path, name in zip(paths, names_below(paths), strict=True)
+        for page, image in (pages_of(path, name) if work.pipeline.reading.page == "all" else [(0, name)])
+    ]
+    stems = result_stems([image for *_, image in pages], folders=[f"k{k}" for k in work.counts])
+    with progress(len(pages)) as report:
         faults = Faults(report.error, debug)
-        for path, image in zip(paths, images, strict=True):
+        for path, page, image in pages:
             with faults.of(path):
                 report.begin(path)
-                report.line(f"{path}: " + "\n  ".join(work.results(path, image, stems[image], report)))
+                where = f"{path}, page {page}" if page else f"{path}"
+                report.line(f"{where}: " + "\n  ".join(work.results(path, page, image, stems[image], report)))
     for writer in work.writers.values():
         for written in writer.close():
             print(f"all images -> {written}")
     if faults.count:
-        print(failures(faults.count, len(paths)), file=sys.stderr)
-    return exit_code(faults.count, len(paths))
+        print(failures(faults.count, len(pages)), file=sys.stderr)
+    return exit_code(faults.count, len(pages))
 
 
 def _number(text: str) -> int:

@@ -77,7 +77,7 @@ def _pixels(path: Path, rgb: bool) -> tuple[NDArray[Any], NDArray[np.uint8] | No
     from PIL import ImageOps
 
     from segspectral.images.formats import FORMATS, TIFF, format_of, open_picture
-    from segspectral.images.reader import first_page
+    from segspectral.images.tiff import first_page
 
     form = format_of(path)
     if form is TIFF:

@@ -17,7 +17,7 @@ from segspectral.export.naming import names_below, result_stems
 from segspectral.export.pictures import colour_table, contour_png, jpeg, label_png, overlay, png, tinted
 from segspectral.export.tables import csv_bytes, segment_table, summary, versions
 from segspectral.files import link_to, write_bytes
-from segspectral.images.gdal import read_georeference
+from segspectral.images.place import read_georeference
 from segspectral.values import Segmentation
 from segspectral.values.labels import boundaries
 

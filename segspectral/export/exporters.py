@@ -23,7 +23,7 @@ from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
 from segspectral.extras import installed
 from segspectral.files import link_file, npz, write_bytes
-from segspectral.images.gdal import Georeference, read_georeference
+from segspectral.images.place import Georeference, read_georeference
 from segspectral.registry import FORMATS, formats_named
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
@@ -182,9 +182,9 @@ class Writer:
         self._classes: tuple[str, ...] = ()
         self._images: set[str] = set()
 
-    def georeference(self, image: Path) -> Georeference | None:
+    def georeference(self, image: Path, page: int | None = None) -> Georeference | None:
         """Return the position of an image on the Earth; None if it has none, or if no chosen format stores it."""
-        return read_georeference(image) if any(exporter.needs for exporter in self._exporters) else None
+        return read_georeference(image, page) if any(exporter.needs for exporter in self._exporters) else None
 
     def add(self, label_map: LabelMap, stem: str) -> list[str]:
         """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""
@@ -233,6 +233,8 @@ class Writer:
                 notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost:,} changed)")
             if exporter.needs and label_map.georeference is None:
                 notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
+            elif exporter.needs and label_map.georeference is not None and not label_map.georeference.crs:
+                notes.append(f"{exporter.name}: the image has a transform without a CRS; coordinates are those of it")
         return files, notes
 
     def close(self) -> list[Path]:

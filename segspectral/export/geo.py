@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import outlines
 from segspectral.export.tables import region_table
+from segspectral.export.wgs84 import to_map, to_wgs84
 from segspectral.images.gdal import Georeference
 
 __all__ = ["geojson", "geopackage", "geotiff"]
@@ -36,7 +37,8 @@ def geotiff(label_map: LabelMap) -> bytes:
     profile: dict[str, Any] = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": dtype}
     profile |= {"nodata": 0, "compress": "deflate", "photometric": "palette"}
     if label_map.georeference is not None:
-        profile |= {"crs": label_map.georeference.crs, "transform": rasterio.Affine(*label_map.georeference.transform)}
+        place = label_map.georeference
+        profile |= {"crs": place.crs or None, "transform": rasterio.Affine(*place.transform)}
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with memory.open(**profile) as raster:
@@ -64,7 +66,7 @@ def geopackage(label_map: LabelMap) -> tuple[bytes, float]:
 
     shapes, kept = _shapes(label_map)
     georeference = label_map.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
-    shapes = shapely.transform(shapes, lambda xy: _to_map(xy, georeference))
+    shapes = shapely.transform(shapes, lambda xy: to_map(xy, georeference))
     table = region_table(label_map)
     if label_map.georeference is not None:
         area = shapely.area(shapes)
@@ -83,7 +85,7 @@ def geopackage(label_map: LabelMap) -> tuple[bytes, float]:
                 layer="segments",
                 driver="GPKG",
                 geometry_type="MultiPolygon",
-                crs=label_map.georeference.crs if label_map.georeference is not None else None,
+                crs=georeference.crs or None,
             )
         return path.read_bytes(), kept
 
@@ -92,7 +94,7 @@ def geojson(label_map: LabelMap) -> tuple[bytes, float]:
     """Return a FeatureCollection in WGS84 (RFC 7946) with the columns of ``region_table`` as properties.
 
     Without a georeference the coordinates are pixels, x to the right and y down, as microscopy tools such as QuPath
-    read them.
+    read them; with a transform, but no CRS, they are those of the transform.
 
     Returns
     -------
@@ -101,17 +103,12 @@ def geojson(label_map: LabelMap) -> tuple[bytes, float]:
     import shapely
 
     shapes, kept = _shapes(label_map)
-    if label_map.georeference is not None:
-        from rasterio.warp import transform as warp
-
-        georeference = label_map.georeference
-
-        def to_wgs84(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-            east, north = _to_map(xy, georeference).T
-            longitude, latitude = warp(georeference.crs, "EPSG:4326", east.tolist(), north.tolist())
-            return np.round(np.stack([longitude, latitude], axis=1), 9)  # 1e-9 degrees are a tenth of a millimetre
-
-        shapes = shapely.transform(shapes, to_wgs84)
+    if (georeference := label_map.georeference) is not None:
+        if georeference.crs:
+            height, width = label_map.labels.shape
+            shapes = to_wgs84(shapes, georeference, (width, height))
+        else:
+            shapes = shapely.transform(shapes, lambda xy: to_map(xy, georeference))
     shapes = shapely.orient_polygons(shapes)  # RFC 7946 requires counter-clockwise outer rings
     features = [
         {"type": "Feature", "id": row["segment"], "properties": row, "geometry": json.loads(shapely.to_geojson(shape))}
@@ -120,11 +117,6 @@ def geojson(label_map: LabelMap) -> tuple[bytes, float]:
     text = io.StringIO()
     json.dump({"type": "FeatureCollection", "features": features}, text, ensure_ascii=False)
     return (text.getvalue() + "\n").encode(), kept
-
-
-def _to_map(xy: NDArray[np.float64], georeference: Georeference) -> NDArray[np.float64]:
-    a, b, c, d, e, f = georeference.transform
-    return xy @ np.array([[a, d], [b, e]]) + (c, f)
 
 
 def _shapes(label_map: LabelMap, tolerance: float = TOLERANCE) -> tuple[NDArray[Any], float]:

@@ -285,8 +285,8 @@ def _read_npz(path: Path) -> LabelMap:
 
 
 def _read_tiff(path: Path) -> LabelMap:
-    from segspectral.images.gdal import read_georeference
-    from segspectral.images.reader import first_page
+    from segspectral.images.place import read_georeference
+    from segspectral.images.tiff import first_page
 
     with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)

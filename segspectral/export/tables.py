@@ -123,6 +123,7 @@ def summary(segmentation: Segmentation) -> dict[str, Any]:
         "image": image.name,
         "height": image.shape[0],
         "width": image.shape[1],
+        "read": dict(image.read),
         "void_pixels": int((segmentation.labels == 0).sum()),
         "segments": segmentation.segments,
         "superpixels": len(segmentation.scene.graph),

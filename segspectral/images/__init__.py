@@ -2,8 +2,12 @@
 
 ::
 
-    finding   the images that files, folders and globs name
-    formats   the closed list of formats, recognised by content
-    reader    a file or an array -> Image
-    gdal      raster files opened by GDAL, and their georeference
+    finding    the images that files, folders and globs name
+    formats    the closed list of formats, recognised by content
+    limits     how large an image may be
+    raw        what a decoder gives: the values as they are stored
+    tiff, pillow, gdal, arrays   the decoders
+    interpret  what the values mean: bands, black and white, void
+    place      the place of an image on the Earth
+    reader     a file or an array -> Image
 """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from segspectral.errors import ImageError
-from segspectral.images.formats import EXTENSIONS, check_name
+from segspectral.images.formats import EXTENSIONS, HEIC, check_name
 from segspectral.wording import plural
 
 __all__ = ["Search", "find_images"]
@@ -79,6 +79,12 @@ class Search:
         return sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
 
     @property
+    def _advice(self) -> str:
+        """What to do with files that are images of a format that cannot be read."""
+        heic = self.left_out[".heic"] + self.left_out[".heif"]
+        return f"; HEIC: {HEIC[1]}" if heic else ""
+
+    @property
     def sentence(self) -> str:
         """A sentence about what was skipped in all folders so far; it is empty if nothing was."""
         parts = []
@@ -87,7 +93,7 @@ class Search:
             if len(kinds) > NAMED + 1:
                 kinds = [*kinds[:NAMED], f"{len(kinds) - NAMED} other suffixes"]
             parts.append(
-                f"{plural(count, 'file')} left out: {', '.join(kinds)} (folders are searched for "
+                f"{plural(count, 'file')} left out: {', '.join(kinds)}{self._advice} (folders are searched for "
                 f"{' '.join(self.extensions)}; a file that you name is read whatever its suffix is)"
             )
         if self.hidden:

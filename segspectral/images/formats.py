@@ -22,10 +22,17 @@ from segspectral.errors import ImageError
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["EXTENSIONS", "FORMATS", "LISTED", "Format", "check_name", "format_of", "open_picture", "what_is"]
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of the files that are found in a folder. A file that the user names may have any suffix."""
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "LISTED",
+    "Format",
+    "check_name",
+    "format_of",
+    "has_world_file",
+    "open_picture",
+    "what_is",
+]
 
 HEAD = 4096
 """How many bytes at the beginning of a file are examined: enough for all signatures below."""
@@ -39,27 +46,36 @@ class Format:
     ----------
     name : the name in messages
     pillow : Pillow's names of the decoders; that of JPEG also reads MPO
+    suffixes : suffixes of the files that are found in a folder
     gdal : GDAL's name of the driver; None if rasters are not read from this format
     lossy : whether pixels may differ from what was saved, so that the format is unfit for label maps
     """
 
     name: str
     pillow: tuple[str, ...]
+    suffixes: tuple[str, ...]
     gdal: str | None = None
     lossy: bool = False
 
 
-JPEG = Format("JPEG", ("JPEG",), "JPEG", lossy=True)
-PNG = Format("PNG", ("PNG",), "PNG")
-WEBP = Format("WebP", ("WEBP",), lossy=True)
-BMP = Format("BMP", ("BMP",))
-TIFF = Format("TIFF", ("TIFF",), "GTiff")
-GIF = Format("GIF", ("GIF",))
-JPEG2000 = Format("JPEG 2000", ("JPEG2000",), "JP2OpenJPEG", lossy=True)
-AVIF = Format("AVIF", ("AVIF",), lossy=True)
+JPEG = Format("JPEG", ("JPEG",), (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "JPEG", lossy=True)
+PNG = Format("PNG", ("PNG",), (".png", ".apng"), "PNG")
+WEBP = Format("WebP", ("WEBP",), (".webp",), lossy=True)
+BMP = Format("BMP", ("BMP",), (".bmp", ".dib"))
+TIFF = Format("TIFF", ("TIFF",), (".tif", ".tiff"), "GTiff")
+GIF = Format("GIF", ("GIF",), (".gif",))
+JPEG2000 = Format("JPEG 2000", ("JPEG2000",), (".jp2", ".j2k", ".jpx"), "JP2OpenJPEG", lossy=True)
+AVIF = Format("AVIF", ("AVIF",), (".avif",), lossy=True)
+NETPBM = Format("Netpbm", ("PPM",), (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"))
 
-FORMATS = (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF)
+FORMATS = (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM)
 LISTED = ", ".join(f.name for f in FORMATS)
+
+EXTENSIONS = tuple(suffix for f in FORMATS for suffix in f.suffixes)
+"""Suffixes of the files that are found in a folder. A file that the user names may have any suffix."""
+
+WORLD = (".wld", ".tfw", ".tifw", ".tiffw", ".jgw", ".jpgw", ".jpegw", ".pgw", ".pngw")
+"""Suffixes of world files, which give the transform of an image beside them."""
 
 AS_PICTURE = "export it as PNG"
 FRAMES = "extract its frames, for example by: ffmpeg -i FILE frame_%05d.png"
@@ -69,6 +85,7 @@ DEVELOP = "develop it into a TIFF or JPEG"
 RASTER = "convert it to a GeoTIFF: gdal_translate FILE map.tif"
 
 VIDEO = ("a video", FRAMES)
+HEIC = ("HEIC", "convert it to PNG or JPEG, for example by: heif-convert FILE.heic FILE.png")
 RAW = ("a camera's raw file", DEVELOP)
 POSTSCRIPT = ("PostScript", AS_PICTURE)
 
@@ -140,14 +157,15 @@ PATTERNS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (rb".{4}(moov|mdat|wide)", VIDEO),
     (rb".{128}DICM", ("DICOM", CONVERT)),
     (rb".{257}ustar", ("a tar archive", UNPACK)),
-    (rb"P[1-7][ \t\r\n]", ("a Netpbm image", CONVERT)),
+    (rb"P[1-6f][ \t\r\n]", NETPBM),
+    (rb"P[7F][ \t\r\n]", ("a Netpbm image of a rare kind (PAM or PF)", CONVERT)),
 )
 """Signatures with gaps, as regular expressions; they are looked for before ``STARTS``."""
 
 BOXES: dict[bytes, Format | tuple[str, str]] = {
     b"avif": AVIF,
     b"avis": AVIF,
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), ("HEIC", CONVERT)),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC),
     b"crx ": RAW,
     b"M4A ": ("a sound file", "give an image"),
 }
@@ -168,10 +186,15 @@ slashes to one."""
 
 
 def check_name(name: str | os.PathLike[str]) -> None:
-    """Refuse names that are not names of local files: addresses and ``-``. Raises ImageError."""
+    """Refuse names that are not names of local files: addresses and ``-``, which only ``segment`` replaces by a file.
+
+    Raises
+    ------
+    ImageError
+    """
     text = os.fspath(name)
     if text == "-":
-        raise ImageError("-: images are not read from standard input; save the image and name its file")
+        raise ImageError("-: only `segspectral segment` reads an image from standard input; name its file")
     if (address := ADDRESS.match(text)) and not os.path.lexists(text):
         whole = f"{address[1]}://{text[address.end() :]}"
         raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", whole)
@@ -262,6 +285,11 @@ def _what_text(head: bytes) -> tuple[str, str] | None:
     if begin.startswith("<"):
         return next((what for word, what in MARKUP if word in begin), None)
     return ("text", "give an image")
+
+
+def has_world_file(path: Path) -> bool:
+    """Whether a world file lies beside an image."""
+    return any(path.with_suffix(suffix).is_file() for suffix in WORLD)
 
 
 @contextmanager

@@ -13,8 +13,10 @@ import numpy as np
 
 from segspectral.errors import ImageError
 from segspectral.images.formats import FORMATS, format_of
+from segspectral.images.limits import check_bytes, check_size
+from segspectral.images.raw import Raw
 
-__all__ = ["Georeference", "open_header", "open_pixels", "read_georeference"]
+__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "read_raster"]
 
 MAX_RASTER = 10**11
 """Rasters with more pixels are refused, because a file of a few kilobytes can claim to have them."""
@@ -27,10 +29,14 @@ CACHE_BYTES = 64 * 2**20
 
 
 @contextmanager
-def open_header(path: Path) -> Iterator[Any]:
+def open_header(path: Path, directory: int = 0) -> Iterator[Any]:
     """Open a dataset of rasterio for its georeference and nodata value, which may come from files beside it.
 
     It must not be used for pixels; see ``open_pixels``.
+
+    Parameters
+    ----------
+    directory : number of the page of a TIFF, from 0
 
     Raises
     ------
@@ -51,12 +57,15 @@ def open_header(path: Path) -> Iterator[Any]:
     # relative path could be a name such as http:/x or zip:x, which GDAL would open as an address or an archive.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(os.path.abspath(path), driver=form.gdal) as dataset:
+        name = os.path.abspath(path)
+        if directory:
+            name = f"GTIFF_DIR:{directory + 1}:{name}"
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(name, driver=form.gdal) as dataset:
             yield dataset
 
 
 @contextmanager
-def open_pixels(path: Path) -> Iterator[Any]:
+def open_pixels(path: Path, directory: int = 0) -> Iterator[Any]:
     """Open a dataset of rasterio for its pixels, which come from this file alone.
 
     GDAL would read overviews and masks from files beside it, with any driver, whatever their names are. Therefore files
@@ -71,7 +80,7 @@ def open_pixels(path: Path) -> Iterator[Any]:
     """
     import rasterio
 
-    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_header(path) as dataset:
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), open_header(path, directory) as dataset:
         if dataset.tags(ns="OVERVIEWS"):
             raise ImageError("its overviews are in another file, which is not read; remove them", path)
         if dataset.width * dataset.height > MAX_RASTER:
@@ -93,11 +102,11 @@ def open_pixels(path: Path) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Georeference:
-    """The position of an image on the Earth.
+    """The position of an image on the Earth, or in a plane of which the coordinate reference system is not known.
 
     Parameters
     ----------
-    crs : coordinate reference system, as WKT
+    crs : coordinate reference system, as WKT; empty if the file has a transform, but none
     transform : a, b, c, d, e, f of easting = a x + b y + c and northing = d x + e y + f, for a pixel corner x, y
     """
 
@@ -105,16 +114,56 @@ class Georeference:
     transform: tuple[float, float, float, float, float, float]
 
 
-def read_georeference(path: str | os.PathLike[str]) -> Georeference | None:
-    """The georeference of a raster file, or of a world file beside it; None if there is none, or without rasterio."""
+def place_of(dataset: Any) -> tuple[Any, Any] | None:
+    """The CRS (or None) and the affine transform of a dataset; None if it has no place.
+
+    Ground control points give the transform that fits them best (least squares).
+    """
+    from rasterio.transform import from_gcps
+
+    if not dataset.transform.is_identity:
+        return dataset.crs, dataset.transform
+    points, crs = dataset.gcps
+    if len(points) >= 3:
+        return crs, from_gcps(points)
+    return None
+
+
+def nodata_of(path: Path) -> float | None:
+    """The nodata value of a raster file, also from a file beside it; None if there is none or it cannot be read."""
+    from rasterio.errors import RasterioError
+
     try:
-        import rasterio
-    except ImportError:
+        with open_header(path) as header:
+            return None if header.nodata is None else float(header.nodata)
+    except RasterioError:
         return None
+
+
+def read_raster(path: Path) -> Raw:
+    """Decode a file with GDAL's driver for its format, such as JPEG 2000.
+
+    Raises
+    ------
+    ImageError
+        It is too large, or damaged.
+    """
+    from rasterio.errors import RasterioError
+
     try:
-        with open_header(Path(path)) as raster:
-            if raster.crs is None or raster.transform.is_identity:
-                return None
-            return Georeference(raster.crs.to_wkt(), tuple(raster.transform)[:6])
-    except (ImageError, rasterio.errors.RasterioError):  # The reader of its pixels reports a damaged file.
-        return None
+        with open_header(path) as header:
+            placed, nodata = place_of(header) is not None, header.nodata
+        with open_pixels(path) as dataset:
+            check_size(dataset.width, dataset.height, path)
+            size = sum(np.dtype(kind).itemsize for kind in dataset.dtypes) * dataset.width * dataset.height
+            check_bytes(size, path)
+            bands = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
+            values = np.moveaxis(dataset.read(bands), 0, -1)
+            valid = dataset.dataset_mask() > 0
+            if nodata is not None and dataset.nodata is None:
+                valid &= (values != nodata).any(axis=2)
+            bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+    except RasterioError as error:
+        raise ImageError(f"is damaged or cut off ({error})", path) from error
+    shown = (0, 1, 2) if len(bands) >= 3 else (0,)
+    return Raw(values, shown, None if valid.all() else valid, int(bits) if bits else None, placed)

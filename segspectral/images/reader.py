@@ -1,65 +1,87 @@
-"""Files and arrays -> Image. All faults are reported as ImageError."""
+"""Files and arrays -> Image, in two steps: a decoder gives what is stored (``raw``), and ``interpret`` what it means.
+
+All faults are reported as ImageError; a page or band that does not exist, as SettingsError.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL.ExifTags import Base as Tag
-
-from segspectral.errors import ImageError, about
-from segspectral.images.formats import EXTENSIONS, LISTED, TIFF, check_name, format_of, open_picture
+from segspectral.errors import ImageError, SettingsError, about
+from segspectral.images.arrays import is_array, raw_of_array
+from segspectral.images.formats import (
+    EXTENSIONS,
+    JPEG2000,
+    LISTED,
+    TIFF,
+    check_name,
+    format_of,
+    has_world_file,
+    open_picture,
+)
+from segspectral.images.interpret import Reading, interpret
+from segspectral.images.limits import MAX_BYTES, MAX_PIXELS, check_size
+from segspectral.images.raw import Raw, both, differs
+from segspectral.settings import with_settings
 from segspectral.values import Image
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["EXTENSIONS", "FLAT", "MAX_BYTES", "MAX_PIXELS", "as_image", "first_page", "image_size", "read_image"]
-
-MAX_PIXELS = 150_000_000
-"""Images with more pixels are refused before they are decoded: a PNG of 20000 x 20000 pixels can be a file of 1 MB. At
-4 bytes per channel, this many pixels take 1.8 GB."""
-
-MAX_BYTES = 16 * MAX_PIXELS
-"""Images that take more bytes when they are decoded are refused before; the same holds for one tile or strip of an
-image. The limit is that of MAX_PIXELS with four bands of 32 bits."""
+__all__ = [
+    "EXTENSIONS",
+    "FLAT",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Reading",
+    "as_image",
+    "image_size",
+    "page_count",
+    "pages_of",
+    "read_image",
+]
 
 FLAT = "all pixels have one colour: they are one segment"
 """Note on an image of one colour."""
 
-MIN_SIDE = 8
-"""Images with a shorter side are refused, because they have no content to segment."""
 
-WHITE_IS_ZERO, INKS = 0, 5
-"""Values of the TIFF tag PhotometricInterpretation: grey with 0 as white, and CMYK."""
-
-SEPARATE_CHANNELS = 2
-"""Value of the TIFF tag PlanarConfiguration if each channel is stored separately."""
-
-
-def read_image(path: str | os.PathLike[str]) -> Image:
+def read_image(path: str | os.PathLike[str], reading: Reading = Reading(), **settings: Any) -> Image:
     """Read a file in one of the formats of ``formats.FORMATS``. Its content decides the format, not its name.
 
-    Grey, RGB, palette, CMYK and 16-bit images become RGB. Fully transparent pixels become void. The EXIF orientation is
-    applied. 16-bit values keep their precision; they are divided by 65535.
+    Palette, CMYK and L*a*b* images become RGB. Transparent pixels, nodata, masks and NaN become void. The orientation
+    is applied, unless the file has a georeference, whose transform is that of the stored rows. Values of more than 8
+    bits keep their precision; ``interpret`` decides which of them are black and white. ``Image.notes`` says what was
+    decided, and ``Image.read`` holds it as data.
+
+    Parameters
+    ----------
+    reading : which bands, page and channels are read, and how values are stretched
+    settings : fields of ``Reading``, such as ``bands=(4, 3, 2)`` or ``stretch="min,max"``
 
     Raises
     ------
     ImageError
         The message is one sentence that names the file, what is wrong with it and what to do.
+    SettingsError
+        There is no such page or band.
     """
     check_name(path)
     path = Path(path)
+    reading = with_settings(reading, settings) if settings else reading
+    if reading.page == "all":
+        raise SettingsError("page=all makes several images of a file: it is for segment and batch; name one page", path)
+    page = reading.page
     with _told(path):
-        _checked_size(path)
-        return _decoded(path)
+        _checked_size(path, page)
+        return interpret(_void_beside(path, _decoded(path, page)), path.name, reading)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -68,12 +90,40 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises
     ------
     ImageError
-        ``read_image`` would refuse the file for its format, its size, its bands or its header.
+        ``read_image`` would refuse the file for its format, its size or its header.
     """
     check_name(path)
     path = Path(path)
     with _told(path):
         return _checked_size(path)
+
+
+def page_count(path: str | os.PathLike[str]) -> int:
+    """The number of pages or frames of a file. Raises ImageError."""
+    path = Path(path)
+    with _told(path):
+        if format_of(path) is TIFF:
+            from segspectral.images.tiff import tiff_plane
+
+            with tiff_plane(path) as (_, _, count, _):
+                return count
+        with open_picture(path) as picture:
+            return int(getattr(picture, "n_frames", 1))
+
+
+def pages_of(path: str | os.PathLike[str], name: str) -> list[tuple[int, str]]:
+    """The number and the name of each page of a file, such as ``stack_page2.tif``; (0, name) if there is only one.
+
+    A file that cannot be read counts as one page, so that reading it reports the fault.
+    """
+    try:
+        count = page_count(path)
+    except ImageError:
+        count = 1
+    if count == 1:
+        return [(0, name)]
+    stem, suffix = os.path.splitext(name)
+    return [(page, f"{stem}_page{page:0{len(str(count))}}{suffix}") for page in range(1, count + 1)]
 
 
 @contextmanager
@@ -88,7 +138,7 @@ def _told(path: Path) -> Iterator[None]:
             raise ImageError("is damaged, or of a kind that the decoder of its format does not support") from error
         except PIL.Image.DecompressionBombError as error:
             raise ImageError(f"has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles") from error
-        except ImageError:
+        except (ImageError, SettingsError):
             raise
         except PermissionError as error:
             raise ImageError("cannot be read (permission denied)") from error
@@ -109,221 +159,145 @@ def _told(path: Path) -> Iterator[None]:
             raise ImageError(f"is damaged or cut off ({error})") from error
 
 
-def as_image(source: str | os.PathLike[str] | PIL.Image.Image | NDArray[Any] | Image, name: str = "image") -> Image:
-    """Make an Image from a path, a Pillow image, or an array.
-
-    Parameters
-    ----------
-    source : path, PIL.Image.Image, Image, or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
-        Arrays contain uint8, uint16, bool or floats in [0, 1]. A fourth channel is opacity.
-
-    Raises
-    ------
-    ImageError
-    """
-    if isinstance(source, Image):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return read_image(source)
-    if isinstance(source, np.ndarray):
-        return _from_array(source, name)
-    if hasattr(source, "getbands"):
-        if getattr(source, "format", None) == "EPS":  # Decoding it would run Ghostscript.
-            raise ImageError(f"is PostScript, not an image that can be read ({LISTED}); export it as PNG", name)
-        name = Path(getattr(source, "filename", "") or name).name
-        try:
-            return _from_pillow(source, name)
-        except (OSError, SyntaxError, EOFError) as error:  # Pillow decodes an opened file only now.
-            raise ImageError(f"is damaged or cut off ({error})", name) from error
-    raise ImageError(f"an image must be a path, a Pillow image or an array (H, W, 3), not {type(source).__name__}")
-
-
-def _check_size(width: int, height: int, what: str, least: int = MIN_SIDE) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"has {width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down or cut it into tiles", what
-        )
-    if min(width, height) < least:
-        raise ImageError(f"has {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed", what)
-
-
-def _checked_size(path: Path) -> tuple[int, int]:
+def _checked_size(path: Path, page: int | None = None) -> tuple[int, int]:
     if format_of(path) is TIFF:
-        with first_page(path) as page:
-            width, height = int(page.imagewidth), int(page.imagelength)
+        from segspectral.images.tiff import tiff_size
+
+        width, height = tiff_size(path, page)
     else:
         with open_picture(path) as picture:
             width, height = picture.size
-    _check_size(width, height, str(path))
+    check_size(width, height, str(path))
     return width, height
 
 
-def _decoded(path: Path) -> Image:
-    import PIL.Image
+def _decoded(path: Path, page: int | None) -> Raw:
+    """The decoder for each format."""
+    form = format_of(path)
+    if form is TIFF:
+        from segspectral.images.tiff import read_tiff
 
+        return read_tiff(path, page)
+    from segspectral.images.pillow import read_picture
+
+    if form is JPEG2000:
+        return _jpeg2000(path, page)
+    return read_picture(path, page, placed=has_world_file(path))
+
+
+def _void_beside(path: Path, raw: Raw) -> Raw:
+    """With what files beside the image say about void: a nodata value (.aux.xml), or a mask (.msk)."""
+    from segspectral.images.tiff import mask_beside
+
+    form, known = format_of(path), [raw.valid]
+    if form is not TIFF:
+        known.append(mask_beside(path, (raw.values.shape[1], raw.values.shape[0])))
+    notes = raw.notes
+    if path.with_name(f"{path.name}.aux.xml").is_file() and form.gdal is not None:
+        if find_spec("rasterio") is None:
+            notes = (*notes, "reading void from its .aux.xml needs rasterio: pip install 'segspectral[geo]'")
+        else:
+            from segspectral.images.gdal import nodata_of
+
+            known.append(None if (nodata := nodata_of(path)) is None else differs(raw.values, nodata))
+    return replace(raw, valid=both(*known), notes=notes)
+
+
+def _jpeg2000(path: Path, page: int | None) -> Raw:
+    """JPEG 2000: Pillow mixes inks and YCbCr, and GDAL knows its georeference and depth, and decodes more of it."""
+    from segspectral.images.pillow import read_picture
+
+    if find_spec("rasterio") is None:
+        try:
+            return read_picture(path, page)
+        except OSError as error:
+            more = "rasterio reads more of JPEG 2000: pip install 'segspectral[geo]'"
+            raise ImageError(f"cannot be decoded by Pillow ({error}); {more}") from error
+    from segspectral.images.gdal import read_raster
+
+    raw = read_raster(path)
+    if raw.values.dtype != "uint8" or raw.placed or raw.valid is not None:
+        return raw
     try:
-        with open_picture(path) as picture:
-            if (deep := _sixteen_bit_colour(picture, path)) is not None:
-                return _from_array(deep, path.name)
-            return _from_pillow(picture, path.name)
-    except PIL.UnidentifiedImageError:
-        if format_of(path) is not TIFF:
-            raise
-        return _from_array(_tiff_array(path), path.name)
+        return read_picture(path, page)
+    except OSError:
+        return raw
 
 
-def _from_pillow(picture: PIL.Image.Image, name: str) -> Image:
-    from PIL import ImageOps
+def as_image(source: Any, name: str = "image", reading: Reading = Reading(), **settings: Any) -> Image:
+    """Make an Image from a path, a Pillow image, an array, a tensor, bytes or a file object.
 
-    white_is_zero = picture.mode.startswith("I;16") and _tag(picture, Tag.PhotometricInterpretation) == WHITE_IS_ZERO
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):
-        array = np.asarray(picture)
-        if white_is_zero:
-            array = 65535 - array
-        if isinstance(level := picture.info.get("transparency"), int):
-            # In a PNG of 16 bits, this is the one level of grey that is transparent.
-            array = np.dstack([array, np.where(array == level, 0, 65535).astype(array.dtype)])
-        return _from_array(array, name)
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        return _from_array(np.asarray(picture.convert("RGBA")), name)
-    return _from_array(np.asarray(picture.convert("RGB")), name)
+    Parameters
+    ----------
+    source : path, PIL.Image.Image, Image, bytes of a file, binary file object, or array
+        Arrays are (H, W) or (H, W, B), of any type of integers or floats, as ``numpy``, ``numpy.ma`` or ``xarray`` hold
+        them; tensors of torch may be (C, H, W). The last of 2 or 4 channels is opacity if the type is uint8, or if it
+        holds only zero and full opacity.
+    reading, settings : as for ``read_image``; they have no influence on an Image
 
-
-def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path) -> NDArray[Any] | None:
-    """(H, W, 3 or 4) a colour PNG or TIFF with 16 bits per channel, of which Pillow keeps only 8; None for others."""
-    if picture.format == "PNG":
-        deep = any(str(tile[3]).endswith(";16B") and picture.mode != "I;16" for tile in getattr(picture, "tile", []))
-    else:
-        deep = (
-            picture.format == "TIFF" and picture.mode in ("RGB", "RGBA") and 16 in _tag(picture, Tag.BitsPerSample, ())
-        )
-    if not deep:
-        return None
-    if picture.format == "TIFF" and _tag(picture, Tag.PlanarConfiguration) == SEPARATE_CHANNELS:
-        return _tiff_array(path)  # Pillow and OpenCV would give black pixels.
-    import cv2
-
-    # OpenCV applies the orientation of a TIFF itself.
-    orientation = picture.getexif().get(Tag.Orientation, 1) if picture.format == "PNG" else 1
-    picture.load()  # Pillow reports what is wrong with a damaged file, OpenCV does not.
-    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] not in (3, 4):
-        return None
-    return _upright(array[..., [2, 1, 0, 3][: array.shape[2]]], orientation)
+    Raises
+    ------
+    ImageError, SettingsError
+    """
+    reading = with_settings(reading, settings) if settings else reading
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return read_image(source, reading)
+    if hasattr(source, "getbands"):
+        return _of_pillow(source, name, reading)
+    if isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read"):
+        with spooled(source) as path:
+            try:
+                return interpret_named(path, _name_of(source, name), reading)
+            except ImageError as error:
+                raise ImageError(error.message, _name_of(source, name)) from error
+    if is_array(source):
+        return interpret(raw_of_array(source, name, all_bands=reading.bands is not None), name, reading)
+    raise ImageError(
+        f"an image must be a path, a Pillow image, bytes, or an array (H, W) or (H, W, B), not {type(source).__name__}"
+    )
 
 
-def _tag(picture: PIL.Image.Image, tag: Tag, default: Any = None) -> Any:
-    """The value of a tag of a TIFF; ``default`` for other formats."""
-    return getattr(picture, "tag_v2", {}).get(tag, default)
+def interpret_named(path: Path, name: str, reading: Reading) -> Image:
+    """``read_image`` with another name than that of the file."""
+    return replace(read_image(path, reading), name=name)
 
 
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """The array (H, W, ...) rotated as the EXIF tag says: it tells on which sides the first row and column are."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
-
-
-def _tiff_array(path: Path) -> NDArray[Any]:
-    """(H, W) or (H, W, C) a TIFF that Pillow cannot read (floats, separate channels of 16 bits), by tifffile."""
-    with first_page(path) as page:
-        array = np.asarray(page.asarray())
-        orientation = page.tags.valueof(Tag.Orientation, 1)
-    if array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] not in (3, 4):
-        array = np.moveaxis(array, 0, -1)
-    return _upright(array, int(orientation))
+def _name_of(source: Any, name: str) -> str:
+    given = getattr(source, "name", None)
+    return Path(given).name if isinstance(given, str) and given else name
 
 
 @contextmanager
-def first_page(path: Path, bands: int = 4) -> Iterator[Any]:
-    """Open the first page of a TIFF with tifffile, after a check of its size. Only its tags are read, no pixel.
+def spooled(source: Any) -> Iterator[Path]:
+    """A temporary file with the bytes of a file object, because decoders need one that can be searched.
 
     Raises
     ------
     ImageError
-        The tags are damaged; or they give more than ``bands`` bands, ``MAX_PIXELS`` or ``MAX_BYTES``, for the page or
-        for one of its tiles or strips, each of which is decoded as a whole.
+        There are more than MAX_BYTES.
     """
-    import logging
+    data = source if isinstance(source, bytes | bytearray | memoryview) else source.read(MAX_BYTES + 1)
+    if isinstance(data, str):
+        raise ImageError("the file object gives text; open it in binary mode: open(path, 'rb')")
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"has more than {MAX_BYTES / 1e9:.1f} GB")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image")
+        path.write_bytes(data)
+        yield path
 
-    import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # Errors report what is wrong.
+def _of_pillow(source: PIL.Image.Image, name: str, reading: Reading) -> Image:
+    from segspectral.images.pillow import of_picture
+
+    if getattr(source, "format", None) == "EPS":  # Decoding it would run Ghostscript.
+        raise ImageError(f"is PostScript, not an image that can be read ({LISTED}); export it as PNG", name)
+    name = Path(getattr(source, "filename", "") or name).name
     try:
-        with tifffile.TiffFile(path) as file:
-            page: Any = file.pages[0]
-            samples, depth = int(page.samplesperpixel), int(page.imagedepth)
-            width, height = int(page.imagewidth), int(page.imagelength)
-            if samples > bands + (bands > 1 and page.photometric == INKS):  # four inks, and opacity
-                raise ImageError(_too_many_bands(samples, bands), path)
-            _check_size(width, height, str(path), least=1)
-            bytes_each = -(-max(1, int(page.bitspersample)) // 8)
-            for size in (depth * height * width * samples, math.prod(map(int, page.chunks))):
-                if size * bytes_each > MAX_BYTES:
-                    raise ImageError(
-                        f"would take {size * bytes_each / 1e9:.1f} GB when it is decoded, more than "
-                        f"{MAX_BYTES / 1e9:.1f} GB; scale it down or cut it into tiles",
-                        path,
-                    )
-            yield page
-    except ImageError:
-        raise
-    except Exception as error:  # tifffile raises errors of any type on damaged tags.
-        raise ImageError(
-            f"is a TIFF that cannot be read ({error}); save it as an uncompressed or LZW RGB TIFF, or as PNG", path
-        ) from error
-
-
-def _too_many_bands(bands: int, most: int) -> str:
-    if most == 1:
-        return f"has {bands} bands; a label map must have one"
-    return (
-        f"has {bands} bands, but an image may have at most {most}; choose three of them: "
-        "segspectral batch FILE -o OUT --tile 1024 --bands 3,2,1"
-    )
-
-
-def _from_array(array: NDArray[Any], name: str) -> Image:
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
-        raise ImageError(f"an image must be (H, W), (H, W, 3) or (H, W, 4), not {array.shape}", name)
-    _check_size(array.shape[1], array.shape[0], name)
-    array = _to_unit_range(array, name)
-    mask = None
-    if array.shape[2] in (2, 4):
-        opaque = array[..., -1] > 0
-        array = array[..., :-1]
-        mask = None if opaque.all() else opaque
-    if array.shape[2] == 1:
-        array = np.repeat(array, 3, axis=2)
-    if mask is not None and not mask.any():
-        raise ImageError("every pixel is transparent; there is nothing to segment", name)
-    return Image(np.ascontiguousarray(array), name, mask)
-
-
-def _to_unit_range(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """uint8 unchanged, bool as uint8; everything else as float32 in [0, 1]."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return array.astype(np.float32) / np.float32(65535)
-    if np.issubdtype(array.dtype, np.integer):
-        # Pillow opens 16-bit greyscale files as 32-bit integers.
-        if array.min() < 0 or array.max() > 65535:
-            raise ImageError(
-                f"contains integers from {array.min()} to {array.max()}; convert it to uint8 or uint16", name
-            )
-        return array.astype(np.float32) / np.float32(255 if array.max() <= 255 else 65535)
-    if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise ImageError("contains NaN or infinity; give such pixels a number, or make them transparent", name)
-        if array.min() < 0 or array.max() > 1:
-            raise ImageError(
-                f"floats must be in [0, 1], but these are in [{array.min():g}, {array.max():g}]; scale them", name
-            )
-        return array.astype(np.float32)
-    raise ImageError(f"contains {array.dtype}; convert it to uint8, uint16 or floats in [0, 1]", name)
+        raw = of_picture(source)
+    except (OSError, SyntaxError, EOFError) as error:  # Pillow decodes an opened file only now.
+        raise ImageError(f"is damaged or cut off ({error})", name) from error
+    check_size(raw.values.shape[1], raw.values.shape[0], name)
+    return interpret(raw, name, reading)

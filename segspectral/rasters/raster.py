@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.files import partial_of
-from segspectral.images.gdal import open_header, open_pixels
+from segspectral.images.formats import TIFF, format_of
+from segspectral.images.gdal import open_header, open_pixels, place_of
+from segspectral.images.interpret import SAMPLE, Reading, Scale, said_of_bands, scale_of, three_bands
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
 
@@ -24,9 +26,6 @@ Span = tuple[int, int]
 
 READ_PIXELS = 4_000_000
 """How many pixels of the raster are read at once while they are averaged to cells. This bounds the memory."""
-
-LEVELS_PIXELS = 1_000_000
-"""Size of the view from which black, white and the mean colour are estimated: ample for a percentile."""
 
 
 class Raster:
@@ -37,53 +36,72 @@ class Raster:
 
     factor = 1
 
-    def __init__(
-        self, dataset: Any, path: Path, bands: tuple[int, int, int] | None, stretch: tuple[float, float] | None
-    ) -> None:
-        self.dataset, self.path = dataset, path
+    def __init__(self, dataset: Any, path: Path, reading: Reading = Reading()) -> None:
+        self.dataset, self.path, self.reading = dataset, path, reading
         self.crs, self.transform = dataset.crs, dataset.transform
+        self.placed = place_of(dataset) is not None
         self.mask: Any = None  # the dataset of a mask file beside the raster
         self.nodata: float | None = None  # a nodata value that only a file beside the raster gives
+        self.notes: tuple[str, ...] = ()
         self.shape: tuple[int, int] = (dataset.height, dataset.width)
-        colour = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
-        default = (1, 1, 1) if len(colour) < 3 else tuple(colour[:3])
-        self.bands = bands or default
-        if not all(1 <= band <= dataset.count for band in self.bands):
-            raise SettingsError(
-                f"has {dataset.count} bands, but {', '.join(map(str, self.bands))} were requested", path
-            )
+        if np.dtype(dataset.dtypes[0]).kind == "c":
+            raise ImageError(f"contains {dataset.dtypes[0]}; convert it to integers or floats", path)
+        kinds = [kind.name for kind in dataset.colorinterp]
+        colour = tuple(i for i, kind in enumerate(kinds) if kind != "alpha")
+        self.palette = kinds[0] == "palette" and reading.bands is None
+        self.inks = kinds[:4] == ["cyan", "magenta", "yellow", "black"] and reading.bands is None
+        self.inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        default = (0, 1, 2, 3) if self.inks else colour[:3] if len(colour) >= 3 else colour[:1]
+        self.bands = reading.chosen(len(kinds), default, str(path))
+        """The bands that are seen, from 0."""
+        bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+        self.bits = int(bits) if bits and dataset.dtypes[0] != "uint8" else None
         self.flat = True
         """Whether all valid pixels that have been read so far have one colour."""
-        self._colour: NDArray[np.float32] | None = None
-        self.stretch = stretch
-        if self.stretch is None and dataset.dtypes[0] != "uint8":
-            self.stretch = (2.0, 98.0)
+        self._colour: NDArray[Any] | None = None
 
     @classmethod
     @contextmanager
-    def open(
-        cls, path: Path, bands: tuple[int, int, int] | None = None, stretch: tuple[float, float] | None = None
-    ) -> Iterator[Raster]:
+    def open(cls, path: Path, reading: Reading = Reading()) -> Iterator[Raster]:
         """Open a raster. Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
         try:
             from rasterio.errors import RasterioError
         except ImportError as error:
             raise SettingsError("tiles need rasterio: pip install 'segspectral[geo]'") from error
+        directory, notes = _directory(path, reading)
         with ExitStack() as stack:
             try:
-                with open_header(path) as header:
-                    crs, transform, nodata = header.crs, header.transform, header.nodata
-                dataset = stack.enter_context(open_pixels(path))
+                with open_header(path, directory) as header:
+                    place, nodata = place_of(header), header.nodata
+                dataset = stack.enter_context(open_pixels(path, directory))
                 beside = path.with_name(f"{path.name}.msk")
                 mask = stack.enter_context(open_pixels(beside)) if beside.exists() else None
                 if mask is not None and "INTERNAL_MASK_FLAGS_1" not in mask.tags():
                     mask = None  # GDAL also uses such a file only if it declares itself a mask
-                raster = cls(dataset, path, bands, stretch)
-                raster.crs, raster.transform, raster.mask = crs, transform, mask
+                raster = cls(dataset, path, reading)
+                raster.placed, raster.mask = place is not None, mask
+                raster.crs, raster.transform = place or (header.crs, dataset.transform)
                 raster.nodata = nodata if dataset.nodata is None else None
+                raster.notes = notes
                 yield raster
             except RasterioError as error:
                 raise ImageError(f"the raster cannot be read ({error})", path) from error
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Sentences about how the raster is read."""
+        seen = () if self.inks else self.bands
+        asked = not seen or self.reading.bands is not None
+        count = sum(kind.name != "alpha" for kind in self.dataset.colorinterp)
+        bands, scale = said_of_bands(count, seen, asked), self._levels[0]
+        return (*self.notes, *filter(None, (bands, scale.said if scale is not None else "")))
+
+    @property
+    def read_as(self) -> dict[str, Any]:
+        """How the raster is read, in JSON types."""
+        scale = self._levels[0]
+        seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]}
+        return seen | ({"bits": 8} if scale is None else scale.data) | {"said": list(self.said)}
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -97,19 +115,17 @@ class Raster:
 
     def read(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixels (h, w, 3) in [0, 1], and (h, w) True where they are valid; others have the raster's mean colour."""
-        rgb, valid = self._raw(rows, cols)
-        low, high, mean = self._levels
-        rgb = np.clip((rgb - low) / (high - low), 0, 1, out=rgb)
-        rgb[~valid] = mean
+        values, valid = self._raw(rows, cols)
+        rgb = self._shown(values)
+        rgb[~valid] = self._levels[1]
         return rgb, valid
 
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
         """(h, w, 3) the whole raster, subsampled so that its longer side has at most ``longest`` pixels."""
         scale = min(1.0, longest / max(self.shape))
         shape = max(1, round(self.shape[0] * scale)), max(1, round(self.shape[1] * scale))
-        rgb, _ = self._raw((0, self.shape[0]), (0, self.shape[1]), shape)
-        low, high, _ = self._levels
-        return np.round(np.clip((rgb - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+        values, _ = self._raw((0, self.shape[0]), (0, self.shape[1]), shape)
+        return np.round(self._shown(values) * 255).astype(np.uint8)
 
     def read_cells(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """As ``read``, for cells; a cell is valid if one of its pixels is."""
@@ -126,47 +142,88 @@ class Raster:
             blocks = np.pad(rgb, (*more, (0, 0))).reshape(-1, f, width, f, 3).sum(axis=(1, 3))
             counts = np.pad(valid, more).reshape(-1, f, width, f).sum(axis=(1, 3))
             mean = blocks / np.maximum(counts, 1)[..., None].astype(np.float32)
-            mean[counts == 0] = self._levels[2]
+            mean[counts == 0] = self._levels[1]
             parts.append((mean, counts > 0))
         rgb, valid = (np.concatenate(part) for part in zip(*parts, strict=True))
         return np.clip(rgb, 0, 1, out=rgb), valid
 
     def _raw(
         self, rows: tuple[int, int], cols: tuple[int, int], shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The values (h, w, 1 to 3) of the bands that are seen, 0 on void; and (h, w) which pixels are valid."""
         window = (rows, cols)
         unique = sorted(set(self.bands))
-        data = self.dataset.read(unique, window=window, out_shape=shape and (len(unique), *shape))
+        data = self.dataset.read(
+            [band + 1 for band in unique], window=window, out_shape=shape and (len(unique), *shape)
+        )
         valid = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
         if self.mask is not None:
             valid = self.mask.read(1, window=window, out_shape=shape) > 0
         elif self.nodata is not None:
             valid &= (data != self.nodata).any(axis=0)
-        rgb = np.stack([data[unique.index(band)] for band in self.bands], axis=-1).astype(np.float32)
-        valid &= np.isfinite(rgb).all(axis=-1)
-        rgb[~valid] = 0
+        values = self._colours(np.stack([data[unique.index(band)] for band in self.bands], axis=-1))
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(axis=-1)
+        values[~valid] = 0
         if self.flat and valid.any():
-            pixels = rgb[valid]
+            pixels = values[valid]
             self._colour = pixels[0] if self._colour is None else self._colour
             self.flat = bool((pixels == self._colour).all())
-        return rgb, valid
+        return values, valid
+
+    def _colours(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Palettes, inks and white as zero as RGB or grey."""
+        if self.palette:
+            table = np.zeros((256 if values.dtype == np.uint8 else 65536, 3), np.uint8)
+            for index, colour in self.dataset.colormap(1).items():
+                table[index] = colour[:3]
+            return table[values[..., 0]]
+        if self.inks:
+            paper = 255 - values.astype(np.float32)
+            return np.rint(paper[..., :3] * paper[..., 3:] / 255).astype(np.uint8)
+        if self.inverted and values.dtype.kind == "u":
+            return values.dtype.type(2 ** (self.bits or 8 * values.dtype.itemsize) - 1) - values
+        return values
+
+    def _shown(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(h, w, 3) in [0, 1]."""
+        scale = self._levels[0]
+        return three_bands(values.astype(np.float32) / np.float32(255) if scale is None else scale.applied(values))
 
     @cached_property
-    def _levels(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """The values of black and white of each band, and the mean colour between them, from a subsampled raster."""
+    def _levels(self) -> tuple[Scale | None, NDArray[np.float32]]:
+        """The values of black and white, and the mean colour between them, from a subsampled raster."""
         height, width = self.shape
-        thin = max(1.0, (height * width / LEVELS_PIXELS) ** 0.5)
+        thin = max(1.0, (height * width / SAMPLE) ** 0.5)
         shape = max(1, round(height / thin)), max(1, round(width / thin))
-        rgb, valid = self._raw((0, height), (0, width), shape)
+        values, valid = self._raw((0, height), (0, width), shape)
         if not valid.any():
             raise ImageError("no pixel is valid (all of it is nodata)", self.path)
-        pixels = rgb[valid]
-        if self.stretch is None:
-            low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
-        else:
-            low, high = np.percentile(pixels, self.stretch, axis=0).astype(np.float32)
-            high = np.where(high > low, high, low + 1)
-        return low, high, np.clip((pixels - low) / (high - low), 0, 1).mean(axis=0)
+        pixels = values[valid]
+        span = float(pixels.min()), float(pixels.max())
+        scale = scale_of(pixels.ravel(), span, self.bits, self.placed, self.reading.stretch, str(self.path))
+        shown = pixels / np.float32(255) if scale is None else scale.applied(pixels)
+        return scale, three_bands(shown.astype(np.float32)).mean(axis=0)
+
+
+def _directory(path: Path, reading: Reading) -> tuple[int, tuple[str, ...]]:
+    """The number of the page of a TIFF that is read, from 0, and notes about the choice."""
+    if format_of(path) is not TIFF:
+        if (reading.number or 1) > 1:
+            raise SettingsError(f"has no page {reading.page} that can be read in tiles", path)
+        return 0, ()
+    from segspectral.images.tiff import is_placed, orientation_of, tiff_plane
+
+    with tiff_plane(path, reading.number) as (plane, _, _, notes):
+        if not plane.whole:
+            raise ImageError(
+                "holds its channels or planes as pages, which are not read in tiles; leave out --tile", path
+            )
+        first = plane.pages[0]
+        if (orientation := orientation_of(first)) != 1:
+            because = "it has a georeference" if is_placed(first, path) else "tiles keep the stored rows"
+            notes = (*notes, f"its orientation tag ({orientation}) is left out of account, because {because}")
+        return plane.first, notes
 
 
 class DiskMap:

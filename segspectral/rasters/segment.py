@@ -17,18 +17,18 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from segspectral.errors import OutputError, SettingsError
 from segspectral.files import whole_file
 from segspectral.images.gdal import open_pixels
-from segspectral.images.reader import FLAT
+from segspectral.images.reader import FLAT, Reading
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
 from segspectral.refine import NoRefinement
@@ -65,9 +65,6 @@ it."""
 
 NO_MODEL = "a model cannot be applied to a raster in tiles, only to whole images; leave out the model or the tiles"
 
-Band = Annotated[int, Field(ge=1)]
-Percentage = Annotated[float, Field(ge=0, le=100)]
-
 
 class Tiles(Settings):
     """How a raster is read in tiles, and how its affinity differs from that of photographs."""
@@ -77,13 +74,6 @@ class Tiles(Settings):
         ge=64,
         le=16384,
         description="side of a tile in pixels; larger tiles need more memory, and the quality is the same",
-    )
-    bands: tuple[Band, Band, Band] | None = Field(
-        None, description="numbers of the red, green and blue band, from 1; null: 1, 2, 3, or band 1 as grey"
-    )
-    stretch: tuple[Percentage, Percentage] | None = Field(
-        None,
-        description="percentiles of each band that become black and white; null: 2 and 98, or no stretch for 8 bits",
     )
     scale: float = Field(
         2.2,
@@ -101,13 +91,6 @@ class Tiles(Settings):
     )
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="maximum number of superpixels of a raster")
 
-    @field_validator("stretch")
-    @classmethod
-    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and value[0] >= value[1]:
-            raise ValueError("the first percentile, which becomes black, must be below the second, which becomes white")
-        return value
-
 
 @dataclass(frozen=True)
 class RasterResult:
@@ -121,6 +104,7 @@ class RasterResult:
     seconds: dict[str, float]
     membership: Membership
     notes: tuple[str, ...] = ()
+    read: dict[str, Any] = field(default_factory=dict)
 
 
 def segment_raster(
@@ -161,9 +145,10 @@ def segment_raster(
             observer(name, seconds[name])
 
     with ExitStack() as stack:
-        raster = stack.enter_context(Raster.open(Path(source), tiles.bands, tiles.stretch))
+        raster = stack.enter_context(Raster.open(Path(source), pipeline.reading))
         grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles.tile, tiles.max_nodes)
         raster.factor = grid.factor
+        notes = (*notes, *raster.said)
         seed_map = stack.enter_context(DiskMap.beside(target, raster.cells))
         with stage("tiles"):
             nodes = describe_raster(raster, seed_map, pipeline, grid)
@@ -181,12 +166,13 @@ def segment_raster(
                 refine = NoRefinement()  # refined cuts would not be nested any more
         with stage("refine"):
             segments = _write_labels(raster, seed_map, nodes, membership, refine, target)
+        read = raster.read_as
     ncut = affinity.ncut(membership.labels)
-    return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes)
+    return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes, read)
 
 
 def overlay_of_raster(
-    source: str | os.PathLike[str], labels: str | os.PathLike[str], tiles: Tiles = Tiles(), longest: int = 1600
+    source: str | os.PathLike[str], labels: str | os.PathLike[str], reading: Reading = Reading(), longest: int = 1600
 ) -> NDArray[np.uint8]:
     """(h, w, 3) a raster tinted by the segments of ``labels``; its longer side has at most ``longest`` pixels.
 
@@ -197,7 +183,7 @@ def overlay_of_raster(
     """
     from segspectral.export.pictures import tinted
 
-    with Raster.open(Path(source), tiles.bands, tiles.stretch) as raster, open_pixels(Path(labels)) as file:
+    with Raster.open(Path(source), reading) as raster, open_pixels(Path(labels)) as file:
         rgb = raster.thumbnail(longest)
         return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
 

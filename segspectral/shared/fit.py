@@ -39,6 +39,7 @@ def fit_model(
     recipe: Recipe | None = None,
     *,
     observer: Callable[[Any, SegspectralError | None], None] | None = None,
+    note: Callable[[Any, tuple[str, ...]], None] | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Fit one head over many images.
@@ -48,6 +49,7 @@ def fit_model(
     sources : paths, Pillow images, arrays (H, W, 3) or Images
     observer : called after each image with the image, and with an error if it cannot be read; such images are left out.
         Images are not opened any more when the graph is full
+    note : called with each image that is read, and with sentences about how it was read
     progress : called after each training step of the head with its number and a dict of scalars
 
     Raises
@@ -76,7 +78,10 @@ def fit_model(
         for i in order:
             made, failure = None, None
             try:
-                image = downsampled(as_image(sources[i]), recipe.working_pixels)
+                whole = as_image(sources[i], reading=recipe.reading)
+                if note is not None:
+                    note(sources[i], whole.notes)
+                image = downsampled(whole, recipe.working_pixels)
                 made = recipe.parts(image, recipe.superpixels(image))
             except ImageError as error:
                 failure = error

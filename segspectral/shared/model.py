@@ -35,6 +35,7 @@ from segspectral.heads.base import Head
 from segspectral.heads.neuncut import NeuNcut
 from segspectral.heads.settings import AnyHead
 from segspectral.heads.storage import pack, read_tensors, unpack, whole, write_tensors
+from segspectral.images.interpret import Reading
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
@@ -118,6 +119,7 @@ class Recipe(Settings):
     nodes: int = Field(
         16_000, ge=100, description="maximum number of regions in the graph, from images that are drawn at random"
     )
+    reading: Reading = Reading()
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack(

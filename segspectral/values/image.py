@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,8 @@ class Image:
     name : used in messages and names of output files
     mask : (H, W) bool or None
         True where the pixel is valid; None if all pixels are.
+    read : how the file or array was read, in JSON types
+    notes : sentences for the user about how it was read
 
     Raises
     ------
@@ -35,6 +38,8 @@ class Image:
     rgb: NDArray[Any]
     name: str = "image"
     mask: NDArray[np.bool_] | None = None
+    read: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rgb = self.rgb

@@ -11,7 +11,7 @@ from pathlib import Path
 from segspectral.errors import ImageError, SegspectralError
 from segspectral.export import read_georeference
 from segspectral.images.gdal import Georeference
-from segspectral.images.reader import image_size, read_image
+from segspectral.images.reader import Reading, image_size, read_image
 from segspectral.pipeline import Observer, Pipeline
 from segspectral.values import Image, Scene, Segmentation, Superpixels
 
@@ -109,7 +109,7 @@ class Segmenting:
             scene = pipeline.describe(task.earlier.image, observer, known=task.earlier.scene)
         else:
             assert task.source is not None
-            image, georeference = read_upload(task.source, task.name, self.pixels)
+            image, georeference = read_upload(task.source, task.name, self.pixels, pipeline.reading)
             scene = pipeline.describe(image, observer)
         result = pipeline.solve(scene, observer=observer)
         return Done(replace(result, scene=_bare(scene)), georeference)
@@ -117,12 +117,12 @@ class Segmenting:
 
 def _bare(scene: Scene) -> Scene:
     """The scene without what its parts have derived and kept, and with an image of 8 bits."""
-    image = Image(scene.image.uint8, scene.image.name, scene.image.mask)
-    work = image if scene.work is scene.image else Image(scene.work.uint8, scene.work.name, scene.work.mask)
+    image = replace(scene.image, rgb=scene.image.uint8)
+    work = image if scene.work is scene.image else replace(scene.work, rgb=scene.work.uint8)
     return replace(scene, image=image, work=work, work_superpixels=Superpixels(scene.work_superpixels.labels))
 
 
-def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Georeference | None]:
+def read_upload(path: Path, name: str, pixels: int, reading: Reading = Reading()) -> tuple[Image, Georeference | None]:
     """An image from a file that a client sent; its content alone decides what it is.
 
     Raises
@@ -131,13 +131,13 @@ def read_upload(path: Path, name: str, pixels: int) -> tuple[Image, Georeference
         It is no image, damaged, or has too many pixels; the sentence calls it by ``name``.
     """
     try:
-        image = read_image(path)
+        image = read_image(path, reading)
     except ImageError as error:
         raise ImageError(error.message, name) from error
     height, width = image.shape
     if height * width > pixels:
         raise ImageError(f"{_too_many(width, height, pixels)}", name)
-    return Image(image.rgb, name, image.mask), read_georeference(path)
+    return replace(image, name=name), read_georeference(path, reading.number)
 
 
 def clean_name(name: str) -> str:

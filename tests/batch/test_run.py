@@ -205,8 +205,8 @@ def test_a_file_that_changes_while_it_is_read_is_reported(
 
     real = segspectral.images.reader.read_image
 
-    def slow(path):
-        image = real(path)
+    def slow(path, reading):
+        image = real(path, reading)
         put("a.png")
         return image
 
@@ -343,7 +343,7 @@ def test_large_tiffs_are_segmented_in_tiles(put: Put, fast: Pipeline, tmp_path: 
     latest = read_history(out).latest
     assert statuses(out) == {"a.png": "done", "b.tif": "done", "bad.tif": "failed"}
     assert set(latest["b.tif"].outputs) == {"b_labels.tif", "b.json", "b_overlay.png"}
-    assert latest["bad.tif"].reason.startswith("the raster cannot be read")
+    assert latest["bad.tif"].reason.startswith("is a TIFF that cannot be read")
     assert "a_labels.png" in latest["a.png"].outputs
     assert build(out)[1:] == (2, 1)  # rasters are in the gallery, too
     again = Counting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -35,10 +36,6 @@ def bad(tmp_path: Path, kind: str, photo: Path) -> Path:
             PIL.Image.fromarray(grey[:1, :1]).save(path)
         case "postscript":
             path.write_text("%!PS\n{} loop\n")
-        case "bands":
-            import tifffile
-
-            tifffile.imwrite(path, np.zeros((20, 30, 7), np.uint8), photometric="minisblack", planarconfig="contig")
         case "ghost":
             PIL.Image.fromarray(np.dstack([grey, 0 * grey])).save(path)
         case "bomb":
@@ -55,7 +52,6 @@ BAD = {
     "text": "not an image",
     "dot": "1 x 1",
     "postscript": "is PostScript",
-    "bands": "--tile 1024 --bands",
     "ghost": "transparent",
     "bomb": "pixels",
 }
@@ -81,8 +77,8 @@ class TestBadInput:
     def test_what_names_and_headers_tell_is_told_before_anything_heavy_is_imported(
         self, tmp_path: Path, photo: Path, out: Path
     ) -> None:
-        images = {kind: bad(tmp_path, kind, photo) for kind in ("missing", "text", "postscript", "bands")}
-        images |= {"output": photo, "head": photo, "address": "https://example.org/cat.png", "-": "-"}
+        images = {kind: bad(tmp_path, kind, photo) for kind in ("missing", "text", "postscript")}
+        images |= {"output": photo, "head": photo, "address": "https://example.org/cat.png"}
         (tmp_path / "file").write_text("not a folder")
         commands = {}
         for kind, image in images.items():
@@ -107,7 +103,18 @@ for kind, sys.argv in {commands!r}.items():
             result = run(command, "https://example.org/a/cat.png", "-o", out)
             assert result.exit_code == 2
             assert "https://example.org/a/cat.png: is an address, and nothing is downloaded" in one_error(result)
-            assert "standard input" in one_error(run(command, photo, "-", "-o", out))
+            if command != "segment":
+                assert "standard input" in one_error(run(command, photo, "-", "-o", out))
+
+    def test_an_image_is_read_from_standard_input_and_kept(self, photo: Path, out: Path) -> None:
+        arguments = [sys.executable, "-m", "segspectral", "segment", "-", "-o", out, "-k", "2", *FAST]
+        done = subprocess.run([str(a) for a in arguments], input=photo.read_bytes(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (out / f"stdin{photo.suffix}").read_bytes() == photo.read_bytes()
+        assert json.loads((out / "stdin.json").read_text())["source"] == f"stdin{photo.suffix}"
+        done = subprocess.run([str(a) for a in arguments], input=b"", capture_output=True, check=False)
+        assert done.returncode == 2
+        assert b"error: standard input: has no data" in done.stderr
 
     @pytest.mark.parametrize("kind", BAD)
     def test_a_bad_image_alone_ends_with_3_and_one_sentence(

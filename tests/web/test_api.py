@@ -78,6 +78,22 @@ def test_a_large_image_is_cut_and_segmented_again(client: Any, photograph: bytes
     assert wait(client, answer.json()["id"])["segments"] == 2
 
 
+def test_bands_are_settings_and_another_reading_needs_the_image_again(client: Any, photograph: bytes) -> None:
+    state = done(client, photograph, reading={"bands": [3]})
+    job = {"again": state["id"], "settings": '{"reading": {"bands": [1]}}'}
+    answer = client.post("/api/jobs", data=job)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "bands, stretch, page or channels have changed: send the image again",
+    )
+    job["settings"] = '{"reading": {"bands": [3]}, "segments": 2}'
+    assert client.post("/api/jobs", data=job).status_code == 202
+    answer = client.post(
+        "/api/jobs", files={"file": ("a.png", photograph)}, data={"settings": '{"reading.bands": [9]}'}
+    )
+    assert "bands, but 9 were requested" in wait(client, answer.json()["id"])["error"]
+
+
 def test_edits_and_their_undoing(client: Any, photograph: bytes) -> None:
     state = done(client, photograph)
     original = labels_of(client, state)

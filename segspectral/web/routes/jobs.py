@@ -55,6 +55,8 @@ def _again(service: Service, id_: str, wanted: Pipeline) -> Job:
     known = service.job(id_)
     if known.result is None:
         raise no_result(known)
+    if wanted.reading != known.pipeline.reading:
+        raise HTTPException(422, "bands, stretch, page or channels have changed: send the image again")
     return known.again(wanted)
 
 

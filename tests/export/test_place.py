@@ -1,0 +1,151 @@
+"""Labels, polygons and GeoJSON lie where the pixels of the image lie."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from segspectral.export.labelmap import LabelMap
+from segspectral.images.place import Georeference, read_georeference
+
+rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
+shapely = pytest.importorskip("shapely", reason="shapely (extra 'geo') is not installed")
+
+from segspectral.export.geo import geojson, geopackage, geotiff  # noqa: E402
+
+Affine = rasterio.Affine
+UTM = "EPSG:32633"
+PLACES = {
+    "north up": (UTM, Affine(10, 0, 4e5, 0, -10, 5e6)),
+    "south up": (UTM, Affine(10, 0, 4e5, 0, 10, 5e6)),
+    "rotated": (UTM, Affine(8, 3, 4e5, 3, -8, 5e6)),
+    "large pixels, whose edges bend": (UTM, Affine(1000, 0, 4e5, 0, -1000, 5e6)),
+    "across the antimeridian": ("EPSG:3832", Affine(100, 0, 3335584, 0, -100, 0)),
+    "across the antimeridian in UTM": ("EPSG:32760", Affine(100, 0, 820000, 0, -100, 8e6)),
+    "around the north pole": ("EPSG:3413", Affine(5e4, 0, -2e6, 0, -5e4, 15e5)),
+    "beside the north pole": ("EPSG:3413", Affine(5e4, 0, -2015e3, 0, -5e4, 1517e3)),
+    "around the south pole": ("EPSG:3031", Affine(5e4, 0, -201e4, 0, -5e4, 151e4)),
+    "longitudes from 0 to 360": ("EPSG:4326", Affine(0.1, 0, 185, 0, -0.1, 10)),
+    "longitudes over 180": ("EPSG:4326", Affine(0.1, 0, 176, 0, -0.1, 10)),
+    "up to 180": ("EPSG:4326", Affine(0.1, 0, 172, 0, -0.1, 10)),
+    "the world": ("EPSG:4326", Affine(4.5, 0, -180, 0, -3, 90)),
+    "the world from 0": ("EPSG:4326", Affine(4.5, 0, 0, 0, -3, 90)),
+}
+
+
+def labels() -> NDArray[np.int32]:
+    """(60, 80) a frame, a rectangle in it, and one in this."""
+    made = np.ones((60, 80), np.int32)
+    made[20:40, 30:60], made[25:30, 35:40] = 2, 3
+    return made
+
+
+def place_of(name: str) -> Georeference:
+    crs, transform = PLACES[name]
+    return Georeference(rasterio.CRS.from_user_input(crs).to_wkt(), tuple(transform)[:6])
+
+
+def centres(place: Georeference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of the centres of all pixels, as PROJ gives them."""
+    from rasterio.warp import transform
+
+    rows, cols = np.indices((60, 80))
+    east, north = Affine(*place.transform) * (cols.ravel() + 0.5, rows.ravel() + 0.5)
+    longitude, latitude = transform(place.crs, "EPSG:4326", east.tolist(), north.tolist())
+    return (np.array(longitude) + 180) % 360 - 180, np.array(latitude)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_geojson_contains_the_pixels_of_its_segments_and_is_valid(name: str) -> None:
+    place = place_of(name)
+    content, kept = geojson(LabelMap(labels(), georeference=place))
+    assert kept == 1
+    longitude, latitude = centres(place)
+    for feature in json.loads(content)["features"]:
+        shape = shapely.geometry.shape(feature["geometry"])
+        assert shape.is_valid
+        west, south, east, north = shape.bounds
+        assert west >= -180
+        assert east <= 180
+        assert south >= -90
+        assert north <= 90
+        inside = shapely.intersects_xy(shape, longitude, latitude)  # a centre may lie on the cut at 180 degrees
+        np.testing.assert_array_equal(inside, labels().ravel() == feature["properties"]["segment"])
+
+
+def test_a_line_of_geojson_bends_with_the_edge_of_the_image() -> None:
+    """The northern edge of an image of 80 km is a curve between longitudes and latitudes."""
+    from rasterio.warp import transform
+
+    place = place_of("large pixels, whose edges bend")
+    content, _ = geojson(LabelMap(labels(), georeference=place))
+    ring = np.array(json.loads(content)["features"][0]["geometry"]["coordinates"][0][0])
+    middles = (ring[1:] + ring[:-1]) / 2
+    east, north = transform("EPSG:4326", place.crs, *middles.T.tolist())
+    cols, rows = ~Affine(*place.transform) * (np.array(east), np.array(north))
+    beside = np.minimum.reduce([np.abs(cols), np.abs(cols - 80), np.abs(rows), np.abs(rows - 60)])
+    assert beside.max() < 0.02
+
+
+def written(path: Path, **profile: Any) -> Path:
+    settings = {"driver": "GTiff", "height": 60, "width": 80, "count": 3, "dtype": "uint8"} | profile
+    gcps, crs = settings.pop("gcps", None), settings.get("crs")
+    if gcps:
+        settings.pop("crs")
+    with rasterio.open(path, "w", **settings) as out:
+        out.write(np.full((3, 60, 80), 9, np.uint8))
+        if gcps:
+            out.gcps = (gcps, rasterio.CRS.from_user_input(crs))
+    return path
+
+
+def ground_control_points(transform: Any) -> list[Any]:
+    from rasterio.control import GroundControlPoint
+
+    corners = [(0, 0), (0, 80), (60, 0), (60, 80)]
+    return [GroundControlPoint(row, col, *(transform * (col, row))) for row, col in corners]
+
+
+FILES: dict[str, dict[str, Any]] = {
+    "a.tif": {"crs": UTM, "transform": PLACES["north up"][1]},
+    "south.tif": {"crs": UTM, "transform": PLACES["south up"][1]},
+    "rotated.tif": {"crs": UTM, "transform": PLACES["rotated"][1]},
+    "nocrs.tif": {"transform": PLACES["north up"][1]},
+    "big.tif": {"crs": UTM, "transform": PLACES["north up"][1], "BIGTIFF": "YES", "ENDIANNESS": "BIG"},
+    "little.tif": {"crs": UTM, "transform": PLACES["north up"][1], "BIGTIFF": "YES"},
+    "g.jp2": {"crs": UTM, "transform": PLACES["north up"][1], "driver": "JP2OpenJPEG", "QUALITY": "100"},
+    "gcps.tif": {"crs": UTM, "gcps": ground_control_points(PLACES["rotated"][1])},
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_place_of_a_file_returns_in_its_label_raster_and_its_polygons(tmp_path: Path, name: str) -> None:
+    profile = FILES[name]
+    due = profile.get("transform", PLACES["rotated"][1])
+    place = read_georeference(written(tmp_path / name, **profile))
+    assert place is not None
+    corners = np.array([(0, 0), (80, 0), (0, 60), (80, 60)], float)
+    for transform in (place.transform, _written_transform(place, tmp_path)):
+        where = np.array(Affine(*transform[:6]) * corners.T)
+        back = np.array(~due * where)
+        np.testing.assert_allclose(back, corners.T, atol=0.01)
+    (tmp_path / "s.gpkg").write_bytes(geopackage(LabelMap(labels(), georeference=place))[0])
+    import pyogrio
+
+    about, _, shapes, _ = pyogrio.raw.read(tmp_path / "s.gpkg")
+    frame = shapely.from_wkb(shapes[0])
+    edge = shapely.Polygon([due * (x, y) for x, y in ((0, 0), (80, 0), (80, 60), (0, 60))])
+    assert shapely.hausdorff_distance(shapely.convex_hull(frame), edge) < 0.01 * 8
+    assert (about["crs"] is None) == (name == "nocrs.tif")
+
+
+def _written_transform(place: Georeference, folder: Path) -> tuple[float, ...]:
+    (folder / "labels.tif").write_bytes(geotiff(LabelMap(labels(), georeference=place)))
+    with rasterio.open(folder / "labels.tif") as raster:
+        assert (raster.crs is None) == (not place.crs)
+        return tuple(raster.transform)
