@@ -26,7 +26,8 @@ from typing import Any
 from segspectral.values import Image
 
 ROOT = Path(__file__).parents[1]
-METHODS = ("--preset fast", "--hierarchy", "-k 8", "--preset quality", "Felzenszwalb", "SpectralClustering")
+METHODS = ("fast", "hierarchy", "eight", "quality", "Felzenszwalb", "SpectralClustering")
+"""``--preset fast``, ``--hierarchy``, ``-k 8``, ``--preset quality``, and peers."""
 PEERS = METHODS[-2:]
 
 
@@ -45,9 +46,9 @@ def runner(method: str) -> Callable[[Image], object]:
 
     if method == "SpectralClustering":
         return Pipeline(segments=8, head="spectral_clustering", refine="none")
-    if method.startswith("--preset"):
-        return load(ROOT / "configs" / f"{method.split()[1]}.yaml")
-    return Pipeline(segments=8) if method == "-k 8" else Pipeline(hierarchy=True)
+    if method in ("fast", "quality"):
+        return load(ROOT / "configs" / f"{method}.yaml")
+    return Pipeline(segments=8) if method == "eight" else Pipeline(hierarchy=True)
 
 
 def measure(method: str, path: Path, width: int, height: int) -> dict[str, Any]:
