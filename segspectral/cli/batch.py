@@ -36,7 +36,7 @@ class EngineOptions:
             "--jobs",
             "-j",
             min=0,
-            help="Worker processes, about 0.3 GB each for photographs; 0: work in this process (default: one per core, up to 4).",
+            help="Worker processes, about 0.3 GB each; 0: work in this process (default: one per core, up to 4).",
         ),
     ] = None
     timeout: Annotated[
