@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from segspectral.cli import app
 from segspectral.config import make_pipeline
 from segspectral.errors import ImageError, SettingsError
+from segspectral.images.interpret import Stretch
 from segspectral.images.reader import as_image, read_image
 from segspectral.web.work import Segmenting, Task
 
@@ -512,3 +513,30 @@ class TestArrays:
         deep = np.dstack([DEEP, holes(DEEP[..., 0], 0)])
         assert as_image(deep).mask is None
         assert as_image(np.dstack([RGB, GREY]), bands=(4,)).mask is None
+
+
+def test_transparent_levels_of_few_bits_are_void(tmp_path: Path) -> None:
+    """Pillow scales the grey of such a PNG, but not the level that is transparent."""
+    path = tmp_path / "few.png"
+    grey = np.zeros((20, 30), np.uint8)
+    grey[:, 10:20], grey[:, 20:] = 1, 3
+    PIL.Image.fromarray(grey).save(path, bits=2, transparency=1)
+    mask = as_image(path).mask
+    assert mask is not None
+    np.testing.assert_array_equal(mask, grey != 1)
+
+
+def test_bands_first_are_told_from_bands_last() -> None:
+    cube = np.random.default_rng(0).random((13, 40, 50), dtype=np.float32)
+    with pytest.raises(ImageError, match="channels come last"):
+        as_image(cube)
+    torch = pytest.importorskip("torch")
+    image = as_image(torch.from_numpy(cube))
+    assert image.shape == (40, 50)
+    assert image.read["bands"] == 13
+
+
+@pytest.mark.parametrize("text", ["min,3000", "5:max", "min:max", "max,min"])
+def test_the_smallest_and_largest_value_are_no_numbers(text: str) -> None:
+    with pytest.raises(ValueError, match="write none, min,max, two percentiles"):
+        Stretch.parse(text)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.errors import ImageError
 from segspectral.images.gdal import Georeference
 
 __all__ = ["to_map", "to_wgs84"]
@@ -50,12 +51,20 @@ def to_wgs84(shapes: NDArray[Any], georeference: Georeference, size: tuple[int, 
     size : width and height of the image
     """
     import shapely
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
     from rasterio.warp import transform as warp
 
     def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
         east, north = to_map(xy, georeference).T
-        longitude, latitude = warp(georeference.crs, "EPSG:4326", east.tolist(), north.tolist())
-        return np.stack([longitude, latitude], axis=1)
+        try:
+            longitude, latitude = warp(georeference.crs, "EPSG:4326", east.tolist(), north.tolist())
+        except (RasterioError, CPLE_BaseError) as error:
+            why = str(error).partition("'")[0].strip()
+            raise ImageError(
+                f"has pixels without longitude and latitude ({why}); write gpkg instead of geojson"
+            ) from error
+        return np.stack([longitude, np.clip(latitude, -90, 90)], axis=1)
 
     step = _step(move, size)
     if np.isfinite(step):

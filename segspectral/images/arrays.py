@@ -16,6 +16,9 @@ __all__ = ["is_array", "raw_of_array"]
 FEW = 4
 """An axis of at most this many values is taken for channels."""
 
+MANY = 32
+"""A first axis of at most this many values, far shorter than the two others, is that of bands, not of rows."""
+
 
 def is_array(source: Any) -> bool:
     """Whether it is an array, or an object of another library that becomes one."""
@@ -42,7 +45,7 @@ def raw_of_array(source: Any, name: str, *, all_bands: bool = False) -> Raw:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] < 1:
         raise ImageError(f"an image must be an array (H, W) or (H, W, B), not {tuple(source.shape)}", name)
-    if array.shape[0] <= FEW < min(array.shape[1:]):
+    if array.shape[0] <= MANY < min(array.shape[1:]):
         raise ImageError(
             f"has the shape {tuple(source.shape)}, but channels come last: (H, W, B); use numpy.moveaxis(x, 0, -1)",
             name,
@@ -69,7 +72,7 @@ def _plain(source: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None, bool]:
         array = np.asarray(tensor.numpy())
         while array.ndim > 3 and array.shape[0] == 1:
             array = array[0]
-        if array.ndim == 3 and array.shape[0] <= FEW < min(array.shape[1:]):
+        if array.ndim == 3 and not array.shape[2] <= FEW < array.shape[0]:
             return np.moveaxis(array, 0, -1), None, True
         return array, None, False
     array = np.asarray(source)

@@ -29,7 +29,7 @@ __all__ = [
     "Format",
     "check_name",
     "format_of",
-    "has_world_file",
+    "has_place_beside",
     "open_picture",
     "what_is",
 ]
@@ -73,9 +73,6 @@ LISTED = ", ".join(f.name for f in FORMATS)
 
 EXTENSIONS = tuple(suffix for f in FORMATS for suffix in f.suffixes)
 """Suffixes of the files that are found in a folder. A file that the user names may have any suffix."""
-
-WORLD = (".wld", ".tfw", ".tifw", ".tiffw", ".jgw", ".jpgw", ".jpegw", ".pgw", ".pngw")
-"""Suffixes of world files, which give the transform of an image beside them."""
 
 AS_PICTURE = "export it as PNG"
 FRAMES = "extract its frames, for example by: ffmpeg -i FILE frame_%05d.png"
@@ -287,9 +284,17 @@ def _what_text(head: bytes) -> tuple[str, str] | None:
     return ("text", "give an image")
 
 
-def has_world_file(path: Path) -> bool:
-    """Whether a world file lies beside an image."""
-    return any(path.with_suffix(suffix).is_file() for suffix in WORLD)
+def has_place_beside(path: Path) -> bool:
+    """Whether a file beside an image gives its place: a world file, or GDAL's ``.aux.xml`` with a transform."""
+    own = path.suffix.lower()
+    suffixes = {".wld"} | ({f"{own}w", f".{own[1]}{own[-1]}w"} if len(own) > 1 else set())  # such as .jpgw and .jgw
+    if any(path.with_suffix(cased).is_file() for suffix in suffixes for cased in (suffix, suffix.upper())):
+        return True
+    try:
+        beside = path.with_name(f"{path.name}.aux.xml").read_bytes()
+    except OSError:
+        return False
+    return b"<GeoTransform" in beside or b"<GCPList" in beside
 
 
 @contextmanager

@@ -117,16 +117,20 @@ class Georeference:
 def place_of(dataset: Any) -> tuple[Any, Any] | None:
     """The CRS (or None) and the affine transform of a dataset; None if it has no place.
 
-    Ground control points give the transform that fits them best (least squares).
+    Ground control points give the transform that fits them best (least squares). Points on one line give none, and a
+    transform that maps all pixels to one line is none.
     """
     from rasterio.transform import from_gcps
 
     if not dataset.transform.is_identity:
-        return dataset.crs, dataset.transform
+        return (dataset.crs, dataset.transform) if dataset.transform.determinant else None
     points, crs = dataset.gcps
-    if len(points) >= 3:
-        return crs, from_gcps(points)
-    return None
+    places = np.array([(point.col, point.row) for point in points]).reshape(-1, 2)
+    # GDAL returns memory that it has not set where the points do not determine a transform.
+    if len(points) < 3 or np.linalg.matrix_rank(places - places.mean(axis=0)) < 2:
+        return None
+    fitted = from_gcps(points)
+    return (crs, fitted) if fitted.determinant else None
 
 
 def nodata_of(path: Path) -> float | None:

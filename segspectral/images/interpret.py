@@ -68,7 +68,7 @@ class Stretch(NamedTuple):
             return None if value == "auto" else value
         if isinstance(value, str):
             colon = ":" in value
-            parts: list[Any] = re.split("[,:]", value.replace("min", "0").replace("max", "100").replace("%", ""))
+            parts: list[Any] = re.split("[,:]", "0,100" if value == "min,max" else value.replace("%", ""))
         else:
             parts, colon = list(value), False
         if len(parts) == 3 and isinstance(parts[2], bool):

@@ -32,7 +32,7 @@ def read_picture(path: Path, page: int | None = None, placed: bool = False) -> R
         if frames > 1:
             picture.seek(number - 1)
         orientation = picture.getexif().get(Tag.Orientation, 1) if placed else 1
-        raw = _sixteen_bit_colour(picture, path) or of_picture(picture, placed)
+        raw = _sixteen_bit_colour(picture, path, placed) or of_picture(picture, placed)
     several = f"page 1 of {frames}; --page chooses another, --page all reads each"
     notes = (several,) if frames > 1 and page is None else ()
     if orientation != 1:
@@ -68,6 +68,7 @@ def of_picture(picture: PIL.Image.Image, placed: bool = False) -> Raw:
     """An opened picture: grey or RGB, and what is transparent. The orientation is applied unless it is ``placed``."""
     from PIL import ImageOps
 
+    _scale_transparency(picture)
     if not placed:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
@@ -83,7 +84,15 @@ def of_picture(picture: PIL.Image.Image, placed: bool = False) -> Raw:
     return Raw(np.asarray(picture.convert("RGB")), (0, 1, 2))
 
 
-def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path) -> Raw | None:
+def _scale_transparency(picture: PIL.Image.Image) -> None:
+    """Pillow scales the grey of a PNG of 2 or 4 bits to 8 bits, but not the level that is transparent."""
+    level, tiles = picture.info.get("transparency"), getattr(picture, "tile", [])
+    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0][3])) if tiles and picture.mode == "L" else None
+    if bits and isinstance(level, int):
+        picture.info["transparency"] = level * 255 // (2**bits - 1)
+
+
+def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path, placed: bool) -> Raw | None:
     """A colour PNG with 16 bits per channel, of which Pillow keeps only 8; None for others."""
     if picture.format != "PNG" or picture.mode == "I;16":
         return None
@@ -91,7 +100,7 @@ def _sixteen_bit_colour(picture: PIL.Image.Image, path: Path) -> Raw | None:
         return None
     import cv2
 
-    orientation = picture.getexif().get(Tag.Orientation, 1)
+    orientation = 1 if placed else picture.getexif().get(Tag.Orientation, 1)
     picture.load()  # Pillow reports what is wrong with a damaged file, OpenCV does not.
     array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] not in (3, 4):

@@ -24,7 +24,7 @@ from segspectral.images.formats import (
     TIFF,
     check_name,
     format_of,
-    has_world_file,
+    has_place_beside,
     open_picture,
 )
 from segspectral.images.interpret import Reading, interpret
@@ -182,7 +182,7 @@ def _decoded(path: Path, page: int | None) -> Raw:
 
     if form is JPEG2000:
         return _jpeg2000(path, page)
-    return read_picture(path, page, placed=has_world_file(path))
+    return read_picture(path, page, placed=has_place_beside(path))
 
 
 def _void_beside(path: Path, raw: Raw) -> Raw:
@@ -215,6 +215,8 @@ def _jpeg2000(path: Path, page: int | None) -> Raw:
             raise ImageError(f"cannot be decoded by Pillow ({error}); {more}") from error
     from segspectral.images.gdal import read_raster
 
+    if page not in (None, 1):
+        raise SettingsError(f"has 1 page, but page {page} was requested", path)
     raw = read_raster(path)
     if raw.values.dtype != "uint8" or raw.placed or raw.valid is not None:
         return raw

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, SettingsError
-from segspectral.images.formats import TIFF, format_of, has_world_file
+from segspectral.images.formats import TIFF, format_of, has_place_beside
 from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw, both, differs, upright
 from segspectral.wording import plural
@@ -265,7 +265,7 @@ def _page(path: Path, plane: Plane) -> Raw:
 
 def is_placed(page: Any, path: Path) -> bool:
     """Whether a page has a georeference, in its tags or in a world file beside it."""
-    return any(tag in page.tags for tag in PLACES) or has_world_file(path)
+    return any(tag in page.tags for tag in PLACES) or has_place_beside(path)
 
 
 def orientation_of(page: Any) -> int:

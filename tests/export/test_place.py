@@ -149,3 +149,43 @@ def _written_transform(place: Georeference, folder: Path) -> tuple[float, ...]:
     with rasterio.open(folder / "labels.tif") as raster:
         assert (raster.crs is None) == (not place.crs)
         return tuple(raster.transform)
+
+
+@pytest.mark.parametrize("kind", ["on a line", "one column"])
+def test_points_and_transforms_that_determine_nothing_are_no_place(tmp_path: Path, kind: str) -> None:
+    """GDAL returns memory that it has not set for points on one line."""
+    from rasterio.control import GroundControlPoint
+
+    path = tmp_path / "flat.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=30, height=20, count=1, dtype="uint8") as made:
+        made.write(np.arange(600, dtype=np.uint8).reshape(1, 20, 30))
+        if kind == "on a line":
+            made.gcps = (
+                [GroundControlPoint(i, i, 1000 + i, 2000 - i) for i in (0, 5, 10)],
+                rasterio.CRS.from_epsg(32633),
+            )
+        else:
+            made.crs, made.transform = rasterio.CRS.from_epsg(32633), Affine(10, 0, 4e5, 10, 0, 5e6)
+    assert read_georeference(path) is None
+
+
+@pytest.mark.parametrize("crs", ["ESRI:54009", 'LOCAL_CS["x",UNIT["metre",1]]'], ids=["off the globe", "local"])
+def test_pixels_without_longitude_and_latitude_are_told(crs: str) -> None:
+    from segspectral.errors import ImageError
+
+    place = Georeference(rasterio.CRS.from_user_input(crs).to_wkt(), (5e5, 0, -2e7, 0, -5e5, 1e7))
+    with pytest.raises(ImageError, match="without longitude and latitude"):
+        geojson(LabelMap(labels(), georeference=place))
+
+
+def test_world_files_of_any_case_and_no_others_place_an_image(tmp_path: Path) -> None:
+    from segspectral.images.formats import has_place_beside
+
+    (tmp_path / "a.TFW").write_text("1")
+    (tmp_path / "b.JGW").write_text("1")
+    assert [has_place_beside(tmp_path / name) for name in ("a.tif", "a.jpg", "b.jpg", "b.jpeg")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
