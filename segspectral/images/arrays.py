@@ -17,7 +17,7 @@ FEW = 4
 """An axis of at most this many values is taken for channels."""
 
 MANY = 32
-"""A first axis of at most this many values, far shorter than the two others, is that of bands, not of rows."""
+"""A first axis of at most this many values, with both others longer than this, is that of bands, not of rows."""
 
 
 def is_array(source: Any) -> bool:
@@ -45,7 +45,7 @@ def raw_of_array(source: Any, name: str, *, all_bands: bool = False) -> Raw:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] < 1:
         raise ImageError(f"an image must be an array (H, W) or (H, W, B), not {tuple(source.shape)}", name)
-    if array.shape[0] <= MANY < min(array.shape[1:]):
+    if any(array.shape[0] <= most < min(array.shape[1:]) for most in (FEW, MANY)):
         raise ImageError(
             f"has the shape {tuple(source.shape)}, but channels come last: (H, W, B); use numpy.moveaxis(x, 0, -1)",
             name,
