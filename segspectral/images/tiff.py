@@ -330,6 +330,8 @@ def _nodata(values: NDArray[Any], page: Any) -> NDArray[np.bool_] | None:
         return None
     if page.photometric == WHITE_IS_ZERO and values.dtype.kind == "u":
         values = values.dtype.type(2 ** max(8, int(page.bitspersample)) - 1) - values  # as they are stored
+    if int(page.bitspersample) in (1, 2, 4) and int(page.samplesperpixel) == 1:
+        values = values // (255 // (2 ** int(page.bitspersample) - 1))  # Pillow has made white 255
     return differs(values, text)
 
 
