@@ -544,3 +544,23 @@ class TestArrays:
         deep = np.dstack([DEEP, holes(DEEP[..., 0], 0)])
         assert as_image(deep).mask is None
         assert as_image(np.dstack([RGB, GREY]), bands=(4,)).mask is None
+
+
+@pytest.mark.parametrize(
+    ("given", "images", "said"),
+    [
+        (b"", ["-"], "standard input: has no data"),
+        (b"only words\n", ["-"], "standard input: is "),
+        (b"\x00\x01\x02" * 50, ["-"], "standard input: is not an image that can be read"),
+        (b"\x89PNG" + b"x" * 200, ["-"], "standard input: has more than 0.0 GB"),
+        (b"", ["-", "-"], "standard input holds one image; write - once"),
+    ],
+)
+def test_standard_input_that_is_no_image_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bytes, images: list[str], said: str
+) -> None:
+    monkeypatch.setattr("segspectral.images.limits.MAX_BYTES", 190)
+    result = CliRunner().invoke(app, ["segment", *images, "-o", str(tmp_path / "out")], input=given)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert not list(tmp_path.rglob("*.*")) + list(tmp_path.rglob("stdin*"))
