@@ -405,6 +405,38 @@ class TestPages:
         np.testing.assert_array_equal(read_image(path).rgb, grey(GREY))
         np.testing.assert_array_equal(read_image(path, page=2).rgb, grey(GREY[::-1]))
 
+    @pytest.mark.parametrize("name", ["A", "B"])
+    def test_a_channel_in_another_file_is_left_out_and_told(self, tmp_path: Path, name: str) -> None:
+        """The file beside it is not opened, whatever the tags say."""
+        parts = "".join(
+            f'<TiffData FirstC="{i}" IFD="0" PlaneCount="1">'
+            f'<UUID FileName="mf{x}.ome.tif">urn:uuid:{x}</UUID></TiffData>'
+            for i, x in enumerate("AB")
+        )
+        for one, values in (("A", GREY), ("B", GREY[::-1])):
+            ome = (
+                f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+                f'UUID="urn:uuid:{one}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" '
+                f'SizeX="{W}" SizeY="{H}" SizeC="2" SizeZ="1" SizeT="1">{parts}</Pixels></Image></OME>'
+            )
+            tifffile.imwrite(tmp_path / f"mf{one}.ome.tif", values, description=ome, metadata=None)
+        image = read_image(tmp_path / f"mf{name}.ome.tif")
+        np.testing.assert_array_equal(image.rgb, grey(GREY if name == "A" else GREY[::-1]))
+        assert image.notes == ("1 channel or plane is in another file and not read",)
+
+    def test_the_second_image_of_a_micrograph_is_a_page(self, tmp_path: Path) -> None:
+        path = tmp_path / "two.ome.tif"
+        with tifffile.TiffWriter(path, ome=True) as file:
+            for values in (RGB, RGB[::-1]):
+                channels = np.moveaxis(values, -1, 0).copy()
+                file.write(channels, photometric="minisblack", metadata={"axes": "CYX"})
+            file.write(GREY[:20], photometric="minisblack", metadata={"axes": "YX"})
+        image = read_image(path)
+        np.testing.assert_array_equal(image.rgb, RGB)
+        assert "page 1 of 3" in image.notes[0]
+        np.testing.assert_array_equal(read_image(path, page=2).rgb, RGB[::-1])
+        np.testing.assert_array_equal(read_image(path, page=3).rgb, grey(GREY[:20]))
+
 
 @pytest.mark.parametrize("kind", ROWS)
 def test_without_rasterio_a_file_reads_the_same_or_says_which_extra_it_needs(
@@ -540,3 +572,23 @@ def test_bands_first_are_told_from_bands_last() -> None:
 def test_the_smallest_and_largest_value_are_no_numbers(text: str) -> None:
     with pytest.raises(ValueError, match="write none, min,max, two percentiles"):
         Stretch.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "images", "said"),
+    [
+        (b"", ["-"], "standard input: has no data"),
+        (b"only words\n", ["-"], "standard input: is "),
+        (b"\x00\x01\x02" * 50, ["-"], "standard input: is not an image that can be read"),
+        (b"\x89PNG" + b"x" * 200, ["-"], "standard input: has more than 0.0 GB"),
+        (b"", ["-", "-"], "standard input holds one image; write - once"),
+    ],
+)
+def test_standard_input_that_is_no_image_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bytes, images: list[str], said: str
+) -> None:
+    monkeypatch.setattr("segspectral.images.limits.MAX_BYTES", 190)
+    result = CliRunner().invoke(app, ["segment", *images, "-o", str(tmp_path / "out")], input=given)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert not list(tmp_path.rglob("*.*")) + list(tmp_path.rglob("stdin*"))

@@ -371,3 +371,18 @@ def test_a_raster_of_one_colour_is_one_segment_with_a_note(pipeline: Pipeline, t
     picture[0, -1] = 250
     result = segment_raster(write(tmp_path / "dot.tif", picture, nodata=0), tmp_path / "d.tif", pipeline)
     assert result.notes == ()
+
+
+@pytest.mark.parametrize("nodata", [None, 0, 1])
+@pytest.mark.parametrize("white", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_is_the_same_in_tiles(tmp_path: Path, bits: int, white: str, nodata: int | None) -> None:
+    grey = np.random.default_rng(1).integers(0, 2**bits, (40, 50, 1), np.uint8)
+    path = write(tmp_path / "few.tif", grey, nbits=bits, photometric=white, nodata=nodata)
+    whole = read_image(path)
+    with Raster.open(path) as raster:
+        rgb, valid = raster.read((0, 40), (0, 50))
+    assert (valid == (np.ones((40, 50), bool) if whole.mask is None else whole.mask)).all()
+    assert valid.all() == (nodata is None)
+    assert (np.rint(rgb * 255) == whole.rgb)[valid].all()
+    assert nodata is not None or whole.rgb.max() == 255

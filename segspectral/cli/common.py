@@ -170,11 +170,16 @@ def saved_input(output: Path) -> Path:
     from segspectral.images.limits import MAX_BYTES
 
     data = sys.stdin.buffer.read(MAX_BYTES + 1)
-    if not data or len(data) > MAX_BYTES:
-        raise ImageError(f"has no data, or more than {MAX_BYTES / 1e9:.1f} GB", "standard input")
+    if not data:
+        raise ImageError("has no data", "standard input")
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"has more than {MAX_BYTES / 1e9:.1f} GB", "standard input")
     found = what_is(data[:HEAD])
+    if not isinstance(found, Format):
+        why = f"is {found[0]}, not an image; {found[1]}" if found else "is not an image that can be read"
+        raise ImageError(why, "standard input")
     check_folder(output)
-    return write_bytes(output / f"stdin{found.suffixes[0] if isinstance(found, Format) else ''}", data)
+    return write_bytes(output / f"stdin{found.suffixes[0]}", data)
 
 
 def sample_images() -> Path:

@@ -51,6 +51,8 @@ def segment(
     """
     first, *others = (options.segments or "").split(",")
     counts = [_number(text) for text in (first, *others)] if others else []
+    if images.count("-") > 1:
+        raise SettingsError("standard input holds one image; write - once", "-")
     images = [str(saved_input(output)) if image == "-" else image for image in images]
     paths = readable_images(images, output, recursive, debug)
     pipeline = replace(options, segments=first or None).pipeline()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,8 @@ def _opened(path: Path) -> Iterator[Any]:
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # Errors report what is wrong.
     try:
-        with tifffile.TiffFile(path) as file:
+        # These kinds name other files in their tags or read those of the folder, and no path from a file is trusted.
+        with tifffile.TiffFile(path, _multifile=False, is_mmstack=False, is_ndtiff=False) as file:
             yield file
     except (ImageError, SettingsError):
         raise
@@ -150,7 +152,19 @@ def _of_channels(file: Any, whole: list[Plane]) -> list[Plane]:
     """The images of a micrograph (ImageJ, OME) whose channels are pages; none if there are no such axes."""
     if not (file.is_imagej or file.is_ome):
         return []
-    series = file.series[0]
+    each = [_of_series(file, series, whole) for series in file.series]
+    if not any(each):
+        return []
+    numbers = {plane.first: plane for plane in whole}
+    return [
+        plane
+        for series, planes in zip(file.series, each, strict=True)
+        for plane in planes or [numbers[page.index] for page in series.pages if page and page.index in numbers]
+    ]
+
+
+def _of_series(file: Any, series: Any, whole: list[Plane]) -> list[Plane]:
+    """The images of one series of a micrograph; none if its pages are no channels or planes."""
     axes, shape = series.axes, series.shape
     lead = axes.find("YX")
     if lead < 1 or axes[lead:] != "YX":
@@ -171,6 +185,27 @@ def _of_channels(file: Any, whole: list[Plane]) -> list[Plane]:
     return []
 
 
+def _elsewhere(file: Any, path: Path) -> int:
+    """How many channels or planes the tags of an OME-TIFF place in other files, which are never opened."""
+    if not file.is_ome:
+        return 0
+    try:
+        root = ElementTree.fromstring(file.ome_metadata)
+    except ElementTree.ParseError:
+        return 0
+    parts = [
+        (data, identity)
+        for data in root.iter()
+        if data.tag.endswith("TiffData")
+        for identity in data
+        if identity.tag.endswith("UUID")
+    ]
+    named = (identity.text for _, identity in parts if identity.get("FileName", "").lower() == path.name.lower())
+    own = root.get("UUID") or next(named, None)
+    others = [data for data, identity in parts if own is not None and identity.text != own]
+    return sum(int(data.get("PlaneCount") or 1) for data in others)
+
+
 def _choose(file: Any, path: Path, page: int | None) -> tuple[Plane, int, int, tuple[str, ...]]:
     """The image that is read, its number from 1, how many there are, and notes about the others."""
     planes, left_out = planes_of(file)
@@ -182,6 +217,10 @@ def _choose(file: Any, path: Path, page: int | None) -> tuple[Plane, int, int, t
         notes.append(f"page {index + 1} of {len(planes)}; --page chooses another, --page all reads each")
     if left_out and planes[index].first > 0:
         notes.append(f"{plural(left_out, 'smaller copy is', 'smaller copies are')} passed over")
+    if elsewhere := _elsewhere(file, path):
+        notes.append(
+            f"{plural(elsewhere, 'channel or plane is', 'channels or planes are')} in another file and not read"
+        )
     return planes[index], index + 1, len(planes), tuple(notes)
 
 
@@ -330,6 +369,8 @@ def _nodata(values: NDArray[Any], page: Any) -> NDArray[np.bool_] | None:
         return None
     if page.photometric == WHITE_IS_ZERO and values.dtype.kind == "u":
         values = values.dtype.type(2 ** max(8, int(page.bitspersample)) - 1) - values  # as they are stored
+    if int(page.bitspersample) in (1, 2, 4) and int(page.samplesperpixel) == 1:
+        values = values // (255 // (2 ** int(page.bitspersample) - 1))  # Pillow has made white 255
     return differs(values, text)
 
 

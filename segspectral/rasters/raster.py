@@ -56,6 +56,9 @@ class Raster:
         """The bands that are seen, from 0."""
         bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
         self.bits = int(bits) if bits and dataset.dtypes[0] != "uint8" else None
+        few = bits in ("1", "2", "4") and self.bits is None and dataset.count == 1
+        self.step = 255 // (2 ** int(bits) - 1) if few else 1
+        """By what grey values of 1, 2 or 4 bits are multiplied, so that white is 255, as Pillow does."""
         self.flat = True
         """Whether all valid pixels that have been read so far have one colour."""
         self._colour: NDArray[Any] | None = None
@@ -181,6 +184,8 @@ class Raster:
         if self.inks:
             paper = 255 - values.astype(np.float32)
             return np.rint(paper[..., :3] * paper[..., 3:] / 255).astype(np.uint8)
+        if self.step > 1:
+            values = values * np.uint8(self.step)
         if self.inverted and values.dtype.kind == "u":
             return values.dtype.type(2 ** (self.bits or 8 * values.dtype.itemsize) - 1) - values
         return values
