@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
@@ -386,3 +387,31 @@ def test_grey_of_few_bits_is_the_same_in_tiles(tmp_path: Path, bits: int, white:
     assert valid.all() == (nodata is None)
     assert (np.rint(rgb * 255) == whole.rgb)[valid].all()
     assert nodata is not None or whole.rgb.max() == 255
+
+
+def test_bands_are_counted_in_tiles_without_opacity(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(1, 255, (40, 50, 4), np.uint8)
+    values[..., 3] = 255
+    path = write(tmp_path / "rgba.tif", values, photometric="rgb", alpha="yes")
+    for bands in ((2,), (3, 1, 2)):
+        chosen = Reading(bands=bands)
+        with Raster.open(path, chosen) as raster:
+            rgb, _ = raster.read((0, 40), (0, 50))
+        np.testing.assert_array_equal(np.rint(rgb * 255), read_image(path, chosen).rgb)
+    with pytest.raises(SettingsError, match="has 3 bands, but 4 were"), Raster.open(path, Reading(bands=(4,))):
+        pass
+
+
+def test_bands_of_a_palette_are_refused_in_tiles_and_those_of_inks_are_colours(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(0, 255, (40, 50, 3), np.uint8)
+    palette, inks = tmp_path / "palette.tif", tmp_path / "inks.tif"
+    PIL.Image.fromarray(values).convert("P").save(palette)
+    PIL.Image.fromarray(values).convert("CMYK").save(inks)
+    chosen = Reading(bands=(2,))
+    with Raster.open(palette) as raster:
+        assert raster.read((0, 40), (0, 50))[0].shape == (40, 50, 3)
+    with pytest.raises(SettingsError, match="has a palette, of which no bands"), Raster.open(palette, chosen):
+        pass
+    with Raster.open(inks, chosen) as raster:  # GDAL makes RGB of them
+        rgb, _ = raster.read((0, 40), (0, 50))
+    np.testing.assert_allclose(rgb * 255, read_image(inks, chosen).rgb, atol=1.01)

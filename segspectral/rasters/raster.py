@@ -48,11 +48,16 @@ class Raster:
             raise ImageError(f"contains {dataset.dtypes[0]}; convert it to integers or floats", path)
         kinds = [kind.name for kind in dataset.colorinterp]
         colour = tuple(i for i, kind in enumerate(kinds) if kind != "alpha")
-        self.palette = kinds[0] == "palette" and reading.bands is None
-        self.inks = kinds[:4] == ["cyan", "magenta", "yellow", "black"] and reading.bands is None
+        self.palette = kinds[0] == "palette"
+        self.inks = kinds[:4] == ["cyan", "magenta", "yellow", "black"]
+        if reading.bands is not None and (self.palette or self.inks):
+            stored = "a palette" if self.palette else "four inks"
+            raise SettingsError(f"has {stored}, of which no bands can be chosen in tiles; leave out --bands", path)
         self.inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         default = (0, 1, 2, 3) if self.inks else colour[:3] if len(colour) >= 3 else colour[:1]
-        self.bands = reading.chosen(len(kinds), default, str(path))
+        asked = reading.bands is not None or reading.channels is not None
+        chosen = reading.chosen(len(colour), (), str(path))
+        self.bands = tuple(colour[number] for number in chosen) if asked else default
         """The bands that are seen, from 0."""
         bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
         self.bits = int(bits) if bits and dataset.dtypes[0] != "uint8" else None
