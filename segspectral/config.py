@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -13,7 +12,7 @@ from segspectral.errors import SettingsError, about
 from segspectral.files import read_file
 from segspectral.heads.own import allow
 from segspectral.pipeline import Pipeline
-from segspectral.registry import preset, presets
+from segspectral.registry import preset, presets, settings_file
 from segspectral.settings import Settings, merged_settings, validated, with_settings
 
 __all__ = ["dump", "load", "load_onto", "make_pipeline", "parse_assignment", "preset", "presets", "read_yaml"]
@@ -49,15 +48,10 @@ def load(path: str | os.PathLike[str], base: Pipeline | None = None) -> Pipeline
 
 def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
     """``base``, a pipeline or other settings, with those of a YAML file, or of a preset as for ``load``."""
-    path, known = Path(path), presets()
-    if not path.exists():
-        path = known.get(path.as_posix().removeprefix("configs/").removesuffix(".yaml"), path)
+    path = settings_file(path)
     try:
         with about(path):
             data = read_yaml(read_file(path).decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        why = f"there is no such settings file, and no such preset ({', '.join(known)})"
-        raise SettingsError(why, path) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot be read ({error})", path) from error
     if data is None:

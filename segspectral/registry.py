@@ -6,6 +6,7 @@ it is needed. Heads have a list of their own, ``segspectral.heads.HEADS``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ __all__ = [
     "formats_named",
     "preset",
     "presets",
+    "settings_file",
     "shipped",
 ]
 
@@ -84,6 +86,23 @@ def preset(name: str) -> Path:
     if name not in known:
         raise SettingsError(f"there is no such preset; there are {', '.join(known)}", name)
     return known[name]
+
+
+def settings_file(path: str | os.PathLike[str]) -> Path:
+    """The settings file of that name; or the preset, if there is no such file: ``fast``, ``configs/fast.yaml``.
+
+    Raises
+    ------
+    SettingsError
+        There is neither.
+    """
+    path, known = Path(path), presets()
+    if path.exists():
+        return path
+    named = path.as_posix().removeprefix("configs/").removesuffix(".yaml")
+    if named not in known:
+        raise SettingsError(f"there is no such settings file, and no such preset ({', '.join(known)})", path)
+    return known[named]
 
 
 def formats_named(options: Sequence[str]) -> list[str]:

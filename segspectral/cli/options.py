@@ -25,7 +25,7 @@ from segspectral.cli.common import DebugOption, check_head, note, sentences
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
-from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets
+from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets, settings_file
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -163,8 +163,13 @@ class PipelineOptions:
         check_head(self.head)
         if self.refine is not None and self.refine not in REFINERS:
             raise SettingsError(f"unknown refiner '{self.refine}'; there are {', '.join(REFINERS)}", "--refine")
+        for number in (self.segments or "auto").split(","):
+            if number.strip() != "auto" and not (number.strip().isdecimal() and int(number) > 0):
+                raise SettingsError(f"'{number}' is neither a whole number from 1 nor auto", "--segments")
         if self.preset is not None:
             preset(self.preset)
+        if self.config is not None:
+            settings_file(self.config)
         if self.backbone is not None:
             from segspectral.features.backbones import check_name
 

@@ -78,12 +78,14 @@ class TestBadInput:
         self, tmp_path: Path, photo: Path, out: Path
     ) -> None:
         images = {kind: bad(tmp_path, kind, photo) for kind in ("missing", "text", "postscript")}
-        images |= {"output": photo, "head": photo, "address": "https://example.org/cat.png"}
+        images |= {"output": photo, "address": "https://example.org/cat.png"}
         (tmp_path / "file").write_text("not a folder")
         commands = {}
         for kind, image in images.items():
-            target, head = tmp_path / "file" if kind == "output" else out, "no" if kind == "head" else "exact"
-            commands[kind] = ["segspectral", "segment", str(image), "-o", str(target), "--head", head]
+            target = tmp_path / "file" if kind == "output" else out
+            commands[kind] = ["segspectral", "segment", str(image), "-o", str(target), "--head", "exact"]
+        for option in ("--head", "--refine", "--preset", "--format", "--backbone", "--config", "-k"):
+            commands[option] = ["segspectral", "segment", str(photo), "-o", str(out), option, "typo"]
         code = f"""
 import contextlib, io, sys
 from segspectral.cli import main
@@ -92,7 +94,7 @@ for kind, sys.argv in {commands!r}.items():
     with contextlib.redirect_stderr(io.StringIO()) as said:
         try: main()
         except SystemExit as end: assert end.code in (2, 3), (kind, end.code)
-    heavy = {{'torch', 'timm', 'sklearn', 'skimage', 'cv2', 'pandas'}} & set(sys.modules)
+    heavy = {{'torch', 'timm', 'sklearn', 'skimage', 'scipy', 'cv2', 'pandas'}} & set(sys.modules)
     print(kind, said.getvalue()[:7], sorted(heavy))
 """
         done = python("-c", code)
