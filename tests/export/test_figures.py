@@ -104,7 +104,7 @@ def test_the_command_line_writes_a_contact_sheet(samples: Path, tmp_path: Path) 
     assert PIL.Image.open(tmp_path / "cat_sheet.png").width == 3 * (PANEL + 12) + 12
     refused = CliRunner().invoke(app, ["segment", str(samples / "cat.jpg"), "-o", str(tmp_path), "-k", "4,x"])
     assert refused.exit_code == 2
-    assert "'x' is none" in refused.output
+    assert "'x' is neither a whole number" in refused.output
 
 
 def test_the_sheet_begins_with_the_photograph(result: Segmentation) -> None:
