@@ -592,3 +592,12 @@ def test_standard_input_that_is_no_image_leaves_no_file(
     assert result.exit_code == 2
     assert said in result.output
     assert not list(tmp_path.rglob("*.*")) + list(tmp_path.rglob("stdin*"))
+
+
+def test_bands_and_channels_exclude_each_other(tmp_path: Path) -> None:
+    """The channels were left out of account without a word."""
+    PIL.Image.fromarray(RGB).save(tmp_path / "rgb.png")
+    options = ["-o", str(tmp_path / "out"), "--bands", "1", "--channels", "0"]
+    result = CliRunner().invoke(app, ["segment", str(tmp_path / "rgb.png"), *options])
+    assert result.exit_code == 2
+    assert "bands and channels both choose what is seen" in result.output

@@ -6,11 +6,11 @@ This is the only place where it is decided, for whole images and for rasters in 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.raw import Raw
@@ -123,6 +123,12 @@ class Reading(Settings):
         if value is not None and not 1 <= len(value) <= 3:
             raise ValueError("write one to three numbers with commas between them, such as 0,2")
         return value
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.bands is not None and self.channels is not None:
+            raise ValueError("bands and channels both choose what is seen; leave one of them out")
+        return self
 
     @property
     def number(self) -> int | None:

