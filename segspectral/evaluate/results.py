@@ -30,7 +30,10 @@ TRIMAP_WIDTH = 5.0
 
 HEADLINES = {
     "semantic": ("miou", "miou_present", "pixel_accuracy"),
-    "region": ("covering_ods", "covering_ois", "covering_best", "pri_ods", "pri_ois", "vi_ods", "vi_ois"),
+    "region": (
+        *("covering_ods", "covering_ois", "covering_best", "pri_ods", "pri_ois", "vi_ods", "vi_ois"),
+        *("fop_ods", "fop_ois"),
+    ),
     "boundary": ("f_ods", "f_ois", "ap"),
 }
 """The scores that have an interval and a line in the table, by group."""
@@ -271,7 +274,10 @@ def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
             f"are present; accuracy within {TRIMAP_WIDTH:g} pixels of the truth's boundaries (trimap)"
         )
     if "region" in plan.measures:
-        said["region"] = "BSDS: covering, PRI, VI in bits against every human map; the ODS scale is chosen per measure"
+        said["region"] = (
+            "BSDS: covering, PRI, VI in bits and F of objects and parts (fop) against every human map; "
+            "the ODS scale is chosen per measure"
+        )
     if "boundary" in plan.measures:
         said["boundary"] = "BSDS: one-to-one matching within 0.0075 of the diagonal, exact maximum, thinned"
     return said
@@ -293,7 +299,7 @@ def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
     row |= {name: counts[name].value for name in CONTOUR_KINDS if name in counts}
     if "region" in counts:
         scores = counts["region"].scores()
-        row |= {"covering": scores["covering_ois"], "pri": scores["pri_ois"], "vi": scores["vi_ois"]}
+        row |= {name: scores[f"{name}_ois"] for name in ("covering", "pri", "vi", "fop")}
     if "boundary" in counts:
         row["f"] = counts["boundary"].scores()["f_ois"]
     if "superpixel" in counts:

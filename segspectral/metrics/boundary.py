@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from segspectral.metrics.contingency import same_shape, stack
 from segspectral.metrics.correspondence import correspond, thin
-from segspectral.metrics.counts import Counts
+from segspectral.metrics.counts import Counts, f_measure
 
 __all__ = ["TOLERANCE", "BoundaryCounts", "boundary_counts", "boundary_map", "soft_boundary_counts"]
 
@@ -90,7 +90,7 @@ class BoundaryCounts(Counts):
             "f_ods": best[0],
             "precision_ods": best[1],
             "recall_ods": best[2],
-            "f_ois": float(_f(np.array(hits_p / max(sum_p, 1)), np.array(hits_r / max(sum_r, 1)))),
+            "f_ois": float(f_measure(np.array(hits_p / max(sum_p, 1)), np.array(hits_r / max(sum_r, 1)))),
             "ap": _average_precision(precision, recall),
         }
 
@@ -151,14 +151,9 @@ def _count(edges: NDArray[np.bool_], human: NDArray[np.bool_], tolerance: float)
         hits_r[scales] = found.pairs.sum(axis=1)
         hits_p[scales] = [np.logical_or.reduce(row).sum() for row in found.predicted]
     sum_r = np.full_like(sum_p, asked.sum())
-    best = int(np.argmax(_f(hits_p / np.maximum(sum_p, 1), hits_r / np.maximum(sum_r, 1))))
+    best = int(np.argmax(f_measure(hits_p / np.maximum(sum_p, 1), hits_r / np.maximum(sum_r, 1))))
     ois = np.array([hits_r[best], sum_r[best], hits_p[best], sum_p[best]])
     return BoundaryCounts(1, hits_r, sum_r, hits_p, sum_p, ois)
-
-
-def _f(precision: Floats, recall: Floats) -> Floats:
-    total = precision + recall
-    return 2 * precision * recall / np.where(total == 0, 1, total)
 
 
 def _interpolated_best(precision: Floats, recall: Floats) -> tuple[float, float, float]:
@@ -167,7 +162,7 @@ def _interpolated_best(precision: Floats, recall: Floats) -> tuple[float, float,
     if len(precision) > 1:
         precision = (precision[:-1, None] * (1 - share) + precision[1:, None] * share).ravel()
         recall = (recall[:-1, None] * (1 - share) + recall[1:, None] * share).ravel()
-    f = _f(precision, recall)
+    f = f_measure(precision, recall)
     k = int(f.argmax())
     return float(f[k]), float(precision[k]), float(recall[k])
 

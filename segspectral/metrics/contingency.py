@@ -70,6 +70,12 @@ class Runs:
         parts = [compact(one[starts]) for one in flat]
         return cls(np.stack([ids for ids, _ in parts]), length, tuple(values for _, values in parts))
 
+    def first(self, m: int) -> NDArray[np.intp]:
+        """Return the number of the first run of each label of map ``m`` (K,): the order of their first pixels."""
+        first = np.empty(len(self.values[m]), dtype=np.intp)
+        first[self.labels[m][::-1]] = np.arange(self.labels.shape[1])[::-1]  # of several values the last one stays
+        return first
+
     def table(self, row: int, column: int, without: NDArray[np.bool_] | None = None) -> Contingency:
         """Return the table of map ``row`` against map ``column``; the runs in ``without`` (R,) are not counted."""
         shape = len(self.values[row]), len(self.values[column])

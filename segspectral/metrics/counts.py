@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Counts"]
+__all__ = ["Counts", "f_measure"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,9 @@ class Counts:
 
         names = [field.name for field in fields(self)]
         return replace(self, **{name: added(getattr(self, name), getattr(other, name)) for name in names})
+
+
+def f_measure(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return F = 2 P R / (P + R) of arrays of equal shape, and 0 where both are 0."""
+    total = precision + recall
+    return 2 * precision * recall / np.where(total == 0, 1, total)

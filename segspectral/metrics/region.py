@@ -1,4 +1,4 @@
-"""Region scores of BSDS500: segmentation covering, Probabilistic Rand index, Variation of Information.
+"""Region scores of BSDS500: covering, Probabilistic Rand index, Variation of Information, objects and parts.
 
 The definitions are those of Arbelaez, Maire, Fowlkes and Malik, "Contour detection and hierarchical image
 segmentation", PAMI 2011, section 2.3. A segmentation is compared with every human map of its image. A stack of
@@ -10,7 +10,9 @@ official ``collect_eval_reg.m``:
 - best (covering only): the best segment over all scales for every human region, an oracle.
 
 Covering is weighted by area over all human maps of all images, so an image with more maps counts more. The Rand index
-and VI are means over the maps of an image and then over images. Both follow the official code.
+and VI are means over the maps of an image and then over images. Both follow the official code. F of objects and parts
+(``segspectral.metrics.objects``) comes from the mean precision and the mean recall over images, at one scale (ODS) or
+at the scale with each image's best F (OIS), as its authors report it.
 
 >>> import numpy as np
 >>> truth = np.array([[1, 1, 2, 2]])
@@ -26,7 +28,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segspectral.metrics.contingency import Contingency, Runs, same_shape, stack
-from segspectral.metrics.counts import Counts
+from segspectral.metrics.counts import Counts, f_measure
+from segspectral.metrics.objects import candidates, objects_and_parts
 
 __all__ = ["RegionCounts", "covering", "rand_index", "region_counts", "variation_of_information"]
 
@@ -70,6 +73,8 @@ class RegionCounts(Counts):
     S is the number of scales. ``covered`` (S,) sums the pixels of human regions times their best IoU;
     ``covered_ois`` and ``covered_best`` are the same under the two oracles. ``area`` is the number of pixels of all
     human maps. ``rand`` and ``vi`` (S,) are sums over images; ``rand_ois`` and ``vi_ois`` sum the best value of each.
+    ``parts_precision`` and ``parts_recall`` (S,) sum those of objects and parts; ``parts_ois`` (2,) sums both at the
+    scale with each image's best F.
     """
 
     images: int
@@ -81,9 +86,12 @@ class RegionCounts(Counts):
     rand_ois: float
     vi: Floats
     vi_ois: float
+    parts_precision: Floats
+    parts_recall: Floats
+    parts_ois: Floats
 
     def scores(self) -> dict[str, float]:
-        """Return ``covering_ods``, ``_ois``, ``_best``; ``pri_ods``, ``pri_ois``; ``vi_ods``, ``vi_ois`` in bits."""
+        """Return ``covering_ods``, ``_ois``, ``_best``; ``_ods`` and ``_ois`` of ``pri``, ``vi`` (bits) and ``fop``."""
         return {
             "covering_ods": float(self.covered.max() / self.area),
             "covering_ois": self.covered_ois / self.area,
@@ -92,11 +100,17 @@ class RegionCounts(Counts):
             "pri_ois": self.rand_ois / self.images,
             "vi_ods": float(self.vi.min() / self.images),
             "vi_ois": self.vi_ois / self.images,
+            "fop_ods": float(self._fop().max()),
+            "fop_ois": float(f_measure(*(self.parts_ois[:, None] / self.images))[0]),
         }
+
+    def _fop(self) -> Floats:
+        return f_measure(self.parts_precision / self.images, self.parts_recall / self.images)
 
     def best_scales(self) -> dict[str, int]:
         """Return the scale (index from 0) that ODS chose for each measure; for users of the Python API."""
-        return {"covering": int(self.covered.argmax()), "pri": int(self.rand.argmax()), "vi": int(self.vi.argmin())}
+        best = {"covering": self.covered.argmax(), "pri": self.rand.argmax(), "vi": self.vi.argmin()}
+        return {name: int(scale) for name, scale in best.items()} | {"fop": int(self._fop().argmax())}
 
 
 def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | None = None) -> RegionCounts:
@@ -121,33 +135,40 @@ def region_counts(segmentations: ArrayLike, truths: ArrayLike, *, void: int | No
     S, A = len(predicted), len(human)
     kind = np.result_type(predicted, human)
     runs = Runs.of(np.concatenate([predicted.astype(kind, copy=False), human.astype(kind, copy=False)]))
-    covered, rand, vi = np.zeros(S), np.zeros(S), np.zeros(S)
-    area = covered_best = 0.0
-    for a in range(A):
-        without = None
-        if void is not None:
-            values = runs.values[S + a]
-            without = np.isin(runs.labels[S + a], np.flatnonzero(values == void))
-            if without.all():
-                raise ValueError("no pixel is left to compare: the truth has only void")
-        best = np.zeros(len(runs.values[S + a]))
-        for s in range(S):
-            table = runs.table(s, S + a, without)
-            cover = covering(table)
-            covered[s] += cover @ table.columns
-            best = np.maximum(best, cover)
-            rand[s] += rand_index(table) / A
-            vi[s] += variation_of_information(table) / A
-        area += table.total
-        covered_best += float(best @ table.columns)
+    tables = [[runs.table(s, S + a, _without(runs, S + a, void)) for a in range(A)] for s in range(S)]
+    area = sum(table.total for table in tables[0])
+    covers = [[covering(table) for table in row] for row in tables]
+    areas = [table.columns for table in tables[0]]
+    covered = np.array([sum(map(np.dot, row, areas)) for row in covers])
+    best = [np.maximum.reduce(column) for column in zip(*covers, strict=True)]
+    rand = np.array([np.mean([rand_index(table) for table in row]) for row in tables])
+    vi = np.array([np.mean([variation_of_information(table) for table in row]) for row in tables])
+    regions = [candidates(areas[a], runs.first(S + a)) for a in range(A)]
+    segments = [
+        candidates(np.sum([table.rows for table in row], axis=0), runs.first(s)) for s, row in enumerate(tables)
+    ]
+    parts = np.array([objects_and_parts(row, segments[s], regions) for s, row in enumerate(tables)])
     return RegionCounts(
         images=1,
         area=area,
         covered=covered,
         covered_ois=float(covered.max()),
-        covered_best=covered_best,
+        covered_best=float(sum(map(np.dot, best, areas))),
         rand=rand,
         rand_ois=float(rand.max()),
         vi=vi,
         vi_ois=float(vi.min()),
+        parts_precision=parts[:, 0],
+        parts_recall=parts[:, 1],
+        parts_ois=parts[f_measure(parts[:, 0], parts[:, 1]).argmax()],
     )
+
+
+def _without(runs: Runs, truth: int, void: int | None) -> NDArray[np.bool_] | None:
+    """Return the runs that are void in map ``truth``."""
+    if void is None:
+        return None
+    without = np.isin(runs.labels[truth], np.flatnonzero(runs.values[truth] == void))
+    if without.all():
+        raise ValueError("no pixel is left to compare: the truth has only void")
+    return without

@@ -122,7 +122,8 @@ def test_contours_need_names_that_are_known_per_image(semantic: Dataset, predict
 
 def test_a_callable_can_score_a_sweep_of_scales(regions: Dataset) -> None:
     results = evaluate(regions, sweep)
-    keys = {"covering_ods", "covering_ois", "covering_best", "pri_ods", "pri_ois", "vi_ods", "vi_ois"}
+    keys = {"covering_ods", "covering_ois", "covering_best"}
+    keys |= {f"{measure}_{scale}" for measure in ("pri", "vi", "fop") for scale in ("ods", "ois")}
     assert keys == set(results.data["region"])
     assert {"f_ods", "f_ois", "ap"} <= set(results.data["boundary"])
     low, high = results.data["interval_95"]["region"]["covering_ods"]

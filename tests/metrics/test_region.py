@@ -61,6 +61,8 @@ def test_a_perfect_prediction_scores_one() -> None:
         "pri_ois": 1.0,
         "vi_ods": 0.0,
         "vi_ois": 0.0,
+        "fop_ods": 1.0,
+        "fop_ois": 1.0,
     }
 
 
