@@ -22,7 +22,7 @@ __all__ = ["app", "main"]
 COMMANDS = {
     "Segment": {"segment": "segment:segment", "demo": "segment:demo", "serve": "serve:serve"},
     "Many images": {"batch": "batch:batch", "status": "batch:status", "fit": "fit:fit"},
-    "Evaluate": {"evaluate": "evaluate:evaluate"},
+    "Evaluate": {"evaluate": "evaluate:evaluate", "compare": "compare:compare"},
     "Results": {
         "convert": "convert:convert",
         "report": "report:report",

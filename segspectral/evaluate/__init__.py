@@ -10,9 +10,21 @@ that add up. Results are computed only from the list of counts, in the order of 
 and resumed, or split over machines and merged by ``Results.of``, has the same results to the last digit.
 """
 
+from segspectral.evaluate.comparison import Comparison, compare
 from segspectral.evaluate.plan import MEASURES, PROTOCOLS, ImageScore, Plan
 from segspectral.evaluate.predictions import Prediction
 from segspectral.evaluate.results import Results, seed_spread
 from segspectral.evaluate.scoring import evaluate
 
-__all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Prediction", "Results", "evaluate", "seed_spread"]
+__all__ = [
+    "MEASURES",
+    "PROTOCOLS",
+    "Comparison",
+    "ImageScore",
+    "Plan",
+    "Prediction",
+    "Results",
+    "compare",
+    "evaluate",
+    "seed_spread",
+]

@@ -14,7 +14,7 @@ from segspectral.evaluate.datasets import Dataset
 from segspectral.files import read_file, write_bytes
 from segspectral.wording import plural
 
-__all__ = ["IMAGES", "claim", "images_of"]
+__all__ = ["IMAGES", "claim", "differences", "images_of", "settings_of"]
 
 NAME = "evaluation.json"
 RESULTS = ("results.json", "scores.csv", "report.html")
@@ -54,7 +54,7 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
         if overwrite:
             _clear(out)
         elif any((out / name).exists() for name in RESULTS) or any(True for _ in _parts(out)):
-            differing = _differences(_read(record), new)
+            differing = differences(settings_of(out), new)
             if differing:
                 raise OutputError(
                     f"holds results of another evaluation: {differing}; choose another folder, or replace them "
@@ -66,7 +66,7 @@ def claim(out: Path, dataset: Dataset, settings: Mapping[str, Any], *, overwrite
         raise OutputError(f"results cannot be written there ({error.strerror})", out) from error
 
 
-def _differences(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
+def differences(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
     """Return ``protocol was P3 and is P1`` for at most four settings; empty if all are equal."""
     if old is None:
         return "its settings are unknown"
@@ -82,9 +82,10 @@ def _shown(value: Any) -> str:
     return text if len(text) < 80 else f"... {text[-76:]}"
 
 
-def _read(record: Path) -> dict[str, Any] | None:
+def settings_of(out: Path) -> dict[str, Any] | None:
+    """Return the settings of the evaluation whose results a folder holds, by dotted name; None if they are unknown."""
     try:
-        data = json.loads(read_file(record))
+        data = json.loads(read_file(out / NAME))
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

@@ -79,7 +79,7 @@ class Results:
             wrong = sorted(set(by_id) ^ set(wanted)) or ["an image scored twice"]
             raise DatasetError(f"the scores do not belong to the images of data set {dataset.name}: {few(wrong)}")
         ordered = [by_id[i] for i in wanted]
-        groups = _groups(plan, ordered)
+        groups = groups_of(plan, ordered)
         data: dict[str, Any] = {
             "dataset": {
                 "name": dataset.name,
@@ -172,17 +172,21 @@ def intervals(counts: Sequence[Any], names: Sequence[str], seed: int, resamples:
     """
     n = len(counts)
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return {name: list(percentiles(draws)) for name, draws in resampled(counts, names, weights).items()}
+
+
+def resampled(counts: Sequence[Any], names: Sequence[str], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores (B,) of B resamples by name; ``weights`` (B, n) is how often a resample has each image."""
     kind = type(counts[0])
-    parts = {}
-    for f in fields(kind):
-        stacked = np.array([getattr(c, f.name) for c in counts])
-        parts[f.name] = np.tensordot(weights, stacked, axes=1)
-    draws: dict[str, list[float]] = {name: [] for name in names}
-    for b in range(resamples):
-        scores = kind(**{name: values[b] for name, values in parts.items()}).scores()
-        for name in names:
-            draws[name].append(scores[name])
-    return {name: [float(v) for v in np.percentile(values, (2.5, 97.5))] for name, values in draws.items()}
+    parts = {f.name: np.tensordot(weights, np.array([getattr(c, f.name) for c in counts]), 1) for f in fields(kind)}
+    draws = [kind(**{name: values[b] for name, values in parts.items()}).scores() for b in range(len(weights))]
+    return {name: np.array([scores[name] for scores in draws]) for name in names}
+
+
+def percentiles(draws: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % percentile interval of draws."""
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def seed_spread(results: Sequence[Results]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -209,7 +213,7 @@ def seed_spread(results: Sequence[Results]) -> dict[str, dict[str, dict[str, Any
     return spread
 
 
-def _groups(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
+def groups_of(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
     """Return counts per image, by their group in results.json."""
     groups: dict[str, list[Any]] = {}
     if "semantic" in plan.measures:
