@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +104,7 @@ class ImageHierarchy(Hierarchy):
         return out.reshape(self.superpixels.shape)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """The label map of one image, and what it was made from.
 
@@ -154,3 +157,49 @@ class Segmentation:
     def ncut(self) -> float:
         """The normalized cut of the superpixels' labels."""
         return self.affinity.ncut(self.membership.labels)
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """Return the photograph (H, W, 3) with coloured segments."""
+        return self._shown_by("export", "overlay")
+
+    def figure(self) -> NDArray[np.uint8]:
+        """Return a picture (H, W, 3) of all stages, as ``segspectral segment --figure`` draws it."""
+        return self._shown_by("figures", "figure")
+
+    def table(self) -> Any:
+        """Return area, place and colour of each segment: a pandas DataFrame, or a list of rows without pandas."""
+        return self._shown_by("display", "table")
+
+    def show(self) -> None:
+        """Show the overlay in the notebook, or in a window of the desktop."""
+        self._shown_by("display", "show")
+
+    def save(self, folder: str | os.PathLike[str], formats: Sequence[str] = (), stem: str | None = None) -> list[Path]:
+        """Write label map, overlay, table and summary, as ``segspectral segment`` does; return the paths.
+
+        Parameters
+        ----------
+        formats : further formats, as after ``--format``: ``["coco", "labelme"]``; warnings say what a format loses
+        stem : what the names of the files begin with; by default, the name of the image without its suffix
+
+        Raises
+        ------
+        SettingsError
+            A format is unknown, or its extra is not installed.
+        OutputError
+            The folder cannot be written to.
+        """
+        return self._shown_by("display", "save", folder, formats, stem)
+
+    def __repr__(self) -> str:
+        return self._shown_by("display", "as_text")
+
+    def _repr_html_(self) -> str:
+        return self._shown_by("display", "as_html")
+
+    def _repr_png_(self) -> bytes:
+        return self._shown_by("display", "as_png")
+
+    def _shown_by(self, module: str, function: str, *arguments: Any) -> Any:
+        # Pictures and files are made by modules that need this one, and are imported only if they are asked for.
+        return getattr(import_module(f"segspectral.{module}"), function)(self, *arguments)

@@ -1,0 +1,107 @@
+"""What notebooks and terminals show of a segmentation, and ``Segmentation.save``."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from numpy.typing import NDArray
+
+import segspectral
+from segspectral import Segmentation
+from segspectral.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def result(cat: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Segmentation:
+    path = tmp_path_factory.mktemp("photos") / "<b>cat & dog.png"
+    PIL.Image.fromarray(cat).save(path)
+    return segspectral.segment(path, segments=3)
+
+
+class Tags(HTMLParser):
+    """The tags of a page, all of them closed, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.text = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: object) -> None:
+        self.seen.append(tag)
+        if tag not in ("img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_text_has_five_lines_with_image_segments_and_settings(result: Segmentation) -> None:
+    lines = repr(result).splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("Segmentation of <b>cat & dog.png, ")
+    assert "3 segments (1: " in lines[1]
+    shares = [int(part.split(":")[1].strip(" )%")) for part in lines[1].split("(")[1].split(",")]
+    assert sum(shares) == pytest.approx(100, abs=2)
+    assert "head neuncut, refined by crf" in lines[3]
+
+
+def test_a_notebook_shows_picture_table_and_settings_and_no_name_becomes_markup(result: Segmentation) -> None:
+    page = Tags(result._repr_html_())
+    assert page.seen.count("img") == 1
+    assert page.seen.count("details") == 2
+    assert "b" not in page.seen
+    assert "<b>cat & dog.png" in page.text
+    assert page.seen.count("tr") == 1 + result.segments
+    assert "max_segments: 16" in page.text
+    assert np.asarray(PIL.Image.open(io.BytesIO(result._repr_png_()))).shape[2] == 3
+
+
+def test_pictures_are_those_of_the_command_line(result: Segmentation, tmp_path: Path) -> None:
+    paths = {path.name: path for path in result.save(tmp_path, formats=["coco", "svg"], stem="cat")}
+    assert set(paths) == {"cat_labels.png", "cat_overlay.png", "cat_segments.csv", "cat.json", "cat.svg", "coco.json"}
+    assert np.array_equal(np.asarray(PIL.Image.open(paths["cat_overlay.png"])), result.overlay())
+    assert np.array_equal(np.asarray(PIL.Image.open(paths["cat_labels.png"])), result.labels)
+    assert len(json.loads(paths["coco.json"].read_text())["annotations"]) == 3
+    assert result.figure().shape[2] == 3
+
+
+def test_files_are_named_after_the_image(result: Segmentation, tmp_path: Path) -> None:
+    assert result.save(tmp_path)[0] == tmp_path / "<b>cat & dog_labels.png"
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(result: Segmentation, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cocoa"):
+        result.save(tmp_path / "out", formats=["cocoa"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_format_loses_is_a_warning(result: Segmentation, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(1, 4, result.labels.shape).astype(np.int32)
+    with pytest.warns(UserWarning, match="yolo keeps"):
+        replace(result, labels=noise).save(tmp_path, formats=["yolo"])
+
+
+def test_the_table_is_a_data_frame_if_pandas_is_installed(
+    result: Segmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segspectral.display.installed", lambda module: False)
+    rows = result.table()
+    assert [row["segment"] for row in rows] == [1, 2, 3]
+    monkeypatch.undo()
+    pytest.importorskip("pandas")
+    frame = result.table()
+    assert list(frame.index) == [1, 2, 3]
+    assert frame["area"].sum() == result.labels.size
