@@ -34,6 +34,7 @@ FORMATS = {
     "labelme-polygons": "labelme, polygons with holes cut open",
     "cvat": "CVAT Segmentation mask 1.1, one zip for all images",
     "yolo": "YOLO segmentation, polygons with holes cut open",
+    "labelstudio": "Label Studio, brush strokes (lossless), one file of tasks for all images",
     "svg": "scalable vector graphics, exact outlines",
     "geotiff": "GeoTIFF label map with CRS and colour table",
     "gpkg": "GeoPackage of regions with statistics",

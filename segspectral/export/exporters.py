@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from segspectral.errors import ImageError, SettingsError
-from segspectral.export import annotation, geo
+from segspectral.export import annotation, geo, labelstudio
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
@@ -145,6 +145,7 @@ EXPORTERS: Mapping[str, Exporter] = {
         ),
         _listed("cvat", part=annotation.cvat_image, together=annotation.cvat),
         _listed("yolo", _yolo, annotation.yolo_classes, annotation.yolo_data),
+        _listed("labelstudio", part=labelstudio.task, together=labelstudio.tasks),
         _listed("svg", _one_file(".svg", svg)),
         _listed("geotiff", _one_file("_labels.tif", geo.geotiff), needs=("rasterio",)),
         _listed("gpkg", _one_file(".gpkg", geo.geopackage), needs=_VECTOR),

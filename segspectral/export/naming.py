@@ -17,7 +17,7 @@ __all__ = ["is_photograph", "names_below", "result_stems", "short_stem", "stem_i
 FOLDERS = ("labelme", "labelme-polygons", "yolo/images", "yolo/labels")
 """Folders below the folder of results in which formats store a file per image, named by the image's stem."""
 
-OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"report"}
+OWN_FOLDERS = frozenset(folder.partition("/")[0] for folder in FOLDERS) | {"labelstudio", "report"}
 """Top folders that do not hold the results of a folder of images: those of formats, and that of the gallery."""
 
 OWN_STEMS = frozenset({"coco"})

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from segspectral.export import EXPORTERS, LabelMap, colour_table, read_label_map
 from segspectral.export.annotation import coco, coco_image, rle
+from segspectral.export.labelstudio import brush
 from segspectral.export.outlines import keyholed, outlines
 from tests.export.conftest import UTM, nasty
 
@@ -323,6 +324,44 @@ def test_a_keyholed_ring_visits_all_rings(label_map: LabelMap) -> None:
         ring = keyholed(piece)
         assert {tuple(p) for p in ring} == {tuple(p) for r in (piece.outer, *piece.holes) for p in r}
         assert len(ring) == len(piece.outer) + sum(len(hole) + 2 for hole in piece.holes)
+
+
+def brush_of(counts: list[int], height: int, width: int) -> NDArray[np.uint8]:
+    """The picture (H, W, 4) of a brush stroke, by the format's own words, bit by bit."""
+    bits = "".join(f"{byte:08b}" for byte in counts)
+    at = 0
+
+    def number(length: int) -> int:
+        nonlocal at
+        at += length
+        return int(bits[at - length : at], 2)
+
+    total, word = number(32), number(5) + 1
+    lengths = [number(4) + 1 for _ in range(4)]
+    values: list[int] = []
+    while len(values) < total:
+        repeated = number(1)
+        count = number(lengths[number(2)]) + 1
+        values += [number(word)] * count if repeated else [number(word) for _ in range(count)]
+    return np.array(values, np.uint8).reshape(height, width, 4)
+
+
+def test_label_studio_gets_every_pixel_and_a_label_for_every_category(label_map: LabelMap) -> None:
+    files = made(label_map, "labelstudio")
+    (task,) = json.loads(files["labelstudio/tasks.json"])
+    categories = [element.get("value") for element in ET.fromstring(files["labelstudio/labels.xml"]).iter("Label")]
+    assert categories == list(dict.fromkeys(label_map.category(s) for s in label_map.segments))
+    for stroke, segment in zip(task["predictions"][0]["result"], label_map.segments, strict=True):
+        size = stroke["original_height"], stroke["original_width"]
+        channels = brush_of(stroke["value"]["rle"], *size)
+        assert (channels == np.where(label_map.labels == segment, 255, 0)[..., None]).all()
+        assert stroke["value"]["brushlabels"] == [label_map.category(segment)]
+
+
+def test_long_runs_of_a_brush_stroke_are_split() -> None:
+    mask = np.zeros((200, 300), bool)
+    mask[100:190] = True  # 108 000 values, more than a field of 16 bits can count
+    assert (brush_of(brush(mask), 200, 300)[..., 3] > 0).tolist() == mask.tolist()
 
 
 @pytest.mark.parametrize("name", list(EXPORTERS))
