@@ -1,0 +1,176 @@
+"""Whether other programs open what segspectral writes: each check is made by the program itself, without a window.
+
+    python tools/check_tools.py                          # every program that this environment has
+    python tools/check_tools.py datumaro --python PATH   # a program in another environment
+
+The samples are segmented with the environment that runs the script. A check reads the exports with the program's own
+importer, and compares each segment with the label map pixel by pixel. A program that is absent is skipped, with the
+reason. A line per program says its version and what it opened; the exit code is 1 if a check failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SAMPLES = Path(__file__).parents[1] / "sample_images"
+PHOTOS = ("cat.jpg", "coffee.jpg")
+FORMATS = "coco,cvat,labelme,labelme-polygons,labelstudio,yolo"
+
+
+def labels_of(out: Path, stem: str) -> np.ndarray:
+    return np.asarray(Image.open(out / f"{stem}_labels.png"))
+
+
+def agree(seen: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Compare masks with label maps. Raises AssertionError if there is none, or one differs."""
+    assert seen, "nothing was imported"
+    wrong = sum(int((mask != wanted).sum()) for mask, wanted in seen)
+    assert wrong == 0, f"{wrong} pixels differ"
+    return f"{len(seen)} segments, all pixels equal"
+
+
+def labelstudio(out: Path) -> str:
+    from label_studio_sdk.converter.brush import decode_rle
+
+    seen = []
+    for task in json.loads((out / "labelstudio/tasks.json").read_text()):
+        labels = labels_of(out, Path(task["data"]["image"]).stem)
+        for stroke in task["predictions"][0]["result"]:
+            channels = np.reshape(decode_rle(stroke["value"]["rle"]), (*labels.shape, 4))
+            seen.append((channels[..., 3] > 0, labels == int(stroke["id"].removeprefix("segment-"))))
+    return "tasks.json: " + agree(seen)
+
+
+def datumaro(out: Path) -> str:
+    from datumaro.components.dataset import Dataset
+
+    seen = []
+    with tempfile.TemporaryDirectory() as folder:
+        zipfile.ZipFile(out / "cvat.zip").extractall(folder)
+        for item in Dataset.import_from(folder, "voc_segmentation"):
+            labels = labels_of(out, item.id)
+            masks = [annotation.image.astype(bool) for annotation in item.annotations]
+            for segment in np.unique(labels[labels > 0]):
+                wanted = labels == segment
+                seen.append((max(masks, key=lambda mask: (mask & wanted).sum()), wanted))
+    return "cvat.zip: " + agree(seen)
+
+
+def fiftyone(out: Path) -> str:
+    from fiftyone.utils.coco import COCODetectionDatasetImporter
+
+    seen = []
+    with COCODetectionDatasetImporter(
+        data_path=str(SAMPLES), labels_path=str(out / "coco.json"), label_types=["segmentations"]
+    ) as importer:
+        for path, _, found in importer:
+            if found is None:
+                continue
+            labels = labels_of(out, Path(path).stem)
+            for detection in found.detections:
+                mask = np.zeros(labels.shape, bool)
+                left, top = (round(s * n) for s, n in zip(detection.bounding_box[:2], labels.shape[::-1], strict=True))
+                height, width = detection.mask.shape
+                mask[top : top + height, left : left + width] = detection.mask
+                seen.append((mask, labels == detection["segment"]))
+    return "coco.json: " + agree(seen)
+
+
+def labelme(out: Path) -> str:
+    from labelme._label_file import LabelFile
+
+    seen = []
+    for photo in PHOTOS:
+        stem = Path(photo).stem
+        labels = labels_of(out, stem)
+        for shape in LabelFile(str(out / f"labelme/{stem}.json")).shapes:
+            (left, top), (right, bottom) = np.asarray(shape["points"]).astype(int)
+            mask = np.zeros(labels.shape, bool)
+            mask[top : bottom + 1, left : right + 1] = shape["mask"]
+            seen.append((mask, labels == shape["group_id"]))
+    return "labelme/*.json by its own reader: " + agree(seen)
+
+
+def ultralytics(out: Path) -> str:
+    from ultralytics import YOLO
+
+    model = YOLO("yolo11n-seg.yaml")
+    model.train(
+        data=str(out / "yolo/data.yaml"), epochs=1, imgsz=64, batch=2, plots=False, workers=0,
+        project=str(out / "runs"), device="cpu", verbose=False,
+    )  # fmt: skip
+    found = model.trainer.train_loader.dataset.labels
+    pieces = sum(len(one["cls"]) for one in found)
+    assert len(found) == len(PHOTOS) and pieces > 0, f"{len(found)} photographs with {pieces} outlines"
+    return f"data.yaml: trained for one epoch on {len(found)} photographs with {pieces} outlines"
+
+
+CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
+    "labelstudio": (labelstudio, "label-studio-sdk"),
+    "datumaro": (datumaro, "datumaro"),
+    "fiftyone": (fiftyone, "fiftyone"),
+    "labelme": (labelme, "labelme"),
+    "ultralytics": (ultralytics, "ultralytics"),
+}
+"""Name -> (check, package whose version is printed)."""
+
+
+def check(name: str, out: Path) -> str:
+    """One line about a program; raises AssertionError if it reads something else than was written."""
+    run, package = CHECKS[name]
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{name}: skipped, the package {package} is not installed"
+    return f"{name} {version}: {run(out)}"
+
+
+def exports(out: Path) -> None:
+    from segspectral.cli import app
+
+    app(
+        ["segment", *(str(SAMPLES / photo) for photo in PHOTOS), "-o", str(out), "-k", "5", "--format", FORMATS],
+        standalone_mode=False,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"some of {', '.join(CHECKS)} (default: all)")
+    parser.add_argument("--python", help="the interpreter of the environment that has the program")
+    parser.add_argument("--exports", type=Path, help="a folder with the exports of an earlier run")
+    options = parser.parse_args()
+    unknown = set(options.programs) - set(CHECKS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; the programs are {', '.join(CHECKS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        out = options.exports or Path(folder)
+        if options.exports is None:
+            exports(out)
+        if options.python:
+            command: list[Any] = [options.python, __file__, *options.programs, "--exports", out]
+            return subprocess.run(command, check=False).returncode
+        failed = 0
+        for name in options.programs or CHECKS:
+            try:
+                print(check(name, out))
+            except Exception as error:
+                failed += 1
+                print(f"{name}: FAILED: {type(error).__name__}: {error}")
+        return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
