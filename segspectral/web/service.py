@@ -66,12 +66,15 @@ FAULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def gives(media_type: str) -> dict[str, Any]:
-    """Arguments of a route that answers with something else than JSON; faults stay JSON, in the description too."""
-    return {
-        "response_class": Response,
-        "responses": {200: {"description": "as it is named", "content": {media_type: {}}}},
-    }
+def gives(media_type: str, *, unchanged: bool = False) -> dict[str, Any]:
+    """Arguments of a route that answers with something else than JSON; faults stay JSON, in the description too.
+
+    ``unchanged`` is for routes that answer 304, without a body, to clients that have the newest state.
+    """
+    responses: dict[int, dict[str, Any]] = {200: {"description": "as it is named", "content": {media_type: {}}}}
+    if unchanged:
+        responses[304] = {"description": "what the client has is the newest state"}
+    return {"response_class": Response, "responses": responses}
 
 
 def no_result(job: Job) -> HTTPException:

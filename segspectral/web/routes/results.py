@@ -35,7 +35,7 @@ def image(result: AnyResult) -> Response:
     return Response(jpeg(result.image.uint8, 92), media_type="image/jpeg")
 
 
-@router.get("/api/jobs/{job_id}/labels", **gives(BINARY))
+@router.get("/api/jobs/{job_id}/labels", **gives(BINARY, unchanged=True))
 def labels(result: AnyResult, edits: AnyEdits, request: Request, before: bool = False) -> Response:
     """Segments as raw uint16, little-endian, row by row, 0 = void; ``before`` refinement and edits."""
     tag = '"before"' if before else f'"{edits.revision}"'
