@@ -18,6 +18,7 @@ __all__ = [
     "DATASETS",
     "FORMATS",
     "REFINERS",
+    "TILED_FORMATS",
     "formats_named",
     "preset",
     "presets",
@@ -41,6 +42,9 @@ FORMATS = {
     "geojson": "GeoJSON of regions in WGS84",
 }
 """Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
+
+TILED_FORMATS: tuple[str, ...] = ("geotiff",)
+"""Those that are made of rasters in tiles, too."""
 
 REFINERS = ("crf", "guided", "none")
 """Names after ``--refine``; ``segspectral.refine`` has their classes."""
