@@ -35,6 +35,7 @@ FORMATS = {
     "cvat": "CVAT Segmentation mask 1.1, one zip for all images",
     "yolo": "YOLO segmentation, polygons with holes cut open",
     "labelstudio": "Label Studio, brush strokes (lossless), one file of tasks for all images",
+    "imagej": "ImageJ and Fiji, regions for the ROI Manager",
     "svg": "scalable vector graphics, exact outlines",
     "geotiff": "GeoTIFF label map with CRS and colour table",
     "gpkg": "GeoPackage of regions with statistics",
