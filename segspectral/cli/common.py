@@ -187,6 +187,11 @@ def sample_images() -> Path:
     return shipped("sample_images")
 
 
+def sample_names() -> list[str]:
+    """The file names of the sample images."""
+    return sorted(path.name for path in sample_images().glob("*.jpg"))
+
+
 class Report:
     """Lines about images; on a terminal with a progress bar below them."""
 

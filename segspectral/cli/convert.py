@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segspectral.cli.common import Faults, exit_code, note
+from segspectral.cli.completion import some_of
 from segspectral.cli.options import FormatOptions, Only, command, warn_of_names
 from segspectral.errors import ImageError
 from segspectral.registry import FORMATS
@@ -28,7 +29,10 @@ def convert(
     labels: Annotated[
         list[Path], typer.Argument(metavar="LABELS...", help="Label maps (PNG, TIFF or npz), or folders of them.")
     ],
-    to: Annotated[list[str], typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
+    to: Annotated[
+        list[str],
+        typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.", autocompletion=some_of(FORMATS)),
+    ],
     formats: Annotated[FormatOptions, Only("names", "category")],
     output: Annotated[
         Path | None,

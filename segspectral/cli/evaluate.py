@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from segspectral.cli.common import ReadingNotes, progress
+from segspectral.cli.completion import one_of
 from segspectral.cli.options import Limit, Output, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
@@ -78,7 +79,12 @@ class ScoreOptions:
 
 @command
 def evaluate(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"The data set: {', '.join(DATASETS)}.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help=f"The data set: {', '.join(DATASETS)}.", autocompletion=one_of(DATASETS)
+        ),
+    ],
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder of the data set.")],
     output: Output,
     images: ImageOptions,

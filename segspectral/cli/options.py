@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import typer
 
 from segspectral.cli.common import DebugOption, check_head, note, sentences
+from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
@@ -119,17 +120,24 @@ class PipelineOptions:
         float | None, typer.Option(metavar="0..1", help="Cut the hierarchy at this level instead of at a number.")
     ] = None
     head: Annotated[
-        str | None, typer.Option(help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.")
+        str | None,
+        typer.Option(
+            help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.", autocompletion=one_of(list(HEADS))
+        ),
     ] = None
     model: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A model of `segspectral fit`: all images share its segments.")
     ] = None
     backbone: Annotated[str | None, typer.Option(help="A timm model, such as tf_efficientnet_lite0.")] = None
-    refine: Annotated[str | None, typer.Option(help="The refiner: crf, guided or none.")] = None
+    refine: Annotated[
+        str | None, typer.Option(help="The refiner: crf, guided or none.", autocompletion=one_of(REFINERS))
+    ] = None
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`)."
+            metavar="NAME",
+            help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`).",
+            autocompletion=one_of(list(presets())),
         ),
     ] = None
     config: Annotated[
@@ -260,7 +268,13 @@ class FormatOptions:
     """Formats beside the label map, and the names of segments in them."""
 
     format_: Annotated[
-        list[str] | None, typer.Option("--format", metavar="FORMAT,...", help=f"Also write: {', '.join(FORMATS)}.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT,...",
+            help=f"Also write: {', '.join(FORMATS)}.",
+            autocompletion=some_of(FORMATS),
+        ),
     ] = None
     names: Annotated[str | None, typer.Option(metavar="1=sky,2=road", help="The names of segments.")] = None
     category: Annotated[

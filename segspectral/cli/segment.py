@@ -19,8 +19,10 @@ from segspectral.cli.common import (
     progress,
     readable_images,
     sample_images,
+    sample_names,
     saved_input,
 )
+from segspectral.cli.completion import one_of
 from segspectral.cli.options import FormatOptions, Output, PipelineOptions, Recursive, command, warn_of_names
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
@@ -60,10 +62,24 @@ def segment(
 
 
 @command
-def demo(output: Output = Path("segspectral-demo"), debug: bool = False) -> None:
+def demo(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SAMPLE...",
+            help="Some of the samples, such as cat.jpg (default: all).",
+            autocompletion=one_of(sample_names),
+        ),
+    ] = None,
+    output: Output = Path("segspectral-demo"),
+    debug: bool = False,
+) -> None:
     """Segment the sample images, offline, in under a minute."""
     samples = sample_images()
-    paths = readable_images([str(samples)], output)
+    for name in names or []:
+        if name not in sample_names():
+            raise SettingsError(f"there is no such sample; there are {', '.join(sample_names())}", name)
+    paths = readable_images([str(samples / name) for name in names or [""]], output)
     code = _segment_all(paths, _Segmenting.planned(output, PipelineOptions().pipeline()), debug)
     print(
         f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
