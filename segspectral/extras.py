@@ -18,6 +18,7 @@ EXTRAS = {
     "geo": ("rasterio", "shapely", "pyogrio"),
     "web": ("fastapi", "uvicorn", "python_multipart"),
     "cluster": ("distributed",),
+    "imagej": ("roifile",),
 }
 """Extra -> the modules that it brings."""
 

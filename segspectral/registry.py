@@ -6,7 +6,9 @@ it is needed. Heads have a list of their own, ``segspectral.heads.HEADS``.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +26,7 @@ __all__ = [
     "presets",
     "settings_file",
     "shipped",
+    "size_parts",
 ]
 
 FORMATS = {
@@ -36,6 +39,7 @@ FORMATS = {
     "cvat": "CVAT Segmentation mask 1.1, one zip for all images",
     "yolo": "YOLO segmentation, polygons with holes cut open",
     "labelstudio": "Label Studio, brush strokes (lossless), one file of tasks for all images",
+    "imagej": "ImageJ and Fiji, regions for the ROI Manager",
     "svg": "scalable vector graphics, exact outlines",
     "geotiff": "GeoTIFF label map with CRS and colour table",
     "gpkg": "GeoPackage of regions with statistics",
@@ -123,3 +127,20 @@ def formats_named(options: Sequence[str]) -> list[str]:
         if name not in FORMATS:
             raise SettingsError(f"unknown format '{name}'; the formats are {', '.join(FORMATS)}")
     return list(names)
+
+
+def size_parts(text: str) -> tuple[float, str]:
+    """The number and the unit of a size: "" for pixels, "%" of the valid pixels, or "m2"; "all" is infinite.
+
+    Raises
+    ------
+    ValueError
+        It is not a size.
+
+    >>> size_parts("200"), size_parts("0.5 %"), size_parts("400m²")
+    ((200.0, ''), (0.5, '%'), (400.0, 'm2'))
+    """
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+|all)\s*(%|m2|m²|px|)", text.strip().lower())
+    if found is None or (found[1] == "all" and found[2]):
+        raise ValueError(f"'{text}' is not a size; write pixels such as 200, a share such as 0.5%, or 400m2")
+    return (math.inf if found[1] == "all" else float(found[1])), found[2].replace("²", "2").replace("px", "")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from PIL import Image
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 PHOTOS = ("cat.jpg", "coffee.jpg")
-FORMATS = "coco,cvat,labelme,labelme-polygons,labelstudio,yolo"
+FORMATS = "coco,cvat,imagej,labelme,labelme-polygons,labelstudio,yolo"
 
 
 def labels_of(out: Path, stem: str) -> np.ndarray:
@@ -118,24 +119,62 @@ def ultralytics(out: Path) -> str:
     return f"data.yaml: trained for one epoch on {len(found)} photographs with {pieces} outlines"
 
 
+IMAGEJ = """
+setBatchMode(true);
+newImage("labels", "16-bit black", {width}, {height}, 1);
+roiManager("open", "{zip}");
+for (i = 0; i < roiManager("count"); i++) {{
+    roiManager("select", i);
+    setColor(parseInt(substring(Roi.getName, 0, 5)));
+    fill();
+}}
+run("Select None");
+saveAs("Tiff", "{back}");
+File.saveString(getVersion(), "{back}.txt");
+run("Quit");
+"""
+
+
+def imagej(out: Path) -> str:
+    seen, version = [], ""
+    with tempfile.TemporaryDirectory() as folder:
+        back, macro = Path(folder) / "back.tif", Path(folder) / "fill.ijm"
+        for photo in PHOTOS:
+            stem = Path(photo).stem
+            labels = labels_of(out, stem)
+            height, width = labels.shape
+            rois = out / f"{stem}_rois.zip"
+            macro.write_text(IMAGEJ.format(width=width, height=height, zip=rois, back=back))
+            command = ["xvfb-run", "-a", "imagej", "-b", str(macro)]
+            subprocess.run(
+                command, check=False, capture_output=True, timeout=120
+            )  # it ends with 5 if it is told to quit
+            filled, version = np.asarray(Image.open(back)), Path(f"{back}.txt").read_text().strip()
+            seen += [(filled == segment, labels == segment) for segment in np.unique(labels[labels > 0])]
+    return f"(version {version}) *_rois.zip by its ROI Manager: {agree(seen)}"
+
+
 CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "labelstudio": (labelstudio, "label-studio-sdk"),
     "datumaro": (datumaro, "datumaro"),
     "fiftyone": (fiftyone, "fiftyone"),
     "labelme": (labelme, "labelme"),
     "ultralytics": (ultralytics, "ultralytics"),
+    "imagej": (imagej, "imagej"),
 }
-"""Name -> (check, package whose version is printed)."""
+"""Name -> (check, the Python package whose version is printed, or the program)."""
 
 
 def check(name: str, out: Path) -> str:
     """One line about a program; raises AssertionError if it reads something else than was written."""
     run, package = CHECKS[name]
     try:
-        version = importlib.metadata.version(package)
+        version = f" {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
-        return f"{name}: skipped, the package {package} is not installed"
-    return f"{name} {version}: {run(out)}"
+        if not shutil.which(package):
+            return f"{name}: skipped, {package} is not installed"
+        version = ""
+    return f"{name}{version}: {run(out)}"
 
 
 def exports(out: Path) -> None:

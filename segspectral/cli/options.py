@@ -26,7 +26,7 @@ from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
-from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets, settings_file
+from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets, settings_file, size_parts
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -47,6 +47,9 @@ __all__ = [
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
+
+SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces"}
+"""The options that limit sizes, and the settings of ``sizes`` that they stand for."""
 
 READING = ("bands", "stretch", "page", "channels")
 """The options that say how images are read."""
@@ -154,6 +157,17 @@ class PipelineOptions:
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
     ] = None
+    min_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Smaller pieces join a neighbour: 200 (pixels), 0.5% or 400m2 (ground)."),
+    ] = None
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Larger pieces are divided along their strongest borders.")
+    ] = None
+    fill_holes: Annotated[
+        str | None, typer.Option(metavar="SIZE|all", help="Holes up to this size take the segment around them.")
+    ] = None
+    pieces: Annotated[bool, typer.Option("--pieces", help="Each connected piece becomes a segment of its own.")] = False
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
     bands: Annotated[
         str | None,
@@ -185,6 +199,12 @@ class PipelineOptions:
         for number in (self.segments or "auto").split(","):
             if number.strip() != "auto" and not (number.strip().isdecimal() and int(number) > 0):
                 raise SettingsError(f"'{number}' is neither a whole number from 1 nor auto", "--segments")
+        for name in ("min_size", "max_size", "fill_holes"):
+            if (size := getattr(self, name)) is not None:
+                try:
+                    size_parts(size)
+                except ValueError as error:
+                    raise SettingsError(str(error), f"--{name.replace('_', '-')}") from error
         if self.preset is not None:
             preset(self.preset)
         if self.config is not None:
@@ -239,6 +259,9 @@ class PipelineOptions:
         for name in READING:
             if (value := getattr(self, name)) is not None:
                 yield name, {"reading": {name: int(value) if name == "page" and value.isdecimal() else value}}
+        for name, setting in SIZES.items():
+            if value := getattr(self, name):
+                yield name.replace("_", "-"), {"sizes": {setting: value}}
         if self.hierarchy or self.level is not None:
             yield "level", {"hierarchy": True, "level": self.level}
 

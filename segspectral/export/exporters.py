@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from segspectral.errors import ImageError, SettingsError
-from segspectral.export import annotation, geo, labelstudio
+from segspectral.errors import ImageError
+from segspectral.export import annotation, geo, imagej, labelstudio
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
-from segspectral.extras import installed
+from segspectral.extras import require
 from segspectral.files import link_file, npz, write_bytes
 from segspectral.images.place import Georeference, read_georeference
 from segspectral.registry import FORMATS, formats_named
@@ -62,7 +62,7 @@ class Exporter:
     image : makes the files of one image, or None
     part : collects from a label map and its stem what the common file needs, or None
     together : makes the files that describe all images from the parts and the folder of results, or None
-    needs : modules of the extra ``geo`` that must be installed
+    extra : the extra that brings what the format is written with, or ""
     """
 
     name: str
@@ -70,15 +70,17 @@ class Exporter:
     image: ImageFiles | None = None
     part: Callable[[LabelMap, str], Any] | None = None
     together: Callable[[Sequence[Any], Path | None], Files] | None = None
-    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def placed(self) -> bool:
+        """Whether the files hold the position of the image on the Earth."""
+        return self.extra == "geo"
 
     def check(self) -> None:
         """Raise SettingsError if a module is missing; the message holds the command that installs it."""
-        missing = [module for module in self.needs if not installed(module)]
-        if missing:
-            raise SettingsError(
-                f"the format '{self.name}' needs {' and '.join(missing)}: pip install 'segspectral[geo]'"
-            )
+        if self.extra:
+            require(self.extra, f"the format '{self.name}'")
 
     def files_of(self, label_map: LabelMap, stem: str) -> Files:
         """Return all files of a single image, for a download.
@@ -126,8 +128,6 @@ def _listed(name: str, *image: Any, **more: Any) -> Exporter:
     return Exporter(name, FORMATS[name], *image, **more)
 
 
-_VECTOR = ("rasterio", "shapely", "pyogrio")
-
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
@@ -146,10 +146,11 @@ EXPORTERS: Mapping[str, Exporter] = {
         _listed("cvat", part=annotation.cvat_image, together=annotation.cvat),
         _listed("yolo", _yolo, annotation.yolo_classes, annotation.yolo_data),
         _listed("labelstudio", part=labelstudio.task, together=labelstudio.tasks),
+        _listed("imagej", _one_file("_rois.zip", imagej.rois), extra="imagej"),
         _listed("svg", _one_file(".svg", svg)),
-        _listed("geotiff", _one_file("_labels.tif", geo.geotiff), needs=("rasterio",)),
-        _listed("gpkg", _one_file(".gpkg", geo.geopackage), needs=_VECTOR),
-        _listed("geojson", _one_file(".geojson", geo.geojson), needs=_VECTOR),
+        _listed("geotiff", _one_file("_labels.tif", geo.geotiff), extra="geo"),
+        _listed("gpkg", _one_file(".gpkg", geo.geopackage), extra="geo"),
+        _listed("geojson", _one_file(".geojson", geo.geojson), extra="geo"),
     )
 }
 
@@ -185,7 +186,7 @@ class Writer:
 
     def georeference(self, image: Path, page: int | None = None) -> Georeference | None:
         """Return the position of an image on the Earth; None if it has none, or if no chosen format stores it."""
-        return read_georeference(image, page) if any(exporter.needs for exporter in self._exporters) else None
+        return read_georeference(image, page) if any(exporter.placed for exporter in self._exporters) else None
 
     def add(self, label_map: LabelMap, stem: str) -> list[str]:
         """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""
@@ -232,9 +233,9 @@ class Writer:
             if made.kept < 1:
                 lost = round((1 - made.kept) * label_map.labels.size)
                 notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost:,} changed)")
-            if exporter.needs and label_map.georeference is None:
+            if exporter.placed and label_map.georeference is None:
                 notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
-            elif exporter.needs and label_map.georeference is not None and not label_map.georeference.crs:
+            elif exporter.placed and label_map.georeference is not None and not label_map.georeference.crs:
                 notes.append(f"{exporter.name}: the image has a transform without a CRS; coordinates are those of it")
         return files, notes
 

@@ -98,6 +98,8 @@ def segment_raster(
     """
     if pipeline.model is not None:
         raise SettingsError(NO_MODEL)
+    if pipeline.sizes.wanted:
+        raise SettingsError("sizes are not yet limited in tiles; leave them out")
     target = Path(target)
     pipeline, notes = pipeline.usable()
     seconds: dict[str, float] = {}

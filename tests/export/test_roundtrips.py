@@ -22,6 +22,7 @@ from segspectral.export import EXPORTERS, LabelMap, colour_table, read_label_map
 from segspectral.export.annotation import coco, coco_image, rle
 from segspectral.export.labelstudio import brush
 from segspectral.export.outlines import keyholed, outlines
+from segspectral.extras import EXTRAS
 from tests.export.conftest import UTM, nasty
 
 
@@ -364,9 +365,29 @@ def test_long_runs_of_a_brush_stroke_are_split() -> None:
     assert (brush_of(brush(mask), 200, 300)[..., 3] > 0).tolist() == mask.tolist()
 
 
+def test_regions_of_imagej_fill_exactly_the_pixels_of_their_segment(label_map: LabelMap) -> None:
+    roifile = pytest.importorskip("roifile")
+    from skimage.draw import polygon
+
+    back = np.zeros_like(label_map.labels)
+    with zipfile.ZipFile(io.BytesIO(only(made(label_map, "imagej")))) as archive:
+        for name in archive.namelist():
+            assert "/" not in name
+            roi = roifile.ImagejRoi.frombytes(archive.read(name))
+            segment = int(roi.name.split()[0])
+            assert f"{roi.name}.roi" == name
+            assert tuple(roi.stroke_color[1:]) == label_map.colour(segment)
+            # ImageJ fills the pixels whose centres lie inside; here the centres are whole numbers.
+            columns, rows = roi.coordinates().T - 0.5
+            inside = polygon(rows, columns, back.shape)
+            assert (back[inside] == 0).all()
+            back[inside] = segment
+    assert (back == label_map.labels).all()
+
+
 @pytest.mark.parametrize("name", list(EXPORTERS))
 def test_equal_input_gives_equal_bytes_and_the_input_is_kept(label_map: LabelMap, name: str) -> None:
-    for module in EXPORTERS[name].needs:
+    for module in EXTRAS.get(EXPORTERS[name].extra, ()):
         pytest.importorskip(module)
     before = label_map.labels.copy()
     first, second = made(label_map, name), made(label_map, name)
