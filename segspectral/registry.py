@@ -20,6 +20,7 @@ __all__ = [
     "DATASETS",
     "FORMATS",
     "REFINERS",
+    "TILED_FORMATS",
     "formats_named",
     "preset",
     "presets",
@@ -45,6 +46,9 @@ FORMATS = {
     "geojson": "GeoJSON of regions in WGS84",
 }
 """Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
+
+TILED_FORMATS: tuple[str, ...] = ("geotiff",)
+"""Those that are made of rasters in tiles, too."""
 
 REFINERS = ("crf", "guided", "none")
 """Names after ``--refine``; ``segspectral.refine`` has their classes."""

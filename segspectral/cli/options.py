@@ -30,8 +30,19 @@ from segspectral.registry import FORMATS, REFINERS, formats_named, preset, prese
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
+    from segspectral.rasters.tiling import Tiling
 
-__all__ = ["FormatOptions", "Limit", "Only", "Output", "PipelineOptions", "Recursive", "command", "warn_of_names"]
+__all__ = [
+    "FormatOptions",
+    "Limit",
+    "Only",
+    "Output",
+    "PipelineOptions",
+    "Recursive",
+    "TileOptions",
+    "command",
+    "warn_of_names",
+]
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
@@ -290,6 +301,35 @@ class FormatOptions:
         from segspectral.export import parse_names
 
         return {} if self.names is None else parse_names(self.names)
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """How rasters are read."""
+
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|PIXELS",
+            help="Read rasters in tiles of this side, such as 1024, as one graph, into GeoTIFFs; auto: TIFF, JPEG 2000 "
+            "over 50 megapixels or 1 GB.",
+        ),
+    ] = "auto"
+
+    def tiling(self, formats: FormatOptions, model: object = None, whole: str = "") -> Tiling:
+        """Which images are read in tiles.
+
+        Parameters
+        ----------
+        whole : why images must be held as a whole, beside formats and the model; empty if nothing requires it
+
+        Raises
+        ------
+        SettingsError
+        """
+        from segspectral.rasters.tiling import Tiling, why_whole
+
+        return Tiling.parse(self.tile, whole or why_whole(formats.format_ or [], model))
 
 
 def warn_of_names(names: Mapping[int, str], images: int) -> None:

@@ -16,7 +16,7 @@ from segspectral.images.formats import FORMATS, format_of
 from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw
 
-__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "read_raster"]
+__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "raster_size", "read_raster"]
 
 MAX_RASTER = 10**11
 """Rasters with more pixels are refused, because a file of a few kilobytes can claim to have them."""
@@ -142,6 +142,18 @@ def nodata_of(path: Path) -> float | None:
             return None if header.nodata is None else float(header.nodata)
     except RasterioError:
         return None
+
+
+def raster_size(path: Path) -> tuple[int, int]:
+    """The number of pixels, and of bytes of their values. Raises ImageError."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with open_header(path) as header:
+            pixels = header.width * header.height
+            return pixels, pixels * sum(np.dtype(kind).itemsize for kind in header.dtypes)
+    except RasterioError as error:
+        raise ImageError(f"is damaged or cut off ({error})", path) from error
 
 
 def read_raster(path: Path) -> Raw:

@@ -235,9 +235,9 @@ def tiff_plane(path: Path, page: int | None = None) -> Iterator[tuple[Plane, int
         yield _choose(file, path, page)
 
 
-def can_be_tiled(path: Path) -> bool:
+def can_be_tiled(path: Path, page: int | None = None) -> bool:
     """Whether windows of the stored rows of one page are windows of the image. Raises ImageError."""
-    with tiff_plane(path) as (plane, *_):
+    with tiff_plane(path, page) as (plane, *_):
         first = plane.pages[0]
         # GDAL makes other colours of L*a*b* than Pillow does.
         return plane.whole and first.photometric != LAB and (orientation_of(first) == 1 or is_placed(first, path))

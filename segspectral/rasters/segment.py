@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from segspectral.errors import OutputError, SettingsError
 from segspectral.files import whole_file
@@ -31,15 +30,15 @@ from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT, Reading
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
+from segspectral.rasters.tiling import MANY, NO_MODEL, Tiles
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
-from segspectral.settings import Settings
 from segspectral.values import Image, Membership, Superpixels
 
 if TYPE_CHECKING:
     from segspectral.pipeline import AnyRefiner, Observer, Pipeline
 
-__all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
+__all__ = ["Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
 
 MARGIN_REFINE = 96
 """Width of the margin for refinement in cells: more than twice the width of the CRF's kernel on position and six
@@ -57,39 +56,6 @@ that a block has at most BLOCK * BLOCK_FACTOR pixels per side."""
 
 BLOCK_OF_FILE = 256
 """Side in pixels of the tiles of the label raster; GDAL's default for tiled GeoTIFFs."""
-
-MANY = 2000
-"""Above this number of superpixels, the kernel of the affinity is widened. On three rasters with 15 000 to 19 000
-superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixels on average without this, and 45 % with
-it."""
-
-NO_MODEL = "a model cannot be applied to a raster in tiles, only to whole images; leave out the model or the tiles"
-
-
-class Tiles(Settings):
-    """How a raster is read in tiles, and how its affinity differs from that of photographs."""
-
-    tile: int = Field(
-        1024,
-        ge=64,
-        le=16384,
-        description="side of a tile in pixels; larger tiles need more memory, and the quality is the same",
-    )
-    scale: float = Field(
-        2.2,
-        gt=0,
-        description="multiplies affinity.scale for rasters. Without boundary probabilities a narrow kernel puts nearly "
-        f"everything into one segment. Above {MANY} superpixels, the factor grows with the cube root of their number, "
-        "because neighbours in feature space get closer",
-    )
-    contour: float | None = Field(
-        None,
-        gt=0,
-        description="value of affinity.contour for rasters. The default is null, because a raster has hundreds of "
-        "enclosed regions that are equally cheap to cut off, and the result would be arbitrary. The hierarchy always "
-        "uses boundary probabilities",
-    )
-    max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="maximum number of superpixels of a raster")
 
 
 @dataclass(frozen=True)
