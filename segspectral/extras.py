@@ -19,6 +19,7 @@ EXTRAS = {
     "web": ("fastapi", "uvicorn", "python_multipart"),
     "cluster": ("distributed",),
     "imagej": ("roifile",),
+    "napari": ("napari", "pandas"),
 }
 """Extra -> the modules that it brings."""
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +156,44 @@ def imagej(out: Path) -> str:
     return f"(version {version}) *_rois.zip by its ROI Manager: {agree(seen)}"
 
 
+def napari(out: Path) -> str:
+    """In a window, on a virtual screen if there is none; the picture of the window is kept beside the exports."""
+    if "DISPLAY" not in os.environ:
+        screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24"]
+        command = [*screen, sys.executable, __file__, "napari", "--exports", str(out)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+        return done.stdout.strip().split(": ", 1)[-1] or done.stderr[-500:]
+    import napari
+    from napari.qt import get_qapp
+
+    import segspectral
+
+    viewer = napari.Viewer()
+    viewer.window.resize(1150, 700)
+    viewer.open_sample("segspectral", "coffee")
+    _, widget = viewer.window.add_plugin_dock_widget("segspectral", "Segment")
+    widget.segments.value = 6
+    widget.segment()
+    end = time.monotonic() + 120
+    while "coffee segments" not in viewer.layers:
+        assert time.monotonic() < end, widget.said.value
+        get_qapp().processEvents()
+    shown = viewer.layers["coffee segments"]
+    wanted = segspectral.segment(SAMPLES / "coffee.jpg", segments=6, hierarchy=True).labels
+    by_widget = agree([(shown.data == segment, wanted == segment) for segment in np.unique(wanted)])
+    widget.segments.value = 12
+    assert len(np.unique(shown.data)) == len(shown.features) == 12, "another number cuts again at once"
+    viewer.reset_view()
+    get_qapp().processEvents()
+    viewer.screenshot(str(out / "napari.png"), canvas_only=False)
+    seen = []
+    for photo in PHOTOS:
+        (layer,) = viewer.open(out / f"{Path(photo).stem}_labels.png", plugin="segspectral")
+        labels = labels_of(out, Path(photo).stem)
+        seen += [(layer.data == segment, labels == segment) for segment in np.unique(labels)]
+    return f"widget: {by_widget}; reader: {agree(seen)}"
+
+
 CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "labelstudio": (labelstudio, "label-studio-sdk"),
     "datumaro": (datumaro, "datumaro"),
@@ -161,6 +201,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "labelme": (labelme, "labelme"),
     "ultralytics": (ultralytics, "ultralytics"),
     "imagej": (imagej, "imagej"),
+    "napari": (napari, "napari"),
 }
 """Name -> (check, the Python package whose version is printed, or the program)."""
 
