@@ -16,7 +16,8 @@ from segspectral.images.place import Georeference, read_georeference
 rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
 shapely = pytest.importorskip("shapely", reason="shapely (extra 'geo') is not installed")
 
-from segspectral.export.geo import geojson, geopackage, geotiff  # noqa: E402
+from segspectral.export.exporters import EXPORTERS  # noqa: E402
+from segspectral.export.geo import geotiff  # noqa: E402
 
 Affine = rasterio.Affine
 UTM = "EPSG:32633"
@@ -60,10 +61,19 @@ def centres(place: Georeference) -> tuple[NDArray[np.float64], NDArray[np.float6
     return (np.array(longitude) + 180) % 360 - 180, np.array(latitude)
 
 
+def exported(name: str, place: Georeference) -> tuple[bytes, float]:
+    """The file of a format, and the share of pixels that it keeps."""
+    image = EXPORTERS[name].image
+    assert image is not None
+    made = image(LabelMap(labels(), georeference=place), "photo", None)
+    (content,) = made.files.values()
+    return content, made.kept
+
+
 @pytest.mark.parametrize("name", PLACES)
 def test_geojson_contains_the_pixels_of_its_segments_and_is_valid(name: str) -> None:
     place = place_of(name)
-    content, kept = geojson(LabelMap(labels(), georeference=place))
+    content, kept = exported("geojson", place)
     assert kept == 1
     longitude, latitude = centres(place)
     for feature in json.loads(content)["features"]:
@@ -83,7 +93,7 @@ def test_a_line_of_geojson_bends_with_the_edge_of_the_image() -> None:
     from rasterio.warp import transform
 
     place = place_of("large pixels, whose edges bend")
-    content, _ = geojson(LabelMap(labels(), georeference=place))
+    content, _ = exported("geojson", place)
     ring = np.array(json.loads(content)["features"][0]["geometry"]["coordinates"][0][0])
     middles = (ring[1:] + ring[:-1]) / 2
     east, north = transform("EPSG:4326", place.crs, *middles.T.tolist())
@@ -134,10 +144,10 @@ def test_the_place_of_a_file_returns_in_its_label_raster_and_its_polygons(tmp_pa
         where = np.array(Affine(*transform[:6]) * corners.T)
         back = np.array(~due * where)
         np.testing.assert_allclose(back, corners.T, atol=0.01)
-    (tmp_path / "s.gpkg").write_bytes(geopackage(LabelMap(labels(), georeference=place))[0])
+    (tmp_path / "s.gpkg").write_bytes(exported("gpkg", place)[0])
     import pyogrio
 
-    about, _, shapes, _ = pyogrio.raw.read(tmp_path / "s.gpkg")
+    about, _, shapes, _ = pyogrio.raw.read(tmp_path / "s.gpkg", layer="segments")
     frame = shapely.from_wkb(shapes[0])
     edge = shapely.Polygon([due * (x, y) for x, y in ((0, 0), (80, 0), (80, 60), (0, 60))])
     assert shapely.hausdorff_distance(shapely.convex_hull(frame), edge) < 0.01 * 8
@@ -175,7 +185,7 @@ def test_pixels_without_longitude_and_latitude_are_told(crs: str) -> None:
 
     place = Georeference(rasterio.CRS.from_user_input(crs).to_wkt(), (5e5, 0, -2e7, 0, -5e5, 1e7))
     with pytest.raises(ImageError, match="without longitude and latitude"):
-        geojson(LabelMap(labels(), georeference=place))
+        exported("geojson", place)
 
 
 def test_world_files_of_any_case_and_no_others_place_an_image(tmp_path: Path) -> None:
