@@ -34,8 +34,10 @@ def test_requests_from_the_schema(
     with httpx.Client(base_url=server, timeout=60) as client:
         job = submit(client, tiny, segments=3, superpixels={"count": 20}).json()["id"]
         assert wait(client, job)["status"] == "done"
+        project = client.post("/api/projects").json()["id"]
+        assert client.post(f"/api/projects/{project}/images", files={"file": ("tiny.png", tiny)}).status_code == 201
     config = tmp_path / "schemathesis.toml"
-    config.write_text(f'[parameters]\n"path.job_id" = "{job}"\n"path.name" = "cat.jpg"\n')
+    config.write_text(f'[parameters]\n"path.job_id" = "{job}"\n"path.name" = "cat.jpg"\n"path.project_id" = "{project}"\n"path.number" = 0\n')
     options = ["--max-examples", "15", "--seed", "0", "--exclude-method", "DELETE", "--checks", CHECKS]
     if SECONDS is not None:
         options += ["--max-time", SECONDS]
@@ -51,7 +53,7 @@ def test_requests_from_the_schema(
         check=False,
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "Tested: 16" in run.stdout
+    assert "Tested: 24" in run.stdout
     with httpx.Client(base_url=server, timeout=60) as client:
         assert client.get(f"/api/jobs/{job}").json()["revision"] > 3, "edits were made, not only refused"
         assert client.get("/api/health").json()["jobs"]["done"] > 1, "jobs were run, not only refused"
