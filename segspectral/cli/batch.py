@@ -147,7 +147,8 @@ def _work(options: PipelineOptions, formats: FormatOptions, output: Path, tiling
     from segspectral.batch import Segmenter
 
     named, category = formats.named(), formats.category
-    work = Segmenter.of(options.pipeline(), output, tiling, formats.format_ or [], named, category)
+    chosen = formats.format_ or []
+    work = Segmenter.of(options.pipeline(), output, tiling, chosen, named, category, formats.shapes())
     for text in work.notes:
         note(text)
     return work

@@ -33,7 +33,7 @@ def convert(
         list[str],
         typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.", autocompletion=some_of(FORMATS)),
     ],
-    formats: Annotated[FormatOptions, Only("names", "category")],
+    formats: Annotated[FormatOptions, Only("names", "category", "parts", "tolerance")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Folder for the results (default: that of the first file)."),
@@ -46,7 +46,7 @@ def convert(
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     from segspectral.export import Writer, exporters_named, result_stems
 
-    exporters, named = exporters_named(to), formats.named()
+    exporters, named = exporters_named(to, formats.shapes()), formats.named()
     found = _label_files(labels)
     warn_of_names(named, len(found))
     folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)

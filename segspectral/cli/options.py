@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -26,7 +27,18 @@ from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
-from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets, settings_file, size_parts
+from segspectral.registry import (
+    FORMATS,
+    PARTS,
+    REFINERS,
+    TOLERANCE,
+    Shapes,
+    formats_named,
+    preset,
+    presets,
+    settings_file,
+    size_parts,
+)
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -303,9 +315,24 @@ class FormatOptions:
         str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
 
+    parts: Annotated[
+        str,
+        typer.Option(metavar="multi|single", help="A row of gpkg and geojson: a segment, or a connected piece of one."),
+    ] = PARTS[0]
+    tolerance: Annotated[
+        float, typer.Option(min=0, metavar="PIXELS", help="How far borders may move in gpkg and geojson, without gaps.")
+    ] = TOLERANCE
+
     def check(self) -> None:
-        """Raise SettingsError if there is no such format."""
+        """Raise SettingsError if there is no such format, or no such parts."""
         formats_named(self.format_ or [])
+        if self.parts not in PARTS:
+            raise SettingsError(f"'{self.parts}' is neither {' nor '.join(PARTS)}", "--parts")
+        if not math.isfinite(self.tolerance):
+            raise SettingsError("write a number of pixels, such as 2", "--tolerance")
+
+    def shapes(self) -> Shapes:
+        return Shapes(self.parts == PARTS[1], self.tolerance)
 
     def named(self) -> dict[int, str]:
         """Segment -> its name. Raises SettingsError."""

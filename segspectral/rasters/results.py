@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segspectral.export import png, versions
+import numpy as np
+
+from segspectral.export import Exporter, Writer, colour_table, png, versions
+from segspectral.export.labelmap import as_colour
+from segspectral.export.windowed import WindowedMap
 from segspectral.files import link_to, write_bytes
+from segspectral.images.gdal import Georeference, open_pixels
+from segspectral.rasters.raster import Raster
 from segspectral.rasters.segment import RasterResult, overlay_of_raster, segment_raster
 from segspectral.rasters.tiling import Plan
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Observer, Pipeline
 
-__all__ = ["Made", "save_raster"]
+__all__ = ["Exports", "Made", "save_raster"]
+
+
+@dataclass(frozen=True)
+class Exports:
+    """What is written beside the label raster, and the names of segments in it."""
+
+    exporters: Sequence[Exporter] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,7 @@ class Made:
 
     Parameters
     ----------
-    files : their paths; the label raster is first, the overview last
+    files : their paths; the label raster is first
     notes : sentences for the user
     """
 
@@ -40,15 +54,17 @@ def save_raster(
     image: str,
     pipeline: Pipeline,
     plan: Plan,
+    exports: Exports = Exports(),
     told: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> Made:
-    """Segment a raster in tiles, and write TARGET_labels.tif, TARGET.json and TARGET_overlay.png, a thumbnail.
+    """Segment a raster in tiles, and write TARGET_labels.tif, TARGET.json, TARGET_overlay.png, and further formats.
 
     Parameters
     ----------
     target : folder and stem of the results
     image : the name of the image in the summary
+    exports : what is written beside these files
     told : notes on all images, which come first
 
     Raises
@@ -56,12 +72,36 @@ def save_raster(
     As ``segment_raster``.
     """
     labels = target.with_name(f"{target.name}_labels.tif")
-    result = segment_raster(source, labels, pipeline, plan.tiles, observer)
-    notes = [*told, *([plan.note] if plan.note else []), *result.notes]
+    names = dict(exports.names)
+    result = segment_raster(source, labels, pipeline, plan.tiles, observer, names)
+    files, said = _export(source, target, pipeline, result, exports)
+    notes = [*told, *([plan.note] if plan.note else []), *result.notes, *said]
     text = json.dumps(_summary(result, source, target.parent, image, pipeline, plan, notes), indent=2) + "\n"
     summary = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
     overlay = png(overlay_of_raster(source, labels, pipeline.reading))
-    return Made(result, [labels, summary, write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)], notes)
+    shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
+    return Made(result, [labels, summary, shown, *files], notes)
+
+
+def _export(
+    source: Path, target: Path, pipeline: Pipeline, result: RasterResult, exports: Exports
+) -> tuple[list[Path], list[str]]:
+    """Write further formats; their paths and sentences about them."""
+    if not exports.exporters:
+        return [], []
+    table = colour_table(max(result.numbers) + 1)
+    with Raster.open(source, pipeline.reading) as raster, open_pixels(result.labels) as file:
+        item = WindowedMap(
+            lambda rows, cols: file.read(1, window=(rows, cols)).astype(np.int32),
+            raster.shape,
+            result.numbers,
+            {segment: exports.names.get(segment, f"segment {segment}") for segment in result.numbers},
+            {segment: as_colour(table[segment]) for segment in result.numbers},
+            Georeference.of(raster.crs, raster.transform) if raster.placed else None,
+            lambda rows, cols: raster.read(rows, cols)[0] * np.float32(255),
+            result.labels,
+        )
+        return Writer(exports.exporters, target.parent).write_windowed(item, target.name)
 
 
 def _summary(
