@@ -12,7 +12,7 @@ import typer
 
 from segspectral.cli.common import ReadingNotes, progress
 from segspectral.cli.completion import one_of
-from segspectral.cli.options import Limit, Output, PipelineOptions, command
+from segspectral.cli.options import Limit, Output, PipelineOptions, Without, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
 from segspectral.wording import plural
@@ -89,7 +89,7 @@ def evaluate(
     output: Output,
     images: ImageOptions,
     scores: ScoreOptions,
-    options: PipelineOptions,
+    options: Annotated[PipelineOptions, Without("split")],
     predictions: Annotated[
         Path | None,
         typer.Option(

@@ -102,13 +102,14 @@ def test_a_line_of_geojson_bends_with_the_edge_of_the_image() -> None:
     assert beside.max() < 0.02
 
 
-def written(path: Path, **profile: Any) -> Path:
+def written(path: Path, pixels: NDArray[np.uint8] | None = None, **profile: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
     settings = {"driver": "GTiff", "height": 60, "width": 80, "count": 3, "dtype": "uint8"} | profile
     gcps, crs = settings.pop("gcps", None), settings.get("crs")
     if gcps:
         settings.pop("crs")
     with rasterio.open(path, "w", **settings) as out:
-        out.write(np.full((3, 60, 80), 9, np.uint8))
+        out.write(np.full((3, 60, 80), 9, np.uint8) if pixels is None else pixels)
         if gcps:
             out.gcps = (gcps, rasterio.CRS.from_user_input(crs))
     return path
@@ -199,3 +200,58 @@ def test_world_files_of_any_case_and_no_others_place_an_image(tmp_path: Path) ->
         True,
         True,
     ]
+
+
+@pytest.fixture(scope="module")
+def commanded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders ``whole`` and ``tiles`` with what batch makes of FILES, whose quarters have four colours."""
+    from typer.testing import CliRunner
+
+    from segspectral.cli import app
+
+    folder = tmp_path_factory.mktemp("places")
+    colours = np.zeros((3, 60, 80), np.uint8)
+    colours[0, 23:], colours[1, :, 35:], colours[2, 40:, 50:] = 200, 200, 255
+    for name, profile in FILES.items():
+        written(folder / "in" / name, pixels=colours, **profile)
+    for name, tile in {"whole": "none", "tiles": "64"}.items():
+        options = "-j 0 --progress none -k 4 --head exact --refine none --format gpkg,geojson,geotiff --tolerance 0"
+        settings = "features={cnn: null, texture: null, contours: null}", "superpixels.count=3000"
+        more = [part for setting in settings for part in ("--set", setting)]
+        arguments = ["batch", str(folder / "in"), "-o", str(folder / name), "--tile", tile, *options.split(), *more]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["whole", "tiles"])
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_command_makes_lies_where_the_pixels_lie(commanded: Path, name: str, kind: str) -> None:
+    """To a hundredth of a pixel: the label raster, and the corners of polygons, which are corners of pixels."""
+    import pyogrio
+    from rasterio.warp import transform
+
+    due = FILES[name].get("transform", PLACES["rotated"][1])
+    stem = commanded / kind / Path(name).stem
+    with rasterio.open(f"{stem}_labels.tif") as raster:
+        assert (raster.crs is None) == (name == "nocrs.tif")
+        corners = np.array([(0, 0), (80, 0), (0, 60), (80, 60)], float).T
+        np.testing.assert_allclose(~due * (raster.transform * corners), corners, atol=0.01)
+        found = raster.read(1)
+    about, _, shapes, columns = pyogrio.raw.read(f"{stem}.gpkg", layer="segments")
+    segments = columns[list(about["fields"]).index("segment")]
+    assert len(segments) == 4
+    rows, cols = np.indices(found.shape)
+    for segment, shape in zip(segments, shapely.from_wkb(shapes), strict=True):
+        here = np.array(~due * shapely.get_coordinates(shape).T)
+        np.testing.assert_allclose(here, np.rint(here), atol=0.01)
+        inside = shapely.contains_xy(shape, *(due * (cols.ravel() + 0.5, rows.ravel() + 0.5)))
+        np.testing.assert_array_equal(inside.reshape(found.shape), found == segment)
+    collection = json.loads(Path(f"{stem}.geojson").read_text())
+    for feature in collection["features"]:
+        xy = shapely.get_coordinates(shapely.geometry.shape(feature["geometry"])).T
+        place = xy if name == "nocrs.tif" else np.array(transform("EPSG:4326", UTM, *xy.tolist()))
+        here = np.array(~due * place)
+        # Long edges have points between corners, too, so that they bend with the image.
+        assert np.abs(here - np.rint(here)).min(axis=0).max() < 0.01
+        assert shapely.area(shapely.convex_hull(shapely.multipoints(here.T))) >= (found == feature["id"]).sum() - 0.1
