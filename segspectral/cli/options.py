@@ -36,7 +36,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fol
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
 
-READING = ("bands", "stretch", "page", "channels")
+READING = ("bands", "index", "stretch", "page", "channels")
 """The options that say how images are read."""
 
 PRESETS = [name for name in presets() if "/" not in name]
@@ -139,6 +139,13 @@ class PipelineOptions:
     bands: Annotated[
         str | None,
         typer.Option(metavar="R,G,B", help="Bands seen as red, green, blue, from 1, such as 4,3,2; or one."),
+    ] = None
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FORMULA",
+            help="A further band: ndvi, ndwi, ndbi, evi, savi, ..., or a formula such as '(b4-b1)/(b4+b1)'.",
+        ),
     ] = None
     stretch: Annotated[
         str | None,

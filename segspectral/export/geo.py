@@ -71,7 +71,8 @@ def geopackage(label_map: LabelMap) -> tuple[bytes, float]:
     if label_map.georeference is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
-    columns = {key: np.array([row[key] for row in table]) for key in table[0]}
+    # A segment may have no measurement in a band: NaN becomes NULL.
+    columns = {key: np.array([np.nan if row[key] is None else row[key] for row in table]) for key in table[0]}
     # GDAL writes a GeoPackage as an SQLite database, which must be a file on disk.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "segments.gpkg"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Raw", "both", "differs", "upright"]
+__all__ = ["Raw", "both", "differs", "nodata_number", "upright"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,8 @@ class Raw:
     placed : whether the file has a georeference: a transform, control points or a world file
     page, pages : the number of this image in the file, from 1, and how many the file has
     notes : sentences about what was decided or passed over
+    names : what the file calls the bands; "" or nothing where it does not
+    nodata : the value that is no measurement in any band; None if the file names none
     """
 
     values: NDArray[Any]
@@ -34,6 +36,8 @@ class Raw:
     page: int = 1
     pages: int = 1
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    nodata: float | None = None
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -43,14 +47,19 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
-def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
-    """(H, W) True where a band of (H, W, ...) is not the nodata value; None if it is none of the type's values."""
+def nodata_number(nodata: Any) -> float | None:
+    """A nodata value that is given as text or as a number; None if it is none, or NaN, which is void anyway."""
     try:
         number = float(str(nodata).strip().rstrip("\0"))
     except ValueError:
         return None
-    if np.isnan(number):
-        return None  # NaN is void anyway
+    return None if np.isnan(number) else number
+
+
+def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
+    """(H, W) True where a band of (H, W, ...) is not the nodata value; None if it is none of the type's values."""
+    if (number := nodata_number(nodata)) is None:
+        return None
     differing = values != (values.dtype.type(number) if values.dtype.kind == "f" else number)
     return differing.any(axis=2) if values.ndim == 3 else differing
 
