@@ -18,6 +18,8 @@ EXTRAS = {
     "geo": ("rasterio", "shapely", "pyogrio"),
     "web": ("fastapi", "uvicorn", "python_multipart"),
     "cluster": ("distributed",),
+    "imagej": ("roifile",),
+    "napari": ("napari", "pandas"),
 }
 """Extra -> the modules that it brings."""
 

@@ -22,12 +22,13 @@ from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
 from segspectral.settings import Settings, with_settings
 from segspectral.shared.model import AnyModel, model_from
+from segspectral.sizes import LargeLeaves, Sizes
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import diffused
 from segspectral.superpixels import Slic
 from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
-from segspectral.values.regions import RegionGraph
+from segspectral.values.regions import Hierarchy, RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
 
@@ -86,6 +87,7 @@ class Pipeline(Settings):
     affinity: KnnAffinity = KnnAffinity()
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
     refine: AnyRefiner = DenseCrf()
+    sizes: Sizes = Sizes()
     model: AnyModel | None = Field(
         None, description="file of a model, from `segspectral fit`; its segments mean the same in all images"
     )
@@ -106,6 +108,11 @@ class Pipeline(Settings):
             return self
         if self.hierarchy or self.level is not None:
             raise ValueError("hierarchy and model exclude each other: a hierarchy belongs to one image")
+        if new := self.sizes.renumbers:
+            raise ValueError(
+                f"sizes.{' and sizes.'.join(new)} make new segments, which have no number in a model; leave them out, "
+                "or leave out the model"
+            )
         for name in OF_THE_MODEL:
             ours, fitted = (_plain(getattr(place, name)) for place in (self, self.model.recipe))
             if ours != fitted:
@@ -204,6 +211,7 @@ class Pipeline(Settings):
         notes = (*notes, *image.notes, *filter(None, [pipeline.said_of(image.bands)]))
         if image.flat:
             notes = (*notes, FLAT)
+        pipeline.sizes.of_image(image)  # whether they can be told in pixels
         clock = _Clock(observer)
         shared = 0 if known is None else _stages_shared(pipeline, known.pipeline)
         # The matrices are small. On busy machines, BLAS threads that wait for each other cost more time than they save.
@@ -247,21 +255,36 @@ class Pipeline(Settings):
                 f"the scene was described with other settings of {' or '.join(DESCRIBED_BY[shared])}: "
                 "describe the image again"
             )
+        number = pipeline.segments if segments is None else segments
         if scene.image.flat and self.model is None:
-            segments = 1
+            number = 1
+        sizes, limits = pipeline.sizes, pipeline.sizes.of_image(scene.image)
         clock = _Clock(observer, scene.seconds)
         with threadpool_limits(1, user_api="blas"):
-            superpixels = scene.work_superpixels
+            tree = large = before = None
+            if pipeline.hierarchy and limits.least > 1:
+                before = int(pipeline._cut(scene.graph.hierarchy, number).max()) + 1
+                large = clock("upsampling", LargeLeaves.of, scene, limits.least)
+                tree = large.tree
             name = "hierarchy" if pipeline.hierarchy else "head"
-            membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, segments)
-            if pipeline.hierarchy:  # Refined cuts would not be nested any more.
+            membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree)
+            if large is not None:
+                labels = large(membership)
+            elif pipeline.hierarchy:  # Refined cuts would not be nested any more.
+                superpixels = scene.work_superpixels
                 labels = superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
             else:
-                labels = clock("refine", pipeline._label_map, scene.work, superpixels, membership)
-            if scene.work is not scene.image:
+                labels = clock("refine", pipeline._label_map, scene.work, scene.work_superpixels, membership)
+            if large is None and scene.work is not scene.image:
                 labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
+            notes = scene.notes
+            if sizes.wanted:
+                leaves = scene.superpixels.labels if large is None else large.leaves
+                made = clock("sizes", sizes.of_scene, scene, labels, membership, leaves, self.model is None, before)
+                labels, membership, more = made
+                notes = (*notes, *more)
         resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
-        return Segmentation(labels, scene, membership, resolved, scene.notes, clock.seconds)
+        return Segmentation(labels, scene, membership, resolved, notes, clock.seconds)
 
     def partition(
         self,
@@ -269,6 +292,7 @@ class Pipeline(Settings):
         graph: RegionGraph,
         affinity: Affinity,
         segments: int | Literal["auto"] | None = None,
+        tree: Hierarchy | None = None,
     ) -> Membership:
         """The membership of the N superpixels of an image or of a raster.
 
@@ -279,6 +303,7 @@ class Pipeline(Settings):
         ----------
         features, graph, affinity : of the same N superpixels
         segments : the number of segments; None means that of the pipeline
+        tree : the hierarchy that is cut; None means that of ``graph``
 
         Raises
         ------
@@ -287,10 +312,7 @@ class Pipeline(Settings):
         """
         number = self.segments if segments is None else segments
         if self.hierarchy:
-            if self.level is not None or number == "auto":
-                region = graph.hierarchy.regions(level=AUTO_LEVEL if self.level is None else self.level)
-            else:
-                region = graph.hierarchy.regions(segments=number)
+            region = self._cut(graph.hierarchy if tree is None else tree, number)
             return Membership(soft_membership(affinity, region.astype(np.int64), int(region.max()) + 1))
         if self.model is not None:
             if number not in ("auto", self.model.segments):
@@ -314,6 +336,12 @@ class Pipeline(Settings):
         membership = head.fit(inputs, affinity=affinity).membership_
         area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
+
+    def _cut(self, tree: Hierarchy, number: int | Literal["auto"]) -> NDArray[np.int32]:
+        """(N,) the regions of a hierarchy: at the level, or this many."""
+        if self.level is not None or number == "auto":
+            return tree.regions(level=AUTO_LEVEL if self.level is None else self.level)
+        return tree.regions(segments=number)
 
     def _automatic_number(self, graph: RegionGraph, eigenvalues: NDArray[np.float64]) -> int:
         """The number of regions of the hierarchy that are not small, from 2 to ``max_segments``.

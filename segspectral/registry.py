@@ -6,8 +6,11 @@ it is needed. Heads have a list of their own, ``segspectral.heads.HEADS``.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from segspectral.errors import SettingsError
@@ -17,12 +20,17 @@ __all__ = [
     "COMMUNITIES",
     "DATASETS",
     "FORMATS",
+    "PARTS",
     "REFINERS",
+    "TILED_FORMATS",
+    "TOLERANCE",
+    "Shapes",
     "formats_named",
     "preset",
     "presets",
     "settings_file",
     "shipped",
+    "size_parts",
 ]
 
 FORMATS = {
@@ -35,12 +43,24 @@ FORMATS = {
     "cvat": "CVAT Segmentation mask 1.1, one zip for all images",
     "yolo": "YOLO segmentation, polygons with holes cut open",
     "labelstudio": "Label Studio, brush strokes (lossless), one file of tasks for all images",
+    "imagej": "ImageJ and Fiji, regions for the ROI Manager",
     "svg": "scalable vector graphics, exact outlines",
     "geotiff": "GeoTIFF label map with CRS and colour table",
+    "cog": "the same as a Cloud Optimized GeoTIFF with overviews",
     "gpkg": "GeoPackage of regions with statistics",
     "geojson": "GeoJSON of regions in WGS84",
 }
 """Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
+
+TILED_FORMATS = ("png", "csv", "geotiff", "cog", "gpkg", "geojson")
+"""Those that are made of rasters in tiles, too."""
+
+PARTS = ("multi", "single")
+"""Whether a row of gpkg and geojson is a segment, or a connected piece of one."""
+
+TOLERANCE = 1.0
+"""By about how many pixels borders may move in gpkg and geojson, where no number is given. One pixel is the smallest
+step that removes stairs."""
 
 REFINERS = ("crf", "guided", "none")
 """Names after ``--refine``; ``segspectral.refine`` has their classes."""
@@ -53,13 +73,27 @@ DATASETS = {
     "bsds": "BSDS500, regions by 4 to 9 annotators",
     "folder": "a folder with images and masks of the same names",
 }
-"""Name of a data set -> what it is; ``segspectral.evaluate.datasets`` reads them."""
+"""Name of a data set -> what it is; ``segspectral.evaluation.datasets`` reads them."""
 
 COMMUNITIES = 16
 """How many communities are looked for at most, where no number is given."""
 
 ATTRIBUTE_WEIGHT = 0.2
 """The weight of the similarity of attributes beside the edges of a network, where none is given."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """How segments become polygons of gpkg and geojson.
+
+    Parameters
+    ----------
+    single : whether each connected piece is a row of its own; otherwise each segment is one
+    tolerance : by about how many pixels borders may move; 0 keeps the sides of pixels
+    """
+
+    single: bool = False
+    tolerance: float = TOLERANCE
 
 
 def shipped(name: str) -> Path:
@@ -119,3 +153,20 @@ def formats_named(options: Sequence[str]) -> list[str]:
         if name not in FORMATS:
             raise SettingsError(f"unknown format '{name}'; the formats are {', '.join(FORMATS)}")
     return list(names)
+
+
+def size_parts(text: str) -> tuple[float, str]:
+    """The number and the unit of a size: "" for pixels, "%" of the valid pixels, or "m2"; "all" is infinite.
+
+    Raises
+    ------
+    ValueError
+        It is not a size.
+
+    >>> size_parts("200"), size_parts("0.5 %"), size_parts("400m²")
+    ((200.0, ''), (0.5, '%'), (400.0, 'm2'))
+    """
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+|all)\s*(%|m2|m²|px|)", text.strip().lower())
+    if found is None or (found[1] == "all" and found[2]):
+        raise ValueError(f"'{text}' is not a size; write pixels such as 200, a share such as 0.5%, or 400m2")
+    return (math.inf if found[1] == "all" else float(found[1])), found[2].replace("²", "2").replace("px", "")

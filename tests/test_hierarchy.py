@@ -39,7 +39,7 @@ def tree() -> ImageHierarchy:
 
 
 def on_pixels(tree: Hierarchy, superpixels: Superpixels) -> ImageHierarchy:
-    return ImageHierarchy(tree.graph, tree.merges, tree.altitudes, superpixels)
+    return ImageHierarchy(tree.graph, tree.merges, tree.altitudes, superpixels=superpixels)
 
 
 def grid_tree(boundary: dict[tuple[int, int], float], **options: float) -> Hierarchy:

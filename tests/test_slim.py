@@ -6,22 +6,19 @@ The environments hold links to all installed packages but the hidden ones, so no
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 import pytest
 
 from segspectral.extras import EXTRAS
+from tests.environments import Run, environment
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = Path(np.__file__).parents[1]
 TORCH = (
     "torch",
     "torchvision",
@@ -34,40 +31,17 @@ TORCH = (
 )
 SKLEARN = ("sklearn", "scikit_learn")
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def environment(folder: Path, hidden: Sequence[str]) -> Path:
-    """The Python of a new environment without the hidden packages."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
-    (site,) = folder.glob("lib/python*/site-packages") if os.name == "posix" else folder.glob("Lib/site-packages")
-    for entry in PACKAGES.iterdir():
-        if entry.name.split("-")[0].split(".")[0] not in hidden and entry.suffix != ".pth":
-            (site / entry.name).symlink_to(entry)
-    (site / "root.pth").write_text(f"{ROOT}\n")
-    return folder / ("bin/python" if os.name == "posix" else "Scripts/python.exe")
-
-
-def runner(python: Path, cwd: Path) -> Run:
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [str(python), "-m", "segspectral", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd)
-        assert done.returncode == code, done.stderr + done.stdout
-        return done
-
-    return run
-
 
 @pytest.fixture(scope="module")
 def slim(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("slim")
-    return runner(environment(folder / "venv", TORCH), folder)
+    return Run(environment(folder / "venv", TORCH, ROOT), folder)
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python in which scikit-learn is missing, too."""
-    return environment(tmp_path_factory.mktemp("bare") / "venv", TORCH + SKLEARN)
+    return environment(tmp_path_factory.mktemp("bare") / "venv", TORCH + SKLEARN, ROOT)
 
 
 @pytest.fixture
@@ -96,7 +70,7 @@ def test_the_default_commands_import_neither_torch_nor_scikit_learn(samples: Pat
 
 
 def test_segment_batch_and_serve_need_neither(bare: Path, photographs: Path, tmp_path: Path) -> None:
-    run = runner(bare, tmp_path)
+    run = Run(bare, tmp_path)
     run("segment", photographs, "-o", "out")
     assert json.loads((tmp_path / "out/cat.json").read_text())["segments"] > 1
     run("batch", photographs, "-o", "many", "--jobs", 2)
@@ -166,7 +140,7 @@ def test_what_the_slim_installation_lacks_is_named_with_its_extra(
 def test_a_model_that_was_fitted_elsewhere_is_applied_without_torch(
     slim: Run, photographs: Path, tmp_path: Path
 ) -> None:
-    full = runner(Path(sys.executable), tmp_path)
+    full = Run(Path(sys.executable), tmp_path)
     full(
         "fit",
         photographs,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
@@ -416,3 +417,100 @@ def test_bands_of_a_palette_are_refused_in_tiles_and_those_of_inks_are_colours(t
     with Raster.open(inks, chosen) as raster:  # GDAL makes RGB of them
         rgb, _ = raster.read((0, 40), (0, 50))
     np.testing.assert_allclose(rgb * 255, read_image(inks, chosen).rgb, atol=1.01)
+
+
+def assert_equal_in_tiles(path: Path) -> NDArray[np.bool_]:
+    """Read a file as a whole and in a window: colours and void are the same. Returns which pixels are valid."""
+    whole = read_image(path)
+    height, width = whole.rgb.shape[:2]
+    with Raster.open(path) as raster:
+        rgb, valid = raster.read((0, height), (0, width))
+        said = raster.said
+    np.testing.assert_array_equal(valid, np.ones((height, width), bool) if whole.mask is None else whole.mask)
+    np.testing.assert_allclose(rgb[valid], whole.float32[valid], atol=1e-6)
+    assert set(said) == set(whole.notes)
+    return valid
+
+
+@pytest.mark.parametrize("planes", [False, True], ids=["pixels", "planes"])
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_colours_multiplied_by_opacity_are_divided_by_it(
+    tmp_path: Path, dtype: type, photometric: str, planes: bool
+) -> None:
+    full = 1.0 if dtype is np.float32 else np.iinfo(dtype).max
+    rng = np.random.default_rng(0)
+    count = 3 if photometric == "rgb" else 1
+    colours, opacity = rng.uniform(0.2, 1, (40, 50, count)), rng.uniform(0.3, 1, (40, 50, 1))
+    opacity[:5] = 0
+    stored = (np.concatenate([colours * opacity, opacity], axis=2) * full).astype(dtype)
+    path, order = tmp_path / "a.tif", "separate" if planes else "contig"
+    values = np.moveaxis(stored, -1, 0).copy() if planes else stored
+    tifffile.imwrite(path, values, photometric=photometric, planarconfig=order, extrasamples=[1])
+    valid = assert_equal_in_tiles(path)
+    np.testing.assert_array_equal(valid, opacity[..., 0] > 0)
+    found = read_image(path, stretch="none").float32
+    np.testing.assert_allclose(found[valid], np.broadcast_to(colours, found.shape)[valid], atol=0.02)
+
+
+FLOATS = np.random.default_rng(1).normal(100, 20, (40, 50)).astype(np.float32)
+BYTES = np.random.default_rng(1).integers(1, 256, (40, 50), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "text", "void"),
+    [
+        (FLOATS, np.finfo(np.float32).min, "-3.4028235e38", True),
+        (FLOATS, np.finfo(np.float32).min, "-3.40282306074e+038", True),  # as ArcGIS writes it
+        (FLOATS, np.float32(0.1), "0.1", True),
+        (FLOATS, np.float32(0.1), "0.1001", False),
+        (BYTES, 0, " 0.0 \0", True),
+        (BYTES, 0, "no value", False),
+        (BYTES, 0, "0,0,0", False),
+        (BYTES, 0, "0.5", False),
+        (BYTES, 0, "-9999", False),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True], ids=["inside", "beside"])
+def test_nodata_is_compared_in_the_type_of_the_values(
+    tmp_path: Path, values: NDArray[np.generic], value: float, text: str, void: bool, beside: bool
+) -> None:
+    values = values.copy()
+    values[:10] = value
+    path = tmp_path / "n.tif"
+    tifffile.imwrite(path, values, extratags=[] if beside else [(42113, "s", 0, text, True)])
+    if beside:
+        if text in ("no value", "0,0,0"):
+            pytest.skip("GDAL reads such a text beside a file as 0")
+        band = f'<PAMRasterBand band="1"><NoDataValue>{text.strip(" " + chr(0))}</NoDataValue></PAMRasterBand>'
+        path.with_name("n.tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+    valid = assert_equal_in_tiles(path)
+    assert valid[10:].all()
+    assert valid[:10].any() != void
+    told = [note for note in read_image(path).notes if "is no number" in note]
+    assert bool(told) == (text in ("no value", "0,0,0"))
+
+
+def test_nodata_beside_a_raster_is_that_of_all_bands(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(1, 255, (40, 50, 5), np.uint8)
+    values[:10, :, :3] = 0  # what is seen, but not all
+    values[:5] = 0
+    path = write(tmp_path / "five.tif", values)
+    bands = "".join(f'<PAMRasterBand band="{b}"><NoDataValue>0</NoDataValue></PAMRasterBand>' for b in range(1, 6))
+    path.with_name("five.tif.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    assert not assert_equal_in_tiles(path)[:5].any()
+
+
+def test_lab_is_read_as_a_whole_because_other_programs_decode_it_otherwise(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    from segspectral.images.tiff import can_be_tiled
+
+    rgb = PIL.Image.fromarray(np.random.default_rng(2).integers(0, 255, (40, 50, 3), np.uint8))
+    spaces = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    path = tmp_path / "lab.tif"
+    ImageCms.profileToProfile(rgb, *spaces, outputMode="LAB").save(path)
+    assert not can_be_tiled(path)
+    with pytest.raises(ImageError, match=r"is L\*a\*b\*, which is not read in tiles"), Raster.open(path):
+        pass
+    assert np.abs(read_image(path).rgb.astype(int) - np.asarray(rgb)).mean() < 12

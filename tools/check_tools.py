@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +30,7 @@ from PIL import Image
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 PHOTOS = ("cat.jpg", "coffee.jpg")
-FORMATS = "coco,cvat,labelme,labelme-polygons,labelstudio,yolo"
+FORMATS = "coco,cvat,gpkg,imagej,labelme,labelme-polygons,labelstudio,yolo"
 
 
 def labels_of(out: Path, stem: str) -> np.ndarray:
@@ -118,24 +122,145 @@ def ultralytics(out: Path) -> str:
     return f"data.yaml: trained for one epoch on {len(found)} photographs with {pieces} outlines"
 
 
+IMAGEJ = """
+setBatchMode(true);
+newImage("labels", "16-bit black", {width}, {height}, 1);
+roiManager("open", "{zip}");
+for (i = 0; i < roiManager("count"); i++) {{
+    roiManager("select", i);
+    setColor(parseInt(substring(Roi.getName, 0, 5)));
+    fill();
+}}
+run("Select None");
+saveAs("Tiff", "{back}");
+File.saveString(getVersion(), "{back}.txt");
+run("Quit");
+"""
+
+
+def imagej(out: Path) -> str:
+    seen, version = [], ""
+    with tempfile.TemporaryDirectory() as folder:
+        back, macro = Path(folder) / "back.tif", Path(folder) / "fill.ijm"
+        for photo in PHOTOS:
+            stem = Path(photo).stem
+            labels = labels_of(out, stem)
+            height, width = labels.shape
+            rois = out / f"{stem}_rois.zip"
+            macro.write_text(IMAGEJ.format(width=width, height=height, zip=rois, back=back))
+            command = ["xvfb-run", "-a", "imagej", "-b", str(macro)]
+            subprocess.run(
+                command, check=False, capture_output=True, timeout=120
+            )  # it ends with 5 if it is told to quit
+            filled, version = np.asarray(Image.open(back)), Path(f"{back}.txt").read_text().strip()
+            seen += [(filled == segment, labels == segment) for segment in np.unique(labels[labels > 0])]
+    return f"(version {version}) *_rois.zip by its ROI Manager: {agree(seen)}"
+
+
+def napari(out: Path) -> str:
+    """In a window, on a virtual screen if there is none; the picture of the window is kept beside the exports."""
+    if "DISPLAY" not in os.environ:
+        screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24"]
+        command = [*screen, sys.executable, __file__, "napari", "--exports", str(out)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+        return done.stdout.strip().split(": ", 1)[-1] or done.stderr[-500:]
+    import napari
+    from napari.qt import get_qapp
+
+    import segspectral
+
+    viewer = napari.Viewer()
+    viewer.window.resize(1150, 700)
+    viewer.open_sample("segspectral", "coffee")
+    _, widget = viewer.window.add_plugin_dock_widget("segspectral", "Segment")
+    widget.segments.value = 6
+    widget.segment()
+    end = time.monotonic() + 120
+    while "coffee segments" not in viewer.layers:
+        assert time.monotonic() < end, widget.said.value
+        get_qapp().processEvents()
+    shown = viewer.layers["coffee segments"]
+    wanted = segspectral.segment(SAMPLES / "coffee.jpg", segments=6, hierarchy=True).labels
+    by_widget = agree([(shown.data == segment, wanted == segment) for segment in np.unique(wanted)])
+    widget.segments.value = 12
+    assert len(np.unique(shown.data)) == len(shown.features) == 12, "another number cuts again at once"
+    viewer.reset_view()
+    get_qapp().processEvents()
+    viewer.screenshot(str(out / "napari.png"), canvas_only=False)
+    seen = []
+    for photo in PHOTOS:
+        (layer,) = viewer.open(out / f"{Path(photo).stem}_labels.png", plugin="segspectral")
+        labels = labels_of(out, Path(photo).stem)
+        seen += [(layer.data == segment, labels == segment) for segment in np.unique(labels)]
+    return f"widget: {by_widget}; reader: {agree(seen)}"
+
+
+def qgis(out: Path) -> str:
+    """The layer is drawn by QGIS in the style that the file brings; away from borders each pixel has its colour."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from qgis.core import Qgis, QgsApplication, QgsMapRendererParallelJob, QgsMapSettings, QgsRectangle, QgsVectorLayer
+    from qgis.PyQt.QtCore import QSize
+    from qgis.PyQt.QtGui import QColor
+
+    program = QgsApplication([], False)
+    program.initQgis()
+    seen = []
+    for photo in PHOTOS:
+        stem = Path(photo).stem
+        labels = labels_of(out, stem)
+        height, width = labels.shape
+        layer = QgsVectorLayer(f"{out / stem}.gpkg|layername=segments", stem, "ogr")
+        renderer = layer.renderer()
+        assert renderer.type() == "categorizedSymbol", renderer.type()
+        settings = QgsMapSettings()
+        settings.setLayers([layer])
+        settings.setOutputSize(QSize(width, height))
+        settings.setExtent(QgsRectangle(0, -height, width, 0))
+        settings.setBackgroundColor(QColor("white"))
+        settings.setFlag(QgsMapSettings.Antialiasing, False)
+        job = QgsMapRendererParallelJob(settings)
+        job.start()
+        job.waitForFinished()
+        picture = job.renderedImage().convertToFormat(4)  # RGB in 32 bits
+        data = picture.constBits().asstring(picture.sizeInBytes())
+        drawn = np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2::-1].astype(int)
+        near = [np.roll(labels, (down, across), (0, 1)) for down in range(-2, 3) for across in range(-2, 3)]
+        inside = np.logical_and.reduce([other == labels for other in near])
+        inside[[0, 1, -2, -1]] = inside[:, [0, 1, -2, -1]] = False
+        for category in renderer.categories():
+            symbol = category.symbol()
+            colour = np.array(symbol.color().getRgb()[:3])
+            shade = np.rint(255 + symbol.opacity() * (colour - 255))
+            shown = (np.abs(drawn - shade) <= 2).all(axis=-1)
+            seen.append((shown & inside, (labels == int(category.value())) & inside))
+    del layer, job, settings, renderer, symbol, category  # QGIS crashes if they outlive it
+    program.exitQgis()
+    return f"(version {Qgis.QGIS_VERSION}) *.gpkg in the style it brings, away from borders: {agree(seen)}"
+
+
 CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "labelstudio": (labelstudio, "label-studio-sdk"),
     "datumaro": (datumaro, "datumaro"),
     "fiftyone": (fiftyone, "fiftyone"),
     "labelme": (labelme, "labelme"),
     "ultralytics": (ultralytics, "ultralytics"),
+    "imagej": (imagej, "imagej"),
+    "napari": (napari, "napari"),
+    "qgis": (qgis, "qgis"),
 }
-"""Name -> (check, package whose version is printed)."""
+"""Name -> (check, the Python package whose version is printed, or the program)."""
 
 
 def check(name: str, out: Path) -> str:
     """One line about a program; raises AssertionError if it reads something else than was written."""
     run, package = CHECKS[name]
     try:
-        version = importlib.metadata.version(package)
+        version = f" {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
-        return f"{name}: skipped, the package {package} is not installed"
-    return f"{name} {version}: {run(out)}"
+        if not shutil.which(package) and importlib.util.find_spec(package) is None:
+            return f"{name}: skipped, {package} is not installed"
+        version = ""
+    return f"{name}{version}: {run(out)}"
 
 
 def exports(out: Path) -> None:

@@ -39,6 +39,9 @@ COPIED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+    "NOTICE": "notice.md",
+    "CITATION.cff": "citation.md",
     "sample_images/SOURCES.md": "sample-images.md",
 }
 
@@ -63,6 +66,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def copied(source: str) -> str:
     """Return a file of the repository as a page, with links to the pages of the other files."""
     text = (ROOT / source).read_text(encoding="utf-8")
+    if not source.endswith(".md"):
+        text = f"# {Path(source).stem.capitalize()}\n\n```text\n{text}```\n"
     for other, page in COPIED.items():
         text = text.replace(f"]({other})", f"]({page})")
     return text.replace("](docs/", "](")

@@ -12,6 +12,7 @@ from segspectral.batch.journal import History, Journal, Record, Status, read_his
 from segspectral.batch.run import Tally, run
 from segspectral.batch.together import all_ended, write_together
 from segspectral.batch.work import Segmenter, Work
+from segspectral.batch.worker import Limits
 
 __all__ = [
     "WHOLE",
@@ -21,6 +22,7 @@ __all__ = [
     "InProcess",
     "Job",
     "Journal",
+    "Limits",
     "Processes",
     "Record",
     "Segmenter",

@@ -21,7 +21,7 @@ from uuid import uuid4
 from segspectral.batch.jobs import Job
 from segspectral.batch.journal import Record, Status
 from segspectral.batch.work import Work
-from segspectral.batch.worker import Worker, WorkerDiedError
+from segspectral.batch.worker import Limits, Worker, WorkerDiedError
 from segspectral.errors import BatchError, SettingsError
 from segspectral.extras import require
 
@@ -64,12 +64,12 @@ class Processes:
     Parameters
     ----------
     count : number of processes; None uses one per core
-    timeout : seconds that one image may take; None for no limit
+    timeout : seconds that one image may take, or two such limits; None for no limit
     """
 
     isolates = True
 
-    def __init__(self, count: int | None = None, timeout: float | None = None) -> None:
+    def __init__(self, count: int | None = None, timeout: Limits | float | None = None) -> None:
         self.count = count or usable_cores()
         self.timeout = timeout
 
@@ -108,7 +108,7 @@ class DaskCluster:
     Parameters
     ----------
     target : ``tcp://host:8786``, or ``local:4`` for four workers that only this machine can reach
-    timeout : seconds that one image may take; None for no limit
+    timeout : seconds that one image may take, or two such limits; None for no limit
 
     Raises
     ------
@@ -118,7 +118,7 @@ class DaskCluster:
 
     isolates = True
 
-    def __init__(self, target: str, timeout: float | None = None) -> None:
+    def __init__(self, target: str, timeout: Limits | float | None = None) -> None:
         kind, _, count = target.partition(":")
         if not ((kind == "local" and count.isdecimal() and int(count) > 0) or "://" in target):
             raise SettingsError(f"--dask {target}: write tcp://HOST:PORT of a scheduler, or local:4 for four workers")
@@ -189,7 +189,7 @@ class _OnDaskWorker:
     _started: ClassVar[dict[str, list[Worker]]] = {}
     _ended: ClassVar[set[str]] = set()
 
-    def __init__(self, run: str, work: bytes, threads: int, timeout: float | None) -> None:
+    def __init__(self, run: str, work: bytes, threads: int, timeout: Limits | float | None) -> None:
         self.run, self.arguments = run, (work, threads, timeout)
 
     def __call__(self, job: Job) -> Record:

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.errors import BatchError, OutputError
@@ -106,7 +106,7 @@ class Record:
     """
 
     image: Name
-    status: Annotated[Status, BeforeValidator(Status)]
+    status: Annotated[Status, Field(strict=False)]
     reason: str = ""
     size: Whole = -1
     mtime_ns: Whole = -1

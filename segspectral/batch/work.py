@@ -10,19 +10,20 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import segspectral
 from segspectral.batch.jobs import Job, fingerprint_of
 from segspectral.batch.journal import Record, Status
-from segspectral.errors import BatchError, OutputError, SegspectralError, SettingsError
+from segspectral.errors import BatchError, OutputError, SegspectralError
+from segspectral.rasters.tiling import Plan, Tiles, Tiling, why_whole
+from segspectral.registry import Shapes
 
 if TYPE_CHECKING:
     from segspectral.images.interpret import Reading
     from segspectral.pipeline import Pipeline
-    from segspectral.rasters.segment import Tiles
 
 __all__ = ["Segmenter", "Work", "settings_hash"]
 
@@ -52,6 +53,9 @@ class Work(Protocol):
     def prepare(self) -> None:
         """Load models and weights, which takes time. Raises SegspectralError."""
 
+    def takes_long(self, job: Job, /) -> bool:
+        """Whether an image is read in tiles, and has another time limit. Nothing is raised."""
+
     def __call__(self, job: Job, /) -> Record: ...
 
 
@@ -66,10 +70,11 @@ class Segmenter:
     pipeline: Pipeline
     out: str
     settings: str
-    tiles: Tiles | None = None
+    tiling: Tiling = field(default_factory=lambda: Tiling(Tiles()))
     formats: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     category: str | None = None
+    shapes: Shapes = field(default_factory=Shapes)
     version: str = segspectral.__version__
     notes: tuple[str, ...] = ()
     """Notes about every image: the strategies of the pipeline that had to be replaced."""
@@ -79,40 +84,37 @@ class Segmenter:
         cls,
         pipeline: Pipeline,
         out: str | os.PathLike[str],
-        tiles: Tiles | None = None,
+        tiles: Tiling | Tiles | None = None,
         formats: Sequence[str] = (),
         names: Mapping[int, str] | None = None,
         category: str | None = None,
+        shapes: Shapes = Shapes(),
     ) -> Segmenter:
         """
         Parameters
         ----------
-        tiles : settings for TIFFs that are segmented in tiles into a GeoTIFF of labels; None reads TIFFs as a whole
+        tiles : which rasters are segmented in tiles into a GeoTIFF of labels. None means those that are too large to be
+            held in memory, and settings mean all
         formats : names of exporters whose files are also written for each image
         names : segment -> name
         category : category of all segments without a name, in formats that have categories
+        shapes : how formats of polygons draw segments
 
         Raises
         ------
         SettingsError
-            A format is unknown, or a module that it needs is not installed; or formats or a model are combined with
-            TIFFs in tiles.
+            A format is unknown, or a module that it needs is not installed; or all rasters are to be read in tiles, and
+            a format or a model needs whole images.
         """
         from segspectral.export import exporters_named
 
-        if formats and tiles is not None:
-            raise SettingsError(
-                "--format: TIFFs in tiles become GeoTIFFs, which `segspectral convert` turns into other formats"
-            )
-        if pipeline.model is not None and tiles is not None:
-            from segspectral.rasters.segment import NO_MODEL
-
-            raise SettingsError(f"--tile: {NO_MODEL}")
+        tiling = tiles if isinstance(tiles, Tiling) else Tiling(tiles or Tiles(), auto=tiles is None)
+        tiling = tiling.with_reason(why_whole(formats, pipeline.model))
         pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
-        settings = settings_hash(pipeline, tiles, names, category)
-        return cls(pipeline, os.path.abspath(out), settings, tiles, own, names, category, notes=notes)
+        settings = settings_hash(pipeline, tiling, names, category, shapes)
+        return cls(pipeline, os.path.abspath(out), settings, tiling, own, names, category, shapes, notes=notes)
 
     def prepare(self) -> None:
         from segspectral.export import exporters_named
@@ -124,6 +126,12 @@ class Segmenter:
             )
         exporters_named(self.formats)
         self.pipeline.prepare()
+
+    def takes_long(self, job: Job) -> bool:
+        try:
+            return self.tiling.of(job.path, _reading(self.pipeline, job)) is not None
+        except SegspectralError:
+            return False
 
     def __call__(self, job: Job) -> Record:
         begin = time.perf_counter()
@@ -138,8 +146,8 @@ class Segmenter:
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
         try:
-            if self.tiles is not None and _is_raster(job.path):
-                made = self._segment_tiled(job, (size, mtime_ns), self.tiles)
+            if (plan := self.tiling.of(job.path, _reading(self.pipeline, job))) is not None:
+                made = self._segment_tiled(job, (size, mtime_ns), plan)
             else:
                 made = self._segment(job, (size, mtime_ns))
         except OutputError as error:
@@ -179,41 +187,22 @@ class Segmenter:
         if self.pipeline.hierarchy:
             contours = contour_png(result.hierarchy.contour_map)
             files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
-        writer = Writer(exporters_named(self.formats), Path(self.out))
+        writer = Writer(exporters_named(self.formats, self.shapes), Path(self.out))
         where = writer.georeference(source, _reading(self.pipeline, job).number)
         label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
         more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
-    def _segment_tiled(self, job: Job, before: tuple[int, int], tiles: Tiles) -> _Made:
-        from segspectral.export import png, versions, write_bytes
-        from segspectral.rasters.segment import overlay_of_raster, segment_raster
+    def _segment_tiled(self, job: Job, before: tuple[int, int], plan: Plan) -> _Made:
+        from segspectral.export import exporters_named
+        from segspectral.rasters.results import Exports, save_raster
 
-        target = Path(self.out, _stem(job))
-        labels = target.with_name(f"{target.name}_labels.tif")
         pipeline = self.pipeline.model_copy(update={"reading": _reading(self.pipeline, job)})
-        result = segment_raster(job.path, labels, pipeline, tiles)
+        target = Path(self.out, _stem(job))
+        exports = Exports(exporters_named(self.formats, self.shapes), self.names)
+        made = save_raster(Path(job.path), target, Path(job.name).name, pipeline, plan, exports, self.notes)
         _check_unchanged(job, before)
-        eigenvalues, notes = result.membership.eigenvalues, [*self.notes, *result.notes]
-        summary = {
-            "image": Path(job.name).name,
-            "height": result.shape[0],
-            "width": result.shape[1],
-            "segments": result.segments,
-            "superpixels": result.nodes,
-            "ncut": result.ncut,
-            "read": result.read,
-            "notes": notes,
-            "eigenvalues": None if eigenvalues is None else [float(value) for value in eigenvalues],
-            "tiles": tiles.model_dump(mode="json"),
-            "pipeline": self.pipeline.model_dump(mode="json"),
-            "versions": versions(),
-        }
-        text = json.dumps(summary, indent=2) + "\n"
-        about = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
-        overlay = png(overlay_of_raster(job.path, labels, pipeline.reading))
-        shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
-        return _Made(result.segments, result.seconds, [labels, about, shown], notes)
+        return _Made(made.result.segments, made.result.seconds, made.files, made.notes)
 
 
 @dataclass(frozen=True)
@@ -232,21 +221,6 @@ def _check_unchanged(job: Job, before: tuple[int, int]) -> None:
         raise SegspectralError("was changed while it was read; the next run does it again")
 
 
-def _is_raster(path: str) -> bool:
-    """Whether a file is read in tiles: a TIFF or JPEG 2000, but not a micrograph whose channels are pages, nor a
-    photograph that is stored on its side. These are read as a whole, as is one that is damaged, which reports the
-    fault."""
-    from segspectral.errors import ImageError
-    from segspectral.images.formats import JPEG2000, TIFF, format_of
-    from segspectral.images.tiff import can_be_tiled
-
-    try:
-        form = format_of(path)
-        return form is JPEG2000 or (form is TIFF and can_be_tiled(Path(path)))
-    except ImageError:
-        return False
-
-
 def _reading(pipeline: Pipeline, job: Job) -> Reading:
     """How the image of a job is read: with ``page=all``, it is one page of its file."""
     if pipeline.reading.page != "all":
@@ -261,7 +235,11 @@ def _stem(job: Job) -> str:
 
 
 def settings_hash(
-    pipeline: Pipeline, tiles: Tiles | None = None, names: Mapping[int, str] | None = None, category: str | None = None
+    pipeline: Pipeline,
+    tiling: Tiling,
+    names: Mapping[int, str] | None = None,
+    category: str | None = None,
+    shapes: Shapes = Shapes(),
 ) -> str:
     """Return 16 hexadecimal digits that change with every setting on which results depend."""
 
@@ -270,6 +248,9 @@ def settings_hash(
             return {key: relevant(inner) for key, inner in value.items() if key not in ("cache", "device", "file")}
         return value
 
-    settings = [pipeline.model_dump(mode="json"), tiles and tiles.model_dump(mode="json"), names or {}, category or ""]
+    tiles = None if tiling.auto and tiling.tiles else tiling.tiles.model_dump(mode="json") if tiling.tiles else "none"
+    settings = [pipeline.model_dump(mode="json"), tiles, names or {}, category or ""]
+    if shapes != Shapes():
+        settings.append(asdict(shapes))
     text = json.dumps([relevant(part) for part in settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from segspectral.batch.jobs import Job
 from segspectral.batch.journal import Record, Status
@@ -30,7 +30,7 @@ from segspectral.errors import BatchError, SegspectralError
 from segspectral.imports import no_collection
 from segspectral.safepath import safe_path
 
-__all__ = ["Worker", "WorkerDiedError"]
+__all__ = ["Limits", "Worker", "WorkerDiedError"]
 
 START_SECONDS = 300.0
 """A worker that is not ready after this time is stuck: importing torch from a slow network disk takes a minute."""
@@ -49,6 +49,23 @@ PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 time per image on a machine with other work."""
 
 
+LONG = "in tiles"
+"""What a worker sends before an image that is read in tiles, which may take hours."""
+
+
+class Limits(NamedTuple):
+    """Seconds that an image may take, including reading and writing; None for no limit.
+
+    Parameters
+    ----------
+    whole : for an image that is held in memory
+    tiled : for a raster that is read in tiles
+    """
+
+    whole: float | None
+    tiled: float | None
+
+
 class WorkerDiedError(Exception):
     """The process ended while it was working on an image; the message says how."""
 
@@ -60,11 +77,12 @@ class Worker:
     ----------
     work : pickled Work
     threads : number of threads that it may use
-    timeout : seconds that an image may take, including reading and writing; None for no limit
+    timeout : seconds that an image may take, or two such limits; None for no limit
     """
 
-    def __init__(self, work: bytes, threads: int = 1, timeout: float | None = None) -> None:
-        self.work, self.threads, self.timeout = work, threads, timeout
+    def __init__(self, work: bytes, threads: int = 1, timeout: Limits | float | None = None) -> None:
+        self.work, self.threads = work, threads
+        self.limits = timeout if isinstance(timeout, Limits) else Limits(timeout, timeout)
         self._process: subprocess.Popen[bytes] | None = None
         self._follower = threading.Thread()
         self._pipe: Connection | None = None
@@ -85,16 +103,18 @@ class Worker:
         begin = time.perf_counter()
         try:
             pipe.send(job)
-            if not pipe.poll(self.timeout):
-                self._stop()
-                assert self.timeout is not None
-                return Record(
-                    job.name,
-                    Status.TIMED_OUT,
-                    f"took longer than {self.timeout:g} seconds",
-                    seconds=round(time.perf_counter() - begin, 4),
-                )
-            answer = pipe.recv()
+            limit: float | None = self.limits.whole
+            answer: Any = LONG
+            while answer == LONG:
+                if not pipe.poll(limit):
+                    self._stop()
+                    return Record(
+                        job.name,
+                        Status.TIMED_OUT,
+                        f"took longer than {limit:g} seconds",
+                        seconds=round(time.perf_counter() - begin, 4),
+                    )
+                answer, limit = pipe.recv(), self.limits.tiled
         except (EOFError, OSError) as error:
             raise WorkerDiedError(self._stop()) from error
         if isinstance(answer, SegspectralError):
@@ -193,6 +213,8 @@ def serve(descriptor: int) -> None:
     while True:
         job: Job = pickle.loads(received.get())
         try:
+            if work.takes_long(job):
+                pipe.send(LONG)
             pipe.send(work(job))
         except SegspectralError as error:
             pipe.send(error)

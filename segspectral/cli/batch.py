@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segspectral.cli.common import INTERRUPTED, OK, SOME_FAILED, exit_code, note, printable, tell_error
-from segspectral.cli.options import FormatOptions, PipelineOptions, Recursive, command, warn_of_names
+from segspectral.cli.options import FormatOptions, PipelineOptions, Recursive, TileOptions, command, warn_of_names
 from segspectral.cli.progress import Progress, ProgressKind, duration, summary
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.batch import Engine, History, Job, Record, Segmenter, Work
-    from segspectral.rasters.segment import Tiles
+    from segspectral.rasters.tiling import Tiling
 
 TIMEOUT = 600.0
 """Seconds for one image, unless ``--timeout`` says otherwise."""
@@ -42,18 +42,18 @@ class EngineOptions:
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; none with --tile)."
+            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; none for those in tiles)."
         ),
     ] = None
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers.")
     ] = None
 
-    def engine(self, limit: float | None) -> Engine:
-        """The engine; ``limit`` is the time limit for an image where none is given. Raises SettingsError."""
-        from segspectral.batch import DaskCluster, InProcess, Processes, usable_cores
+    def engine(self) -> Engine:
+        """Raises SettingsError."""
+        from segspectral.batch import DaskCluster, InProcess, Limits, Processes, usable_cores
 
-        limit = (limit if self.timeout is None else self.timeout) or None
+        limit = Limits(TIMEOUT, None) if self.timeout is None else Limits(self.timeout or None, self.timeout or None)
         if self.dask is not None:
             if self.jobs is not None:
                 raise SettingsError("--jobs and --dask exclude each other; write local:N for N workers here")
@@ -63,27 +63,6 @@ class EngineOptions:
                 raise SettingsError("--timeout needs a process that can be stopped; write --jobs 1")
             return InProcess()
         return Processes(self.jobs or min(usable_cores(), 4), limit)
-
-
-@dataclass(frozen=True)
-class TileOptions:
-    """How rasters are read."""
-
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS", help="Read TIFFs in tiles of this side, such as 1024, as one graph, into GeoTIFFs."
-        ),
-    ] = None
-
-    def tiles(self) -> Tiles | None:
-        """None without the option. Raises SettingsError."""
-        if self.tile is None:
-            return None
-        from segspectral.rasters.segment import Tiles
-        from segspectral.settings import validated
-
-        return validated(Tiles, {"tile": self.tile}, "--tile")
 
 
 @dataclass(frozen=True)
@@ -129,8 +108,8 @@ def batch(
 
     The results of x/a.jpg, as seen from INPUT, are OUT/x/a_labels.png, a_overlay.png, a_segments.csv and a.json. If
     there is x/a.png too, both keep their suffix: OUT/x/a.jpg_labels.png. With several INPUTs, names begin at the folder
-    that they share. TIFFs in tiles become OUT/x/a_labels.tif, a.json and a_overlay.png, a thumbnail. With --hierarchy
-    there is OUT/x/a_ucm.png too.
+    that they share. Rasters in tiles become OUT/x/a_labels.tif, a.json and a_overlay.png, a thumbnail. With --hierarchy
+    there is OUT/x/a_ucm.png too, but not of rasters in tiles.
 
     Formats with one file for all images (coco, cvat, yolo's data.yaml) are made from all label maps in OUT when the
     last image of all shards has ended.
@@ -141,9 +120,9 @@ def batch(
     from segspectral.batch import WHOLE, Shard, Tally, run
 
     part = WHOLE if chosen.shard is None else Shard.parse(chosen.shard)
-    tiles = raster.tiles()
-    doing = engine.engine(TIMEOUT if tiles is None else None)  # a raster may take hours
-    work = _work(options, formats, output, tiles)
+    tiling = raster.tiling(formats, options.model)
+    doing = engine.engine()
+    work = _work(options, formats, output, tiling)
     complaints: list[str] = []
     found = chosen.find(inputs, output, complaints.append, pages=work.pipeline.reading.page == "all")
     for complaint in complaints:
@@ -163,12 +142,13 @@ def batch(
     raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
 
 
-def _work(options: PipelineOptions, formats: FormatOptions, output: Path, tiles: Tiles | None) -> Segmenter:
+def _work(options: PipelineOptions, formats: FormatOptions, output: Path, tiling: Tiling) -> Segmenter:
     """What is done to each image; its notes are told."""
     from segspectral.batch import Segmenter
 
     named, category = formats.named(), formats.category
-    work = Segmenter.of(options.pipeline(), output, tiles, formats.format_ or [], named, category)
+    chosen = formats.format_ or []
+    work = Segmenter.of(options.pipeline(), output, tiling, chosen, named, category, formats.shapes())
     for text in work.notes:
         note(text)
     return work

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from segspectral.errors import ImageError, SegspectralError, SettingsError, abou
 from segspectral.heads import HEADS
 from segspectral.registry import shipped
 from segspectral.wording import plural
+
+if TYPE_CHECKING:
+    from segspectral.rasters.tiling import Tiling
 
 OK, SOME_FAILED, USAGE, ALL_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -125,7 +128,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def readable_images(inputs: list[str], output: Path, recursive: bool = False, debug: bool = False) -> list[Path]:
+def readable_images(
+    inputs: list[str], output: Path, recursive: bool = False, debug: bool = False, tiling: Tiling | None = None
+) -> list[Path]:
     """The images, once their headers and the output were looked at: before seconds of imports and minutes of work.
 
     If none of them can be read, the command ends here.
@@ -133,6 +138,7 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
     Parameters
     ----------
     output : folder of the results
+    tiling : which images are read in tiles, and may be larger than what is held in memory
     """
     from segspectral.files import check_folder
     from segspectral.images.finding import find_images
@@ -143,7 +149,8 @@ def readable_images(inputs: list[str], output: Path, recursive: bool = False, de
     errors = []
     for path in paths:
         try:
-            image_size(path)
+            if tiling is None or tiling.of(path) is None:
+                image_size(path)
         except ImageError as error:
             if debug:
                 raise
@@ -185,6 +192,11 @@ def saved_input(output: Path) -> Path:
 def sample_images() -> Path:
     """The folder of the sample images."""
     return shipped("sample_images")
+
+
+def sample_names() -> list[str]:
+    """The file names of the sample images."""
+    return sorted(path.name for path in sample_images().glob("*.jpg"))
 
 
 class Report:

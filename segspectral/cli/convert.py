@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segspectral.cli.common import Faults, exit_code, note
+from segspectral.cli.completion import some_of
 from segspectral.cli.options import FormatOptions, Only, command, warn_of_names
 from segspectral.errors import ImageError
 from segspectral.registry import FORMATS
@@ -28,8 +29,11 @@ def convert(
     labels: Annotated[
         list[Path], typer.Argument(metavar="LABELS...", help="Label maps (PNG, TIFF or npz), or folders of them.")
     ],
-    to: Annotated[list[str], typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.")],
-    formats: Annotated[FormatOptions, Only("names", "category")],
+    to: Annotated[
+        list[str],
+        typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.", autocompletion=some_of(FORMATS)),
+    ],
+    formats: Annotated[FormatOptions, Only("names", "category", "parts", "tolerance")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Folder for the results (default: that of the first file)."),
@@ -42,7 +46,7 @@ def convert(
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     from segspectral.export import Writer, exporters_named, result_stems
 
-    exporters, named = exporters_named(to), formats.named()
+    exporters, named = exporters_named(to, formats.shapes()), formats.named()
     found = _label_files(labels)
     warn_of_names(named, len(found))
     folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -22,19 +23,45 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import typer
 
 from segspectral.cli.common import DebugOption, check_head, note, sentences
+from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
-from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets, settings_file
+from segspectral.registry import (
+    FORMATS,
+    PARTS,
+    REFINERS,
+    TOLERANCE,
+    Shapes,
+    formats_named,
+    preset,
+    presets,
+    settings_file,
+    size_parts,
+)
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
+    from segspectral.rasters.tiling import Tiling
 
-__all__ = ["FormatOptions", "Limit", "Only", "Output", "PipelineOptions", "Recursive", "command", "warn_of_names"]
+__all__ = [
+    "FormatOptions",
+    "Limit",
+    "Only",
+    "Output",
+    "PipelineOptions",
+    "Recursive",
+    "TileOptions",
+    "command",
+    "warn_of_names",
+]
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
+
+SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces", "split": "split"}
+"""The options that limit sizes, and the settings of ``sizes`` that they stand for."""
 
 READING = ("bands", "index", "stretch", "page", "channels")
 """The options that say how images are read."""
@@ -44,6 +71,13 @@ PRESETS = [name for name in presets() if "/" not in name]
 
 class Only:
     """Which options of a group a command has."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names)
+
+
+class Without:
+    """Which options of a group a command lacks, because it has others of these names."""
 
     def __init__(self, *names: str) -> None:
         self.names = frozenset(names)
@@ -91,7 +125,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _options(kind: type, extras: list[Any]) -> Iterator[inspect.Parameter]:
     """The options of a group, or those of them that are named."""
     hints = get_type_hints(kind, include_extras=True)
-    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), hints.keys())
+    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), frozenset(hints))
+    wanted = wanted.difference(*(extra.names for extra in extras if isinstance(extra, Without)))
     for field in fields(kind):
         if field.name in wanted:
             yield _keyword(field.name, hints[field.name], field.default)
@@ -116,17 +151,24 @@ class PipelineOptions:
         float | None, typer.Option(metavar="0..1", help="Cut the hierarchy at this level instead of at a number.")
     ] = None
     head: Annotated[
-        str | None, typer.Option(help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.")
+        str | None,
+        typer.Option(
+            help=f"The head: {', '.join(HEADS)}; or your own, ./my_head.py:MyHead.", autocompletion=one_of(list(HEADS))
+        ),
     ] = None
     model: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A model of `segspectral fit`: all images share its segments.")
     ] = None
     backbone: Annotated[str | None, typer.Option(help="A timm model, such as tf_efficientnet_lite0.")] = None
-    refine: Annotated[str | None, typer.Option(help="The refiner: crf, guided or none.")] = None
+    refine: Annotated[
+        str | None, typer.Option(help="The refiner: crf, guided or none.", autocompletion=one_of(REFINERS))
+    ] = None
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`)."
+            metavar="NAME",
+            help=f"Settings by name: {', '.join(PRESETS)}, or a recipe of a paper (`config list`).",
+            autocompletion=one_of(list(presets())),
         ),
     ] = None
     config: Annotated[
@@ -135,6 +177,20 @@ class PipelineOptions:
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as refine.iterations=5.")
     ] = None
+    min_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Smaller pieces join a neighbour: 200 (pixels), 0.5% or 400m2 (ground)."),
+    ] = None
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Larger pieces are divided along their strongest borders.")
+    ] = None
+    fill_holes: Annotated[
+        str | None, typer.Option(metavar="SIZE|all", help="Holes up to this size take the segment around them.")
+    ] = None
+    pieces: Annotated[bool, typer.Option("--pieces", help="Each connected piece becomes a segment of its own.")] = False
+    split: Annotated[
+        bool, typer.Option("--split", help="Touching convex parts, such as cells, become segments of their own.")
+    ] = False
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
     bands: Annotated[
         str | None,
@@ -173,6 +229,12 @@ class PipelineOptions:
         for number in (self.segments or "auto").split(","):
             if number.strip() != "auto" and not (number.strip().isdecimal() and int(number) > 0):
                 raise SettingsError(f"'{number}' is neither a whole number from 1 nor auto", "--segments")
+        for name in ("min_size", "max_size", "fill_holes"):
+            if (size := getattr(self, name)) is not None:
+                try:
+                    size_parts(size)
+                except ValueError as error:
+                    raise SettingsError(str(error), f"--{name.replace('_', '-')}") from error
         if self.preset is not None:
             preset(self.preset)
         if self.config is not None:
@@ -227,6 +289,9 @@ class PipelineOptions:
         for name in READING:
             if (value := getattr(self, name)) is not None:
                 yield name, {"reading": {name: int(value) if name == "page" and value.isdecimal() else value}}
+        for name, setting in SIZES.items():
+            if value := getattr(self, name):
+                yield name.replace("_", "-"), {"sizes": {setting: value}}
         if self.hierarchy or self.level is not None:
             yield "level", {"hierarchy": True, "level": self.level}
 
@@ -244,22 +309,72 @@ class FormatOptions:
     """Formats beside the label map, and the names of segments in them."""
 
     format_: Annotated[
-        list[str] | None, typer.Option("--format", metavar="FORMAT,...", help=f"Also write: {', '.join(FORMATS)}.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT,...",
+            help=f"Also write: {', '.join(FORMATS)}.",
+            autocompletion=some_of(FORMATS),
+        ),
     ] = None
     names: Annotated[str | None, typer.Option(metavar="1=sky,2=road", help="The names of segments.")] = None
     category: Annotated[
         str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
 
+    parts: Annotated[
+        str,
+        typer.Option(metavar="multi|single", help="A row of gpkg and geojson: a segment, or a connected piece of one."),
+    ] = PARTS[0]
+    tolerance: Annotated[
+        float, typer.Option(min=0, metavar="PIXELS", help="How far borders may move in gpkg and geojson, without gaps.")
+    ] = TOLERANCE
+
     def check(self) -> None:
-        """Raise SettingsError if there is no such format."""
+        """Raise SettingsError if there is no such format, or no such parts."""
         formats_named(self.format_ or [])
+        if self.parts not in PARTS:
+            raise SettingsError(f"'{self.parts}' is neither {' nor '.join(PARTS)}", "--parts")
+        if not math.isfinite(self.tolerance):
+            raise SettingsError("write a number of pixels, such as 2", "--tolerance")
+
+    def shapes(self) -> Shapes:
+        return Shapes(self.parts == PARTS[1], self.tolerance)
 
     def named(self) -> dict[int, str]:
         """Segment -> its name. Raises SettingsError."""
         from segspectral.export import parse_names
 
         return {} if self.names is None else parse_names(self.names)
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """How rasters are read."""
+
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|PIXELS",
+            help="Read rasters in tiles of this side, such as 1024, as one graph, into GeoTIFFs; auto: TIFF, JPEG 2000 "
+            "over 50 megapixels or 1 GB.",
+        ),
+    ] = "auto"
+
+    def tiling(self, formats: FormatOptions, model: object = None, whole: str = "") -> Tiling:
+        """Which images are read in tiles.
+
+        Parameters
+        ----------
+        whole : why images must be held as a whole, beside formats and the model; empty if nothing requires it
+
+        Raises
+        ------
+        SettingsError
+        """
+        from segspectral.rasters.tiling import Tiling, why_whole
+
+        return Tiling.parse(self.tile, whole or why_whole(formats.format_ or [], model))
 
 
 def warn_of_names(names: Mapping[int, str], images: int) -> None:

@@ -19,15 +19,27 @@ from segspectral.cli.common import (
     progress,
     readable_images,
     sample_images,
+    sample_names,
     saved_input,
 )
-from segspectral.cli.options import FormatOptions, Output, PipelineOptions, Recursive, command, warn_of_names
+from segspectral.cli.completion import one_of
+from segspectral.cli.options import (
+    FormatOptions,
+    Output,
+    PipelineOptions,
+    Recursive,
+    TileOptions,
+    command,
+    warn_of_names,
+)
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
-    from segspectral.export import Writer
+    from segspectral.export import Exporter, Writer
+    from segspectral.images.interpret import Reading
     from segspectral.pipeline import Pipeline
+    from segspectral.rasters.tiling import Plan, Tiling
     from segspectral.values import Segmentation
 
 
@@ -37,6 +49,7 @@ def segment(
     output: Output,
     options: PipelineOptions,
     formats: FormatOptions,
+    raster: TileOptions,
     recursive: Recursive = False,
     figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
     debug: bool = False,
@@ -47,24 +60,41 @@ def segment(
     (OUT/one/cat_labels.png). With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), its formats are
     in a folder (OUT/k4), and cat_sheet.png shows all. With --hierarchy superpixels are merged, the weakest border
     first: the segments of all numbers and levels are nested, and cat_ucm.png holds the level at which each border goes
-    (16-bit, 0..65535 for 0..1).
+    (16-bit, 0..65535 for 0..1). Rasters in tiles become OUT/cat_labels.tif, cat.json and cat_overlay.png, a thumbnail.
     """
     first, *others = (options.segments or "").split(",")
     counts = [_number(text) for text in (first, *others)] if others else []
     if images.count("-") > 1:
         raise SettingsError("standard input holds one image; write - once", "-")
     images = [str(saved_input(output)) if image == "-" else image for image in images]
-    paths = readable_images(images, output, recursive, debug)
+    several = "several numbers of segments, and figures, are made of whole images" if counts or figure else ""
+    tiling = raster.tiling(formats, options.model, several)
+    paths = readable_images(images, output, recursive, debug, tiling)
     pipeline = replace(options, segments=first or None).pipeline()
-    raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, formats, counts, figure), debug))
+    raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, tiling, formats, counts, figure), debug))
 
 
 @command
-def demo(output: Output = Path("segspectral-demo"), debug: bool = False) -> None:
+def demo(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SAMPLE...",
+            help="Some of the samples, such as cat.jpg (default: all).",
+            autocompletion=one_of(sample_names),
+        ),
+    ] = None,
+    output: Output = Path("segspectral-demo"),
+    debug: bool = False,
+) -> None:
     """Segment the sample images, offline, in under a minute."""
     samples = sample_images()
-    paths = readable_images([str(samples)], output)
-    code = _segment_all(paths, _Segmenting.planned(output, PipelineOptions().pipeline()), debug)
+    for name in names or []:
+        if name not in sample_names():
+            raise SettingsError(f"there is no such sample; there are {', '.join(sample_names())}", name)
+    tiling = TileOptions().tiling(FormatOptions())
+    paths = readable_images([str(samples / name) for name in names or [""]], output)
+    code = _segment_all(paths, _Segmenting.planned(output, PipelineOptions().pipeline(), tiling), debug)
     print(
         f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
         f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
@@ -80,6 +110,8 @@ class _Segmenting:
 
     Parameters
     ----------
+    tiling : which images are read in tiles
+    exporters : the formats
     writers : end of the stems ("" or "_k4") -> the writer of the formats, which has a folder of its own for each
         number of segments: a file that stands for all images can hold each image once
     counts : numbers of segments, if there are several
@@ -88,6 +120,8 @@ class _Segmenting:
 
     output: Path
     pipeline: Pipeline
+    tiling: Tiling
+    exporters: Sequence[Exporter]
     writers: dict[str, Writer]
     counts: Sequence[int]
     names: dict[int, str]
@@ -100,6 +134,7 @@ class _Segmenting:
         cls,
         output: Path,
         pipeline: Pipeline,
+        tiling: Tiling,
         formats: FormatOptions = FormatOptions(),
         counts: Sequence[int] = (),
         figure: bool = False,
@@ -107,11 +142,11 @@ class _Segmenting:
         """Raises SettingsError if a format is unknown or cannot be written here."""
         from segspectral.export import Writer, exporters_named
 
-        exporters = exporters_named(formats.format_ or [])
+        exporters = exporters_named(formats.format_ or [], formats.shapes())
         folders = {f"_k{k}": output / f"k{k}" for k in counts} or {"": output}
         writers = {end: Writer(exporters, folder) for end, folder in folders.items()}
         names, told = formats.named(), pipeline.usable()[1]
-        return cls(output, pipeline, writers, counts, names, formats.category, figure, tuple(told))
+        return cls(output, pipeline, tiling, exporters, writers, counts, names, formats.category, figure, tuple(told))
 
     def results(self, path: Path, page: int, image: str, stem: str, report: Report) -> Iterator[str]:
         """Segment one image and write all its results; a line about each. A file of one page has page 0."""
@@ -122,6 +157,9 @@ class _Segmenting:
         reading = self.pipeline.reading
         if reading.page == "all":
             reading = reading.model_copy(update={"page": page or None})
+        if (plan := self.tiling.of(path, reading)) is not None:
+            yield from self._tiled(path, reading, image, stem, plan, report)
+            return
         picture = replace(read_image(path, reading), name=Path(image).name)
         scene = self.pipeline.describe(picture, report.stage)
         wanted: dict[str, int | None] = {f"_k{k}": k for k in self.counts} or {"": None}
@@ -134,6 +172,17 @@ class _Segmenting:
         if self.counts:
             sheet = png(figures.contact_sheet(list(made.values())))
             yield f"{write_bytes(self.output / f'{stem}_sheet.png', sheet)}"
+
+    def _tiled(self, path: Path, reading: Reading, image: str, stem: str, plan: Plan, report: Report) -> Iterator[str]:
+        """Segment a raster in tiles."""
+        from segspectral.rasters.results import Exports, save_raster
+
+        pipeline = self.pipeline.model_copy(update={"reading": reading})
+        exports = Exports(self.exporters, self.names)
+        made = save_raster(path, self.output / stem, Path(image).name, pipeline, plan, exports, self.told, report.stage)
+        result = made.result
+        yield f"{plural(result.segments, 'segment')}, {sum(result.seconds.values()):.2f} s -> {made.files[0]}"
+        yield from (f"note: {text}" for text in made.notes if text not in self.told)
 
     def _files(self, one: Segmentation, path: Path, page: int | None, image: str, stem: str, end: str) -> Iterator[str]:
         """Write the files of one segmentation."""

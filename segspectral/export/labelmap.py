@@ -214,7 +214,7 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
 
     The content of the file decides which of the three formats it has. If the file does not hold the name of the
     photograph, the name is taken from the summary beside it (cat.json beside cat_labels.png), else from the file's
-    stem. ``segspectral.evaluate.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
+    stem. ``segspectral.evaluation.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def _read_png(path: Path) -> LabelMap:
             table = np.array(palette, dtype=np.uint8).reshape(-1, 3)
             own = colour_table(256)
             used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
-            colours = {s: _colour(table[s]) for s in used if (table[s] != own[s]).any()}
+            colours = {s: as_colour(table[s]) for s in used if (table[s] != own[s]).any()}
         names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
     return LabelMap(labels, names=names, colours=colours | kept)
 
@@ -317,14 +317,14 @@ def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, 
     try:
         data = parse_json(text)
         names = {int(s): name for s, name in data.get("names", {}).items()}
-        return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
+        return names, {int(s): as_colour(colour) for s, colour in data.get("colours", {}).items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ImageError(
             f"its text does not list names and colours of segments ({' '.join(str(error).split())[:100]})", path
         ) from error
 
 
-def _colour(values: Iterable[Any]) -> Colour:
+def as_colour(values: Iterable[Any]) -> Colour:
     red, green, blue = (int(value) for value in values)
     return red, green, blue
 

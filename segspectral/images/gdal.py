@@ -14,9 +14,18 @@ import numpy as np
 from segspectral.errors import ImageError
 from segspectral.images.formats import FORMATS, format_of
 from segspectral.images.limits import check_bytes, check_size
-from segspectral.images.raw import Raw, nodata_number
+from segspectral.images.raw import Raw, number_of
 
-__all__ = ["Georeference", "names_of", "nodata_of", "open_header", "open_pixels", "place_of", "read_raster"]
+__all__ = [
+    "Georeference",
+    "names_of",
+    "nodata_of",
+    "open_header",
+    "open_pixels",
+    "place_of",
+    "raster_size",
+    "read_raster",
+]
 
 MAX_RASTER = 10**11
 """Rasters with more pixels are refused, because a file of a few kilobytes can claim to have them."""
@@ -116,6 +125,12 @@ class Georeference:
     crs: str
     transform: tuple[float, float, float, float, float, float]
 
+    @classmethod
+    def of(cls, crs: Any, transform: Any) -> Georeference:
+        """From a CRS of rasterio, or None, and an affine transform."""
+        a, b, c, d, e, f, *_ = transform
+        return cls("" if crs is None else crs.to_wkt(), (a, b, c, d, e, f))
+
 
 def place_of(dataset: Any) -> tuple[Any, Any] | None:
     """The CRS (or None) and the affine transform of a dataset; None if it has no place.
@@ -153,6 +168,18 @@ def nodata_of(path: Path) -> float | None:
         return None
 
 
+def raster_size(path: Path) -> tuple[int, int]:
+    """The number of pixels, and of bytes of their values. Raises ImageError."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with open_header(path) as header:
+            pixels = header.width * header.height
+            return pixels, pixels * sum(np.dtype(kind).itemsize for kind in header.dtypes)
+    except RasterioError as error:
+        raise ImageError(f"is damaged or cut off ({error})", path) from error
+
+
 def read_raster(path: Path) -> Raw:
     """Decode a file with GDAL's driver for its format, such as JPEG 2000.
 
@@ -180,5 +207,5 @@ def read_raster(path: Path) -> Raw:
     except RasterioError as error:
         raise ImageError(f"is damaged or cut off ({error})", path) from error
     shown = (0, 1, 2) if len(bands) >= 3 else (0,)
-    valid, nodata = None if valid.all() else valid, nodata_number(nodata)
+    valid, nodata = None if valid.all() else valid, number_of(nodata)
     return Raw(values, shown, valid, int(bits) if bits else None, placed, names=names, nodata=nodata)

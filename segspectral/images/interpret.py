@@ -370,7 +370,7 @@ def interpret(raw: Raw, name: str, reading: Reading = Reading()) -> Image:
     if kept is not None:
         data |= bands_said(kept)
     rgb = np.ascontiguousarray(three_bands(rgb))
-    return Image(rgb, name, valid, data | {"said": notes}, tuple(notes), kept)
+    return Image(rgb, name, valid, data | {"said": notes}, tuple(notes), bands=kept)
 
 
 def _all_bands(raw: Raw, seen: tuple[int, ...], reading: Reading, name: str, *, as_stored: bool) -> Bands | None:

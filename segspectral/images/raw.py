@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Raw", "both", "differs", "nodata_number", "upright"]
+__all__ = ["Raw", "both", "differs", "number_of", "unassociated", "upright"]
+
+ULPS = 4
+"""GDAL takes floats that differ from the nodata value by less than this many units of rounding for nodata: programs
+write the smallest float32 as -3.40282306e+38, and its text need not have all digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +51,8 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return array[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
-def nodata_number(nodata: Any) -> float | None:
-    """A nodata value that is given as text or as a number; None if it is none, or NaN, which is void anyway."""
+def number_of(nodata: Any) -> float | None:
+    """The nodata value of a file, which may be text; None if it is no number, or NaN, which is void anyway."""
     try:
         number = float(str(nodata).strip().rstrip("\0"))
     except ValueError:
@@ -57,11 +61,33 @@ def nodata_number(nodata: Any) -> float | None:
 
 
 def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
-    """(H, W) True where a band of (H, W, ...) is not the nodata value; None if it is none of the type's values."""
-    if (number := nodata_number(nodata)) is None:
+    """(H, W) True where a band of (H, W, ...) is not the nodata value; None if it is no number.
+
+    Floats are compared in their own precision, as GDAL does (``ULPS``).
+    """
+    number = number_of(nodata)
+    if number is None:
         return None
-    differing = values != (values.dtype.type(number) if values.dtype.kind == "f" else number)
+    if values.dtype.kind == "f":
+        near = ULPS * float(np.finfo(values.dtype).eps) * abs(number)
+        with np.errstate(over="ignore"):
+            low, high = (values.dtype.type(edge) for edge in (number - near, number + near))
+        differing = ~((values >= low) & (values <= high))
+    else:
+        differing = values != number
     return differing.any(axis=2) if values.ndim == 3 else differing
+
+
+def unassociated(values: NDArray[Any], opacity: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, B) colours of which each was stored as its product with the opacity (H, W): "associated", premultiplied.
+
+    Integers are rounded as Pillow does it.
+    """
+    if values.dtype.kind == "f":
+        return np.asarray(values / np.where(opacity > 0, opacity, 1)[..., None], values.dtype)
+    full = int(np.iinfo(values.dtype).max)
+    whole = full * values.astype(np.uint64) // np.maximum(opacity, 1)[..., None].astype(np.uint64)
+    return np.minimum(whole, np.uint64(full)).astype(values.dtype)
 
 
 def both(*masks: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:

@@ -29,7 +29,7 @@ from segspectral.images.formats import (
 )
 from segspectral.images.interpret import Reading, interpret
 from segspectral.images.limits import MAX_BYTES, MAX_PIXELS, check_size
-from segspectral.images.raw import Raw, both, differs, nodata_number
+from segspectral.images.raw import Raw, both, differs, number_of
 from segspectral.settings import with_settings
 from segspectral.values import Image
 
@@ -81,7 +81,17 @@ def read_image(path: str | os.PathLike[str], reading: Reading = Reading(), **set
     page = reading.page
     with _told(path):
         _checked_size(path, page)
-        return interpret(_void_beside(path, _decoded(path, page)), path.name, reading)
+        raw = _decoded(path, page)
+        image = interpret(_void_beside(path, raw), path.name, reading)
+    return replace(image, ground=_ground(path, page, image.shape)) if raw.placed else image
+
+
+def _ground(path: Path, page: int | None, shape: tuple[int, int]) -> float | None:
+    """The area of a pixel on the ground in square metres; None if it is not known."""
+    from segspectral.images.place import pixel_on_ground, read_georeference
+
+    place = read_georeference(path, page)
+    return None if place is None else pixel_on_ground(place, shape)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -201,7 +211,7 @@ def _void_beside(path: Path, raw: Raw) -> Raw:
 
             if (nodata := nodata_of(path)) is not None:
                 known.append(differs(raw.values, nodata))
-                raw = replace(raw, nodata=nodata_number(nodata))
+                raw = replace(raw, nodata=number_of(nodata))
     return replace(raw, valid=both(*known), notes=notes)
 
 

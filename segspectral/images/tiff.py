@@ -19,17 +19,20 @@ from segspectral.errors import ImageError, SettingsError
 from segspectral.images.formats import TIFF, format_of, has_place_beside
 from segspectral.images.gdal import NO_COLOUR
 from segspectral.images.limits import check_bytes, check_size
-from segspectral.images.raw import Raw, both, differs, nodata_number, upright
+from segspectral.images.raw import Raw, both, differs, number_of, unassociated, upright
 from segspectral.wording import plural
 
 __all__ = [
     "Plane",
     "can_be_tiled",
     "first_page",
+    "is_associated",
     "is_placed",
     "mask_beside",
+    "nodata_of",
     "orientation_of",
     "read_tiff",
+    "said_of_nodata",
     "tiff_plane",
     "tiff_size",
 ]
@@ -40,14 +43,15 @@ MAX_PAGES = 4096
 REDUCED, MASK = 1, 4
 """Bits of the tag NewSubfileType: a smaller copy, such as a thumbnail or a level of a pyramid, and a mask."""
 
-WHITE_IS_ZERO, RGB, PALETTE, INKS = 0, 2, 3, 5
-"""Values of the tag PhotometricInterpretation: grey with 0 as white, RGB, a palette, and CMYK."""
+WHITE_IS_ZERO, BLACK_IS_ZERO, COLOURS, PALETTE, INKS, LAB = 0, 1, 2, 3, 5, 8
+"""Values of the tag PhotometricInterpretation: grey with 0 as white or as black, RGB, a palette, CMYK and L*a*b*."""
 
 PICTURES = (0, 1, 2, 3, 5, 6, 8)
 """Values of PhotometricInterpretation that Pillow turns into RGB: grey, RGB, palette, CMYK, YCbCr, L*a*b*."""
 
-OPACITY = (1, 2)
-"""Values of the tag ExtraSamples that say opacity: associated and unassociated. Others are bands of their own."""
+ASSOCIATED, UNASSOCIATED = 1, 2
+OPACITY = (ASSOCIATED, UNASSOCIATED)
+"""Values of the tag ExtraSamples that say opacity, by which colours are multiplied or not. Others are bands."""
 
 ORIENTATION, GDAL_METADATA, GDAL_NODATA = 274, 42112, 42113
 PLACES = (33550, 33922, 34264)
@@ -232,11 +236,12 @@ def tiff_plane(path: Path, page: int | None = None) -> Iterator[tuple[Plane, int
         yield _choose(file, path, page)
 
 
-def can_be_tiled(path: Path) -> bool:
+def can_be_tiled(path: Path, page: int | None = None) -> bool:
     """Whether windows of the stored rows of one page are windows of the image. Raises ImageError."""
-    with tiff_plane(path) as (plane, *_):
+    with tiff_plane(path, page) as (plane, *_):
         first = plane.pages[0]
-        return plane.whole and (orientation_of(first) == 1 or is_placed(first, path))
+        # GDAL makes other colours of L*a*b* than Pillow does.
+        return plane.whole and first.photometric != LAB and (orientation_of(first) == 1 or is_placed(first, path))
 
 
 def tiff_size(path: Path, page: int | None = None) -> tuple[int, int]:
@@ -253,6 +258,7 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
         first = plane.pages[0]
         _check_page(first, path, 8, len(plane.pages))
         placed = is_placed(first, path)
+        notes = (*notes, *said_of_nodata(first))
         raw = _page(path, plane) if plane.whole else _micrograph(file, path, plane)
         valid = both(raw.valid, _nodata(raw.values, first), _mask(file, path, plane))
         values = raw.values
@@ -265,7 +271,7 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
                 *notes,
                 f"its orientation tag ({orientation}) is left out of account, because it has a georeference",
             )
-        nodata = None if first.photometric == WHITE_IS_ZERO else nodata_number(first.tags.valueof(GDAL_NODATA))
+        nodata = None if first.photometric == WHITE_IS_ZERO else number_of(first.tags.valueof(GDAL_NODATA))
     return Raw(values, raw.shown, valid, raw.bits, placed, number, count, (*notes, *raw.notes), raw.names, nodata)
 
 
@@ -288,7 +294,9 @@ def _page(path: Path, plane: Plane) -> Raw:
     opacity = [samples - len(extra) + i for i, kind in enumerate(extra) if kind in OPACITY]
     bands = [i for i in range(samples) if i not in opacity]
     unsigned = page.dtype is not None and page.dtype.kind in "bu"
-    if unsigned and int(page.bitspersample) <= 8 and page.photometric in PICTURES and len(extra) == len(opacity):
+    associated = is_associated(page)
+    picture = unsigned and int(page.bitspersample) <= 8 and page.photometric in PICTURES
+    if picture and len(extra) == len(opacity) and not associated:
         from segspectral.images.pillow import read_frame
 
         if (raw := read_frame(path, plane.first, page.tags.valueof(GDAL_NODATA), orientation_of(page))) is not None:
@@ -298,7 +306,7 @@ def _page(path: Path, plane: Plane) -> Raw:
     values = _decoded(path, plane, page)
     valid = np.asarray((values[..., opacity] > 0).all(axis=2)) if opacity else None
     if opacity:
-        values = values[..., bands]
+        values = unassociated(values[..., bands], values[..., opacity[0]]) if associated else values[..., bands]
     if page.photometric == WHITE_IS_ZERO and values.dtype.kind == "u":
         values = values.dtype.type(2 ** int(page.bitspersample) - 1) - values
     named = _names(page)
@@ -308,7 +316,7 @@ def _page(path: Path, plane: Plane) -> Raw:
 
 def _names(page: Any) -> list[str]:
     """What the tags of a page call its samples: GDAL's descriptions, or the colours; "" where they do not."""
-    names = [*(("red", "green", "blue") if page.photometric == RGB else ())]
+    names = [*(("red", "green", "blue") if page.photometric == COLOURS else ())]
     names += [""] * (int(page.samplesperpixel) - len(names))
     try:
         items = list(ElementTree.fromstring(str(page.tags.valueof(GDAL_METADATA, ""))))
@@ -326,6 +334,27 @@ def _names(page: Any) -> list[str]:
 def is_placed(page: Any, path: Path) -> bool:
     """Whether a page has a georeference, in its tags or in a world file beside it."""
     return any(tag in page.tags for tag in PLACES) or has_place_beside(path)
+
+
+def is_associated(page: Any) -> bool:
+    """Whether the grey or RGB of a page are multiplied by its opacity."""
+    return ASSOCIATED in page.extrasamples and page.photometric in (BLACK_IS_ZERO, COLOURS)
+
+
+def nodata_of(page: Any) -> str | None:
+    """The text of the nodata value of a page; None if it has none, or one that is no number."""
+    text = page.tags.valueof(GDAL_NODATA)
+    return None if text is None or number_of(text) is None else str(text)
+
+
+def said_of_nodata(page: Any) -> tuple[str, ...]:
+    """A sentence about a nodata value that is no number."""
+    text = " ".join(str(page.tags.valueof(GDAL_NODATA, "")).rstrip("\0").split())
+    return (
+        (f"its nodata value '{text[:40]}' is no number and left out of account",)
+        if text and not nodata_of(page)
+        else ()
+    )
 
 
 def orientation_of(page: Any) -> int:
@@ -385,7 +414,7 @@ def _by_opencv(path: Path, plane: Plane) -> NDArray[Any] | None:
 
 def _nodata(values: NDArray[Any], page: Any) -> NDArray[np.bool_] | None:
     """(H, W) True where a band is not the nodata value of the file. Pillow's pictures bring their own."""
-    text = page.tags.valueof(GDAL_NODATA)
+    text = nodata_of(page)
     if text is None or page.photometric == PALETTE:
         return None
     if page.photometric == WHITE_IS_ZERO and values.dtype.kind == "u":

@@ -8,17 +8,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, OutputError, SettingsError
+from segspectral.extras import require
 from segspectral.files import partial_of
 from segspectral.images.formats import TIFF, format_of
 from segspectral.images.gdal import names_of, open_header, open_pixels, place_of
 from segspectral.images.indices import colours_of
 from segspectral.images.interpret import SAMPLE, Reading, Scale, bands_said, said_of_bands, scale_of, three_bands
+from segspectral.images.raw import both, differs, number_of, unassociated
 from segspectral.values import Bands
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
@@ -43,22 +45,24 @@ class Raster:
         self.crs, self.transform = dataset.crs, dataset.transform
         self.placed = place_of(dataset) is not None
         self.mask: Any = None  # the dataset of a mask file beside the raster
-        self.nodata: float | None = None  # a nodata value that only a file beside the raster gives
-        self.notes: tuple[str, ...] = ()
+        self.stored = _Stored()
         self.shape: tuple[int, int] = (dataset.height, dataset.width)
         if np.dtype(dataset.dtypes[0]).kind == "c":
             raise ImageError(f"contains {dataset.dtypes[0]}; convert it to integers or floats", path)
         kinds = [kind.name for kind in dataset.colorinterp]
         colour = tuple(i for i, kind in enumerate(kinds) if kind != "alpha")
+        self.colour = colour
+        """The bands that are not opacity, from 0."""
+        self.opacity = next((i for i, kind in enumerate(kinds) if kind == "alpha"), None)
         self.palette = kinds[0] == "palette"
         self.inks = kinds[:4] == ["cyan", "magenta", "yellow", "black"]
         if reading.bands is not None and (self.palette or self.inks):
             stored = "a palette" if self.palette else "four inks"
             raise SettingsError(f"has {stored}, of which no bands can be chosen in tiles; leave out --bands", path)
         self.inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        self.stored = () if self.palette or self.inks else colour
+        self.measured = () if self.palette or self.inks else colour
         """All bands but opacity, from 0, in the units of the file; none if its values are no measurements."""
-        self.names = names_of(dataset, [band + 1 for band in self.stored])
+        self.names = names_of(dataset, [band + 1 for band in self.measured])
         """What the file calls them."""
         usual = tuple(range(3 if len(colour) >= 3 else 1))
         default = (0, 1, 2, 3) if self.inks else tuple(colour[i] for i in colours_of(self.names, usual))
@@ -79,11 +83,11 @@ class Raster:
     @contextmanager
     def open(cls, path: Path, reading: Reading = Reading()) -> Iterator[Raster]:
         """Open a raster. Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
-        try:
-            from rasterio.errors import RasterioError
-        except ImportError as error:
-            raise SettingsError("tiles need rasterio: pip install 'segspectral[geo]'") from error
-        directory, notes = _directory(path, reading)
+        require("geo", "reading in tiles")
+        from rasterio.errors import RasterioError
+
+        stored = _stored(path, reading)
+        directory = stored.directory
         with ExitStack() as stack:
             try:
                 with open_header(path, directory) as header:
@@ -96,8 +100,8 @@ class Raster:
                 raster = cls(dataset, path, reading)
                 raster.placed, raster.mask = place is not None, mask
                 raster.crs, raster.transform = place or (header.crs, dataset.transform)
-                raster.nodata = nodata if dataset.nodata is None else None
-                raster.notes = notes
+                known_here = format_of(path) is TIFF and (stored.nodata is not None or dataset.nodata is not None)
+                raster.stored = stored if known_here else stored._replace(nodata=nodata)
                 yield raster
             except RasterioError as error:
                 raise ImageError(f"the raster cannot be read ({error})", path) from error
@@ -107,9 +111,8 @@ class Raster:
         """Sentences about how the raster is read."""
         seen = () if self.inks else self.bands
         asked = not seen or self.reading.bands is not None
-        count = sum(kind.name != "alpha" for kind in self.dataset.colorinterp)
-        bands, scale = said_of_bands(count, seen, asked), self._levels[0]
-        return (*self.notes, *filter(None, (bands, scale.said if scale is not None else "")))
+        bands, scale = said_of_bands(len(self.colour), seen, asked), self._levels[0]
+        return (*self.stored.notes, *filter(None, (bands, scale.said if scale is not None else "")))
 
     @property
     def read_as(self) -> dict[str, Any]:
@@ -143,13 +146,13 @@ class Raster:
     @property
     def plain(self) -> bool:
         """Whether all bands are seen as they are, in 8 bits, and there are no indices."""
-        shown = self._levels[0] is None and set(self.stored) <= set(self.bands)
-        return not self.stored or (shown and not self.reading.index)
+        shown = self._levels[0] is None and set(self.measured) <= set(self.bands)
+        return not self.measured or (shown and not self.reading.index)
 
     @cached_property
     def no_pixels(self) -> Bands:
         """All bands and indices of the raster, of no pixel. Raises SettingsError if a band does not exist."""
-        numbers = [band + 1 for band in self.stored]
+        numbers = [band + 1 for band in self.measured]
         dtype = np.dtype(self.dataset.dtypes[0])
         most = 0.0
         if dtype.kind == "f" and self.reading.index:
@@ -157,14 +160,16 @@ class Raster:
             some = self.dataset.read(numbers, out_shape=few, masked=True).compressed()
             most = float(np.nanmax(some)) if np.isfinite(some).any() else 0.0
         indices = self.reading.indices(self.names, len(numbers), str(self.path), dtype, most)
-        nodata = self.dataset.nodata if self.dataset.nodata is not None else self.nodata
-        seen = tuple(self.stored.index(band) + 1 for band in self.bands if band in self.stored)
+        nodata = number_of(self.stored.nodata if self.stored.nodata is not None else self.dataset.nodata)
+        seen = tuple(self.measured.index(band) + 1 for band in self.bands if band in self.measured)
         return Bands(np.empty((0, 0, len(numbers)), dtype), self.names, nodata, indices, seen)
 
     def bands_of(self, rows: Span, cols: Span) -> Bands:
         """All bands of a window of pixels, in the units of the file. What is void, ``read`` says."""
-        values = self.dataset.read([band + 1 for band in self.stored], window=(rows, cols))
-        return replace(self.no_pixels, values=np.moveaxis(values, 0, -1))
+        values = np.moveaxis(self._bands(list(self.measured), (rows, cols), None), 0, -1)
+        if self.stored.associated and self.opacity is not None:
+            values = unassociated(values, self._bands([self.opacity], (rows, cols), None)[0])
+        return replace(self.no_pixels, values=self._colours(values))
 
     def bands_of_cells(self, rows: Span, cols: Span) -> Bands:
         """As ``bands_of``, for cells: the means of the measurements of valid pixels, NaN where there is none."""
@@ -177,7 +182,7 @@ class Raster:
             bands, valid = self.bands_of(*pixels), self._raw(*pixels)[1]
             more = ((0, (some[1] - first) * f - valid.shape[0]), (0, width * f - valid.shape[1]))
             means = []
-            for number in range(len(self.stored)):
+            for number in range(len(self.measured)):
                 plane = np.where(valid, bands.plane(number + 1), np.nan)
                 blocks = np.pad(plane, more, constant_values=np.nan).reshape(-1, f, width, f)
                 known = np.isfinite(blocks)
@@ -220,17 +225,16 @@ class Raster:
         self, rows: tuple[int, int], cols: tuple[int, int], shape: tuple[int, int] | None = None
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The values (h, w, 1 to 3) of the bands that are seen, 0 on void; and (h, w) which pixels are valid."""
-        window = (rows, cols)
-        unique = sorted(set(self.bands))
-        data = self.dataset.read(
-            [band + 1 for band in unique], window=window, out_shape=shape and (len(unique), *shape)
-        )
-        valid = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
-        if self.mask is not None:
-            valid = self.mask.read(1, window=window, out_shape=shape) > 0
-        elif self.nodata is not None:
-            valid &= (data != self.nodata).any(axis=0)
-        values = self._colours(np.stack([data[unique.index(band)] for band in self.bands], axis=-1))
+        where = (rows, cols), shape
+        # A pixel is nodata if all bands are, so all are read then.
+        needed = sorted({*self.bands, *(self.colour if self.stored.nodata is not None else ())})
+        data = dict(zip(needed, self._bands(needed, *where), strict=True))
+        opacity = None if self.opacity is None else self._bands([self.opacity], *where)[0]
+        valid = self._valid(data, opacity, *where)
+        values = np.stack([data[band] for band in self.bands], axis=-1)
+        if self.stored.associated and opacity is not None:
+            values = unassociated(values, opacity)
+        values = self._colours(values)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=-1)
         values[~valid] = 0
@@ -239,6 +243,34 @@ class Raster:
             self._colour = pixels[0] if self._colour is None else self._colour
             self.flat = bool((pixels == self._colour).all())
         return values, valid
+
+    def _bands(self, bands: list[int], window: tuple[Span, Span], shape: tuple[int, int] | None) -> NDArray[Any]:
+        """(bands, h, w) as they are stored; of ``shape``, subsampled, if it is given."""
+        numbers, shape_of_all = [band + 1 for band in bands], shape and (len(bands), *shape)
+        return np.asarray(self.dataset.read(numbers, window=window, out_shape=shape_of_all))
+
+    def _valid(
+        self,
+        data: dict[int, NDArray[Any]],
+        opacity: NDArray[Any] | None,
+        window: tuple[Span, Span],
+        shape: tuple[int, int] | None,
+    ) -> NDArray[np.bool_]:
+        """(h, w) which pixels are valid by mask, opacity and nodata value; ``data`` holds the bands that are needed."""
+        mask = None
+        if self.mask is not None:
+            mask = self.mask.read(1, window=window, out_shape=shape) > 0
+        elif opacity is None and not self._only_nodata:
+            mask = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
+        nodata = self.stored.nodata
+        known = None if nodata is None else differs(np.stack([data[band] for band in self.colour], axis=-1), nodata)
+        valid = both(mask, None if opacity is None else opacity > 0, known)
+        return np.ones(data[self.bands[0]].shape, np.bool_) if valid is None else valid
+
+    @property
+    def _only_nodata(self) -> bool:
+        """Whether GDAL would make a mask of the nodata value, which it takes for 0 if it is no number."""
+        return all("nodata" in [flag.name for flag in flags] for flags in self.dataset.mask_flag_enums)
 
     def _colours(self, values: NDArray[Any]) -> NDArray[Any]:
         """Palettes, inks and white as zero as RGB or grey."""
@@ -277,24 +309,43 @@ class Raster:
         return scale, three_bands(shown.astype(np.float32)).mean(axis=0)
 
 
-def _directory(path: Path, reading: Reading) -> tuple[int, tuple[str, ...]]:
-    """The number of the page of a TIFF that is read, from 0, and notes about the choice."""
+class _Stored(NamedTuple):
+    """What the tags of a file say that GDAL does not, or says otherwise.
+
+    Parameters
+    ----------
+    directory : the number of the page of a TIFF that is read, from 0
+    notes : sentences about what was decided
+    nodata : the value of all bands where a pixel is void, a number or its text; None if there is none
+    associated : whether colours are multiplied by the opacity
+    """
+
+    directory: int = 0
+    notes: tuple[str, ...] = ()
+    nodata: float | str | None = None
+    associated: bool = False
+
+
+def _stored(path: Path, reading: Reading) -> _Stored:
     if format_of(path) is not TIFF:
         if (reading.number or 1) > 1:
             raise SettingsError(f"has no page {reading.page} that can be read in tiles", path)
-        return 0, ()
-    from segspectral.images.tiff import is_placed, orientation_of, tiff_plane
+        return _Stored()
+    from segspectral.images import tiff
 
-    with tiff_plane(path, reading.number) as (plane, _, _, notes):
+    with tiff.tiff_plane(path, reading.number) as (plane, _, _, notes):
         if not plane.whole:
             raise ImageError(
                 "holds its channels or planes as pages, which are not read in tiles; leave out --tile", path
             )
         first = plane.pages[0]
-        if (orientation := orientation_of(first)) != 1:
-            because = "it has a georeference" if is_placed(first, path) else "tiles keep the stored rows"
+        if first.photometric == tiff.LAB:
+            raise ImageError("is L*a*b*, which is not read in tiles; leave out --tile, or save it as RGB", path)
+        notes = (*notes, *tiff.said_of_nodata(first))
+        if (orientation := tiff.orientation_of(first)) != 1:
+            because = "it has a georeference" if tiff.is_placed(first, path) else "tiles keep the stored rows"
             notes = (*notes, f"its orientation tag ({orientation}) is left out of account, because {because}")
-        return plane.first, notes
+        return _Stored(plane.first, notes, tiff.nodata_of(first), tiff.is_associated(first))
 
 
 class DiskMap:

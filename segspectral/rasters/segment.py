@@ -12,10 +12,11 @@ By construction, no segment ends at the edge of a tile:
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,23 +24,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from segspectral.errors import OutputError, SettingsError
+from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import whole_file
 from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT, Reading
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
+from segspectral.rasters.tiling import MANY, NO_MODEL, Tiles
 from segspectral.refine import NoRefinement
 from segspectral.resolution import joint_upsampling
-from segspectral.settings import Settings
 from segspectral.values import Image, Membership, Superpixels
 
 if TYPE_CHECKING:
     from segspectral.pipeline import AnyRefiner, Observer, Pipeline
 
-__all__ = ["NO_MODEL", "Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
+__all__ = ["Grid", "RasterResult", "Tiles", "overlay_of_raster", "segment_raster"]
 
 MARGIN_REFINE = 96
 """Width of the margin for refinement in cells: more than twice the width of the CRF's kernel on position and six
@@ -58,39 +59,6 @@ that a block has at most BLOCK * BLOCK_FACTOR pixels per side."""
 BLOCK_OF_FILE = 256
 """Side in pixels of the tiles of the label raster; GDAL's default for tiled GeoTIFFs."""
 
-MANY = 2000
-"""Above this number of superpixels, the kernel of the affinity is widened. On three rasters with 15 000 to 19 000
-superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixels on average without this, and 45 % with
-it."""
-
-NO_MODEL = "a model cannot be applied to a raster in tiles, only to whole images; leave out the model or the tiles"
-
-
-class Tiles(Settings):
-    """How a raster is read in tiles, and how its affinity differs from that of photographs."""
-
-    tile: int = Field(
-        1024,
-        ge=64,
-        le=16384,
-        description="side of a tile in pixels; larger tiles need more memory, and the quality is the same",
-    )
-    scale: float = Field(
-        2.2,
-        gt=0,
-        description="multiplies affinity.scale for rasters. Without boundary probabilities a narrow kernel puts nearly "
-        f"everything into one segment. Above {MANY} superpixels, the factor grows with the cube root of their number, "
-        "because neighbours in feature space get closer",
-    )
-    contour: float | None = Field(
-        None,
-        gt=0,
-        description="value of affinity.contour for rasters. The default is null, because a raster has hundreds of "
-        "enclosed regions that are equally cheap to cut off, and the result would be arbitrary. The hierarchy always "
-        "uses boundary probabilities",
-    )
-    max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="maximum number of superpixels of a raster")
-
 
 @dataclass(frozen=True)
 class RasterResult:
@@ -99,12 +67,17 @@ class RasterResult:
     labels: Path
     shape: tuple[int, int]
     nodes: int
-    segments: int
+    numbers: tuple[int, ...]
     ncut: float
     seconds: dict[str, float]
     membership: Membership
     notes: tuple[str, ...] = ()
     read: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def segments(self) -> int:
+        """How many segments have pixels; ``numbers`` are theirs."""
+        return len(self.numbers)
 
 
 def segment_raster(
@@ -113,6 +86,7 @@ def segment_raster(
     pipeline: Pipeline,
     tiles: Tiles = Tiles(),
     observer: Observer | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> RasterResult:
     """Segment a raster file (TIFF, PNG, JPEG or JPEG 2000) without loading all of it into memory.
 
@@ -120,6 +94,7 @@ def segment_raster(
     ----------
     target : path of the result, a GeoTIFF of segments 1..K with the CRS and transform of the source; 0, which is its
         nodata value, where the source has no data
+    names : segment -> name, stored in the result
 
     Raises
     ------
@@ -132,6 +107,8 @@ def segment_raster(
     """
     if pipeline.model is not None:
         raise SettingsError(NO_MODEL)
+    if pipeline.sizes.wanted:
+        raise SettingsError("sizes are not yet limited in tiles; leave them out")
     target = Path(target)
     pipeline, notes = pipeline.usable()
     seconds: dict[str, float] = {}
@@ -165,7 +142,7 @@ def segment_raster(
             if pipeline.hierarchy:
                 refine = NoRefinement()  # refined cuts would not be nested any more
         with stage("refine"):
-            segments = _write_labels(raster, seed_map, nodes, membership, refine, target)
+            segments = _write_labels(raster, seed_map, nodes, membership, refine, target, names or {})
         read = raster.read_as
     ncut = affinity.ncut(membership.labels)
     return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes, read)
@@ -189,13 +166,17 @@ def overlay_of_raster(
 
 
 def _write_labels(
-    raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, target: Path
-) -> int:
-    """Refine tile by tile and write the label raster. Returns the number of its segments."""
+    raster: Raster,
+    seed_map: DiskMap,
+    nodes: Nodes,
+    membership: Membership,
+    refine: AnyRefiner,
+    target: Path,
+    names: Mapping[int, str],
+) -> tuple[int, ...]:
+    """Refine tile by tile and write the label raster. Returns its segments, ascending."""
     import rasterio
     from rasterio.errors import RasterioError
-
-    from segspectral.export import colour_table
 
     k = membership.probabilities.shape[1]
     used: set[int] = set()
@@ -220,13 +201,23 @@ def _write_labels(
         with whole_file(target) as partial, rasterio.open(partial, "w", **profile) as out:
             if k <= 255:
                 out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
+            _tag(out, names)
             for window in windows(raster.cells, block, MARGIN_REFINE):
                 labels = _refined(raster, seed_map, nodes, membership, refine, window)
                 used.update(np.unique(labels).tolist())
                 out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
     except RasterioError as error:
         raise OutputError(f"cannot be written ({error})", target) from error
-    return len(used - {0})
+    return tuple(sorted(used - {0}))
+
+
+def _tag(out: Any, names: Mapping[int, str]) -> None:
+    """Store the names of segments in a label raster as ``geotiff`` does, and so that a PNG made of it has them."""
+    out.set_band_description(1, "segment")
+    if names:
+        text = json.dumps({"names": dict(names), "colours": {}})
+        out.update_tags(TIFFTAG_IMAGEDESCRIPTION=text, **{KEYWORD: text})
+        out.update_tags(1, **{f"SEGMENT_{segment}": name for segment, name in names.items()})
 
 
 def _refined(

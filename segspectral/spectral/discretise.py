@@ -197,7 +197,8 @@ def soft_membership(affinity: Affinity, labels: NDArray[np.int64], k: int) -> ND
     The share is the probability that a random walk goes to that cluster in one step (Meila and Shi 2001). The mean is
     one step of a lazy walk, which stays with probability 1/2, so the label remains the most likely cluster.
     """
-    one_hot = np.eye(k)[labels]
+    one_hot = np.zeros((len(labels), k))
+    one_hot[np.arange(len(labels)), labels] = 1
     share = (affinity.weights @ one_hot) / np.maximum(affinity.degree, TINY)[:, None]
     share[affinity.degree <= 0] = one_hot[affinity.degree <= 0]
     # The 1e-6 breaks the tie of a node whose edges all lead to one other cluster.

@@ -185,7 +185,9 @@ class Bands:
         if values.dtype.kind == "f":
             plane[~np.isfinite(plane)] = np.nan
         if self.nodata is not None:
-            plane[values == self.nodata] = np.nan
+            # As GDAL compares: the text of a float need not have all its digits.
+            near = 4 * np.finfo(values.dtype).eps * abs(self.nodata) if values.dtype.kind == "f" else 0
+            plane[np.abs(values.astype(np.float64) - self.nodata) <= near] = np.nan
         return plane
 
     def planes(self, unseen: bool = False) -> Iterator[NDArray[Any]]:

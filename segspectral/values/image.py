@@ -28,6 +28,7 @@ class Image:
         True where the pixel is valid; None if all pixels are.
     read : how the file or array was read, in JSON types
     notes : sentences for the user about how it was read
+    ground : area of a pixel on the ground in square metres, at the centre of the image; None if it is not known
     bands : all bands of the file in its own units; None if they are those of ``rgb``, in 8 bits
 
     Raises
@@ -42,6 +43,7 @@ class Image:
     mask: NDArray[np.bool_] | None = None
     read: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    ground: float | None = None
     bands: Bands | None = None
 
     def __post_init__(self) -> None:

@@ -90,11 +90,13 @@ class Hierarchy:
     graph : the region graph of the N leaves
     merges : (N - 1, 2) two leaves whose regions are merged, for each merge in order
     altitudes : (N - 1,) in [0, 1], ascending: the altitude of each merge
+    finest : the largest number of segments that there can be, if it is less than N; see ``grouped``
     """
 
     graph: RegionGraph
     merges: NDArray[np.int64]
     altitudes: NDArray[np.float64]
+    finest: int | None = None
 
     def regions(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
         """(N,) the segment of each leaf, from 0 by descending area: K segments, or the horizontal cut at a level.
@@ -109,6 +111,8 @@ class Hierarchy:
             raise SettingsError("a cut of the hierarchy needs either segments=K or level=T")
         if level is not None:
             segments = self.segments_at(level)
+        if self.finest is not None and segments is not None:
+            segments = min(segments, self.finest)
         if segments is None or not 1 <= segments <= n:
             raise SettingsError(f"the hierarchy can be cut into 1 to {n} segments, not {segments}")
         done = n - segments
@@ -118,6 +122,31 @@ class Hierarchy:
         rank = np.empty(len(area), dtype=np.int32)
         rank[np.argsort(-area, kind="stable")] = np.arange(len(area))
         return rank[region]
+
+    def grouped(self, group: NDArray[np.integer]) -> Hierarchy:
+        """The tree in which leaves of one group are joined first, at altitude 0; ``group`` (N,) names one leaf of each.
+
+        The other merges keep their order and altitudes, as far as they still join two regions. Groups are not divided:
+        if more segments are requested than there are groups, each group is one.
+        """
+        n = len(self.graph)
+        root = group.tolist()
+        inner = np.flatnonzero(group != np.arange(n))
+
+        def find(x: int) -> int:
+            while root[x] != x:
+                root[x] = root[root[x]]
+                x = root[x]
+            return x
+
+        kept = []
+        for number, (i, j) in enumerate(self.merges.tolist()):
+            if (a := find(i)) != (b := find(j)):
+                root[b] = a
+                kept.append(number)
+        merges = np.concatenate([np.stack([group[inner], inner], axis=1), self.merges[kept]])
+        altitudes = np.concatenate([np.zeros(len(inner)), self.altitudes[kept]])
+        return Hierarchy(self.graph, merges.astype(np.int64), altitudes, n - len(inner))
 
     def segments_at(self, level: float) -> int:
         """The number of segments of the horizontal cut at a level. Raises SettingsError if it is outside [0, 1]."""

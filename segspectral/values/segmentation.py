@@ -70,7 +70,7 @@ class Scene:
             The pipeline computes no boundary probabilities (``features.contours`` is null).
         """
         tree = self.graph.hierarchy
-        return ImageHierarchy(tree.graph, tree.merges, tree.altitudes, self.superpixels)
+        return ImageHierarchy(tree.graph, tree.merges, tree.altitudes, superpixels=self.superpixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class ImageHierarchy(Hierarchy):
     superpixels : the leaves, at the size of the image
     """
 
-    superpixels: Superpixels
+    superpixels: Superpixels = field(kw_only=True)
 
     def labels(self, segments: int | None = None, level: float | None = None) -> NDArray[np.int32]:
         """(H, W) label map 1..K in order of descending area, 0 on void: K segments, or the horizontal cut at a level.

@@ -22,6 +22,7 @@ class Sabotaged:
     """A Segmenter that goes wrong on some images.
 
     The names of these images begin with segfault, hang, once, threads, defect, slow, full or family.
+    ``long`` hangs too, but as a raster in tiles, which has a time limit of its own.
     ``slow`` makes the file ``.slow`` and waits for the file ``.go``.
     ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
     fork, and then ends as X says.
@@ -44,6 +45,9 @@ class Sabotaged:
     def prepare(self) -> None:
         self.inner.prepare()
 
+    def takes_long(self, job: Job) -> bool:
+        return job.name.startswith("long")
+
     def __call__(self, job: Job) -> Record:
         kind = job.name.partition("_")[0]
         marker = Path(self.inner.out, f".{kind}")
@@ -52,7 +56,7 @@ class Sabotaged:
             kind = job.name.split("_")[1]
         if kind == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
-        elif kind == "hang":
+        elif kind in ("hang", "long"):
             time.sleep(1000)
         elif kind == "once" and not marker.exists():
             # Someone from outside kills the worker, which is not the image's fault.

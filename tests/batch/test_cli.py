@@ -164,7 +164,7 @@ def test_status_exit_codes_and_progress(put: Put, tmp_path: Path):
         (["--dask", "localhost"], "--dask localhost: write tcp://"),
         (["--dask", "local:2", "--jobs", "2"], "exclude each other"),
         (["--jobs", "0", "--timeout", "5"], "--timeout needs a process that can be stopped"),
-        (["--tile", "64", "--format", "svg"], "TIFFs in tiles become GeoTIFFs"),
+        (["--tile", "64", "--format", "svg"], "--tile: svg can only be made of whole images"),
         (["--format", "coco,jpeg"], "unknown format 'jpeg'"),
         (["--ext", "webp"], "no images were found"),
         (["--head", "best"], "unknown head"),

@@ -169,7 +169,7 @@ def test_a_hierarchy_has_its_contour_map(put: Put, fast: Pipeline, tmp_path: Pat
 
 
 def test_tiles_refuse_settings_that_need_the_whole_image(fast: Pipeline, tmp_path: Path):
-    with pytest.raises(SettingsError, match="in tiles"):
+    with pytest.raises(SettingsError, match="svg can only be made of whole images; leave out --tile"):
         Segmenter.of(fast, tmp_path, Tiles(), formats=["svg"])
     with pytest.raises(SettingsError, match="in tiles"):
         Segmenter.of(fast.model_copy(update={"model": object()}), tmp_path, Tiles())

@@ -21,6 +21,7 @@ from segspectral.batch import (
     Engine,
     InProcess,
     Job,
+    Limits,
     Processes,
     Record,
     Segmenter,
@@ -349,6 +350,13 @@ def test_large_tiffs_are_segmented_in_tiles(put: Put, fast: Pipeline, tmp_path: 
     again = Counting()
     run(find_jobs([folder]), Segmenter.of(fast, out, Tiles(tile=128)), again, out)
     assert sorted(again.names) == ["a.png", "b.tif", "bad.tif"]
+
+
+def test_rasters_in_tiles_have_a_time_limit_of_their_own(put: Put, segmenter: Segmenter, tmp_path: Path):
+    """What hangs as a raster in tiles does is stopped after the second limit, not after the first."""
+    jobs, out = find_jobs([put("long_1.png")]), tmp_path / "out"
+    run(jobs, Sabotaged(segmenter), Processes(1, Limits(60, 0.5)), out)
+    assert read_history(out).latest["long_1.png"].reason == "took longer than 0.5 seconds"
 
 
 def test_records_can_be_pickled_and_compared():

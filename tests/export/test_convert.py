@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from segspectral.cli import app
 from segspectral.errors import ImageError, SettingsError
 from segspectral.export import EXPORTERS, LabelMap, label_png, parse_names, read_label_map
-from segspectral.export import exporters as exporters_module
 from segspectral.registry import FORMATS
 from tests.export.conftest import nasty
 
@@ -99,7 +98,7 @@ def test_wrong_usage_is_reported_in_one_sentence(out: Path, arguments: list[str]
 
 
 def test_a_missing_module_is_reported_with_the_install_command(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporters_module, "installed", lambda module: False)
+    monkeypatch.setattr("segspectral.extras.installed", lambda module: False)
     code, output = run("convert", out, "--to", "gpkg")
     assert code == 2
     assert "needs rasterio and shapely and pyogrio: pip install 'segspectral[geo]'" in output

@@ -36,7 +36,7 @@ TREES = st.sets(NAMES, min_size=1, max_size=12)
 
 CORE = ("_labels.png", "_labels.tif", "_overlay.png", "_segments.csv", ".json", "_ucm.png", "_figure.png", "_sheet.png")
 OF_THE_RUN = ("journal.jsonl", "journal.0of2.jsonl", "index.html", "report/0-240.jpg")
-FORMATS = [exporter for exporter in EXPORTERS.values() if not exporter.needs]
+FORMATS = [exporter for exporter in EXPORTERS.values() if not exporter.extra]
 LABELS = np.ones((2, 2), np.int32)
 
 

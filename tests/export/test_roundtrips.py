@@ -22,6 +22,7 @@ from segspectral.export import EXPORTERS, LabelMap, colour_table, read_label_map
 from segspectral.export.annotation import coco, coco_image, rle
 from segspectral.export.labelstudio import brush
 from segspectral.export.outlines import keyholed, outlines
+from segspectral.extras import EXTRAS
 from tests.export.conftest import UTM, nasty
 
 
@@ -266,10 +267,10 @@ def test_geopackage_is_read_back_by_gdal(label_map: LabelMap, tmp_path: Path) ->
     pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
     path = tmp_path / "photo.gpkg"
     path.write_bytes(only(made(label_map, "gpkg")))
-    info = pyogrio.read_info(path)
+    info = pyogrio.read_info(path, layer="segments")
     assert info["crs"] == "EPSG:32633"
     assert info["total_bounds"] == pytest.approx((500_000, 5_200_000 - 1200, 501_600, 5_200_000), abs=10)
-    meta, _, geometry, columns = pyogrio.raw.read(path)
+    meta, _, geometry, columns = pyogrio.raw.read(path, layer="segments")
     rows = dict(zip(meta["fields"], columns, strict=True))
     shapes = shapely.from_wkb(geometry)
     assert rows["segment"].tolist() == label_map.segments
@@ -364,9 +365,29 @@ def test_long_runs_of_a_brush_stroke_are_split() -> None:
     assert (brush_of(brush(mask), 200, 300)[..., 3] > 0).tolist() == mask.tolist()
 
 
+def test_regions_of_imagej_fill_exactly_the_pixels_of_their_segment(label_map: LabelMap) -> None:
+    roifile = pytest.importorskip("roifile")
+    from skimage.draw import polygon
+
+    back = np.zeros_like(label_map.labels)
+    with zipfile.ZipFile(io.BytesIO(only(made(label_map, "imagej")))) as archive:
+        for name in archive.namelist():
+            assert "/" not in name
+            roi = roifile.ImagejRoi.frombytes(archive.read(name))
+            segment = int(roi.name.split()[0])
+            assert f"{roi.name}.roi" == name
+            assert tuple(roi.stroke_color[1:]) == label_map.colour(segment)
+            # ImageJ fills the pixels whose centres lie inside; here the centres are whole numbers.
+            columns, rows = roi.coordinates().T - 0.5
+            inside = polygon(rows, columns, back.shape)
+            assert (back[inside] == 0).all()
+            back[inside] = segment
+    assert (back == label_map.labels).all()
+
+
 @pytest.mark.parametrize("name", list(EXPORTERS))
 def test_equal_input_gives_equal_bytes_and_the_input_is_kept(label_map: LabelMap, name: str) -> None:
-    for module in EXPORTERS[name].needs:
+    for module in EXTRAS.get(EXPORTERS[name].extra, ()):
         pytest.importorskip(module)
     before = label_map.labels.copy()
     first, second = made(label_map, name), made(label_map, name)

@@ -1,0 +1,1 @@
+"""The napari plug-in (extra ``napari``): a reader, a widget and a sample; ``napari.yaml`` lists them for napari."""

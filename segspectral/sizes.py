@@ -1,0 +1,559 @@
+"""Limits on the sizes of segments: small pieces join a neighbour, holes are filled, large and touching parts divided.
+
+A *piece* is a connected part of a segment; pixels are connected by their sides. All limits are about pieces, and all
+merges are made on their region graph, so an image and a raster in tiles need only count their pieces in their own ways.
+The level of a border between two pieces is the mean altitude along it at which the hierarchy joins its two sides.
+Without a hierarchy it is the mean difference of colour.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+
+from segspectral.errors import SettingsError
+from segspectral.registry import size_parts
+from segspectral.resolution import joint_upsampling
+from segspectral.settings import Settings
+from segspectral.spectral.discretise import soft_membership
+from segspectral.values import Image, Membership, Scene, Superpixels
+from segspectral.values.labels import pieces
+from segspectral.values.regions import Hierarchy, RegionGraph
+from segspectral.wording import plural
+
+__all__ = ["Between", "LargeLeaves", "Limits", "Pieces", "Sizes", "beside_void", "level_between", "renumbered"]
+
+DEPTHS = 1000
+"""Distances in a piece are whole numbers up to this when it is split."""
+
+Between = Callable[[NDArray[np.integer]], NDArray[np.float64]]
+"""Pairs (P, 2) of different leaves -> (P,) the level of the border between them; lower means more alike."""
+
+
+def _size(value: object) -> object:
+    """A size as text: ``200``, ``0.5%``, ``400m2``. Raises ValueError if it is none."""
+    if value is None or isinstance(value, bool):
+        return value
+    number, unit = size_parts(str(value))
+    return "all" if number == float("inf") else f"{number:.12g}{unit}"
+
+
+Size = Annotated[str, BeforeValidator(_size)]
+
+
+class Limits(NamedTuple):
+    """The limits of ``Sizes`` in pixels; those that are not set have no effect."""
+
+    least: float = 0.0
+    most: float = float("inf")
+    holes: float = 0.0
+
+
+class Sizes(Settings):
+    """What sizes the pieces of segments may have. Sizes are pixels, ``0.5%`` of the valid pixels, or ``400m2``."""
+
+    min: Size | None = Field(None, description="smaller pieces join the neighbour that the hierarchy joins first")
+    max: Size | None = Field(None, description="larger pieces are divided, along the strongest borders in them")
+    holes: Size | None = Field(
+        None, description="holes up to this size take the segment around them; all: holes of any size"
+    )
+    pieces: bool = Field(False, description="each piece becomes a segment of its own")
+    split: bool = Field(False, description="touching convex parts of a piece become segments of their own")
+    neck: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="how much narrower the neck between two parts must be than the narrower part, to split them: a "
+        "share of the width of the widest part of the piece",
+    )
+    background: Literal["none", "largest", "darkest", "brightest"] = Field(
+        "none",
+        description="the segment behind the objects; max, pieces and split leave it whole",
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any limit is set."""
+        return self != Sizes()
+
+    @property
+    def renumbers(self) -> tuple[str, ...]:
+        """The settings that make new segments, which the numbers of a model cannot name."""
+        return tuple(name for name in ("max", "pieces", "split") if getattr(self, name))
+
+    def limits(self, valid: int, ground: float | None, source: str = "the image") -> Limits:
+        """The limits in pixels.
+
+        Parameters
+        ----------
+        valid : the number of valid pixels
+        ground : area of a pixel in square metres; None if it is not known
+        source : the image, in the message
+
+        Raises
+        ------
+        SettingsError
+            A size is in square metres, and the area of a pixel is not known.
+        """
+        given = {"least": self.min, "most": self.max, "holes": self.holes}
+        return Limits(
+            **{name: _pixels(size, valid, ground, source) for name, size in given.items() if size is not None}
+        )
+
+    def of_image(self, image: Image) -> Limits:
+        """``limits`` for an image."""
+        valid = image.shape[0] * image.shape[1] if image.mask is None else int(image.mask.sum())
+        return self.limits(valid, image.ground, image.name)
+
+    def __call__(
+        self,
+        labels: NDArray[np.int32],
+        leaves: NDArray[np.int32],
+        between: Between,
+        limits: Limits,
+        background: int = 0,
+    ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """The label map within the limits, and sentences about what they could not be kept for.
+
+        Law: afterwards no piece is smaller than ``limits.least``, except one that has no neighbour because void pixels
+        surround it. Void pixels stay. A pixel that is neither in a small piece nor in a hole keeps its segment, unless
+        pieces are divided, split or numbered.
+
+        Parameters
+        ----------
+        labels : (H, W) segments from 1, 0 on void
+        leaves : (H, W) the leaf of the hierarchy at each pixel, -1 on void
+        between : the level of the border between two leaves
+        background : the segment that is never divided; 0 for none
+        """
+
+        def cleaned(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+            if limits.least > 1:
+                found, piece = Pieces.of(labels, leaves, between)
+                labels = found.painted(found.without_small(limits.least, limits.most), piece)
+            if limits.holes:
+                found, piece = Pieces.of(labels, leaves, between)
+                labels = found.painted(found.without_holes(limits.holes), piece)
+            return labels
+
+        if self.split:
+            labels = _split(cleaned(labels), background, self.neck)
+        if np.isfinite(limits.most):
+            labels = _divided(labels, leaves, between, limits.most, background)
+        labels = cleaned(labels)
+        if self.pieces:
+            objects = np.where((labels > 0) & (labels != background), labels, -1)
+            number = pieces(objects) + np.int32(1) + np.int32(background)
+            labels = np.where(objects > 0, number, labels)
+        return labels, _kept(labels, limits, background)
+
+    def of_scene(
+        self,
+        scene: Scene,
+        labels: NDArray[np.int32],
+        membership: Membership,
+        leaves: NDArray[np.int32],
+        free: bool,
+        before: int | None = None,
+    ) -> tuple[NDArray[np.int32], Membership, tuple[str, ...]]:
+        """The label map of a scene within the limits, its membership, and sentences for the user.
+
+        Parameters
+        ----------
+        labels : (H, W) segments from 1, 0 on void
+        leaves : (H, W) the superpixel at each pixel, -1 on void
+        free : whether the segments may be numbered anew: 1..K by descending area, if there are others than before
+        before : how many segments there are without limits; None means those of ``labels``
+        """
+        colours = scene.work_superpixels.pool(scene.work.lab)
+        background = self._background(labels, scene.image)
+        made, notes = self(labels, leaves, level_between(scene.graph, colours), self.of_image(scene.image), background)
+        after = np.flatnonzero(np.bincount(made.reshape(-1))[1:])
+        before = len(np.unique(labels[labels > 0])) if before is None else before
+        if len(after) != before:
+            notes = (f"the limits on sizes give {plural(len(after), 'segment')} instead of {before}", *notes)
+        k = membership.probabilities.shape[1]
+        if free and (len(after) != k or (after != np.arange(k)).any()):
+            made = renumbered(made)
+            label = _majority(scene.superpixels.labels, made - np.int32(1), len(scene.graph))
+            membership = replace(membership, probabilities=soft_membership(scene.affinity, label, len(after)))
+        return made, membership, notes
+
+    def _background(self, labels: NDArray[np.int32], image: Image) -> int:
+        """The segment that is the background; 0 for none."""
+        if self.background == "none":
+            return 0
+        area = np.bincount(labels.reshape(-1))
+        if self.background == "largest":
+            return 1 + int(area[1:].argmax())
+        brightness = np.bincount(labels.reshape(-1), image.float32.mean(axis=2).reshape(-1)) / np.maximum(area, 1)
+        present = np.flatnonzero(area[1:]) + 1
+        order = present[np.argsort(brightness[present], kind="stable")]
+        return int(order[0 if self.background == "darkest" else -1])
+
+
+def _pixels(size: str, valid: int, ground: float | None, source: str) -> float:
+    number, unit = size_parts(size)
+    if unit == "m2" and ground is None:
+        raise SettingsError(
+            f"{size} is a size on the ground, which needs an image with a coordinate reference system, and rasterio "
+            "(extra 'geo'); give pixels, or a share such as 0.5%",
+            source,
+        )
+    return number * (valid / 100 if unit == "%" else 1 / ground if unit == "m2" and ground else 1.0)
+
+
+def _kept(labels: NDArray[np.int32], limits: Limits, background: int) -> tuple[str, ...]:
+    """Sentences about pieces outside the limits."""
+    if limits.least <= 1 and not np.isfinite(limits.most):
+        return ()
+    piece = pieces(np.where(labels > 0, labels, -1))
+    area = np.bincount(piece[piece >= 0])
+    notes = []
+    if small := int((area < limits.least).sum()):
+        many = plural(small, "piece is", "pieces are")
+        notes.append(f"{many} smaller than the minimum, because void pixels or the edges of the image surround them")
+    label = np.zeros(len(area), np.int32)
+    label[piece[piece >= 0]] = labels[piece >= 0]
+    if large := int(((area > limits.most) & (label != background)).sum()):
+        many = plural(large, "piece is", "pieces are")
+        notes.append(
+            f"{many} larger than the maximum, because superpixels are not divided, or small pieces had to join "
+            "(more superpixels: superpixels.count)"
+        )
+    return tuple(notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The region graph of P pieces.
+
+    Parameters
+    ----------
+    graph : areas in pixels, borders, their lengths, and as ``boundary`` the level of each border
+    label : (P,) the segment of each piece
+    outer : (P,) whether the piece touches the edge of the image, or void
+    """
+
+    graph: RegionGraph
+    label: NDArray[np.int32]
+    outer: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between
+    ) -> tuple[Pieces, NDArray[np.int32]]:
+        """The pieces of a label map (H, W), 0 on void, and the piece of each pixel, -1 on void."""
+        piece = pieces(np.where(labels > 0, labels, -1))
+        regions = Superpixels(piece)
+        touching, graph = regions.touching, regions.region_graph
+        level = _levels(leaves.reshape(-1)[np.stack([touching.here, touching.there], axis=1)], between)
+        border = graph.border_index(touching.pairs)
+        mean = np.bincount(border, level, len(graph.borders)) / np.maximum(graph.border_length, 1)
+        label = np.zeros(len(graph), np.int32)
+        label[piece[regions.valid]] = labels[regions.valid]
+        outer = np.zeros(len(graph), np.bool_)
+        outer[beside_void(piece)] = True
+        return cls(graph.with_boundary(mean), label, outer), piece
+
+    def painted(self, label: NDArray[np.int32], piece: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(H, W) the label of each pixel's piece, 0 on void."""
+        return np.append(label, np.int32(0))[piece]
+
+    def without_small(self, least: float, most: float = float("inf")) -> NDArray[np.int32]:
+        """(P,) the segments after every piece smaller than ``least`` has joined a neighbour, the smallest piece first.
+
+        It takes the segment of the neighbour at the lowest level; of several, of that with the longest border. A
+        neighbour with which it would be larger than ``most`` is taken only if there is no other.
+        """
+        merging = _Merging(self)
+        queue = [(size, piece) for piece, size in enumerate(merging.area) if size < least]
+        heapq.heapify(queue)
+        while queue:
+            size, piece = heapq.heappop(queue)
+            if not merging.near[piece] or merging.area[piece] != size:
+                continue  # it has joined another one, has no neighbour, or has grown
+            piece = merging.into_segment_of(piece, merging.best(piece, most))
+            if merging.area[piece] < least:
+                heapq.heappush(queue, (merging.area[piece], piece))
+        return merging.labels()
+
+    def without_holes(self, most: float) -> NDArray[np.int32]:
+        """(P,) the segments after holes of at most ``most`` pixels have been filled.
+
+        A hole of a piece is whatever this piece alone separates from the edges of the image and from void. These are
+        the biconnected components beyond an articulation point (Hopcroft and Tarjan 1973), as seen from outside.
+        """
+        near, outside = [list(neighbours) for neighbours in _Merging(self).near], len(self.label)
+        near.append(np.flatnonzero(self.outer).tolist())
+        for piece in near[outside]:
+            near[piece].append(outside)
+        order, parent, low = _depth_first(near, outside)
+        beneath = [*self.graph.area.tolist(), 0.0]
+        for piece in reversed(order[1:]):
+            beneath[parent[piece]] += beneath[piece]
+        label, filled = self.label.copy(), [False] * len(near)
+        rank = {piece: number for number, piece in enumerate(order)}
+        for piece in order[1:]:
+            around = parent[piece]
+            if around == outside:
+                continue
+            if filled[around] or (low[piece] >= rank[around] and beneath[piece] <= most):
+                filled[piece], label[piece] = True, label[around]
+        return label
+
+
+class _Merging:
+    """Pieces that join each other. ``near`` has the neighbours of each, with the length of the border and its sum of
+    levels; both sides hold the same list. A piece that has joined another one has no neighbours."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        graph = pieces.graph
+        assert graph.boundary is not None
+        self.area: list[float] = graph.area.tolist()
+        self.label: list[int] = pieces.label.tolist()
+        self.root = list(range(len(self.area)))
+        self.near: list[dict[int, list[float]]] = [{} for _ in self.area]
+        sums = graph.border_length * graph.boundary
+        for (i, j), border in zip(
+            graph.borders.tolist(), np.stack([graph.border_length, sums], axis=1).tolist(), strict=True
+        ):
+            self.near[i][j] = self.near[j][i] = border
+
+    def best(self, piece: int, most: float) -> int:
+        """The neighbour that a piece joins."""
+
+        def order(other: int) -> tuple[bool, float, float, int]:
+            length, total = self.near[piece][other]
+            return self.area[piece] + self.area[other] > most, total / length, -length, other
+
+        return min(self.near[piece], key=order)
+
+    def into_segment_of(self, piece: int, other: int) -> int:
+        """Join a piece to another, and to all its neighbours of the same segment; returns the piece that is left."""
+        segment = self.label[other]
+        piece = self._join(piece, other)
+        for same in [same for same in self.near[piece] if self.label[same] == segment]:
+            piece = self._join(piece, same)
+        self.label[piece] = segment
+        return piece
+
+    def _join(self, a: int, b: int) -> int:
+        """Join two pieces that touch. The one with more neighbours is left, because this is faster."""
+        near = self.near
+        if len(near[a]) < len(near[b]):
+            a, b = b, a
+        del near[a][b], near[b][a]
+        for other, border in near[b].items():
+            del near[other][b]
+            old = near[a].get(other, (0.0, 0.0))
+            near[a][other] = near[other][a] = [old[0] + border[0], old[1] + border[1]]
+        near[b], self.root[b] = {}, a
+        self.area[a] += self.area[b]
+        return a
+
+    def labels(self) -> NDArray[np.int32]:
+        """(P,) the segment of each piece now."""
+        root = np.array(self.root)
+        while (root[root] != root).any():
+            root = root[root]
+        return np.array(self.label, np.int32)[root]
+
+
+def _depth_first(near: list[list[int]], first: int) -> tuple[list[int], list[int], list[int]]:
+    """The nodes in the order of a depth-first search, the parent of each, and the first in order that each can reach.
+
+    A node reaches others through its descendants and one edge that is not of the tree.
+    """
+    parent, rank, low = [-1] * len(near), [-1] * len(near), [0] * len(near)
+    order, stack = [first], [(first, iter(near[first]))]
+    rank[first] = 0
+    while stack:
+        node, others = stack[-1]
+        for other in others:
+            if rank[other] < 0:
+                parent[other], rank[other] = node, len(order)
+                low[other] = len(order)
+                order.append(other)
+                stack.append((other, iter(near[other])))
+                break
+            low[node] = min(low[node], rank[other])
+        else:
+            stack.pop()
+            if stack:
+                low[stack[-1][0]] = min(low[stack[-1][0]], low[node])
+    return order, parent, low
+
+
+def beside_void(piece: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The pieces that touch the edge of the image, or void pixels, which are -1."""
+    around = np.pad(piece, 1, constant_values=-1)
+    void = around < 0
+    beside = (void[:-2, 1:-1] | void[2:, 1:-1] | void[1:-1, :-2] | void[1:-1, 2:]) & (piece >= 0)
+    return np.unique(piece[beside])
+
+
+def _levels(sides: NDArray[np.int32], between: Between) -> NDArray[np.float64]:
+    """(P,) the level between the leaves of each pair of pixels (P, 2); 0 within a leaf."""
+    pairs, index = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True)
+    level = np.zeros(len(pairs))
+    differ = pairs[:, 0] != pairs[:, 1]
+    level[differ] = between(pairs[differ])
+    return level[index.reshape(-1)]
+
+
+def _split(labels: NDArray[np.int32], background: int, neck: float) -> NDArray[np.int32]:
+    """The label map after touching convex parts of a piece have been separated; new segments have new numbers.
+
+    A part is a maximum of the distance to the outline of the piece that is deeper than ``neck`` times the largest
+    distance (Vincent 1993, h-maxima). The watershed of the distance from these maxima separates the parts (Beucher and
+    Lantuejoul 1979). The edges of the image and void count as outside only if they are void.
+    """
+    import cv2
+    from scipy.ndimage import find_objects, label
+    from skimage.morphology import h_maxima
+    from skimage.segmentation import watershed
+
+    out, fresh = labels.copy(), int(labels.max())
+    piece = pieces(np.where((labels > 0) & (labels != background), labels, -1)) + np.int32(1)
+    for number, place in enumerate(find_objects(piece), start=1):
+        # One more pixel on each side, so that all of the outline is seen, except the edges of the image.
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in place)
+        inside = piece[around] == number
+        if inside.all():
+            continue  # it fills the image
+        distance = np.asarray(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+        # Whole numbers, because h_maxima rounds others in a way of its own.
+        depth = np.round(distance * (DEPTHS / distance.max())).astype(np.uint16)
+        seeds, count = label(h_maxima(depth, round(neck * DEPTHS)), np.ones((3, 3)))
+        if count < 2:
+            continue
+        parts = watershed(-distance, seeds, mask=inside)
+        order = np.argsort(-np.bincount(parts.reshape(-1), minlength=count + 1)[1:], kind="stable")
+        numbers = np.empty(count + 1, np.int32)
+        numbers[1 + order] = [labels[around][inside][0], *range(fresh + 1, fresh + count)]
+        fresh += count - 1
+        out[around][inside] = numbers[parts[inside]]
+    return out
+
+
+def _divided(
+    labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between, most: float, background: int
+) -> NDArray[np.int32]:
+    """The label map after pieces larger than ``most`` have been divided; new segments have new numbers.
+
+    The leaves in a piece are joined again, across the lowest levels first, as long as their union is not too large
+    (Kruskal's algorithm with a limit). Cuts of a hierarchy stay nested, because a coarser cut joins in the same order.
+    """
+    piece = pieces(np.where(labels > 0, labels, -1))
+    area = np.bincount(piece[piece >= 0])
+    large = (np.append(area, 0) > most)[piece] & (labels != background)
+    if not large.any():
+        return labels
+    both = np.where(large, piece.astype(np.int64) * (int(leaves.max()) + 1) + leaves, -1)
+    part = pieces(both)
+    units, whole = Superpixels(part), np.zeros(int(part.max()) + 1, np.int32)
+    whole[part[part >= 0]] = piece[part >= 0]
+    touching = units.touching
+    level = _levels(leaves.reshape(-1)[np.stack([touching.here, touching.there], axis=1)], between)
+    graph = units.region_graph
+    mean = np.bincount(graph.border_index(touching.pairs), level, len(graph.borders)) / graph.border_length
+    size, root = units.area.tolist(), list(range(len(units)))
+
+    def find(x: int) -> int:
+        while root[x] != x:
+            root[x] = root[root[x]]
+            x = root[x]
+        return x
+
+    inside = np.flatnonzero(whole[graph.borders[:, 0]] == whole[graph.borders[:, 1]])
+    for border in inside[np.lexsort((-graph.border_length[inside], mean[inside]))]:
+        a, b = (find(int(end)) for end in graph.borders[border])
+        if a != b and size[a] + size[b] <= most:
+            root[b] = a
+            size[a] += size[b]
+    ends = np.array([find(x) for x in range(len(units))])
+    number = np.zeros(len(units), np.int32)
+    fresh = int(labels.max())
+    seen: set[int] = set()
+    label_of = np.zeros(len(area), np.int32)
+    label_of[piece[piece >= 0]] = labels[piece >= 0]
+    for end in sorted(set(ends.tolist()), key=lambda end: (-size[end], end)):
+        if whole[end] in seen:
+            fresh += 1
+            number[end] = fresh
+        else:  # the largest part keeps the number
+            seen.add(int(whole[end]))
+            number[end] = label_of[whole[end]]
+    return np.where(part >= 0, number[ends][part], labels).astype(np.int32)
+
+
+def level_between(graph: RegionGraph, colours: NDArray[np.floating]) -> Between:
+    """The level between two leaves: the altitude at which the hierarchy joins them.
+
+    Parameters
+    ----------
+    graph : the region graph of the N leaves
+    colours : (N, D) their mean colours, whose distance is the level if there are no boundary probabilities
+    """
+    if graph.boundary is None:
+        return lambda pairs: np.linalg.norm(np.diff(colours[pairs], axis=1)[:, 0], axis=1).astype(np.float64)
+    return graph.hierarchy.levels_between
+
+
+@dataclass(frozen=True, eq=False)
+class LargeLeaves:
+    """The leaves of a hierarchy after small ones have joined others, so that no cut has a small piece.
+
+    Regions of the hierarchy that are large enough stay regions, so all cuts are nested as before.
+
+    Parameters
+    ----------
+    leaves : (H, W) the leaf at each pixel of the image, -1 on void
+    tree : the hierarchy, in which leaves that have joined are one leaf
+    """
+
+    leaves: NDArray[np.int32]
+    tree: Hierarchy
+
+    @classmethod
+    def of(cls, scene: Scene, least: float) -> LargeLeaves:
+        """The superpixels of a scene at the size of its image; none of their pieces is smaller than ``least``."""
+        leaves = scene.work_superpixels.labels
+        if scene.work is not scene.image:
+            leaves = joint_upsampling(leaves, scene.work, scene.image, void=-1)
+        tree = scene.graph.hierarchy
+        found, piece = Pieces.of(leaves + np.int32(1), leaves, tree.levels_between)
+        joined = found.painted(found.without_small(least), piece) - np.int32(1)
+        return cls(joined, tree.grouped(_majority(leaves, joined, len(scene.graph))))
+
+    def __call__(self, membership: Membership) -> NDArray[np.int32]:
+        """(H, W) the segments 1..K, 0 on void, from the membership of the leaves."""
+        return np.append(membership.labels + 1, 0).astype(np.int32)[self.leaves]
+
+
+def _majority(leaves: NDArray[np.int32], values: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """(N,) the value (H, W), from 0, that most pixels of each leaf have; a leaf without pixels has its own number."""
+    known = leaves >= 0
+    width = max(int(values.max()) + 1, count)
+    pairs, pixels = np.unique(leaves[known].astype(np.int64) * width + values[known], return_counts=True)
+    order = np.argsort(pixels, kind="stable")
+    out = np.arange(count)
+    out[pairs[order] // width] = pairs[order] % width
+    return out
+
+
+def renumbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The label map with segments 1..K by descending area, 0 on void."""
+    area = np.bincount(labels.reshape(-1))
+    area[0] = 0
+    order = np.argsort(-area, kind="stable")[: np.count_nonzero(area)]
+    number = np.zeros(len(area), np.int32)
+    number[order] = np.arange(1, len(order) + 1)
+    return number[labels]
