@@ -23,7 +23,7 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
-from segspectral.export.windowed import WindowedMap, table_of
+from segspectral.export.windowed import WindowedMap
 from segspectral.extras import require
 from segspectral.files import link_file, npz, whole_file, write_bytes
 from segspectral.images.place import Georeference, read_georeference
@@ -133,7 +133,7 @@ def _polygons(name: str, wanted: Shapes = Shapes()) -> Exporter:
 
 
 def _table(item: WindowedMap, path: Path) -> float:
-    path.write_bytes(csv_bytes(table_of(item)))
+    path.write_bytes(csv_bytes(item.table()))
     return 1.0
 
 
