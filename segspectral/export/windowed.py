@@ -19,7 +19,7 @@ from segspectral.registry import Shapes
 if TYPE_CHECKING:
     from segspectral.images.gdal import Georeference
 
-__all__ = ["WindowedMap"]
+__all__ = ["Levels", "WindowedMap"]
 
 Numbers = Callable[[NDArray[np.int32], tuple[Span, Span]], NDArray[np.int32]]
 """The segments (h, w) of a window, and the window, to the regions there, from 1, and 0 on void."""
