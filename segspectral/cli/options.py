@@ -60,7 +60,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fol
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
 
-SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces"}
+SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces", "split": "split"}
 """The options that limit sizes, and the settings of ``sizes`` that they stand for."""
 
 READING = ("bands", "stretch", "page", "channels")
@@ -71,6 +71,13 @@ PRESETS = [name for name in presets() if "/" not in name]
 
 class Only:
     """Which options of a group a command has."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names)
+
+
+class Without:
+    """Which options of a group a command lacks, because it has others of these names."""
 
     def __init__(self, *names: str) -> None:
         self.names = frozenset(names)
@@ -118,7 +125,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _options(kind: type, extras: list[Any]) -> Iterator[inspect.Parameter]:
     """The options of a group, or those of them that are named."""
     hints = get_type_hints(kind, include_extras=True)
-    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), hints.keys())
+    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), frozenset(hints))
+    wanted = wanted.difference(*(extra.names for extra in extras if isinstance(extra, Without)))
     for field in fields(kind):
         if field.name in wanted:
             yield _keyword(field.name, hints[field.name], field.default)
@@ -180,6 +188,9 @@ class PipelineOptions:
         str | None, typer.Option(metavar="SIZE|all", help="Holes up to this size take the segment around them.")
     ] = None
     pieces: Annotated[bool, typer.Option("--pieces", help="Each connected piece becomes a segment of its own.")] = False
+    split: Annotated[
+        bool, typer.Option("--split", help="Touching convex parts, such as cells, become segments of their own.")
+    ] = False
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
     bands: Annotated[
         str | None,

@@ -211,7 +211,7 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
 
     The content of the file decides which of the three formats it has. If the file does not hold the name of the
     photograph, the name is taken from the summary beside it (cat.json beside cat_labels.png), else from the file's
-    stem. ``segspectral.evaluate.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
+    stem. ``segspectral.evaluation.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
 
     Raises
     ------
