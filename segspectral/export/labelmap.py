@@ -266,7 +266,7 @@ def _read_png(path: Path) -> LabelMap:
             own = colour_table(256)
             used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
             colours = {s: as_colour(table[s]) for s in used if (table[s] != own[s]).any()}
-        names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
+        names, kept = from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
     return LabelMap(labels, names=names, colours=colours | kept)
 
 
@@ -283,7 +283,7 @@ def _read_npz(path: Path) -> LabelMap:
         raise
     except ValueError as error:
         raise ImageError(error, path) from error
-    names, colours = _from_text(str(data["text"]) if "text" in data else None, path)
+    names, colours = from_text(str(data["text"]) if "text" in data else None, path)
     return LabelMap(labels, image, names=names, colours=colours)
 
 
@@ -294,7 +294,7 @@ def _read_tiff(path: Path) -> LabelMap:
     with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)
         text = getattr(page, "description", "") or ""
-    names, colours = _from_text(text if text.startswith("{") else None, path)
+    names, colours = from_text(text if text.startswith("{") else None, path)
     return LabelMap(labels, names=names, colours=colours, georeference=read_georeference(path))
 
 
@@ -310,7 +310,7 @@ def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
-def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
+def from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
     """Return the names and colours of segments; ``LabelMap`` checks whether they are possible."""
     if not text:
         return {}, {}
