@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from segspectral.errors import SettingsError
@@ -19,8 +20,11 @@ __all__ = [
     "COMMUNITIES",
     "DATASETS",
     "FORMATS",
+    "PARTS",
     "REFINERS",
     "TILED_FORMATS",
+    "TOLERANCE",
+    "Shapes",
     "formats_named",
     "preset",
     "presets",
@@ -42,13 +46,21 @@ FORMATS = {
     "imagej": "ImageJ and Fiji, regions for the ROI Manager",
     "svg": "scalable vector graphics, exact outlines",
     "geotiff": "GeoTIFF label map with CRS and colour table",
+    "cog": "the same as a Cloud Optimized GeoTIFF with overviews",
     "gpkg": "GeoPackage of regions with statistics",
     "geojson": "GeoJSON of regions in WGS84",
 }
 """Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
 
-TILED_FORMATS: tuple[str, ...] = ("geotiff",)
+TILED_FORMATS = ("png", "csv", "geotiff", "cog", "gpkg", "geojson")
 """Those that are made of rasters in tiles, too."""
+
+PARTS = ("multi", "single")
+"""Whether a row of gpkg and geojson is a segment, or a connected piece of one."""
+
+TOLERANCE = 1.0
+"""By about how many pixels borders may move in gpkg and geojson, where no number is given. One pixel is the smallest
+step that removes stairs."""
 
 REFINERS = ("crf", "guided", "none")
 """Names after ``--refine``; ``segspectral.refine`` has their classes."""
@@ -61,13 +73,27 @@ DATASETS = {
     "bsds": "BSDS500, regions by 4 to 9 annotators",
     "folder": "a folder with images and masks of the same names",
 }
-"""Name of a data set -> what it is; ``segspectral.evaluate.datasets`` reads them."""
+"""Name of a data set -> what it is; ``segspectral.evaluation.datasets`` reads them."""
 
 COMMUNITIES = 16
 """How many communities are looked for at most, where no number is given."""
 
 ATTRIBUTE_WEIGHT = 0.2
 """The weight of the similarity of attributes beside the edges of a network, where none is given."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """How segments become polygons of gpkg and geojson.
+
+    Parameters
+    ----------
+    single : whether each connected piece is a row of its own; otherwise each segment is one
+    tolerance : by about how many pixels borders may move; 0 keeps the sides of pixels
+    """
+
+    single: bool = False
+    tolerance: float = TOLERANCE
 
 
 def shipped(name: str) -> Path:

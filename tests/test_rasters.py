@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,87 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "journal.jsonl"}
+
+
+class TestFormats:
+    """What is made of a raster in tiles is what its label raster says."""
+
+    FORMATS = "png,csv,geotiff,cog,gpkg,geojson"
+
+    @pytest.fixture
+    def made(self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        from segspectral.export import zones
+
+        pytest.importorskip("shapely", reason="shapely (extra 'geo') is not installed")
+        monkeypatch.setattr(zones, "SIDE", 50)
+        options = [*FAST, "--tile", "64", "--names", "1=sea", "--format", self.FORMATS]
+        done = command("segment", scene, "-o", tmp_path / "a", *options)
+        assert done.exit_code == 0, done.output
+        command("batch", scene, "-o", tmp_path / "b", "-j", "0", *options)
+        a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
+        assert {name: data for name, data in a.items() if name != "scene.gpkg"} == {
+            name: data for name, data in b.items() if name != "scene.gpkg"
+        }
+        assert set(a) == set(b)
+        return tmp_path / "a"
+
+    def test_label_maps_are_equal(self, made: Path) -> None:
+        from segspectral.export import read_label_map
+
+        with rasterio.open(made / "scene_labels.tif") as file, rasterio.open(made / "scene_cog.tif") as cog:
+            labels = file.read(1)
+            assert cog.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert (cog.crs, cog.transform) == (file.crs, file.transform)
+            np.testing.assert_array_equal(cog.read(1), labels)
+        for name in ("scene_labels.tif", "scene_labels.png", "scene_cog.tif"):
+            item = read_label_map(made / name)
+            np.testing.assert_array_equal(item.labels, labels)
+            assert item.name(1) == "sea"
+            assert [item.colour(segment) for segment in (1, 2)] == [(0, 114, 178), (230, 159, 0)]
+        assert not list(made.glob("*.aux.xml"))
+
+    def test_tables_and_polygons_have_the_segments(self, made: Path, scene: Path) -> None:
+        import csv
+
+        import pyogrio
+        import shapely
+        from rasterio.features import rasterize
+
+        from segspectral.export import read_label_map
+        from segspectral.export.tables import region_table
+        from segspectral.images.reader import read_image
+
+        item = replace(read_label_map(made / "scene_labels.tif"), pixels=read_image(scene).uint8)
+        due = region_table(item)
+        with (made / "scene_regions.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [[float(row[key]) for key in ("segment", "area", "red", "perimeter")] for row in rows] == [
+            [row[key] for key in ("segment", "area", "red", "perimeter")] for row in due
+        ]
+        about, _, shapes, columns = pyogrio.raw.read(made / "scene.gpkg", layer="segments")
+        found = dict(zip(about["fields"], columns, strict=True))
+        assert found["name"][0] == "sea"
+        np.testing.assert_array_equal(found["area"], [row["area"] for row in due])
+        with rasterio.open(made / "scene_labels.tif") as file:
+            burned = zip(shapely.from_wkb(shapes), found["segment"].tolist(), strict=True)
+            back = rasterize(burned, file.shape, transform=file.transform)
+            assert (back == file.read(1)).mean() > 0.99
+        collection = json.loads((made / "scene.geojson").read_text())
+        assert [feature["properties"]["segment"] for feature in collection["features"]] == found["segment"].tolist()
+
+    def test_label_rasters_larger_than_memory_are_converted_in_windows(
+        self, made: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("segspectral.images.limits.MAX_PIXELS", 10_000)
+        out = tmp_path / "c"
+        labels = made / "scene_labels.tif"
+        done = command("convert", labels, "--to", self.FORMATS, "-o", out, "--images", scene.parent)
+        assert done.exit_code == 0, done.output
+        for name in ("scene_regions.csv", "scene.geojson", "scene_labels.png", "scene_labels.tif"):
+            assert (out / name).read_bytes() == (made / name).read_bytes(), name
+        refused = command("convert", labels, "--to", "coco,gpkg", "-o", tmp_path / "d")
+        assert refused.exit_code == 3
+        assert "too large to be held in memory, and coco can only be made of whole images" in refused.output
 
 
 class TestWhichImages:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ from PIL import Image
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 PHOTOS = ("cat.jpg", "coffee.jpg")
-FORMATS = "coco,cvat,imagej,labelme,labelme-polygons,labelstudio,yolo"
+FORMATS = "coco,cvat,gpkg,imagej,labelme,labelme-polygons,labelstudio,yolo"
 
 
 def labels_of(out: Path, stem: str) -> np.ndarray:
@@ -194,6 +195,49 @@ def napari(out: Path) -> str:
     return f"widget: {by_widget}; reader: {agree(seen)}"
 
 
+def qgis(out: Path) -> str:
+    """The layer is drawn by QGIS in the style that the file brings; away from borders each pixel has its colour."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from qgis.core import Qgis, QgsApplication, QgsMapRendererParallelJob, QgsMapSettings, QgsRectangle, QgsVectorLayer
+    from qgis.PyQt.QtCore import QSize
+    from qgis.PyQt.QtGui import QColor
+
+    program = QgsApplication([], False)
+    program.initQgis()
+    seen = []
+    for photo in PHOTOS:
+        stem = Path(photo).stem
+        labels = labels_of(out, stem)
+        height, width = labels.shape
+        layer = QgsVectorLayer(f"{out / stem}.gpkg|layername=segments", stem, "ogr")
+        renderer = layer.renderer()
+        assert renderer.type() == "categorizedSymbol", renderer.type()
+        settings = QgsMapSettings()
+        settings.setLayers([layer])
+        settings.setOutputSize(QSize(width, height))
+        settings.setExtent(QgsRectangle(0, -height, width, 0))
+        settings.setBackgroundColor(QColor("white"))
+        settings.setFlag(QgsMapSettings.Antialiasing, False)
+        job = QgsMapRendererParallelJob(settings)
+        job.start()
+        job.waitForFinished()
+        picture = job.renderedImage().convertToFormat(4)  # RGB in 32 bits
+        data = picture.constBits().asstring(picture.sizeInBytes())
+        drawn = np.frombuffer(data, np.uint8).reshape(height, width, 4)[..., 2::-1].astype(int)
+        near = [np.roll(labels, (down, across), (0, 1)) for down in range(-2, 3) for across in range(-2, 3)]
+        inside = np.logical_and.reduce([other == labels for other in near])
+        inside[[0, 1, -2, -1]] = inside[:, [0, 1, -2, -1]] = False
+        for category in renderer.categories():
+            symbol = category.symbol()
+            colour = np.array(symbol.color().getRgb()[:3])
+            shade = np.rint(255 + symbol.opacity() * (colour - 255))
+            shown = (np.abs(drawn - shade) <= 2).all(axis=-1)
+            seen.append((shown & inside, (labels == int(category.value())) & inside))
+    del layer, job, settings, renderer, symbol, category  # QGIS crashes if they outlive it
+    program.exitQgis()
+    return f"(version {Qgis.QGIS_VERSION}) *.gpkg in the style it brings, away from borders: {agree(seen)}"
+
+
 CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "labelstudio": (labelstudio, "label-studio-sdk"),
     "datumaro": (datumaro, "datumaro"),
@@ -202,6 +246,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "ultralytics": (ultralytics, "ultralytics"),
     "imagej": (imagej, "imagej"),
     "napari": (napari, "napari"),
+    "qgis": (qgis, "qgis"),
 }
 """Name -> (check, the Python package whose version is printed, or the program)."""
 
@@ -212,7 +257,7 @@ def check(name: str, out: Path) -> str:
     try:
         version = f" {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
-        if not shutil.which(package):
+        if not shutil.which(package) and importlib.util.find_spec(package) is None:
             return f"{name}: skipped, {package} is not installed"
         version = ""
     return f"{name}{version}: {run(out)}"

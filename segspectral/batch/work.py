@@ -10,7 +10,7 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,7 @@ from segspectral.batch.jobs import Job, fingerprint_of
 from segspectral.batch.journal import Record, Status
 from segspectral.errors import BatchError, OutputError, SegspectralError
 from segspectral.rasters.tiling import Plan, Tiles, Tiling, why_whole
+from segspectral.registry import Shapes
 
 if TYPE_CHECKING:
     from segspectral.images.interpret import Reading
@@ -73,6 +74,7 @@ class Segmenter:
     formats: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     category: str | None = None
+    shapes: Shapes = field(default_factory=Shapes)
     version: str = segspectral.__version__
     notes: tuple[str, ...] = ()
     """Notes about every image: the strategies of the pipeline that had to be replaced."""
@@ -86,6 +88,7 @@ class Segmenter:
         formats: Sequence[str] = (),
         names: Mapping[int, str] | None = None,
         category: str | None = None,
+        shapes: Shapes = Shapes(),
     ) -> Segmenter:
         """
         Parameters
@@ -95,6 +98,7 @@ class Segmenter:
         formats : names of exporters whose files are also written for each image
         names : segment -> name
         category : category of all segments without a name, in formats that have categories
+        shapes : how formats of polygons draw segments
 
         Raises
         ------
@@ -109,8 +113,8 @@ class Segmenter:
         pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
-        settings = settings_hash(pipeline, tiling, names, category)
-        return cls(pipeline, os.path.abspath(out), settings, tiling, own, names, category, notes=notes)
+        settings = settings_hash(pipeline, tiling, names, category, shapes)
+        return cls(pipeline, os.path.abspath(out), settings, tiling, own, names, category, shapes, notes=notes)
 
     def prepare(self) -> None:
         from segspectral.export import exporters_named
@@ -183,18 +187,20 @@ class Segmenter:
         if self.pipeline.hierarchy:
             contours = contour_png(result.hierarchy.contour_map)
             files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
-        writer = Writer(exporters_named(self.formats), Path(self.out))
+        writer = Writer(exporters_named(self.formats, self.shapes), Path(self.out))
         where = writer.georeference(source, _reading(self.pipeline, job).number)
         label_map = replace(LabelMap.of(result, source, self.names, where, self.category), image=job.name)
         more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
     def _segment_tiled(self, job: Job, before: tuple[int, int], plan: Plan) -> _Made:
-        from segspectral.rasters.results import save_raster
+        from segspectral.export import exporters_named
+        from segspectral.rasters.results import Exports, save_raster
 
         pipeline = self.pipeline.model_copy(update={"reading": _reading(self.pipeline, job)})
         target = Path(self.out, _stem(job))
-        made = save_raster(Path(job.path), target, Path(job.name).name, pipeline, plan, self.notes)
+        exports = Exports(exporters_named(self.formats, self.shapes), self.names)
+        made = save_raster(Path(job.path), target, Path(job.name).name, pipeline, plan, exports, self.notes)
         _check_unchanged(job, before)
         return _Made(made.result.segments, made.result.seconds, made.files, made.notes)
 
@@ -237,7 +243,11 @@ def _files(path: Path | None) -> list[tuple[str, int, int]]:
 
 
 def settings_hash(
-    pipeline: Pipeline, tiling: Tiling, names: Mapping[int, str] | None = None, category: str | None = None
+    pipeline: Pipeline,
+    tiling: Tiling,
+    names: Mapping[int, str] | None = None,
+    category: str | None = None,
+    shapes: Shapes = Shapes(),
 ) -> str:
     """Return 16 hexadecimal digits that change with every setting on which results depend."""
 
@@ -248,5 +258,7 @@ def settings_hash(
 
     tiles = None if tiling.auto and tiling.tiles else tiling.tiles.model_dump(mode="json") if tiling.tiles else "none"
     settings = [pipeline.model_dump(mode="json"), tiles, names or {}, category or "", *_files(pipeline.seeds.path)]
+    if shapes != Shapes():
+        settings.append(asdict(shapes))
     text = json.dumps([relevant(part) for part in settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

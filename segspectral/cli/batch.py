@@ -160,7 +160,8 @@ def _work(pipeline: Pipeline, formats: FormatOptions, output: Path, tiling: Tili
     from segspectral.batch import Segmenter
 
     named, category = formats.named(), formats.category
-    work = Segmenter.of(pipeline, output, tiling, formats.format_ or [], named, category)
+    chosen = formats.format_ or []
+    work = Segmenter.of(pipeline, output, tiling, chosen, named, category, formats.shapes())
     for text in work.notes:
         note(text)
     return work

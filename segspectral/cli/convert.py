@@ -33,7 +33,7 @@ def convert(
         list[str],
         typer.Option(metavar="FORMAT,...", help=f"The formats: {', '.join(FORMATS)}.", autocompletion=some_of(FORMATS)),
     ],
-    formats: Annotated[FormatOptions, Only("names", "category")],
+    formats: Annotated[FormatOptions, Only("names", "category", "parts", "tolerance")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Folder for the results (default: that of the first file)."),
@@ -46,7 +46,7 @@ def convert(
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     from segspectral.export import Writer, exporters_named, result_stems
 
-    exporters, named = exporters_named(to), formats.named()
+    exporters, named = exporters_named(to, formats.shapes()), formats.named()
     found = _label_files(labels)
     warn_of_names(named, len(found))
     folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)
@@ -57,6 +57,10 @@ def convert(
     for one in found:
         writer = writers[one.group]
         with faults.of(one.path):
+            if _is_large(one.path):
+                said = _convert_large(one, images, named, writer, stems[one.group][one.name])
+                print("\n  ".join([f"{one.path}: {chosen}", *said]))
+                continue
             item = _item(one, images, named, writer).of_category(formats.category)
             print("\n  ".join([f"{one.path}: {chosen}", *writer.add(item, stems[one.group][one.name])]))
     for writer in writers.values():
@@ -139,6 +143,32 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], writer: Wri
         item, image=photograph.relative_to(images).as_posix(), path=photograph, pixels=read_image(photograph).uint8
     )
     return replace(item, georeference=writer.georeference(photograph) or item.georeference)
+
+
+def _is_large(path: Path) -> bool:
+    """Whether a label map is a raster that is not held in memory."""
+    from segspectral.extras import installed
+    from segspectral.images.formats import TIFF, format_of
+    from segspectral.images.gdal import raster_size
+    from segspectral.images.limits import MAX_PIXELS
+
+    try:
+        return installed("rasterio") and format_of(path) is TIFF and raster_size(path)[0] > MAX_PIXELS
+    except ImageError:
+        return False  # the reader of label maps reports the fault, and knows more formats
+
+
+def _convert_large(found: _Found, images: Path | None, names: dict[int, str], writer: Writer, stem: str) -> list[str]:
+    """Write the formats of a label raster that is read in windows. Raises ImageError if one needs it as a whole."""
+    from segspectral.rasters.results import windowed_map
+
+    if untiled := [exporter.name for exporter in writer.exporters if exporter.windowed is None]:
+        raise ImageError(
+            f"is too large to be held in memory, and {', '.join(untiled)} can only be made of whole images"
+        )
+    source = None if images is None else _photograph(images, found.name)
+    with windowed_map(found.path, names, source) as item:
+        return writer.write_windowed(item, stem)[1]
 
 
 def _photograph(folder: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -26,7 +27,18 @@ from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
-from segspectral.registry import FORMATS, REFINERS, formats_named, preset, presets, settings_file, size_parts
+from segspectral.registry import (
+    FORMATS,
+    PARTS,
+    REFINERS,
+    TOLERANCE,
+    Shapes,
+    formats_named,
+    preset,
+    presets,
+    settings_file,
+    size_parts,
+)
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
@@ -51,7 +63,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Fol
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
 
-SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces"}
+SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces", "split": "split"}
 """The options that limit sizes, and the settings of ``sizes`` that they stand for."""
 
 READING = ("bands", "stretch", "page", "channels")
@@ -65,6 +77,13 @@ PRESETS = [name for name in presets() if "/" not in name]
 
 class Only:
     """Which options of a group a command has."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names)
+
+
+class Without:
+    """Which options of a group a command lacks, because it has others of these names."""
 
     def __init__(self, *names: str) -> None:
         self.names = frozenset(names)
@@ -112,7 +131,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _options(kind: type, extras: list[Any]) -> Iterator[inspect.Parameter]:
     """The options of a group, or those of them that are named."""
     hints = get_type_hints(kind, include_extras=True)
-    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), hints.keys())
+    wanted = next((extra.names for extra in extras if isinstance(extra, Only)), frozenset(hints))
+    wanted = wanted.difference(*(extra.names for extra in extras if isinstance(extra, Without)))
     for field in fields(kind):
         if field.name in wanted:
             yield _keyword(field.name, hints[field.name], field.default)
@@ -174,6 +194,9 @@ class PipelineOptions:
         str | None, typer.Option(metavar="SIZE|all", help="Holes up to this size take the segment around them.")
     ] = None
     pieces: Annotated[bool, typer.Option("--pieces", help="Each connected piece becomes a segment of its own.")] = False
+    split: Annotated[
+        bool, typer.Option("--split", help="Touching convex parts, such as cells, become segments of their own.")
+    ] = False
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
     bands: Annotated[
         str | None,
@@ -364,9 +387,24 @@ class FormatOptions:
         str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
 
+    parts: Annotated[
+        str,
+        typer.Option(metavar="multi|single", help="A row of gpkg and geojson: a segment, or a connected piece of one."),
+    ] = PARTS[0]
+    tolerance: Annotated[
+        float, typer.Option(min=0, metavar="PIXELS", help="How far borders may move in gpkg and geojson, without gaps.")
+    ] = TOLERANCE
+
     def check(self) -> None:
-        """Raise SettingsError if there is no such format."""
+        """Raise SettingsError if there is no such format, or no such parts."""
         formats_named(self.format_ or [])
+        if self.parts not in PARTS:
+            raise SettingsError(f"'{self.parts}' is neither {' nor '.join(PARTS)}", "--parts")
+        if not math.isfinite(self.tolerance):
+            raise SettingsError("write a number of pixels, such as 2", "--tolerance")
+
+    def shapes(self) -> Shapes:
+        return Shapes(self.parts == PARTS[1], self.tolerance)
 
     def named(self) -> dict[int, str]:
         """Segment -> its name. Raises SettingsError."""

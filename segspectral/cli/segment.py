@@ -39,7 +39,7 @@ from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
-    from segspectral.export import Writer
+    from segspectral.export import Exporter, Writer
     from segspectral.images.interpret import Reading
     from segspectral.pipeline import Pipeline
     from segspectral.rasters.tiling import Plan, Tiling
@@ -120,6 +120,7 @@ class _Segmenting:
     Parameters
     ----------
     tiling : which images are read in tiles
+    exporters : the formats
     writers : end of the stems ("" or "_k4") -> the writer of the formats, which has a folder of its own for each
         number of segments: a file that stands for all images can hold each image once
     counts : numbers of segments, if there are several
@@ -129,6 +130,7 @@ class _Segmenting:
     output: Path
     pipeline: Pipeline
     tiling: Tiling
+    exporters: Sequence[Exporter]
     writers: dict[str, Writer]
     counts: Sequence[int]
     names: dict[int, str]
@@ -149,11 +151,11 @@ class _Segmenting:
         """Raises SettingsError if a format is unknown or cannot be written here."""
         from segspectral.export import Writer, exporters_named
 
-        exporters = exporters_named(formats.format_ or [])
+        exporters = exporters_named(formats.format_ or [], formats.shapes())
         folders = {f"_k{k}": output / f"k{k}" for k in counts} or {"": output}
         writers = {end: Writer(exporters, folder) for end, folder in folders.items()}
         names, told = formats.named(), pipeline.usable()[1]
-        return cls(output, pipeline, tiling, writers, counts, names, formats.category, figure, tuple(told))
+        return cls(output, pipeline, tiling, exporters, writers, counts, names, formats.category, figure, tuple(told))
 
     def results(self, path: Path, page: int, image: str, stem: str, report: Report) -> Iterator[str]:
         """Segment one image and write all its results; a line about each. A file of one page has page 0."""
@@ -182,10 +184,11 @@ class _Segmenting:
 
     def _tiled(self, path: Path, reading: Reading, image: str, stem: str, plan: Plan, report: Report) -> Iterator[str]:
         """Segment a raster in tiles."""
-        from segspectral.rasters.results import save_raster
+        from segspectral.rasters.results import Exports, save_raster
 
         pipeline = self.pipeline.model_copy(update={"reading": reading})
-        made = save_raster(path, self.output / stem, Path(image).name, pipeline, plan, self.told, report.stage)
+        exports = Exports(self.exporters, self.names)
+        made = save_raster(path, self.output / stem, Path(image).name, pipeline, plan, exports, self.told, report.stage)
         result = made.result
         yield f"{plural(result.segments, 'segment')}, {sum(result.seconds.values()):.2f} s -> {made.files[0]}"
         yield from (f"note: {text}" for text in made.notes if text not in self.told)

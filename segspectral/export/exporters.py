@@ -8,8 +8,10 @@ two functions: ``part`` collects what the file needs from each image, and ``toge
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
+from segspectral.export.windowed import WindowedMap
 from segspectral.extras import require
-from segspectral.files import link_file, npz, write_bytes
+from segspectral.files import link_file, npz, whole_file, write_bytes
 from segspectral.images.place import Georeference, read_georeference
-from segspectral.registry import FORMATS, formats_named
+from segspectral.registry import FORMATS, Shapes, formats_named
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
 
@@ -51,6 +54,10 @@ ImageFiles = Callable[[LabelMap, str, Path | None], Exported]
 """From a label map, the stem of its results and the folder of results (None for a download) to the files."""
 
 
+WindowedFile = tuple[str, Callable[[WindowedMap, Path], float]]
+"""The ending of a file, and what writes it from a label map that is read in windows; returns the share it keeps."""
+
+
 @dataclass(frozen=True)
 class Exporter:
     """One format.
@@ -63,6 +70,7 @@ class Exporter:
     part : collects from a label map and its stem what the common file needs, or None
     together : makes the files that describe all images from the parts and the folder of results, or None
     extra : the extra that brings what the format is written with, or ""
+    windowed : makes the file of one image from a label map that is larger than memory, or None
     """
 
     name: str
@@ -71,6 +79,7 @@ class Exporter:
     part: Callable[[LabelMap, str], Any] | None = None
     together: Callable[[Sequence[Any], Path | None], Files] | None = None
     extra: str = ""
+    windowed: WindowedFile | None = None
 
     @property
     def placed(self) -> bool:
@@ -106,6 +115,28 @@ def _one_file(ending: str, contents: Callable[[LabelMap], bytes | tuple[bytes, f
     return image_files
 
 
+def _by_windows(ending: str, write: Callable[[WindowedMap, Path], float]) -> dict[str, Any]:
+    """The fields of an exporter that makes its file in the same way of a label map in memory and of a larger one."""
+
+    def image_files(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place, f"image{ending}")
+            kept = write(WindowedMap.of(label_map), path)
+            return Exported({f"{stem}{ending}": path.read_bytes()}, kept)
+
+    return {"image": image_files, "windowed": (ending, write)}
+
+
+def _polygons(name: str, wanted: Shapes = Shapes()) -> Exporter:
+    ending, write = POLYGONS[name]
+    return _listed(name, extra="geo", **_by_windows(ending, partial(write, wanted=wanted)))
+
+
+def _table(item: WindowedMap, path: Path) -> float:
+    path.write_bytes(csv_bytes(item.table()))
+    return 1.0
+
+
 def _npz(label_map: LabelMap) -> bytes:
     """Return arrays without pickle: labels, names and colours as JSON, and the data behind the segmentation."""
     arrays: dict[str, Any] = {
@@ -128,15 +159,23 @@ def _listed(name: str, *image: Any, **more: Any) -> Exporter:
     return Exporter(name, FORMATS[name], *image, **more)
 
 
+POLYGONS = {"gpkg": (".gpkg", geo.geopackage), "geojson": (".geojson", geo.geojson)}
+"""Formats of polygons: the ending of the file, and what writes it."""
+
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
         _listed(
             "png",
             _one_file("_labels.png", lambda label_map: label_png(label_map.labels, label_map.names, label_map.colours)),
+            windowed=("_labels.png", geo.png_of_raster),
         ),
         _listed("npz", _one_file(".npz", _npz)),
-        _listed("csv", _one_file("_regions.csv", lambda label_map: csv_bytes(region_table(label_map)))),
+        _listed(
+            "csv",
+            _one_file("_regions.csv", lambda label_map: csv_bytes(region_table(label_map))),
+            windowed=("_regions.csv", _table),
+        ),
         _listed("coco", part=annotation.coco_image, together=annotation.coco),
         _listed("labelme", lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder))),
         _listed(
@@ -148,25 +187,45 @@ EXPORTERS: Mapping[str, Exporter] = {
         _listed("labelstudio", part=labelstudio.task, together=labelstudio.tasks),
         _listed("imagej", _one_file("_rois.zip", imagej.rois), extra="imagej"),
         _listed("svg", _one_file(".svg", svg)),
-        _listed("geotiff", _one_file("_labels.tif", geo.geotiff), extra="geo"),
-        _listed("gpkg", _one_file(".gpkg", geo.geopackage), extra="geo"),
-        _listed("geojson", _one_file(".geojson", geo.geojson), extra="geo"),
+        _listed(
+            "geotiff", _one_file("_labels.tif", geo.geotiff), extra="geo", windowed=("_labels.tif", geo.copy_raster)
+        ),
+        _listed("cog", _one_file("_cog.tif", geo.cog), extra="geo", windowed=("_cog.tif", geo.cog_of_raster)),
+        _polygons("gpkg"),
+        _polygons("geojson"),
     )
 }
 
 
-def exporters_named(formats: Sequence[str]) -> list[Exporter]:
+def exporters_named(formats: Sequence[str], shapes: Shapes = Shapes()) -> list[Exporter]:
     """Return the exporters of ``--format`` options, each once. An option may hold several names, separated by commas.
+
+    Parameters
+    ----------
+    shapes : how formats of polygons draw segments
 
     Raises
     ------
     SettingsError
         A name is unknown, or a module that the format needs is not installed.
     """
-    chosen = [EXPORTERS[name] for name in formats_named(formats)]
+    chosen = [_polygons(name, shapes) if name in POLYGONS else EXPORTERS[name] for name in formats_named(formats)]
     for exporter in chosen:
         exporter.check()
     return chosen
+
+
+def _said(exporter: Exporter, kept: float, pixels: int, georeference: Georeference | None) -> list[str]:
+    """Sentences about what a file does not keep."""
+    notes = []
+    if kept < 1:
+        lost = round((1 - kept) * pixels)
+        notes.append(f"{exporter.name} keeps {100 * kept:.2f} % of the pixels ({lost:,} changed)")
+    if exporter.placed and georeference is None:
+        notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
+    elif exporter.placed and georeference is not None and not georeference.crs:
+        notes.append(f"{exporter.name}: the image has a transform without a CRS; coordinates are those of it")
+    return notes
 
 
 class Writer:
@@ -179,14 +238,14 @@ class Writer:
     """
 
     def __init__(self, exporters: Sequence[Exporter], folder: Path) -> None:
-        self._exporters, self._folder = exporters, folder
+        self.exporters, self._folder = exporters, folder
         self._parts: dict[str, list[Any]] = {exporter.name: [] for exporter in exporters}
         self._classes: tuple[str, ...] = ()
         self._images: set[str] = set()
 
     def georeference(self, image: Path, page: int | None = None) -> Georeference | None:
         """Return the position of an image on the Earth; None if it has none, or if no chosen format stores it."""
-        return read_georeference(image, page) if any(exporter.placed for exporter in self._exporters) else None
+        return read_georeference(image, page) if any(exporter.placed for exporter in self.exporters) else None
 
     def add(self, label_map: LabelMap, stem: str) -> list[str]:
         """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""
@@ -201,7 +260,7 @@ class Writer:
         ImageError
             An image of the same name was kept before, so the file would list the image twice.
         """
-        exporters = [exporter for exporter in self._exporters if exporter.part is not None]
+        exporters = [exporter for exporter in self.exporters if exporter.part is not None]
         if exporters and label_map.image in self._images:
             formats = ", ".join(exporter.name for exporter in exporters)
             raise ImageError(
@@ -219,7 +278,7 @@ class Writer:
         """Write only the files of one image. Return their paths and the sentences that ``add`` returns."""
         files, notes = [], []
         label_map = self._numbered(label_map)
-        for exporter in self._exporters:
+        for exporter in self.exporters:
             if exporter.image is None:
                 continue
             made = exporter.image(label_map, stem, self._folder)
@@ -230,20 +289,29 @@ class Writer:
                     notes.append(
                         f"{exporter.name}: {files[-1]} is a copy of the image, because links are not possible there"
                     )
-            if made.kept < 1:
-                lost = round((1 - made.kept) * label_map.labels.size)
-                notes.append(f"{exporter.name} keeps {100 * made.kept:.2f} % of the pixels ({lost:,} changed)")
-            if exporter.placed and label_map.georeference is None:
-                notes.append(f"{exporter.name}: the image has no georeference; coordinates are pixels")
-            elif exporter.placed and label_map.georeference is not None and not label_map.georeference.crs:
-                notes.append(f"{exporter.name}: the image has a transform without a CRS; coordinates are those of it")
+            notes += _said(exporter, made.kept, label_map.labels.size, label_map.georeference)
+        return files, notes
+
+    def write_windowed(self, item: WindowedMap, stem: str) -> tuple[list[Path], list[str]]:
+        """As ``write``, of a label map that is read in windows; formats that need it as a whole are left out."""
+        files, notes = [], []
+        for exporter in self.exporters:
+            if exporter.windowed is None:
+                continue
+            ending, write = exporter.windowed
+            path, kept = self._folder / f"{stem}{ending}", 1.0
+            if path != item.file:
+                with whole_file(path) as partial_file:
+                    kept = write(item, partial_file)
+                files.append(path)
+            notes += _said(exporter, kept, item.shape[0] * item.shape[1], item.georeference)
         return files, notes
 
     def close(self) -> list[Path]:
         """Write the files that describe all images, and return their paths."""
         return [
             write_bytes(self._folder / name, data)
-            for exporter in self._exporters
+            for exporter in self.exporters
             if exporter.together is not None and self._parts[exporter.name]
             for name, data in exporter.together(self._parts[exporter.name], self._folder).items()
         ]

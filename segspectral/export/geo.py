@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segspectral.export.labelmap import LabelMap
-from segspectral.export.outlines import outlines
-from segspectral.export.tables import region_table
+from segspectral.export.styles import add_style
 from segspectral.export.wgs84 import to_map, to_wgs84
-from segspectral.images.gdal import Georeference
+from segspectral.export.windowed import WindowedMap
+from segspectral.images.gdal import CACHE_BYTES, Georeference
+from segspectral.registry import Shapes
 
-__all__ = ["geojson", "geopackage", "geotiff"]
+__all__ = ["cog", "cog_of_raster", "copy_raster", "geojson", "geopackage", "geotiff", "png_of_raster"]
 
-TOLERANCE = 1.0
-"""Simplification may move a border by about this many pixels: one pixel is the smallest step that removes stairs."""
+LAYER, GEOMETRY = "segments", "geom"
+"""The layer of a GeoPackage, and its column of geometries."""
 
 
 def geotiff(label_map: LabelMap) -> bytes:
@@ -51,86 +52,115 @@ def geotiff(label_map: LabelMap) -> bytes:
         return bytes(memory.read())
 
 
-def geopackage(label_map: LabelMap) -> tuple[bytes, float]:
-    """Return a layer "segments" of multipolygons with the columns of ``region_table``, in the image's CRS.
+def cog(label_map: LabelMap) -> bytes:
+    """``geotiff`` as a Cloud Optimized GeoTIFF: in tiles, with overviews in which each pixel has the most frequent
+    segment."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "labels.tif"), Path(folder, "cog.tif")
+        source.write_bytes(geotiff(label_map))
+        _copy(source, target, "COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING="MODE")
+        return target.read_bytes()
+
+
+def cog_of_raster(item: WindowedMap, path: Path) -> float:
+    """``cog`` of a label raster."""
+    return _copy(item.file, path, "COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING="MODE")
+
+
+def png_of_raster(item: WindowedMap, path: Path) -> float:
+    """The indexed PNG of a label raster, line by line. The transform is not kept, because a PNG holds none."""
+    return _copy(item.file, path, "PNG", WRITE_METADATA_AS_TEXT="YES")
+
+
+def copy_raster(item: WindowedMap, path: Path) -> float:
+    """A copy of a label raster."""
+    assert item.file is not None
+    shutil.copyfile(item.file, path)
+    return 1.0
+
+
+def _copy(source: Path | None, target: Path, driver: str, **options: str) -> float:
+    """Write a label raster of ours with another driver, which reads it in blocks."""
+    import rasterio
+    from rasterio.shutil import copy
+
+    assert source is not None
+    # GDAL would write what the format cannot hold into a file beside it.
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        copy(os.path.abspath(source), os.path.abspath(target), driver=driver, **options)
+    return 1.0
+
+
+def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
+    """Write a layer "segments" with the columns of ``WindowedMap.table`` in the image's CRS, and its colours for QGIS.
 
     Without a georeference the coordinates are pixels: x goes to the right, and y goes upwards from -H to 0, because
     GIS programs draw y upwards.
 
     Returns
     -------
-    The file, and the share of pixels that the simplified polygons keep.
+    The share of pixels that the simplified polygons keep.
     """
     import pyogrio
     import shapely
 
-    shapes, kept = _shapes(label_map)
-    georeference = label_map.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
-    shapes = shapely.transform(shapes, lambda xy: to_map(xy, georeference))
-    table = region_table(label_map)
-    if label_map.georeference is not None:
+    zones = item.zones(wanted)
+    georeference = item.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    shapes = shapely.transform(zones.shapes, lambda xy: to_map(xy, georeference))
+    table = item.table(wanted)
+    if item.georeference is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
     columns = {key: np.array([row[key] for row in table]) for key in table[0]}
-    # GDAL writes a GeoPackage as an SQLite database, which must be a file on disk.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "segments.gpkg"
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*crs.*")
-            pyogrio.raw.write(
-                path,
-                geometry=shapely.to_wkb(shapes),
-                field_data=[c.astype(object) if c.dtype.kind == "U" else c for c in columns.values()],
-                fields=np.array(list(columns)),
-                layer="segments",
-                driver="GPKG",
-                geometry_type="MultiPolygon",
-                crs=georeference.crs or None,
-            )
-        return path.read_bytes(), kept
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*crs.*")
+        # The name of a file that is not yet complete has another suffix.
+        warnings.filterwarnings("ignore", message=".*extension.*")
+        pyogrio.raw.write(
+            path,
+            geometry=shapely.to_wkb(shapes),
+            field_data=[c.astype(object) if c.dtype.kind == "U" else c for c in columns.values()],
+            fields=np.array(list(columns)),
+            layer=LAYER,
+            driver="GPKG",
+            dataset_options={"VERSION": "1.3"},  # programs of some years ago warn of newer ones
+            geometry_type="Polygon" if wanted.single else "MultiPolygon",
+            crs=georeference.crs or None,
+            layer_options={"GEOMETRY_NAME": GEOMETRY},
+        )
+    add_style(path, LAYER, GEOMETRY, item.colours, item.names)
+    return zones.kept
 
 
-def geojson(label_map: LabelMap) -> tuple[bytes, float]:
-    """Return a FeatureCollection in WGS84 (RFC 7946) with the columns of ``region_table`` as properties.
+def geojson(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
+    """Write a FeatureCollection in WGS84 (RFC 7946) with the columns of ``WindowedMap.table`` as properties.
 
     Without a georeference the coordinates are pixels, x to the right and y down, as microscopy tools such as QuPath
     read them; with a transform, but no CRS, they are those of the transform.
 
     Returns
     -------
-    The file, and the share of pixels that the simplified polygons keep.
+    The share of pixels that the simplified polygons keep.
     """
     import shapely
 
-    shapes, kept = _shapes(label_map)
-    if (georeference := label_map.georeference) is not None:
+    zones = item.zones(wanted)
+    shapes = zones.shapes
+    if (georeference := item.georeference) is not None:
         if georeference.crs:
-            height, width = label_map.labels.shape
-            shapes = to_wgs84(shapes, georeference, (width, height))
+            shapes = to_wgs84(shapes, georeference, (item.shape[1], item.shape[0]))
+            if wanted.single:  # a piece that is not cut at the antimeridian is one polygon
+                shapes = np.array([shape.geoms[0] if len(shape.geoms) == 1 else shape for shape in shapes])
         else:
             shapes = shapely.transform(shapes, lambda xy: to_map(xy, georeference))
     shapes = shapely.orient_polygons(shapes)  # RFC 7946 requires counter-clockwise outer rings
-    features = [
-        {"type": "Feature", "id": row["segment"], "properties": row, "geometry": json.loads(shapely.to_geojson(shape))}
-        for row, shape in zip(region_table(label_map), shapes, strict=True)
-    ]
-    text = io.StringIO()
-    json.dump({"type": "FeatureCollection", "features": features}, text, ensure_ascii=False)
-    return (text.getvalue() + "\n").encode(), kept
-
-
-def _shapes(label_map: LabelMap, tolerance: float = TOLERANCE) -> tuple[NDArray[Any], float]:
-    """Return the multipolygons of the segments by id, with x and y in pixels, and the share of pixels they keep.
-
-    All borders are simplified together (Visvalingam and Whyatt 1993 on a coverage), so neighbours stay connected.
-    """
-    import shapely
-    from rasterio.features import rasterize
-
-    pieces = outlines(label_map.labels, every_corner=True)
-    polygons = np.array([shapely.Polygon(p.outer, p.holes) for p in pieces])
-    simple = shapely.coverage_simplify(polygons, tolerance)
-    segment = np.array([p.segment for p in pieces])
-    shapes = np.array([shapely.MultiPolygon(list(simple[segment == s])) for s in label_map.segments])
-    back = rasterize(zip(shapes, label_map.segments, strict=True), label_map.labels.shape, dtype="int32")
-    return shapes, float((back == label_map.labels).mean())
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for number, (row, shape) in enumerate(zip(item.table(wanted), shapes, strict=True)):
+            file.write(", " if number else "")
+            geometry = json.loads(shapely.to_geojson(shape))
+            of = row.get("piece", row["segment"])
+            feature = {"type": "Feature", "id": of, "properties": row, "geometry": geometry}
+            json.dump(feature, file, ensure_ascii=False)
+        file.write("]}\n")
+    return zones.kept

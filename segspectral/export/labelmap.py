@@ -212,7 +212,7 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
 
     The content of the file decides which of the three formats it has. If the file does not hold the name of the
     photograph, the name is taken from the summary beside it (cat.json beside cat_labels.png), else from the file's
-    stem. ``segspectral.evaluate.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
+    stem. ``segspectral.evaluation.datasets.read_label_ids`` reads masks of data sets and predictions of other programs.
 
     Raises
     ------
@@ -263,8 +263,8 @@ def _read_png(path: Path) -> LabelMap:
             table = np.array(palette, dtype=np.uint8).reshape(-1, 3)
             own = colour_table(256)
             used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
-            colours = {s: _colour(table[s]) for s in used if (table[s] != own[s]).any()}
-        names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
+            colours = {s: as_colour(table[s]) for s in used if (table[s] != own[s]).any()}
+        names, kept = from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
     return LabelMap(labels, names=names, colours=colours | kept)
 
 
@@ -281,7 +281,7 @@ def _read_npz(path: Path) -> LabelMap:
         raise
     except ValueError as error:
         raise ImageError(error, path) from error
-    names, colours = _from_text(str(data["text"]) if "text" in data else None, path)
+    names, colours = from_text(str(data["text"]) if "text" in data else None, path)
     return LabelMap(labels, image, names=names, colours=colours)
 
 
@@ -292,7 +292,7 @@ def _read_tiff(path: Path) -> LabelMap:
     with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)
         text = getattr(page, "description", "") or ""
-    names, colours = _from_text(text if text.startswith("{") else None, path)
+    names, colours = from_text(text if text.startswith("{") else None, path)
     return LabelMap(labels, names=names, colours=colours, georeference=read_georeference(path))
 
 
@@ -308,21 +308,21 @@ def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
-def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
+def from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
     """Return the names and colours of segments; ``LabelMap`` checks whether they are possible."""
     if not text:
         return {}, {}
     try:
         data = parse_json(text)
         names = {int(s): name for s, name in data.get("names", {}).items()}
-        return names, {int(s): _colour(colour) for s, colour in data.get("colours", {}).items()}
+        return names, {int(s): as_colour(colour) for s, colour in data.get("colours", {}).items()}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ImageError(
             f"its text does not list names and colours of segments ({' '.join(str(error).split())[:100]})", path
         ) from error
 
 
-def _colour(values: Iterable[Any]) -> Colour:
+def as_colour(values: Iterable[Any]) -> Colour:
     red, green, blue = (int(value) for value in values)
     return red, green, blue
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 import segspectral
 from segspectral.export.labelmap import LabelMap
+from segspectral.export.regions import RegionSums, perimeters
 from segspectral.values import Image, Segmentation
 
-__all__ = ["csv_bytes", "csv_cell", "region_table", "segment_table", "summary", "versions"]
+__all__ = ["csv_bytes", "csv_cell", "levels", "region_table", "segment_table", "summary", "versions"]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Text with one of these characters in front is a formula to spreadsheets (OWASP, "CSV injection").
@@ -51,23 +52,24 @@ def region_table(label_map: LabelMap, quick: bool = False) -> list[dict[str, Any
 
     Mean colours are omitted if there is no photograph; ``quick`` omits them and the perimeters.
     """
-    pixels = None
-    perimeter: dict[int, float] = {}
+    pixels = None if quick else levels(label_map)
     if not quick:
-        from skimage.measure import regionprops_table
-
-        pixels = _levels(label_map.segmentation.image) if label_map.segmentation is not None else label_map.pixels
-        measured = regionprops_table(label_map.labels, properties=("label", "perimeter"))
-        perimeter = dict(zip(measured["label"].tolist(), measured["perimeter"].tolist(), strict=True))
+        labels = label_map.labels
+        perimeter = perimeters(lambda rows, cols: labels[slice(*rows), slice(*cols)], labels.shape, int(labels.max()))
     table = []
     for row in _rows(label_map.labels, pixels):
         segment = row.pop("segment")
         colour = "#{:02x}{:02x}{:02x}".format(*label_map.colour(segment))
         whole = {"segment": segment, "name": label_map.name(segment), "colour": colour, **row}
         if not quick:
-            whole["perimeter"] = round(perimeter[segment], 2)
+            whole["perimeter"] = round(float(perimeter[segment]), 2)
         table.append(whole)
     return table
+
+
+def levels(label_map: LabelMap) -> NDArray[Any] | None:
+    """(H, W, 3) the colours of the photograph in 0..255, or None."""
+    return _levels(label_map.segmentation.image) if label_map.segmentation is not None else label_map.pixels
 
 
 def _levels(image: Image) -> NDArray[Any]:
@@ -77,42 +79,9 @@ def _levels(image: Image) -> NDArray[Any]:
 
 def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[str, Any]]:
     """Yield a row per segment that has pixels; ``rgb`` is (H, W, 3) in 0..255."""
-    count = int(labels.max()) + 1
-    # A run is a row's stretch of pixels of one segment. There are far fewer runs than pixels.
-    begins = np.ones(labels.shape, np.bool_)
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
-    first = np.flatnonzero(begins)
-    length = np.diff(first, append=labels.size)
-    of, (row, left) = labels.reshape(-1)[first], np.divmod(first, labels.shape[1])
-
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(of, values, count).astype(np.float64)
-
-    area = total(length)
-    least, most = np.full((2, count), max(labels.shape)), np.zeros((2, count), np.int64)
-    for axis, (low, end) in enumerate(((row, row + 1), (left, left + length))):
-        np.minimum.at(least[axis], of, low)
-        np.maximum.at(most[axis], of, end)
-    sums = [total(row * length), total((left + (length - 1) / 2) * length)]
-    if rgb is not None:
-        sums += [total(np.add.reduceat(rgb[..., band].reshape(-1), first, dtype=np.float64)) for band in range(3)]
-    means = np.stack(sums) / np.maximum(area, 1)
-    for segment in (np.flatnonzero(area[1:]) + 1).tolist():
-        top, side = least[:, segment].tolist()
-        bottom, right = most[:, segment].tolist()
-        mean = means[:, segment].tolist()
-        cells = {
-            "segment": segment,
-            "area": int(area[segment]),
-            "share": round(float(area[segment] / area[1:].sum()), 6),
-            "top": top,
-            "left": side,
-            "bottom": bottom,
-            "right": right,
-            "row": round(mean[0], 2),
-            "column": round(mean[1], 2),
-        }
-        yield cells | {band: round(value, 1) for band, value in zip(("red", "green", "blue"), mean[2:], strict=False)}
+    sums = RegionSums(int(labels.max()), rgb is not None)
+    sums.add(labels, rgb=rgb)
+    yield from sums.rows()
 
 
 def summary(segmentation: Segmentation) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import io
 import json
 import math
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Collection
+from itertools import accumulate
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import IO, Any, BinaryIO
 
@@ -21,6 +23,9 @@ MAX_BYTES = 4 * 2**30
 
 MAX_MEMBERS = 1000
 """An .npz file may have this many members. Files from numpy and scipy have fewer than twenty."""
+
+DEEPEST = 500
+"""JSON may be nested this deep."""
 
 HEADER_BYTES = 12_000
 """The part of a file in which its header ends: numpy itself refuses headers of more than 10 000 characters."""
@@ -154,12 +159,21 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        The text is not JSON, or it is nested deeper than Python can read.
+        The text is not JSON, or it is nested deeper than ``DEEPEST``. How deep Python's own parser goes depends on its
+        version, and whoever walks through the values needs a limit as well.
     """
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deep") from error
+    openings = (text.count("[") + text.count("{")) if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    if openings > DEEPEST and _depth(text) > DEEPEST:
+        raise ValueError("the JSON is nested too deep")
+    return json.loads(text)
+
+
+def _depth(text: str | bytes) -> int:
+    """How deep the brackets of a JSON text outside its strings are nested."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    found = re.finditer(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', text)
+    return max(accumulate((token[0] in "[{") - (token[0] in "]}") for token in found), default=0)
 
 
 def check_inside(name: Any) -> str:

@@ -113,6 +113,12 @@ class Georeference:
     crs: str
     transform: tuple[float, float, float, float, float, float]
 
+    @classmethod
+    def of(cls, crs: Any, transform: Any) -> Georeference:
+        """From a CRS of rasterio, or None, and an affine transform."""
+        a, b, c, d, e, f, *_ = transform
+        return cls("" if crs is None else crs.to_wkt(), (a, b, c, d, e, f))
+
 
 def place_of(dataset: Any) -> tuple[Any, Any] | None:
     """The CRS (or None) and the affine transform of a dataset; None if it has no place.

@@ -37,8 +37,7 @@ def read_georeference(path: str | os.PathLike[str], page: int | None = None) -> 
         with open_header(Path(path), directory) as raster:
             if (place := place_of(raster)) is None:
                 return None
-            crs, transform = place
-            return Georeference("" if crs is None else crs.to_wkt(), tuple(transform)[:6])
+            return Georeference.of(*place)
     except (ImageError, SettingsError, rasterio.errors.RasterioError):
         return None  # The reader of its pixels reports a damaged file.
 

@@ -12,10 +12,11 @@ By construction, no segment ends at the edge of a tile:
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import OutputError, SettingsError
+from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import whole_file
 from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT, Reading
@@ -65,12 +67,17 @@ class RasterResult:
     labels: Path
     shape: tuple[int, int]
     nodes: int
-    segments: int
+    numbers: tuple[int, ...]
     ncut: float
     seconds: dict[str, float]
     membership: Membership
     notes: tuple[str, ...] = ()
     read: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def segments(self) -> int:
+        """How many segments have pixels; ``numbers`` are theirs."""
+        return len(self.numbers)
 
 
 def segment_raster(
@@ -79,6 +86,7 @@ def segment_raster(
     pipeline: Pipeline,
     tiles: Tiles = Tiles(),
     observer: Observer | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> RasterResult:
     """Segment a raster file (TIFF, PNG, JPEG or JPEG 2000) without loading all of it into memory.
 
@@ -86,6 +94,7 @@ def segment_raster(
     ----------
     target : path of the result, a GeoTIFF of segments 1..K with the CRS and transform of the source; 0, which is its
         nodata value, where the source has no data
+    names : segment -> name, stored in the result
 
     Raises
     ------
@@ -133,7 +142,7 @@ def segment_raster(
             if pipeline.hierarchy:
                 refine = NoRefinement()  # refined cuts would not be nested any more
         with stage("refine"):
-            segments = _write_labels(raster, seed_map, nodes, membership, refine, target)
+            segments = _write_labels(raster, seed_map, nodes, membership, refine, target, names or {})
         read = raster.read_as
     ncut = affinity.ncut(membership.labels)
     return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes, read)
@@ -157,13 +166,17 @@ def overlay_of_raster(
 
 
 def _write_labels(
-    raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, target: Path
-) -> int:
-    """Refine tile by tile and write the label raster. Returns the number of its segments."""
+    raster: Raster,
+    seed_map: DiskMap,
+    nodes: Nodes,
+    membership: Membership,
+    refine: AnyRefiner,
+    target: Path,
+    names: Mapping[int, str],
+) -> tuple[int, ...]:
+    """Refine tile by tile and write the label raster. Returns its segments, ascending."""
     import rasterio
     from rasterio.errors import RasterioError
-
-    from segspectral.export import colour_table
 
     k = membership.probabilities.shape[1]
     used: set[int] = set()
@@ -188,13 +201,23 @@ def _write_labels(
         with whole_file(target) as partial, rasterio.open(partial, "w", **profile) as out:
             if k <= 255:
                 out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
+            _tag(out, names)
             for window in windows(raster.cells, block, MARGIN_REFINE):
                 labels = _refined(raster, seed_map, nodes, membership, refine, window)
                 used.update(np.unique(labels).tolist())
                 out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
     except RasterioError as error:
         raise OutputError(f"cannot be written ({error})", target) from error
-    return len(used - {0})
+    return tuple(sorted(used - {0}))
+
+
+def _tag(out: Any, names: Mapping[int, str]) -> None:
+    """Store the names of segments in a label raster as ``geotiff`` does, and so that a PNG made of it has them."""
+    out.set_band_description(1, "segment")
+    if names:
+        text = json.dumps({"names": dict(names), "colours": {}})
+        out.update_tags(TIFFTAG_IMAGEDESCRIPTION=text, **{KEYWORD: text})
+        out.update_tags(1, **{f"SEGMENT_{segment}": name for segment, name in names.items()})
 
 
 def _refined(

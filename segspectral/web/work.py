@@ -77,6 +77,10 @@ class Segmenting:
             _limit_memory(int(self.gigabytes * 1e9))
         self.pipeline.prepare()
 
+    def takes_long(self, task: Task | None, /) -> bool:
+        """No task does: the page has limits."""
+        return False
+
     def __call__(self, task: Task | None, /) -> Event | None:
         if task is not None:
             self._events = queue.SimpleQueue()

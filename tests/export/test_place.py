@@ -16,7 +16,8 @@ from segspectral.images.place import Georeference, read_georeference
 rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
 shapely = pytest.importorskip("shapely", reason="shapely (extra 'geo') is not installed")
 
-from segspectral.export.geo import geojson, geopackage, geotiff  # noqa: E402
+from segspectral.export.exporters import EXPORTERS  # noqa: E402
+from segspectral.export.geo import geotiff  # noqa: E402
 
 Affine = rasterio.Affine
 UTM = "EPSG:32633"
@@ -60,10 +61,19 @@ def centres(place: Georeference) -> tuple[NDArray[np.float64], NDArray[np.float6
     return (np.array(longitude) + 180) % 360 - 180, np.array(latitude)
 
 
+def exported(name: str, place: Georeference) -> tuple[bytes, float]:
+    """The file of a format, and the share of pixels that it keeps."""
+    image = EXPORTERS[name].image
+    assert image is not None
+    made = image(LabelMap(labels(), georeference=place), "photo", None)
+    (content,) = made.files.values()
+    return content, made.kept
+
+
 @pytest.mark.parametrize("name", PLACES)
 def test_geojson_contains_the_pixels_of_its_segments_and_is_valid(name: str) -> None:
     place = place_of(name)
-    content, kept = geojson(LabelMap(labels(), georeference=place))
+    content, kept = exported("geojson", place)
     assert kept == 1
     longitude, latitude = centres(place)
     for feature in json.loads(content)["features"]:
@@ -83,7 +93,7 @@ def test_a_line_of_geojson_bends_with_the_edge_of_the_image() -> None:
     from rasterio.warp import transform
 
     place = place_of("large pixels, whose edges bend")
-    content, _ = geojson(LabelMap(labels(), georeference=place))
+    content, _ = exported("geojson", place)
     ring = np.array(json.loads(content)["features"][0]["geometry"]["coordinates"][0][0])
     middles = (ring[1:] + ring[:-1]) / 2
     east, north = transform("EPSG:4326", place.crs, *middles.T.tolist())
@@ -92,13 +102,14 @@ def test_a_line_of_geojson_bends_with_the_edge_of_the_image() -> None:
     assert beside.max() < 0.02
 
 
-def written(path: Path, **profile: Any) -> Path:
+def written(path: Path, pixels: NDArray[np.uint8] | None = None, **profile: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
     settings = {"driver": "GTiff", "height": 60, "width": 80, "count": 3, "dtype": "uint8"} | profile
     gcps, crs = settings.pop("gcps", None), settings.get("crs")
     if gcps:
         settings.pop("crs")
     with rasterio.open(path, "w", **settings) as out:
-        out.write(np.full((3, 60, 80), 9, np.uint8))
+        out.write(np.full((3, 60, 80), 9, np.uint8) if pixels is None else pixels)
         if gcps:
             out.gcps = (gcps, rasterio.CRS.from_user_input(crs))
     return path
@@ -134,10 +145,10 @@ def test_the_place_of_a_file_returns_in_its_label_raster_and_its_polygons(tmp_pa
         where = np.array(Affine(*transform[:6]) * corners.T)
         back = np.array(~due * where)
         np.testing.assert_allclose(back, corners.T, atol=0.01)
-    (tmp_path / "s.gpkg").write_bytes(geopackage(LabelMap(labels(), georeference=place))[0])
+    (tmp_path / "s.gpkg").write_bytes(exported("gpkg", place)[0])
     import pyogrio
 
-    about, _, shapes, _ = pyogrio.raw.read(tmp_path / "s.gpkg")
+    about, _, shapes, _ = pyogrio.raw.read(tmp_path / "s.gpkg", layer="segments")
     frame = shapely.from_wkb(shapes[0])
     edge = shapely.Polygon([due * (x, y) for x, y in ((0, 0), (80, 0), (80, 60), (0, 60))])
     assert shapely.hausdorff_distance(shapely.convex_hull(frame), edge) < 0.01 * 8
@@ -175,7 +186,7 @@ def test_pixels_without_longitude_and_latitude_are_told(crs: str) -> None:
 
     place = Georeference(rasterio.CRS.from_user_input(crs).to_wkt(), (5e5, 0, -2e7, 0, -5e5, 1e7))
     with pytest.raises(ImageError, match="without longitude and latitude"):
-        geojson(LabelMap(labels(), georeference=place))
+        exported("geojson", place)
 
 
 def test_world_files_of_any_case_and_no_others_place_an_image(tmp_path: Path) -> None:
@@ -189,3 +200,58 @@ def test_world_files_of_any_case_and_no_others_place_an_image(tmp_path: Path) ->
         True,
         True,
     ]
+
+
+@pytest.fixture(scope="module")
+def commanded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders ``whole`` and ``tiles`` with what batch makes of FILES, whose quarters have four colours."""
+    from typer.testing import CliRunner
+
+    from segspectral.cli import app
+
+    folder = tmp_path_factory.mktemp("places")
+    colours = np.zeros((3, 60, 80), np.uint8)
+    colours[0, 23:], colours[1, :, 35:], colours[2, 40:, 50:] = 200, 200, 255
+    for name, profile in FILES.items():
+        written(folder / "in" / name, pixels=colours, **profile)
+    for name, tile in {"whole": "none", "tiles": "64"}.items():
+        options = "-j 0 --progress none -k 4 --head exact --refine none --format gpkg,geojson,geotiff --tolerance 0"
+        settings = "features={cnn: null, texture: null, contours: null}", "superpixels.count=3000"
+        more = [part for setting in settings for part in ("--set", setting)]
+        arguments = ["batch", str(folder / "in"), "-o", str(folder / name), "--tile", tile, *options.split(), *more]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["whole", "tiles"])
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_command_makes_lies_where_the_pixels_lie(commanded: Path, name: str, kind: str) -> None:
+    """To a hundredth of a pixel: the label raster, and the corners of polygons, which are corners of pixels."""
+    import pyogrio
+    from rasterio.warp import transform
+
+    due = FILES[name].get("transform", PLACES["rotated"][1])
+    stem = commanded / kind / Path(name).stem
+    with rasterio.open(f"{stem}_labels.tif") as raster:
+        assert (raster.crs is None) == (name == "nocrs.tif")
+        corners = np.array([(0, 0), (80, 0), (0, 60), (80, 60)], float).T
+        np.testing.assert_allclose(~due * (raster.transform * corners), corners, atol=0.01)
+        found = raster.read(1)
+    about, _, shapes, columns = pyogrio.raw.read(f"{stem}.gpkg", layer="segments")
+    segments = columns[list(about["fields"]).index("segment")]
+    assert len(segments) == 4
+    rows, cols = np.indices(found.shape)
+    for segment, shape in zip(segments, shapely.from_wkb(shapes), strict=True):
+        here = np.array(~due * shapely.get_coordinates(shape).T)
+        np.testing.assert_allclose(here, np.rint(here), atol=0.01)
+        inside = shapely.contains_xy(shape, *(due * (cols.ravel() + 0.5, rows.ravel() + 0.5)))
+        np.testing.assert_array_equal(inside.reshape(found.shape), found == segment)
+    collection = json.loads(Path(f"{stem}.geojson").read_text())
+    for feature in collection["features"]:
+        xy = shapely.get_coordinates(shapely.geometry.shape(feature["geometry"])).T
+        place = xy if name == "nocrs.tif" else np.array(transform("EPSG:4326", UTM, *xy.tolist()))
+        here = np.array(~due * place)
+        # Long edges have points between corners, too, so that they bend with the image.
+        assert np.abs(here - np.rint(here)).min(axis=0).max() < 0.01
+        assert shapely.area(shapely.convex_hull(shapely.multipoints(here.T))) >= (found == feature["id"]).sum() - 0.1

@@ -267,10 +267,10 @@ def test_geopackage_is_read_back_by_gdal(label_map: LabelMap, tmp_path: Path) ->
     pyogrio, shapely = pytest.importorskip("pyogrio"), pytest.importorskip("shapely")
     path = tmp_path / "photo.gpkg"
     path.write_bytes(only(made(label_map, "gpkg")))
-    info = pyogrio.read_info(path)
+    info = pyogrio.read_info(path, layer="segments")
     assert info["crs"] == "EPSG:32633"
     assert info["total_bounds"] == pytest.approx((500_000, 5_200_000 - 1200, 501_600, 5_200_000), abs=10)
-    meta, _, geometry, columns = pyogrio.raw.read(path)
+    meta, _, geometry, columns = pyogrio.raw.read(path, layer="segments")
     rows = dict(zip(meta["fields"], columns, strict=True))
     shapes = shapely.from_wkb(geometry)
     assert rows["segment"].tolist() == label_map.segments

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from segspectral.errors import DatasetError, about
-from segspectral.evaluate.folder import IMAGES, differences, settings_of
-from segspectral.evaluate.plan import ImageScore, Plan
-from segspectral.evaluate.results import HEADLINES, groups_of, percentiles, resampled, total
+from segspectral.evaluation.folder import IMAGES, differences, settings_of
+from segspectral.evaluation.plan import ImageScore, Plan
+from segspectral.evaluation.results import HEADLINES, groups_of, percentiles, resampled, total
 from segspectral.export.pages import template
 from segspectral.export.tables import csv_bytes
 from segspectral.files import read_file, write_bytes

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets import Dataset
+from segspectral.evaluation.datasets import Dataset
 from segspectral.export.tables import csv_bytes, versions
 from segspectral.files import write_bytes
 from segspectral.metrics.contour import CONTOUR_KINDS
 from segspectral.wording import few, plural
 
 if TYPE_CHECKING:
-    from segspectral.evaluate.plan import ImageScore, Plan
+    from segspectral.evaluation.plan import ImageScore, Plan
 
 __all__ = ["Results", "seed_spread"]
 
@@ -126,7 +126,7 @@ class Results:
         OutputError
             If the folder cannot be written to.
         """
-        from segspectral.evaluate.report import render
+        from segspectral.evaluation.report import render
 
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",

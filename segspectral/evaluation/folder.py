@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segspectral.errors import OutputError
-from segspectral.evaluate.datasets import Dataset
+from segspectral.evaluation.datasets import Dataset
 from segspectral.files import read_file, write_bytes
 from segspectral.wording import plural
 
