@@ -183,11 +183,12 @@ class LabelMap:
 def names_of(segmentation: Segmentation, names: Mapping[int, str] | None = None) -> dict[int, str]:
     """Return the names of the segments.
 
-    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given.
+    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given. Those
+    of seeds have the names of the seeds.
     """
     model = segmentation.pipeline.model
     shared = {} if model is None else {s: f"segment {s}" for s in range(1, model.segments + 1)}
-    return shared | dict(names or {})
+    return shared | dict(segmentation.names) | dict(names or {})
 
 
 def parse_names(text: str) -> dict[int, str]:
