@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from segspectral.imports import imported_on_use
 
 if TYPE_CHECKING:
+    from segspectral.evaluation import compare, evaluate
+    from segspectral.evaluation.datasets import open_dataset
     from segspectral.images.reader import read_image
     from segspectral.pipeline import Pipeline, segment
     from segspectral.values import Affinity, Features, Image, Membership, Segmentation, Superpixels
@@ -26,6 +28,9 @@ __all__ = [
     "Pipeline",
     "Segmentation",
     "Superpixels",
+    "compare",
+    "evaluate",
+    "open_dataset",
     "read_image",
     "segment",
 ]
@@ -35,6 +40,9 @@ _HOMES = dict.fromkeys(__all__, "values") | {
     "Pipeline": "pipeline",
     "segment": "pipeline",
     "read_image": "images.reader",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
+    "open_dataset": "evaluation.datasets",
 }
 __getattr__ = imported_on_use(__name__, _HOMES)
 

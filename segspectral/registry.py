@@ -73,7 +73,7 @@ DATASETS = {
     "bsds": "BSDS500, regions by 4 to 9 annotators",
     "folder": "a folder with images and masks of the same names",
 }
-"""Name of a data set -> what it is; ``segspectral.evaluate.datasets`` reads them."""
+"""Name of a data set -> what it is; ``segspectral.evaluation.datasets`` reads them."""
 
 COMMUNITIES = 16
 """How many communities are looked for at most, where no number is given."""

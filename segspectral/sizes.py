@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from segspectral.values.regions import Hierarchy, RegionGraph
 from segspectral.wording import plural
 
 __all__ = ["Between", "LargeLeaves", "Limits", "Pieces", "Sizes", "beside_void", "level_between", "renumbered"]
+
+DEPTHS = 1000
+"""Distances in a piece are whole numbers up to this when it is split."""
 
 Between = Callable[[NDArray[np.integer]], NDArray[np.float64]]
 """Pairs (P, 2) of different leaves -> (P,) the level of the border between them; lower means more alike."""
@@ -61,6 +64,18 @@ class Sizes(Settings):
         None, description="holes up to this size take the segment around them; all: holes of any size"
     )
     pieces: bool = Field(False, description="each piece becomes a segment of its own")
+    split: bool = Field(False, description="touching convex parts of a piece become segments of their own")
+    neck: float = Field(
+        0.15,
+        gt=0,
+        le=1,
+        description="how much narrower the neck between two parts must be than the narrower part, to split them: a "
+        "share of the width of the widest part of the piece",
+    )
+    background: Literal["none", "largest", "darkest", "brightest"] = Field(
+        "none",
+        description="the segment behind the objects; max, pieces and split leave it whole",
+    )
 
     @property
     def wanted(self) -> bool:
@@ -70,7 +85,7 @@ class Sizes(Settings):
     @property
     def renumbers(self) -> tuple[str, ...]:
         """The settings that make new segments, which the numbers of a model cannot name."""
-        return tuple(name for name in ("max", "pieces") if getattr(self, name))
+        return tuple(name for name in ("max", "pieces", "split") if getattr(self, name))
 
     def limits(self, valid: int, ground: float | None, source: str = "the image") -> Limits:
         """The limits in pixels.
@@ -97,36 +112,46 @@ class Sizes(Settings):
         return self.limits(valid, image.ground, image.name)
 
     def __call__(
-        self, labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between, limits: Limits
+        self,
+        labels: NDArray[np.int32],
+        leaves: NDArray[np.int32],
+        between: Between,
+        limits: Limits,
+        background: int = 0,
     ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """The label map within the limits, and sentences about what they could not be kept for.
 
         Law: afterwards no piece is smaller than ``limits.least``, except one that has no neighbour because void pixels
         surround it. Void pixels stay. A pixel that is neither in a small piece nor in a hole keeps its segment, unless
-        pieces are divided or numbered.
+        pieces are divided, split or numbered.
 
         Parameters
         ----------
         labels : (H, W) segments from 1, 0 on void
         leaves : (H, W) the leaf of the hierarchy at each pixel, -1 on void
         between : the level of the border between two leaves
+        background : the segment that is never divided; 0 for none
         """
 
-        def changed(change: Callable[[Pieces], NDArray[np.int32]]) -> NDArray[np.int32]:
-            found, piece = Pieces.of(labels, leaves, between)
-            return found.painted(change(found), piece)
-
-        if limits.holes:
-            labels = changed(lambda found: found.without_holes(limits.holes))
-        if np.isfinite(limits.most):
-            labels = _divided(labels, leaves, between, limits.most)
-        if limits.least > 1:
-            labels = changed(lambda found: found.without_small(limits.least, limits.most))
+        def cleaned(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+            if limits.least > 1:
+                found, piece = Pieces.of(labels, leaves, between)
+                labels = found.painted(found.without_small(limits.least, limits.most), piece)
             if limits.holes:
-                labels = changed(lambda found: found.without_holes(limits.holes))
+                found, piece = Pieces.of(labels, leaves, between)
+                labels = found.painted(found.without_holes(limits.holes), piece)
+            return labels
+
+        if self.split:
+            labels = _split(cleaned(labels), background, self.neck)
+        if np.isfinite(limits.most):
+            labels = _divided(labels, leaves, between, limits.most, background)
+        labels = cleaned(labels)
         if self.pieces:
-            labels = pieces(np.where(labels > 0, labels, -1)) + np.int32(1)
-        return labels, _kept(labels, limits)
+            objects = np.where((labels > 0) & (labels != background), labels, -1)
+            number = pieces(objects) + np.int32(1) + np.int32(background)
+            labels = np.where(objects > 0, number, labels)
+        return labels, _kept(labels, limits, background)
 
     def of_scene(
         self,
@@ -147,7 +172,8 @@ class Sizes(Settings):
         before : how many segments there are without limits; None means those of ``labels``
         """
         colours = scene.work_superpixels.pool(scene.work.lab)
-        made, notes = self(labels, leaves, level_between(scene.graph, colours), self.of_image(scene.image))
+        background = self._background(labels, scene.image)
+        made, notes = self(labels, leaves, level_between(scene.graph, colours), self.of_image(scene.image), background)
         after = np.flatnonzero(np.bincount(made.reshape(-1))[1:])
         before = len(np.unique(labels[labels > 0])) if before is None else before
         if len(after) != before:
@@ -158,6 +184,18 @@ class Sizes(Settings):
             label = _majority(scene.superpixels.labels, made - np.int32(1), len(scene.graph))
             membership = replace(membership, probabilities=soft_membership(scene.affinity, label, len(after)))
         return made, membership, notes
+
+    def _background(self, labels: NDArray[np.int32], image: Image) -> int:
+        """The segment that is the background; 0 for none."""
+        if self.background == "none":
+            return 0
+        area = np.bincount(labels.reshape(-1))
+        if self.background == "largest":
+            return 1 + int(area[1:].argmax())
+        brightness = np.bincount(labels.reshape(-1), image.float32.mean(axis=2).reshape(-1)) / np.maximum(area, 1)
+        present = np.flatnonzero(area[1:]) + 1
+        order = present[np.argsort(brightness[present], kind="stable")]
+        return int(order[0 if self.background == "darkest" else -1])
 
 
 def _pixels(size: str, valid: int, ground: float | None, source: str) -> float:
@@ -171,7 +209,7 @@ def _pixels(size: str, valid: int, ground: float | None, source: str) -> float:
     return number * (valid / 100 if unit == "%" else 1 / ground if unit == "m2" and ground else 1.0)
 
 
-def _kept(labels: NDArray[np.int32], limits: Limits) -> tuple[str, ...]:
+def _kept(labels: NDArray[np.int32], limits: Limits, background: int) -> tuple[str, ...]:
     """Sentences about pieces outside the limits."""
     if limits.least <= 1 and not np.isfinite(limits.most):
         return ()
@@ -181,7 +219,9 @@ def _kept(labels: NDArray[np.int32], limits: Limits) -> tuple[str, ...]:
     if small := int((area < limits.least).sum()):
         many = plural(small, "piece is", "pieces are")
         notes.append(f"{many} smaller than the minimum, because void pixels or the edges of the image surround them")
-    if large := int((area > limits.most).sum()):
+    label = np.zeros(len(area), np.int32)
+    label[piece[piece >= 0]] = labels[piece >= 0]
+    if large := int(((area > limits.most) & (label != background)).sum()):
         many = plural(large, "piece is", "pieces are")
         notes.append(
             f"{many} larger than the maximum, because superpixels are not divided, or small pieces had to join "
@@ -368,7 +408,44 @@ def _levels(sides: NDArray[np.int32], between: Between) -> NDArray[np.float64]:
     return level[index.reshape(-1)]
 
 
-def _divided(labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between, most: float) -> NDArray[np.int32]:
+def _split(labels: NDArray[np.int32], background: int, neck: float) -> NDArray[np.int32]:
+    """The label map after touching convex parts of a piece have been separated; new segments have new numbers.
+
+    A part is a maximum of the distance to the outline of the piece that is deeper than ``neck`` times the largest
+    distance (Vincent 1993, h-maxima). The watershed of the distance from these maxima separates the parts (Beucher and
+    Lantuejoul 1979). The edges of the image and void count as outside only if they are void.
+    """
+    import cv2
+    from scipy.ndimage import find_objects, label
+    from skimage.morphology import h_maxima
+    from skimage.segmentation import watershed
+
+    out, fresh = labels.copy(), int(labels.max())
+    piece = pieces(np.where((labels > 0) & (labels != background), labels, -1)) + np.int32(1)
+    for number, place in enumerate(find_objects(piece), start=1):
+        # One more pixel on each side, so that all of the outline is seen, except the edges of the image.
+        around = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in place)
+        inside = piece[around] == number
+        if inside.all():
+            continue  # it fills the image
+        distance = np.asarray(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+        # Whole numbers, because h_maxima rounds others in a way of its own.
+        depth = np.round(distance * (DEPTHS / distance.max())).astype(np.uint16)
+        seeds, count = label(h_maxima(depth, round(neck * DEPTHS)), np.ones((3, 3)))
+        if count < 2:
+            continue
+        parts = watershed(-distance, seeds, mask=inside)
+        order = np.argsort(-np.bincount(parts.reshape(-1), minlength=count + 1)[1:], kind="stable")
+        numbers = np.empty(count + 1, np.int32)
+        numbers[1 + order] = [labels[around][inside][0], *range(fresh + 1, fresh + count)]
+        fresh += count - 1
+        out[around][inside] = numbers[parts[inside]]
+    return out
+
+
+def _divided(
+    labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between, most: float, background: int
+) -> NDArray[np.int32]:
     """The label map after pieces larger than ``most`` have been divided; new segments have new numbers.
 
     The leaves in a piece are joined again, across the lowest levels first, as long as their union is not too large
@@ -376,7 +453,7 @@ def _divided(labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Betw
     """
     piece = pieces(np.where(labels > 0, labels, -1))
     area = np.bincount(piece[piece >= 0])
-    large = (np.append(area, 0) > most)[piece]
+    large = (np.append(area, 0) > most)[piece] & (labels != background)
     if not large.any():
         return labels
     both = np.where(large, piece.astype(np.int64) * (int(leaves.max()) + 1) + leaves, -1)

@@ -281,16 +281,18 @@ def test_the_settings_files_of_the_repository_load_and_name_their_command(path: 
 
 def test_presets_are_found_by_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert list(presets())[:2] == ["fast", "quality"]
-    assert all(name.startswith("papers/") for name in list(presets())[2:])
+    assert list(presets())[:3] == ["cells", "fast", "quality"]
+    assert all(name.startswith("papers/") for name in list(presets())[3:])
     for name in presets():
         if name != "papers/communities":
             assert load(name) == load(f"configs/{name}.yaml") == load(preset(name))
     (tmp_path / "fast").write_text("segments: 3\n", encoding="utf-8")  # a file of one's own comes first
     assert load("fast").segments == 3
-    with pytest.raises(SettingsError, match=r"^fsat: .*no such settings file, and no such preset \(fast, quality, "):
+    with pytest.raises(
+        SettingsError, match=r"^fsat: .*no such settings file, and no such preset \(cells, fast, quality, "
+    ):
         load("fsat")
-    with pytest.raises(SettingsError, match=r"^fsat: there is no such preset; there are fast, quality, "):
+    with pytest.raises(SettingsError, match=r"^fsat: there is no such preset; there are cells, fast, quality, "):
         preset("fsat")
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets import READERS, Dataset, open_dataset, read_label_ids
-from segspectral.evaluate.datasets.classes import VOC_CLASSES
+from segspectral.evaluation.datasets import READERS, Dataset, open_dataset, read_label_ids
+from segspectral.evaluation.datasets.classes import VOC_CLASSES
 from segspectral.registry import DATASETS
 
 SHAPE = (6, 8)

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 from segspectral.errors import ImageError, SegspectralError
-from segspectral.evaluate import datasets
+from segspectral.evaluation import datasets
 from segspectral.export import read_georeference, read_label_map
 from segspectral.images.formats import FORMATS, check_name, format_of, what_is
 from segspectral.images.reader import as_image, image_size, read_image

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate import evaluate
-from segspectral.evaluate.datasets import Dataset, open_dataset
+from segspectral.evaluation import evaluate
+from segspectral.evaluation.datasets import Dataset, open_dataset
 
 SHAPE = (12, 16)
 

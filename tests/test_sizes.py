@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segspectral.config import make_pipeline
+from segspectral.config import load, make_pipeline
 from segspectral.errors import SettingsError
 from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
@@ -21,6 +21,7 @@ from tests.cli.conftest import one_error, run
 from tests.conftest import SAMPLES
 
 LIGHT = {"superpixels": {"count": 150}, "features": {"cnn": None}, "head": "exact", "refine": "guided"}
+FIT = ("--set", "features.cnn.strides=[16,32]", "--set", "superpixels.count=200", "--set", "head=kmeans")
 
 
 def alike(pairs: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -255,11 +256,84 @@ def test_a_size_that_is_none_is_told_before_anything_heavy(tmp_path: Path) -> No
 
 
 def test_options_are_the_settings(tmp_path: Path) -> None:
-    options = ("--min-size", "0.5%", "--max-size", "9000", "--fill-holes", "all", "--pieces")
+    options = ("--min-size", "0.5%", "--max-size", "9000", "--fill-holes", "all", "--pieces", "--split")
     shown = run("config", "show", *options)
     assert shown.exit_code == 0
-    expected = {"min": "0.5%", "max": "9000", "holes": "all", "pieces": True}
+    expected = {"min": "0.5%", "max": "9000", "holes": "all", "pieces": True, "split": True}
     assert make_pipeline({"sizes": expected}).sizes == Pipeline.model_validate({"sizes": expected}).sizes
     import yaml
 
-    assert yaml.safe_load(shown.stdout)["sizes"] == expected
+    assert expected.items() <= yaml.safe_load(shown.stdout)["sizes"].items()
+
+
+def discs(places: list[tuple[int, int, int]], shape: tuple[int, int] = (120, 160)) -> NDArray[np.int32]:
+    """(H, W) the number of the disc (row, column, radius) at each pixel, 0 outside; of two that overlap, the nearer."""
+    rows, cols = np.indices(shape)
+    depth = np.stack([np.full(shape, 0.0), *(r - np.hypot(rows - y, cols - x) for y, x, r in places)])
+    return depth.argmax(axis=0).astype(np.int32)
+
+
+TOUCHING = [(30, 30, 18), (30, 60, 16), (80, 40, 20), (80, 110, 15), (105, 118, 15), (0, 150, 12)]
+"""Two touching discs, one alone, two touching, and one at the edge of the image."""
+
+
+@pytest.mark.parametrize("objects", ["bright", "dark"])
+def test_touching_discs_become_segments_before_one_background(objects: str) -> None:
+    truth = discs(TOUCHING)
+    rng = np.random.default_rng(0)
+    light = np.where(truth > 0, 0.8, 0.2) if objects == "bright" else np.where(truth > 0, 0.2, 0.8)
+    grey = np.clip(light + rng.normal(0, 0.04, truth.shape), 0, 1)
+    pipeline = load("cells")
+    made = pipeline(Image(np.repeat(grey[..., None], 3, axis=2), "discs")).labels
+    assert made.max() == 1 + len(TOUCHING)
+    assert (made == 1).sum() == pytest.approx((truth == 0).sum(), rel=0.03)
+    for number in range(1, 1 + len(TOUCHING)):
+        disc = truth == number
+        found = made == np.bincount(made[disc]).argmax()
+        assert (disc & found).sum() / (disc | found).sum() > 0.85
+
+
+def test_a_split_keeps_outlines_and_numbers_and_leaves_convex_pieces_and_the_background_whole() -> None:
+    truth = discs(TOUCHING)
+    labels = np.where(truth > 0, 7, 3).astype(np.int32)
+    labels[:5, :5] = 0
+    leaves = np.where(labels > 0, 0, -1).astype(np.int32)
+    made = Sizes(split=True)(labels, leaves, alike, Limits(), background=3)[0]
+    assert ((made == 3) == (labels == 3)).all()
+    assert ((made == 0) == (labels == 0)).all()
+    assert (made == 7).any()
+    whole = [number for number in (3, 6) if len(np.unique(made[truth == number])) == 1]
+    assert whole == [3, 6]
+    parts = [np.bincount(made[truth == number]).argmax() for number in (1, 2, 4, 5)]
+    assert parts[0] != parts[1]
+    assert parts[2] != parts[3]
+    assert all((made[truth == n] == part).mean() > 0.95 for n, part in zip((1, 2, 4, 5), parts, strict=True))
+    again = Sizes(split=True)(np.rot90(labels).copy(), np.rot90(leaves).copy(), alike, Limits(), background=3)[0]
+    assert len(np.unique(again)) == len(np.unique(made))
+
+
+def test_the_background_is_the_largest_the_darkest_or_the_brightest_segment() -> None:
+    labels = np.full((40, 60), 2, np.int32)
+    labels[:, 40:], labels[5:10, 5:10] = 1, 3
+    rgb = np.array([0, 200, 90, 30], np.uint8)[labels][..., None].repeat(3, axis=2)
+    chosen = {
+        name: Sizes(background=name)._background(labels, Image(rgb)) for name in ("largest", "darkest", "brightest")
+    }
+    assert chosen == {"largest": 2, "darkest": 3, "brightest": 1}
+
+
+def test_a_model_refuses_what_makes_new_segments(tmp_path: Path) -> None:
+    model = tmp_path / "my.safetensors"
+    fitted = run("fit", SAMPLES / "coffee.jpg", SAMPLES / "cat.jpg", "-o", model, "-k", 3, *FIT)
+    assert fitted.exit_code == 0, fitted.output
+    said = one_error(run("segment", SAMPLES / "cat.jpg", "-o", tmp_path, "--model", model, "--split"))
+    assert "have no number in a model" in said
+    image = read_image(SAMPLES / "coffee.jpg")
+    plain = make_pipeline({"model": str(model)})
+    scene = plain.describe(image)
+    before = plain.solve(scene).labels
+    least = min(areas(before)) + 1
+    after = make_pipeline({"model": str(model), "sizes": {"min": least}}).solve(scene).labels
+    assert min(areas(after)) >= least
+    assert 0 < (before != after).mean() < 0.5
+    assert set(np.unique(after)) <= set(np.unique(before))

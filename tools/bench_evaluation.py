@@ -25,8 +25,8 @@ from scipy.spatial import KDTree
 from skimage.io import imread
 from skimage.segmentation import felzenszwalb
 
-from segspectral.evaluate.datasets import Dataset, Truth, open_dataset
-from segspectral.evaluate.results import total
+from segspectral.evaluation.datasets import Dataset, Truth, open_dataset
+from segspectral.evaluation.results import total
 from segspectral.metrics.boundary import TOLERANCE, boundary_counts, boundary_map
 from segspectral.metrics.correspondence import correspond, thin
 from segspectral.metrics.region import region_counts

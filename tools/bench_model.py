@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from segspectral.evaluate.datasets import Dataset, Sample, open_dataset
+from segspectral.evaluation.datasets import Dataset, Sample, open_dataset
 from segspectral.images.reader import read_image
 from segspectral.metrics.semantic import ClusterCounts
 from segspectral.pipeline import Pipeline

@@ -25,7 +25,7 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from segspectral.evaluate import compare as compared
+    from segspectral.evaluation import compare as compared
 
     comparison = compared(runs, resamples=resamples)
     table = Table(title=f"{plural(comparison.images, 'image')}, differences from {comparison.runs[0]}")

@@ -12,17 +12,17 @@ import typer
 
 from segspectral.cli.common import ReadingNotes, progress
 from segspectral.cli.completion import one_of
-from segspectral.cli.options import Limit, Output, PipelineOptions, command
+from segspectral.cli.options import Limit, Output, PipelineOptions, Without, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
-    from segspectral.evaluate import ImageScore, Prediction, Results
-    from segspectral.evaluate.datasets import Dataset
+    from segspectral.evaluation import ImageScore, Results, Scales
+    from segspectral.evaluation.datasets import Dataset
     from segspectral.pipeline import Pipeline
 
-LEVELS = "levels"
+LEVELS: Literal["levels"] = "levels"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ImageOptions:
 
     def open(self, name: str, root: Path) -> Dataset:
         """Raises DatasetError, SettingsError."""
-        from segspectral.evaluate.datasets import open_dataset
+        from segspectral.evaluation.datasets import open_dataset
 
         void = None if self.void is None else _void(self.void)
         chosen: dict[str, Any] = {"split": self.split, "limit": self.limit, "ids": self.ids}
@@ -89,7 +89,7 @@ def evaluate(
     output: Output,
     images: ImageOptions,
     scores: ScoreOptions,
-    options: PipelineOptions,
+    options: Annotated[PipelineOptions, Without("split")],
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -104,7 +104,7 @@ def evaluate(
     A run that was stopped goes on where it was when it is started again with the same OUT and settings. Results of
     other settings are replaced only with --overwrite.
     """
-    from segspectral.evaluate import seed_spread
+    from segspectral.evaluation import seed_spread
 
     if predictions is not None and (scores.scales or scores.seeds > 1 or options):
         raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
@@ -127,22 +127,23 @@ class _Plan:
 
     Parameters
     ----------
-    numbers : numbers of segments of each image, if the scales are such
+    scales : what each image is segmented into
     """
 
     data: Dataset
     scores: ScoreOptions
-    numbers: list[int]
+    scales: Scales
     pipeline: Pipeline
     predictions: Path | None
 
     @classmethod
     def of(cls, data: Dataset, scores: ScoreOptions, options: PipelineOptions, predictions: Path | None) -> _Plan:
         """Fill in the defaults. Raises SettingsError if the options do not fit together."""
-        one = any(option is not None for option in (options.segments, options.model, options.level, predictions))
-        if scores.scales is None and data.name == "bsds" and not one:
-            scores = replace(scores, scales=LEVELS)
+        from segspectral.evaluation import default_scales
+
         pipeline = options.pipeline()
+        if scores.scales is None and not (predictions or options.segments) and default_scales(data, pipeline):
+            scores = replace(scores, scales=LEVELS)
         shared = pipeline.model is not None
         scores = replace(scores, protocol=scores.protocol or ("P1" if shared else "P3"))
         if predictions is None and scores.protocol in ("P1", "P2", "direct") and not shared:
@@ -157,11 +158,11 @@ class _Plan:
             )
         if options.level is not None and scores.scales:
             raise SettingsError("--level gives one segmentation of each image: leave out --scales")
-        return cls(data, scores, _numbers(scores.scales), pipeline, predictions)
+        return cls(data, scores, _scales(scores.scales), pipeline, predictions)
 
     def claim(self, output: Path, root: Path, void: str | None, *, overwrite: bool) -> None:
         """Make the folder of results ours, or raise OutputError."""
-        from segspectral.evaluate.folder import claim, images_of
+        from segspectral.evaluation.folder import claim, images_of
 
         scores = self.scores
         settings = {
@@ -182,7 +183,7 @@ class _Plan:
 
     def runs(self, output: Path) -> Iterator[Results]:
         """Score with each seed."""
-        from segspectral.evaluate.folder import IMAGES
+        from segspectral.evaluation.folder import IMAGES
 
         if self.predictions is None:
             self.pipeline.prepare()
@@ -191,10 +192,11 @@ class _Plan:
             yield self._run(self.pipeline.model_copy(update={"seed": self.pipeline.seed + number}), resume)
 
     def _run(self, pipeline: Pipeline, resume: Path) -> Results:
-        from segspectral.evaluate import evaluate as score
+        from segspectral.evaluation import Segmenting
+        from segspectral.evaluation import evaluate as score
 
-        scores, scales = self.scores, self.scores.scales
-        predictor: Any = self.predictions or _Segmenter(pipeline, self.numbers, by_level=scales == LEVELS)
+        scores, notes = self.scores, ReadingNotes()
+        predictor = self.predictions or Segmenting(pipeline, self.scales, notes)
         with progress(len(self.data)) as report:
 
             def on_image(image: ImageScore, done: int, total: int) -> None:
@@ -206,44 +208,14 @@ class _Plan:
                 measures=scores.measures.split(",") if scores.measures else None,
                 protocol=scores.protocol,  # type: ignore[arg-type]
                 agreement=scores.matching,  # type: ignore[arg-type]
-                settings=None if self.predictions else pipeline.model_dump(mode="json") | {"scales": scales},
+                settings=predictor.settings if isinstance(predictor, Segmenting) else None,
                 command="segspectral " + " ".join(sys.argv[1:]),
                 seed=pipeline.seed,
                 resume=resume,
                 on_image=on_image,
             )
-        if isinstance(predictor, _Segmenter):
-            predictor.notes.end()
+        notes.end()
         return results
-
-
-class _Segmenter:
-    """An image's path -> its label map, or one per number of segments, or one per level of the hierarchy."""
-
-    def __init__(self, pipeline: Pipeline, numbers: list[int], by_level: bool = False) -> None:
-        # The levels need no head and no refiner.
-        self.pipeline = pipeline.model_copy(update={"hierarchy": True}) if by_level else pipeline
-        self.numbers, self.by_level, self.notes = numbers, by_level, ReadingNotes()
-
-    def __call__(self, path: Path) -> Prediction:
-        import numpy as np
-
-        from segspectral.evaluate import Prediction
-        from segspectral.images.reader import read_image
-        from segspectral.values.regions import SWEEP_LEVELS
-
-        image = read_image(path, self.pipeline.reading)
-        self.notes(path, image.notes)
-        if self.by_level:
-            tree = self.pipeline.describe(image).hierarchy
-            maps = [tree.labels(level=level) for level in SWEEP_LEVELS]
-            return Prediction(np.stack(maps), tree.superpixels.labels)
-        if not self.numbers:
-            result = self.pipeline(image)
-            return Prediction(result.labels, result.superpixels.labels)
-        scene = self.pipeline.describe(image)
-        results = [self.pipeline.solve(scene, number) for number in self.numbers]
-        return Prediction(np.stack([result.labels for result in results]), results[0].superpixels.labels)
 
 
 def _void(text: str) -> int | Literal["none"]:
@@ -256,10 +228,10 @@ def _void(text: str) -> int | Literal["none"]:
         raise SettingsError("give a number such as 255, or the word none", f"--void {text}") from None
 
 
-def _numbers(text: str | None) -> list[int]:
-    """``2,4,8`` or ``2-12`` as numbers; none for None and for levels."""
+def _scales(text: str | None) -> Scales:
+    """``2,4,8`` or ``2-12`` as numbers, ``levels``; none for None."""
     if text is None or text == LEVELS:
-        return []
+        return LEVELS if text else []
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")

@@ -120,7 +120,7 @@ class TestConfig:
             assert first[2:] in listed
         shown = run("config", "show", "--preset", "fast").stdout
         assert Pipeline.model_validate(yaml.safe_load(shown)) == load("fast")
-        assert "fsat: there is no such preset; there are fast, quality, " in one_error(
+        assert "fsat: there is no such preset; there are cells, fast, quality, " in one_error(
             run("config", "show", "--preset", "fsat")
         )
 

@@ -6,6 +6,7 @@ from the description alone meet nothing but 404 and 422 answers.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,7 +38,8 @@ def test_requests_from_the_schema(
         project = client.post("/api/projects").json()["id"]
         assert client.post(f"/api/projects/{project}/images", files={"file": ("tiny.png", tiny)}).status_code == 201
     config = tmp_path / "schemathesis.toml"
-    config.write_text(f'[parameters]\n"path.job_id" = "{job}"\n"path.name" = "cat.jpg"\n"path.project_id" = "{project}"\n"path.number" = 0\n')
+    paths = {"job_id": job, "name": "cat.jpg", "project_id": project, "number": 0}
+    config.write_text("[parameters]\n" + "".join(f'"path.{key}" = {json.dumps(value)}\n' for key, value in paths.items()))
     options = ["--max-examples", "15", "--seed", "0", "--exclude-method", "DELETE", "--checks", CHECKS]
     if SECONDS is not None:
         options += ["--max-time", SECONDS]

@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets.bsds import read_bsds
-from segspectral.evaluate.datasets.classes import read_camvid, read_cityscapes, read_voc
-from segspectral.evaluate.datasets.files import read_ids, repeated, repeated_ids
-from segspectral.evaluate.datasets.folder import read_folder
-from segspectral.evaluate.datasets.samples import Dataset, Sample, Truth
-from segspectral.evaluate.maskfiles import read_label_ids, read_mask
-from segspectral.evaluate.masks import Void
+from segspectral.evaluation.datasets.bsds import read_bsds
+from segspectral.evaluation.datasets.classes import read_camvid, read_cityscapes, read_voc
+from segspectral.evaluation.datasets.files import read_ids, repeated, repeated_ids
+from segspectral.evaluation.datasets.folder import read_folder
+from segspectral.evaluation.datasets.samples import Dataset, Sample, Truth
+from segspectral.evaluation.maskfiles import read_label_ids, read_mask
+from segspectral.evaluation.masks import Void
 from segspectral.registry import DATASETS
 from segspectral.wording import few
 

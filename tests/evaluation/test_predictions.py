@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from segspectral.cli import app
 from segspectral.errors import DatasetError
-from segspectral.evaluate import evaluate
-from segspectral.evaluate.datasets import Dataset, open_dataset
-from segspectral.evaluate.plan import Protocol
+from segspectral.evaluation import evaluate
+from segspectral.evaluation.datasets import Dataset, open_dataset
+from segspectral.evaluation.plan import Protocol
 
 SHAPE = (10, 12)
 IDS = ("a", "b", "day 1/a")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets import Dataset, Sample, read_mask
-from segspectral.evaluate.datasets.files import by_name, files_below
-from segspectral.evaluate.masks import FULL, Mask, Survey, translated
-from segspectral.evaluate.plan import Protocol
+from segspectral.evaluation.datasets import Dataset, Sample, read_mask
+from segspectral.evaluation.datasets.files import by_name, files_below
+from segspectral.evaluation.masks import FULL, Mask, Survey, translated
+from segspectral.evaluation.plan import Protocol
 from segspectral.files import is_npy, read_file, read_npy, read_npz
 from segspectral.wording import few, plural
 

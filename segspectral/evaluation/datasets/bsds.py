@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets.files import contents, pairs_of
-from segspectral.evaluate.datasets.samples import Dataset, Sample, Truth
+from segspectral.evaluation.datasets.files import contents, pairs_of
+from segspectral.evaluation.datasets.samples import Dataset, Sample, Truth
 from segspectral.files import read_npz
 from segspectral.wording import first_line
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from segspectral.errors import DatasetError, about
-from segspectral.evaluate.folder import IMAGES, differences, settings_of
-from segspectral.evaluate.plan import ImageScore, Plan
-from segspectral.evaluate.results import HEADLINES, groups_of, percentiles, resampled, total
+from segspectral.evaluation.folder import IMAGES, differences, settings_of
+from segspectral.evaluation.plan import ImageScore, Plan
+from segspectral.evaluation.results import HEADLINES, groups_of, percentiles, resampled, total
 from segspectral.export.pages import template
 from segspectral.export.tables import csv_bytes
 from segspectral.files import read_file, write_bytes
@@ -148,9 +148,8 @@ class _Run:
         with about(folder):
             try:
                 data = json.loads(read_file(folder / "results.json"))
-                matching = (settings_of(folder) or {}).get("matching", "iou")
                 protocol = data.get("semantic", {}).get("protocol", "P3")
-                plan = Plan(tuple(data["protocol"]["measures"]), protocol, matching)
+                plan = Plan(tuple(data["protocol"]["measures"]), protocol, data["protocol"]["agreement"])
                 images: dict[str, list[ImageScore]] = {}
                 for path in sorted((*folder.glob(f"{IMAGES}/*.json"), *folder.glob(f"{IMAGES}/[0-9]*/*.json"))):
                     score = ImageScore.from_json(json.loads(read_file(path)))

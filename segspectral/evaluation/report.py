@@ -11,7 +11,7 @@ import numpy as np
 from segspectral.export.pages import template
 
 if TYPE_CHECKING:
-    from segspectral.evaluate.results import Results
+    from segspectral.evaluation.results import Results
 
 __all__ = ["render"]
 

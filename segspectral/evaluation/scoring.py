@@ -13,26 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral import __version__
-from segspectral.errors import DatasetError, OutputError
-from segspectral.evaluate.datasets import Dataset, Sample, Truth
-from segspectral.evaluate.plan import ImageScore, Plan, Protocol
-from segspectral.evaluate.predictions import Called, Folder, Predictor, Reading, orientation_of
-from segspectral.evaluate.results import TRIMAP_WIDTH, Results
+from segspectral.errors import DatasetError, SettingsError
+from segspectral.evaluation.datasets import Dataset, Sample, Truth
+from segspectral.evaluation.folder import Finished
+from segspectral.evaluation.plan import ImageScore, Plan, Protocol
+from segspectral.evaluation.predictions import Called, Folder, Predictor, Reading, orientation_of
+from segspectral.evaluation.results import TRIMAP_WIDTH, Results
+from segspectral.evaluation.segmenting import Scales, Segmenting, default_scales
 from segspectral.export.pictures import colour_table, jpeg
-from segspectral.files import read_file, write_bytes
+from segspectral.files import read_file
 from segspectral.metrics.boundary import boundary_counts
 from segspectral.metrics.contour import contour_counts
 from segspectral.metrics.region import region_counts
 from segspectral.metrics.semantic import Agreement, cluster_counts, image_hungarian, image_majority, named_map
 from segspectral.metrics.superpixel import superpixel_counts
+from segspectral.pipeline import Pipeline
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     dataset: Dataset,
-    predictor: str | Path | Predictor,
+    predictor: str | Path | Predictor | Pipeline,
     *,
+    scales: Scales | None = None,
     measures: Sequence[str] | None = None,
     protocol: Protocol = "P3",
     agreement: Agreement = "iou",
@@ -48,12 +52,16 @@ def evaluate(
     Parameters
     ----------
     dataset : Dataset
-        From ``segspectral.evaluate.datasets.open_dataset``.
-    predictor : path or callable
-        A folder with ``ID.png``, ``ID.npy`` or ``ID.npz`` for every id (label maps (H, W); .npz may have ``segs``
-        (S, H, W)), or with the ``ID_labels.png`` of segspectral; or a function from an image's path to a label map, a
-        stack (S, H, W), or a ``Prediction``. Label maps must have the size of the truth. Under "direct" their values
-        are those that the masks have for the classes; binary predictions fit binary masks in any encoding.
+        From ``segspectral.evaluation.datasets.open_dataset``.
+    predictor : Pipeline, path or callable
+        A pipeline, which is run as ``segspectral evaluate`` runs it. Or a folder with ``ID.png``, ``ID.npy`` or
+        ``ID.npz`` for every id (label maps (H, W); .npz may have ``segs`` (S, H, W)), or with the ``ID_labels.png`` of
+        segspectral. Or a function from an image's path to a label map, a stack (S, H, W), or a ``Prediction``. Label
+        maps must have the size of the truth. Under "direct" their values are those that the masks have for the
+        classes; binary predictions fit binary masks in any encoding.
+    scales : numbers of segments or "levels", optional
+        For a pipeline only: what each image is segmented into. The default is that of the pipeline, and the levels of
+        the hierarchy for BSDS500.
     measures : sequence of str, optional
         Some of "semantic", "contour", "region", "boundary". The default for data sets with classes is the first two
         (only the first for P1 and P2, whose class names are known only at the end), and else the other two.
@@ -61,8 +69,8 @@ def evaluate(
         See ``Plan``. "P3" and "P4" are always reported. The protocols of the whole data set are reported only on
         request, because they need ids that mean the same in every image.
     settings : mapping, optional
-        The settings behind the predictions, in JSON types. They are stored in the results, and a resumed run must have
-        the same settings.
+        The settings behind the predictions, in JSON types; those of a pipeline by default. They are stored in the
+        results, and a resumed run must have the same settings.
     seed, bootstrap
         Seed and number of resamples of the 95 % intervals over images; with 0 resamples there are no intervals.
     resume : path, optional
@@ -78,11 +86,17 @@ def evaluate(
     SettingsError
         The measures, the protocol and the data set do not fit together.
     """
+    if isinstance(predictor, Pipeline):
+        predictor = Segmenting(predictor, default_scales(dataset, predictor) if scales is None else scales)
+        settings = predictor.settings if settings is None else settings
+        predictor.pipeline.prepare()
+    elif scales is not None:
+        raise SettingsError("scales are for a pipeline; label maps are scored as they are")
     plan = Plan.of(dataset, measures, protocol, agreement)
     predictions = Called(predictor, dataset) if callable(predictor) else Folder(Path(predictor), dataset)
     reading = Reading(dataset, protocol, predictions)
     made = json.dumps(settings or {}, sort_keys=True, default=str)
-    store = _Store(Path(resume)) if resume is not None else None
+    store = Finished(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
     for sample in dataset.samples:
         settled = (sample.id, plan, dataset.classes, dataset.void, dataset.ids, reading.decided, made)
@@ -166,33 +180,6 @@ def _counts(
         yield "region", region_counts(labels, truth.labels, void=void)
     if "boundary" in plan.measures:
         yield "boundary", boundary_counts(labels, truth.labels, human_boundaries=truth.boundaries)
-
-
-class _Store:
-    """Finished images in a folder, each with one JSON file and one picture."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"finished images cannot be kept there ({error.strerror})", folder) from error
-        self._folder = folder
-
-    def _path(self, id: str, suffix: str) -> Path:
-        return self._folder / (hashlib.sha256(id.encode()).hexdigest()[:24] + suffix)
-
-    def find(self, id: str, stamp: str) -> ImageScore | None:
-        try:
-            data = json.loads(read_file(self._path(id, ".json")))
-            if data["stamp"] != stamp or data["id"] != id:
-                return None
-            return ImageScore.from_json(data, self._path(id, ".jpg").read_bytes())
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # the file is missing or damaged, so the image is scored again
-
-    def add(self, score: ImageScore) -> None:
-        write_bytes(self._path(score.id, ".jpg"), score.picture)
-        write_bytes(self._path(score.id, ".json"), json.dumps(score.to_json()).encode())
 
 
 def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:

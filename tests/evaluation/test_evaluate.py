@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import segspectral
 from segspectral.errors import DatasetError, OutputError, SettingsError
-from segspectral.evaluate import ImageScore, Plan, Prediction, Results, evaluate, seed_spread
-from segspectral.evaluate.datasets import Dataset, open_dataset
+from segspectral.evaluation import ImageScore, Plan, Prediction, Results, evaluate, seed_spread
+from segspectral.evaluation.datasets import Dataset, open_dataset
 from segspectral.metrics.contour import CONTOUR_KINDS
+from segspectral.values.regions import SWEEP_LEVELS
 
 SHAPE = (24, 30)
 
@@ -132,6 +134,27 @@ def test_a_callable_can_score_a_sweep_of_scales(regions: Dataset) -> None:
     assert perfect.data["region"]["covering_ods"] > 1 / 3
 
 
+def test_a_pipeline_is_scored_as_its_label_maps_are(regions: Dataset) -> None:
+    """With levels of the hierarchy for BSDS500, and with the numbers of segments that are asked for."""
+    quick = segspectral.Pipeline(features={"cnn": None}, superpixels={"count": 40})
+
+    def levels(path: Path) -> np.ndarray:
+        tree = quick.describe(segspectral.read_image(path)).hierarchy
+        return np.stack([tree.labels(level=level) for level in SWEEP_LEVELS])
+
+    def pairs(path: Path) -> np.ndarray:
+        scene = quick.describe(segspectral.read_image(path))
+        return np.stack([quick.solve(scene, k).labels for k in (2, 3)])
+
+    asked = segspectral.evaluate(regions, quick, measures=["region"])
+    assert asked.data["region"] == pytest.approx(evaluate(regions, levels, measures=["region"]).data["region"])
+    assert asked.data["settings"]["superpixels"]["count"] == 40
+    asked = segspectral.evaluate(regions, quick, measures=["region"], scales=[2, 3])
+    assert asked.data["region"] == pytest.approx(evaluate(regions, pairs, measures=["region"]).data["region"])
+    with pytest.raises(SettingsError, match="scales are for a pipeline"):
+        evaluate(regions, levels, scales=[2])
+
+
 def test_superpixels_give_their_ceiling(semantic: Dataset) -> None:
     grid = np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) // 3
 
@@ -179,7 +202,7 @@ def test_a_stopped_run_goes_on_where_it_was(regions: Dataset, tmp_path: Path) ->
         part.write_text(part.read_text()[:50])
     evaluate(regions, predict, resume=tmp_path / "parts")
     assert len(calls) == 13  # damaged parts are scored again
-    with pytest.raises(OutputError, match="cannot be kept"):
+    with pytest.raises(OutputError, match="cannot be written"):
         evaluate(regions, predict, resume=next(iter((tmp_path / "parts").glob("*.json"))) / "x")
 
 
@@ -278,6 +301,6 @@ def test_importing_evaluate_does_not_import_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, segspectral.evaluate; print(any(m in sys.modules for m in ('torch', 'timm', 'jinja2')))"
+    code = "import sys, segspectral.evaluation; print(any(m in sys.modules for m in ('torch', 'timm', 'jinja2')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from segspectral.cli import app
 from segspectral.errors import DatasetError
-from segspectral.evaluate import compare
+from segspectral.evaluation import compare
 
 SHAPE = (24, 30)
 IMAGES = 12

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, ImageError
-from segspectral.evaluate.masks import Mask
+from segspectral.evaluation.masks import Mask
 from segspectral.files import read_npy
 from segspectral.wording import first_line
 

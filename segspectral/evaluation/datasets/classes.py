@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets.files import (
+from segspectral.evaluation.datasets.files import (
     IMAGE_SUFFIXES,
     by_name,
     files_below,
@@ -19,8 +19,8 @@ from segspectral.evaluate.datasets.files import (
     pairs_of,
     read_ids,
 )
-from segspectral.evaluate.datasets.samples import Dataset, Sample, Truth
-from segspectral.evaluate.maskfiles import read_label_ids
+from segspectral.evaluation.datasets.samples import Dataset, Sample, Truth
+from segspectral.evaluation.maskfiles import read_label_ids
 from segspectral.wording import few, plural
 
 __all__ = ["read_camvid", "read_cityscapes", "read_voc"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets.files import IMAGE_SUFFIXES, contents, files_below, lines_of, pairs_of, repeated
-from segspectral.evaluate.datasets.samples import Dataset, Sample, Truth
-from segspectral.evaluate.maskfiles import read_mask
-from segspectral.evaluate.masks import Survey, Void, meaning_of
+from segspectral.evaluation.datasets.files import IMAGE_SUFFIXES, contents, files_below, lines_of, pairs_of, repeated
+from segspectral.evaluation.datasets.samples import Dataset, Sample, Truth
+from segspectral.evaluation.maskfiles import read_mask
+from segspectral.evaluation.masks import Survey, Void, meaning_of
 from segspectral.wording import few
 
 __all__ = ["read_folder"]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segspectral.errors import SettingsError
-from segspectral.evaluate.datasets import Dataset
+from segspectral.evaluation.datasets import Dataset
 from segspectral.metrics.boundary import BoundaryCounts
 from segspectral.metrics.contour import CONTOUR_KINDS, Share
 from segspectral.metrics.region import RegionCounts
@@ -67,7 +67,7 @@ class Plan:
     def of(
         cls, dataset: Dataset, measures: Sequence[str] | None, protocol: Protocol = "P3", agreement: Agreement = "iou"
     ) -> Plan:
-        """Fill in the measures that fit the data set, if none are given; see ``segspectral.evaluate.evaluate``."""
+        """Fill in the measures that fit the data set, if none are given; see ``segspectral.evaluation.evaluate``."""
         if measures is None:
             of_classes = ("semantic",) if protocol in ("P1", "P2") else ("semantic", "contour")
             measures = of_classes if dataset.classes else ("region", "boundary")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
-from segspectral.evaluate.datasets.files import repeated
+from segspectral.evaluation.datasets.files import repeated
 from segspectral.wording import few
 
 __all__ = ["Dataset", "Sample", "Truth"]
