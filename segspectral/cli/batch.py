@@ -148,7 +148,7 @@ def _work(options: PipelineOptions, formats: FormatOptions, output: Path, tiling
 
     named, category = formats.named(), formats.category
     chosen = formats.format_ or []
-    work = Segmenter.of(options.pipeline(), output, tiling, chosen, named, category, formats.shapes())
+    work = Segmenter.of(options.pipeline(), output, tiling, chosen, named, category, formats.shapes(), formats.look())
     for text in work.notes:
         note(text)
     return work
