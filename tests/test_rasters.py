@@ -116,6 +116,20 @@ class TestFormats:
         collection = json.loads((made / "scene.geojson").read_text())
         assert [feature["properties"]["segment"] for feature in collection["features"]] == found["segment"].tolist()
 
+    def test_label_rasters_larger_than_memory_are_converted_in_windows(
+        self, made: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("segspectral.images.limits.MAX_PIXELS", 10_000)
+        out = tmp_path / "c"
+        labels = made / "scene_labels.tif"
+        done = command("convert", labels, "--to", self.FORMATS, "-o", out, "--images", scene.parent)
+        assert done.exit_code == 0, done.output
+        for name in ("scene_regions.csv", "scene.geojson", "scene_labels.png", "scene_labels.tif"):
+            assert (out / name).read_bytes() == (made / name).read_bytes(), name
+        refused = command("convert", labels, "--to", "coco,gpkg", "-o", tmp_path / "d")
+        assert refused.exit_code == 3
+        assert "too large to be held in memory, and coco can only be made of whole images" in refused.output
+
 
 class TestWhichImages:
     def test_large_rasters_go_through_tiles_by_themselves_and_it_is_said(

@@ -139,6 +139,7 @@ def test_the_values_of_void_pixels_have_no_influence(landscape, pipeline: Pipeli
 
 def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = landscape[0][:300, :400]
+    pipeline = with_settings(pipeline, {"features": {"bands": None}})
     five = np.zeros((300, 400, 5), np.uint16)
     five[..., [3, 2, 1]] = 100 + picture.astype(np.uint16) * 7
     plain = segment_raster(write(tmp_path / "3.tif", picture), tmp_path / "a.tif", reading(pipeline, stretch=(2, 98)))

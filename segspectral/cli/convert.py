@@ -57,6 +57,10 @@ def convert(
     for one in found:
         writer = writers[one.group]
         with faults.of(one.path):
+            if _is_large(one.path):
+                said = _convert_large(one, images, named, writer, stems[one.group][one.name])
+                print("\n  ".join([f"{one.path}: {chosen}", *said]))
+                continue
             item = _item(one, images, named, writer).of_category(formats.category)
             print("\n  ".join([f"{one.path}: {chosen}", *writer.add(item, stems[one.group][one.name])]))
     for writer in writers.values():
@@ -135,10 +139,41 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], writer: Wri
     if images is None:
         return item
     photograph = _photograph(images, item.image)
+    image = read_image(photograph)
     item = replace(
-        item, image=photograph.relative_to(images).as_posix(), path=photograph, pixels=read_image(photograph).uint8
+        item,
+        image=photograph.relative_to(images).as_posix(),
+        path=photograph,
+        pixels=image.uint8,
+        bands=image.bands,
     )
     return replace(item, georeference=writer.georeference(photograph) or item.georeference)
+
+
+def _is_large(path: Path) -> bool:
+    """Whether a label map is a raster that is not held in memory."""
+    from segspectral.extras import installed
+    from segspectral.images.formats import TIFF, format_of
+    from segspectral.images.gdal import raster_size
+    from segspectral.images.limits import MAX_PIXELS
+
+    try:
+        return installed("rasterio") and format_of(path) is TIFF and raster_size(path)[0] > MAX_PIXELS
+    except ImageError:
+        return False  # the reader of label maps reports the fault, and knows more formats
+
+
+def _convert_large(found: _Found, images: Path | None, names: dict[int, str], writer: Writer, stem: str) -> list[str]:
+    """Write the formats of a label raster that is read in windows. Raises ImageError if one needs it as a whole."""
+    from segspectral.rasters.results import windowed_map
+
+    if untiled := [exporter.name for exporter in writer.exporters if exporter.windowed is None]:
+        raise ImageError(
+            f"is too large to be held in memory, and {', '.join(untiled)} can only be made of whole images"
+        )
+    source = None if images is None else _photograph(images, found.name)
+    with windowed_map(found.path, names, source) as item:
+        return writer.write_windowed(item, stem)[1]
 
 
 def _photograph(folder: Path, name: str) -> Path:

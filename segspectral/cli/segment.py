@@ -24,11 +24,14 @@ from segspectral.cli.common import (
 )
 from segspectral.cli.completion import one_of
 from segspectral.cli.options import (
+    WHOLE_SEEDS,
     FormatOptions,
     Output,
     PipelineOptions,
     Recursive,
+    SeedOptions,
     TileOptions,
+    check_files_beside,
     command,
     warn_of_names,
 )
@@ -49,6 +52,7 @@ def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
     output: Output,
     options: PipelineOptions,
+    seeds: SeedOptions,
     formats: FormatOptions,
     raster: TileOptions,
     recursive: Recursive = False,
@@ -69,9 +73,14 @@ def segment(
         raise SettingsError("standard input holds one image; write - once", "-")
     images = [str(saved_input(output)) if image == "-" else image for image in images]
     several = "several numbers of segments, and figures, are made of whole images" if counts or figure else ""
+    if seeds.seeds is not None:
+        if counts:
+            raise SettingsError("seeds say how many segments there are; leave out the list of numbers", "--seeds")
+        several = WHOLE_SEEDS
     tiling = raster.tiling(formats, options.model, several)
     paths = readable_images(images, output, recursive, debug, tiling)
-    pipeline = replace(options, segments=first or None).pipeline()
+    pipeline = seeds.pipeline(replace(options, segments=first or None))
+    check_files_beside(pipeline, [str(path) for path in paths])
     raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, tiling, formats, counts, figure), debug))
 
 

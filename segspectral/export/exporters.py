@@ -23,7 +23,7 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
-from segspectral.export.windowed import WindowedMap, table_of
+from segspectral.export.windowed import WindowedMap
 from segspectral.extras import require
 from segspectral.files import link_file, npz, whole_file, write_bytes
 from segspectral.images.place import Georeference, read_georeference
@@ -133,7 +133,7 @@ def _polygons(name: str, wanted: Shapes = Shapes()) -> Exporter:
 
 
 def _table(item: WindowedMap, path: Path) -> float:
-    path.write_bytes(csv_bytes(table_of(item)))
+    path.write_bytes(csv_bytes(item.table()))
     return 1.0
 
 
@@ -238,14 +238,14 @@ class Writer:
     """
 
     def __init__(self, exporters: Sequence[Exporter], folder: Path) -> None:
-        self._exporters, self._folder = exporters, folder
+        self.exporters, self._folder = exporters, folder
         self._parts: dict[str, list[Any]] = {exporter.name: [] for exporter in exporters}
         self._classes: tuple[str, ...] = ()
         self._images: set[str] = set()
 
     def georeference(self, image: Path, page: int | None = None) -> Georeference | None:
         """Return the position of an image on the Earth; None if it has none, or if no chosen format stores it."""
-        return read_georeference(image, page) if any(exporter.placed for exporter in self._exporters) else None
+        return read_georeference(image, page) if any(exporter.placed for exporter in self.exporters) else None
 
     def add(self, label_map: LabelMap, stem: str) -> list[str]:
         """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""
@@ -260,7 +260,7 @@ class Writer:
         ImageError
             An image of the same name was kept before, so the file would list the image twice.
         """
-        exporters = [exporter for exporter in self._exporters if exporter.part is not None]
+        exporters = [exporter for exporter in self.exporters if exporter.part is not None]
         if exporters and label_map.image in self._images:
             formats = ", ".join(exporter.name for exporter in exporters)
             raise ImageError(
@@ -278,7 +278,7 @@ class Writer:
         """Write only the files of one image. Return their paths and the sentences that ``add`` returns."""
         files, notes = [], []
         label_map = self._numbered(label_map)
-        for exporter in self._exporters:
+        for exporter in self.exporters:
             if exporter.image is None:
                 continue
             made = exporter.image(label_map, stem, self._folder)
@@ -295,7 +295,7 @@ class Writer:
     def write_windowed(self, item: WindowedMap, stem: str) -> tuple[list[Path], list[str]]:
         """As ``write``, of a label map that is read in windows; formats that need it as a whole are left out."""
         files, notes = [], []
-        for exporter in self._exporters:
+        for exporter in self.exporters:
             if exporter.windowed is None:
                 continue
             ending, write = exporter.windowed
@@ -311,7 +311,7 @@ class Writer:
         """Write the files that describe all images, and return their paths."""
         return [
             write_bytes(self._folder / name, data)
-            for exporter in self._exporters
+            for exporter in self.exporters
             if exporter.together is not None and self._parts[exporter.name]
             for name, data in exporter.together(self._parts[exporter.name], self._folder).items()
         ]

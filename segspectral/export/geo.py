@@ -15,8 +15,7 @@ import numpy as np
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.styles import add_style
 from segspectral.export.wgs84 import to_map, to_wgs84
-from segspectral.export.windowed import WindowedMap, table_of
-from segspectral.export.zones import zones_of
+from segspectral.export.windowed import WindowedMap
 from segspectral.images.gdal import CACHE_BYTES, Georeference
 from segspectral.registry import Shapes
 
@@ -93,7 +92,7 @@ def _copy(source: Path | None, target: Path, driver: str, **options: str) -> flo
 
 
 def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
-    """Write a layer "segments" with the columns of ``table_of`` in the image's CRS, and its colours for QGIS.
+    """Write a layer "segments" with the columns of ``WindowedMap.table`` in the image's CRS, and its colours for QGIS.
 
     Without a georeference the coordinates are pixels: x goes to the right, and y goes upwards from -H to 0, because
     GIS programs draw y upwards.
@@ -105,14 +104,15 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
     import pyogrio
     import shapely
 
-    zones = zones_of(item.labels, item.shape, wanted)
+    zones = item.zones(wanted)
     georeference = item.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
     shapes = shapely.transform(zones.shapes, lambda xy: to_map(xy, georeference))
-    table = table_of(item, zones)
+    table = item.table(wanted)
     if item.georeference is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
-    columns = {key: np.array([row[key] for row in table]) for key in table[0]}
+    # A segment may have no measurement in a band: NaN becomes NULL.
+    columns = {key: np.array([np.nan if row[key] is None else row[key] for row in table]) for key in table[0]}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*crs.*")
         # The name of a file that is not yet complete has another suffix.
@@ -124,6 +124,7 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
             fields=np.array(list(columns)),
             layer=LAYER,
             driver="GPKG",
+            dataset_options={"VERSION": "1.3"},  # programs of some years ago warn of newer ones
             geometry_type="Polygon" if wanted.single else "MultiPolygon",
             crs=georeference.crs or None,
             layer_options={"GEOMETRY_NAME": GEOMETRY},
@@ -133,7 +134,7 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
 
 
 def geojson(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
-    """Write a FeatureCollection in WGS84 (RFC 7946) with the columns of ``table_of`` as properties.
+    """Write a FeatureCollection in WGS84 (RFC 7946) with the columns of ``WindowedMap.table`` as properties.
 
     Without a georeference the coordinates are pixels, x to the right and y down, as microscopy tools such as QuPath
     read them; with a transform, but no CRS, they are those of the transform.
@@ -144,7 +145,7 @@ def geojson(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
     """
     import shapely
 
-    zones = zones_of(item.labels, item.shape, wanted)
+    zones = item.zones(wanted)
     shapes = zones.shapes
     if (georeference := item.georeference) is not None:
         if georeference.crs:
@@ -156,7 +157,7 @@ def geojson(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
     shapes = shapely.orient_polygons(shapes)  # RFC 7946 requires counter-clockwise outer rings
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
-        for number, (row, shape) in enumerate(zip(table_of(item, zones), shapes, strict=True)):
+        for number, (row, shape) in enumerate(zip(item.table(wanted), shapes, strict=True)):
             file.write(", " if number else "")
             geometry = json.loads(shapely.to_geojson(shape))
             of = row.get("piece", row["segment"])

@@ -20,7 +20,7 @@ from segspectral.errors import ImageError, SettingsError, about
 from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_file, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
-from segspectral.values import Segmentation
+from segspectral.values import Bands, Segmentation
 
 if TYPE_CHECKING:
     from segspectral.images.gdal import Georeference
@@ -64,6 +64,7 @@ class LabelMap:
     segmentation : the segmentation from which the labels come, or None if they were read from a file
     unnamed : category of the segments without a name
     classes : categories of earlier images; their numbers come first
+    bands : all bands of the photograph's file, for their means; None if ``pixels`` are all that it holds
 
     Raises
     ------
@@ -82,6 +83,7 @@ class LabelMap:
     segmentation: Segmentation | None = None
     unnamed: str = UNNAMED
     classes: tuple[str, ...] = ()
+    bands: Bands | None = None
 
     def __post_init__(self) -> None:
         labels, source = self.labels, self.image if self.image != UNKNOWN else None
@@ -128,6 +130,7 @@ class LabelMap:
             named,
             georeference=georeference,
             segmentation=segmentation,
+            bands=image.bands,
         )
         return label_map.of_category(category)
 
@@ -180,11 +183,12 @@ class LabelMap:
 def names_of(segmentation: Segmentation, names: Mapping[int, str] | None = None) -> dict[int, str]:
     """Return the names of the segments.
 
-    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given.
+    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given. Those
+    of seeds have the names of the seeds.
     """
     model = segmentation.pipeline.model
     shared = {} if model is None else {s: f"segment {s}" for s in range(1, model.segments + 1)}
-    return shared | dict(names or {})
+    return shared | dict(segmentation.names) | dict(names or {})
 
 
 def parse_names(text: str) -> dict[int, str]:
@@ -263,7 +267,7 @@ def _read_png(path: Path) -> LabelMap:
             own = colour_table(256)
             used = [int(s) for s in np.unique(labels) if 0 < s < len(table)]
             colours = {s: as_colour(table[s]) for s in used if (table[s] != own[s]).any()}
-        names, kept = _from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
+        names, kept = from_text(picture.info.get(KEYWORD), path)  # Pillow reads the text when it loads the pixels
     return LabelMap(labels, names=names, colours=colours | kept)
 
 
@@ -280,7 +284,7 @@ def _read_npz(path: Path) -> LabelMap:
         raise
     except ValueError as error:
         raise ImageError(error, path) from error
-    names, colours = _from_text(str(data["text"]) if "text" in data else None, path)
+    names, colours = from_text(str(data["text"]) if "text" in data else None, path)
     return LabelMap(labels, image, names=names, colours=colours)
 
 
@@ -291,7 +295,7 @@ def _read_tiff(path: Path) -> LabelMap:
     with first_page(path, bands=1) as page:
         labels = _as_labels(page.asarray(), path)
         text = getattr(page, "description", "") or ""
-    names, colours = _from_text(text if text.startswith("{") else None, path)
+    names, colours = from_text(text if text.startswith("{") else None, path)
     return LabelMap(labels, names=names, colours=colours, georeference=read_georeference(path))
 
 
@@ -307,7 +311,7 @@ def _as_labels(array: NDArray[Any], path: Path) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
-def _from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
+def from_text(text: str | None, path: Path) -> tuple[dict[int, str], dict[int, Colour]]:
     """Return the names and colours of segments; ``LabelMap`` checks whether they are possible."""
     if not text:
         return {}, {}

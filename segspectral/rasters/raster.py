@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,11 @@ from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.extras import require
 from segspectral.files import partial_of
 from segspectral.images.formats import TIFF, format_of
-from segspectral.images.gdal import open_header, open_pixels, place_of
-from segspectral.images.interpret import SAMPLE, Reading, Scale, said_of_bands, scale_of, three_bands
-from segspectral.images.raw import both, differs, unassociated
+from segspectral.images.gdal import names_of, open_header, open_pixels, place_of
+from segspectral.images.indices import colours_of
+from segspectral.images.interpret import SAMPLE, Reading, Scale, bands_said, said_of_bands, scale_of, three_bands
+from segspectral.images.raw import both, differs, number_of, unassociated
+from segspectral.values import Bands
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
 
@@ -58,7 +60,12 @@ class Raster:
             stored = "a palette" if self.palette else "four inks"
             raise SettingsError(f"has {stored}, of which no bands can be chosen in tiles; leave out --bands", path)
         self.inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        default = (0, 1, 2, 3) if self.inks else colour[:3] if len(colour) >= 3 else colour[:1]
+        self.measured = () if self.palette or self.inks else colour
+        """All bands but opacity, from 0, in the units of the file; none if its values are no measurements."""
+        self.names = names_of(dataset, [band + 1 for band in self.measured])
+        """What the file calls them."""
+        usual = tuple(range(3 if len(colour) >= 3 else 1))
+        default = (0, 1, 2, 3) if self.inks else tuple(colour[i] for i in colours_of(self.names, usual))
         asked = reading.bands is not None or reading.channels is not None
         chosen = reading.chosen(len(colour), (), str(path))
         self.bands = tuple(colour[number] for number in chosen) if asked else default
@@ -111,7 +118,7 @@ class Raster:
     def read_as(self) -> dict[str, Any]:
         """How the raster is read, in JSON types."""
         scale = self._levels[0]
-        seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]}
+        seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]} | bands_said(self.no_pixels)
         return seen | ({"bits": 8} if scale is None else scale.data) | {"said": list(self.said)}
 
     @property
@@ -130,6 +137,62 @@ class Raster:
         rgb = self._shown(values)
         rgb[~valid] = self._levels[1]
         return rgb, valid
+
+    @property
+    def band_keys(self) -> tuple[str, ...]:
+        """``Bands.keys`` of the windows of the raster; none if it shows all its bands as they are, in 8 bits."""
+        return () if self.plain else self.no_pixels.keys
+
+    @property
+    def plain(self) -> bool:
+        """Whether all bands are seen as they are, in 8 bits, and there are no indices."""
+        shown = self._levels[0] is None and set(self.measured) <= set(self.bands)
+        return not self.measured or (shown and not self.reading.index)
+
+    @cached_property
+    def no_pixels(self) -> Bands:
+        """All bands and indices of the raster, of no pixel. Raises SettingsError if a band does not exist."""
+        numbers = [band + 1 for band in self.measured]
+        dtype = np.dtype(self.dataset.dtypes[0])
+        most = 0.0
+        if dtype.kind == "f" and self.reading.index:
+            few = (len(numbers), *(max(1, side // 64) for side in self.shape))
+            some = self.dataset.read(numbers, out_shape=few, masked=True).compressed()
+            most = float(np.nanmax(some)) if np.isfinite(some).any() else 0.0
+        indices = self.reading.indices(self.names, len(numbers), str(self.path), dtype, most)
+        nodata = number_of(self.stored.nodata if self.stored.nodata is not None else self.dataset.nodata)
+        seen = tuple(self.measured.index(band) + 1 for band in self.bands if band in self.measured)
+        return Bands(np.empty((0, 0, len(numbers)), dtype), self.names, nodata, indices, seen)
+
+    def bands_of(self, rows: Span, cols: Span) -> Bands:
+        """All bands of a window of pixels, in the units of the file. What is void, ``read`` says."""
+        values = np.moveaxis(self._bands(list(self.measured), (rows, cols), None), 0, -1)
+        if self.stored.associated and self.opacity is not None:
+            values = unassociated(values, self._bands([self.opacity], (rows, cols), None)[0])
+        return replace(self.no_pixels, values=self._colours(values))
+
+    def bands_of_cells(self, rows: Span, cols: Span) -> Bands:
+        """As ``bands_of``, for cells: the means of the measurements of valid pixels, NaN where there is none."""
+        f, width = self.factor, cols[1] - cols[0]
+        step = max(1, READ_PIXELS // (f * f * width))
+        parts = []
+        for first in range(rows[0], rows[1], step):
+            some = first, min(first + step, rows[1])
+            pixels = self.pixels(some, cols)
+            bands, valid = self.bands_of(*pixels), self._raw(*pixels)[1]
+            more = ((0, (some[1] - first) * f - valid.shape[0]), (0, width * f - valid.shape[1]))
+            means = []
+            for number in range(len(self.measured)):
+                plane = np.where(valid, bands.plane(number + 1), np.nan)
+                blocks = np.pad(plane, more, constant_values=np.nan).reshape(-1, f, width, f)
+                known = np.isfinite(blocks)
+                count = known.sum(axis=(1, 3))
+                total = np.where(known, blocks, 0).sum(axis=(1, 3))
+                means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+            parts.append(np.stack(means, axis=-1))
+        values = np.concatenate(parts)
+        narrow = np.float32 if self.no_pixels.values.dtype.itemsize <= 2 else values.dtype
+        return replace(self.no_pixels, values=values.astype(narrow, copy=False), nodata=None)
 
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
         """(h, w, 3) the whole raster, subsampled so that its longer side has at most ``longest`` pixels."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from segspectral.errors import ImageError
 from segspectral.export import Exporter, Writer, colour_table, png, versions
-from segspectral.export.labelmap import as_colour
-from segspectral.export.windowed import WindowedMap
+from segspectral.export.labelmap import as_colour, from_text
+from segspectral.export.windowed import Levels, WindowedMap
+from segspectral.export.zones import Span, windows_of
 from segspectral.files import link_to, write_bytes
-from segspectral.images.gdal import Georeference, open_pixels
+from segspectral.images.gdal import Georeference, open_pixels, place_of
+from segspectral.images.interpret import Reading
 from segspectral.rasters.raster import Raster
 from segspectral.rasters.segment import RasterResult, overlay_of_raster, segment_raster
 from segspectral.rasters.tiling import Plan
@@ -23,7 +28,7 @@ from segspectral.registry import Look
 if TYPE_CHECKING:
     from segspectral.pipeline import Observer, Pipeline
 
-__all__ = ["Exports", "Made", "save_raster"]
+__all__ = ["Exports", "Made", "save_raster", "windowed_map"]
 
 
 @dataclass(frozen=True)
@@ -91,19 +96,73 @@ def _export(
     """Write further formats; their paths and sentences about them."""
     if not exports.exporters:
         return [], []
-    table = colour_table(max(result.numbers) + 1)
-    with Raster.open(source, pipeline.reading) as raster, open_pixels(result.labels) as file:
-        item = WindowedMap(
-            lambda rows, cols: file.read(1, window=(rows, cols)).astype(np.int32),
-            raster.shape,
-            result.numbers,
-            {segment: exports.names.get(segment, f"segment {segment}") for segment in result.numbers},
-            {segment: as_colour(table[segment]) for segment in result.numbers},
-            Georeference.of(raster.crs, raster.transform) if raster.placed else None,
-            lambda rows, cols: raster.read(rows, cols)[0] * np.float32(255),
-            result.labels,
-        )
+    with windowed_map(result.labels, exports.names, source, pipeline.reading, result.numbers) as item:
         return Writer(exports.exporters, target.parent).write_windowed(item, target.name)
+
+
+@contextmanager
+def windowed_map(
+    labels: Path,
+    names: Mapping[int, str],
+    source: Path | None = None,
+    reading: Reading = Reading(),
+    segments: Sequence[int] | None = None,
+) -> Iterator[WindowedMap]:
+    """A label raster that is read in windows. It has the place of the label raster.
+
+    Parameters
+    ----------
+    names : segment -> name, beside those in the label raster
+    source : the raster of which it is the label raster, for mean colours
+    reading : how this one is read
+    segments : numbers of the segments that have pixels; None looks for them
+
+    Raises
+    ------
+    ImageError
+        A raster cannot be read, has another size, or holds no segment.
+    """
+    with ExitStack() as stack:
+        file = stack.enter_context(open_pixels(labels))
+        if file.count != 1 or np.dtype(file.dtypes[0]).name not in ("uint8", "uint16"):
+            raise ImageError("is no label raster, which has one band of 8 or 16 bits without a sign", labels)
+        shape = file.height, file.width
+
+        def read(rows: Span, cols: Span) -> NDArray[np.int32]:
+            return np.asarray(file.read(1, window=(rows, cols)), np.int32)
+
+        if segments is None:
+            found = {int(segment) for window in windows_of(shape) for segment in np.unique(read(*window))}
+            segments = sorted(found - {0})
+        if not segments:
+            raise ImageError("the label map has only void and no segment", labels)
+        levels, bands = None, None
+        band_keys: tuple[str, ...] = ()
+        if source is not None:
+            raster = stack.enter_context(Raster.open(source, reading))
+            if raster.shape != shape:
+                raise ImageError(f"has {raster.shape} rows and columns, but its label raster has {shape}", source)
+            levels, band_keys = _levels_of(raster), raster.band_keys
+            bands = raster.bands_of if band_keys else None
+        place, table = place_of(file), colour_table(max(segments) + 1)
+        own, colours = from_text(file.tags().get("TIFFTAG_IMAGEDESCRIPTION"), labels)
+        names = {**own, **names}
+        yield WindowedMap(
+            read,
+            shape,
+            segments,
+            {segment: names.get(segment, f"segment {segment}") for segment in segments},
+            {segment: colours.get(segment, as_colour(table[segment])) for segment in segments},
+            None if place is None else Georeference.of(*place),
+            levels,
+            bands,
+            band_keys,
+            labels,
+        )
+
+
+def _levels_of(raster: Raster) -> Levels:
+    return lambda rows, cols: raster.read(rows, cols)[0] * np.float32(255)
 
 
 def _summary(

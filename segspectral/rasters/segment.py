@@ -126,7 +126,7 @@ def segment_raster(
         raster = stack.enter_context(Raster.open(Path(source), pipeline.reading))
         grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles.tile, tiles.max_nodes)
         raster.factor = grid.factor
-        notes = (*notes, *raster.said)
+        notes = (*notes, *raster.said, *filter(None, [pipeline.said_of(raster.no_pixels)]))
         seed_map = stack.enter_context(DiskMap.beside(target, raster.cells))
         with stage("tiles"):
             nodes = describe_raster(raster, seed_map, pipeline, grid)

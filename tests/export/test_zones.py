@@ -16,7 +16,7 @@ from segspectral.export import zones
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.regions import perimeters
 from segspectral.export.tables import region_table
-from segspectral.export.windowed import WindowedMap, table_of
+from segspectral.export.windowed import WindowedMap
 from segspectral.registry import Shapes
 
 shapely = pytest.importorskip("shapely", reason="shapely (extra 'geo') is not installed")
@@ -96,10 +96,10 @@ def test_the_table_of_windows_is_that_of_the_whole(labels: NDArray[np.int32], mo
     pixels = np.random.default_rng(1).integers(0, 256, (*SHAPE, 3), np.uint8)
     item = LabelMap(labels, pixels=pixels, names={2: "sea"})
     monkeypatch.setattr(zones, "SIDE", 40)
-    assert table_of(WindowedMap.of(item)) == region_table(item)
-    single = zones.zones_of(window_of(labels), SHAPE, Shapes(single=True))
-    pieces = table_of(WindowedMap.of(item), single)
-    assert [row["piece"] for row in pieces] == list(range(1, len(single.shapes) + 1))
+    windowed = WindowedMap.of(item)
+    assert windowed.table() == region_table(item)
+    pieces = windowed.table(Shapes(single=True))
+    assert [row["piece"] for row in pieces] == list(range(1, len(windowed.zones(Shapes(single=True)).shapes) + 1))
     for row in region_table(item):
         own = [piece for piece in pieces if piece["segment"] == row["segment"]]
         assert sum(piece["area"] for piece in own) == row["area"]
