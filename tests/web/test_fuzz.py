@@ -39,7 +39,8 @@ def test_requests_from_the_schema(
         assert client.post(f"/api/projects/{project}/images", files={"file": ("tiny.png", tiny)}).status_code == 201
     config = tmp_path / "schemathesis.toml"
     paths = {"job_id": job, "name": "cat.jpg", "project_id": project, "number": 0}
-    config.write_text("[parameters]\n" + "".join(f'"path.{key}" = {json.dumps(value)}\n' for key, value in paths.items()))
+    lines = [f'"path.{key}" = {json.dumps(value)}\n' for key, value in paths.items()]
+    config.write_text("".join(["[parameters]\n", *lines]))
     options = ["--max-examples", "15", "--seed", "0", "--exclude-method", "DELETE", "--checks", CHECKS]
     if SECONDS is not None:
         options += ["--max-time", SECONDS]
