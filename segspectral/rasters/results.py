@@ -23,6 +23,7 @@ from segspectral.images.interpret import Reading
 from segspectral.rasters.raster import Raster
 from segspectral.rasters.segment import RasterResult, overlay_of_raster, segment_raster
 from segspectral.rasters.tiling import Plan
+from segspectral.registry import Look
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Observer, Pipeline
@@ -36,6 +37,7 @@ class Exports:
 
     exporters: Sequence[Exporter] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def save_raster(
     notes = [*told, *([plan.note] if plan.note else []), *result.notes, *said]
     text = json.dumps(_summary(result, source, target.parent, image, pipeline, plan, notes), indent=2) + "\n"
     summary = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
-    overlay = png(overlay_of_raster(source, labels, pipeline.reading))
+    overlay = png(overlay_of_raster(source, labels, pipeline.reading, look=exports.look, names=names))
     shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
     return Made(result, [labels, summary, shown, *files], notes)
 

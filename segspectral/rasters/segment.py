@@ -34,6 +34,7 @@ from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
 from segspectral.rasters.tiling import MANY, NO_MODEL, Tiles
 from segspectral.refine import NoRefinement
+from segspectral.registry import Look
 from segspectral.resolution import joint_upsampling
 from segspectral.values import Image, Membership, Superpixels
 
@@ -149,9 +150,14 @@ def segment_raster(
 
 
 def overlay_of_raster(
-    source: str | os.PathLike[str], labels: str | os.PathLike[str], reading: Reading = Reading(), longest: int = 1600
+    source: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    reading: Reading = Reading(),
+    longest: int = 1600,
+    look: Look = Look(),
+    names: Mapping[int, str] | None = None,
 ) -> NDArray[np.uint8]:
-    """(h, w, 3) a raster tinted by the segments of ``labels``; its longer side has at most ``longest`` pixels.
+    """(h, w, 3) a raster with the segments of ``labels``; its longer side has at most ``longest`` pixels.
 
     Raises
     ------
@@ -162,7 +168,8 @@ def overlay_of_raster(
 
     with Raster.open(Path(source), reading) as raster, open_pixels(Path(labels)) as file:
         rgb = raster.thumbnail(longest)
-        return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
+        labels_seen = file.read(1, out_shape=rgb.shape[:2]).astype(np.int32)
+        return tinted(rgb, labels_seen, look=look, names=names)
 
 
 def _write_labels(
