@@ -248,6 +248,17 @@ class TestFeatures:
         return segspectral.segment(stack_of(4), **settings)
 
 
+def test_the_page_reads_all_bands(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="fastapi (extra 'web') is not installed")
+    from segspectral.web.work import Segmenting, Task
+
+    path = write(tmp_path / "scene.tif", stack_of(4), ("red", "green", "blue", "nir"))
+    pipeline = make_pipeline(QUICK | {"reading": {"index": ["ndvi"]}})
+    result = Segmenting(pipeline, 10**6, None).segmented(Task(path, path.name, pipeline)).result
+    assert adjusted_rand_score(LAND.ravel(), result.labels.ravel()) > 0.9
+    assert result.image.bands.keys[-1] == "ndvi"
+
+
 class TestModels:
     def test_other_bands_are_refused_in_one_sentence(self, tmp_path: Path) -> None:
         recipe = Recipe.model_validate(RECIPE)

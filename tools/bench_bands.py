@@ -156,6 +156,27 @@ def measured(job: tuple[Tile, int, tuple[int, ...], tuple[str, ...]]) -> dict[tu
     return found
 
 
+def shared(chosen: list[Tile], seed: int, segments: int) -> None:
+    """Print the mIoU of models over all tiles of LoveDA, whose segments are named once for all tiles (Hungarian)."""
+    from segspectral.metrics.semantic import cluster_counts
+    from segspectral.shared.fit import fit_model
+    from segspectral.shared.model import Recipe
+
+    loveda = [tile for tile in chosen if tile.source == "loveda"]
+    made = [rows(tile, seed) for tile in loveda]
+    print(f"\n| `fit`, {segments} segments, {len(loveda)} tiles, seed {seed} | mIoU |\n|---|---|")
+    for row in ("RGB", "simulated", "simulated, hard", "noise"):
+        images = [as_image(one[row][0], tile.name, **one[row][1]) for one, tile in zip(made, loveda, strict=True)]
+        model = fit_model(images, Recipe(segments=segments, seed=seed))
+        pipeline = Pipeline(model=model)
+        counts = [
+            cluster_counts(pipeline(image).labels - 1, tile.truth, 8, void=0)
+            for image, tile in zip(images, loveda, strict=True)
+        ]
+        total = sum(counts[1:], counts[0]).hungarian().scores()
+        print(f"| {row} | {total['miou_present']:.3f} |", flush=True)
+
+
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     means = values[rng.integers(0, len(values), (10_000, len(values)))].mean(axis=1)
@@ -171,9 +192,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--set", nargs="*", default=[], help="settings, such as features.bands.weight=2")
+    parser.add_argument("--fit", type=int, metavar="K", help="instead, models of K segments over all tiles")
     args = parser.parse_args()
     found: dict[tuple[str, str, str], list[Any]] = {}
     chosen = list(tiles(args.data))[: args.limit]
+    if args.fit is not None:
+        for seed in range(args.seeds):
+            shared(chosen, seed, args.fit)
+        return
     jobs = [(tile, seed, tuple(args.numbers), tuple(args.set)) for tile in chosen for seed in range(args.seeds)]
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
         for part in pool.map(measured, jobs):

@@ -153,7 +153,7 @@ class BandStatistics(Extractor):
     superpixels decide. A superpixel without a measurement in a band has its median.
     """
 
-    weight: float = Field(1.0, gt=0, description="weight of these features in the distance between superpixels")
+    weight: float = Field(2.0, gt=0, description="weight of these features in the distance between superpixels")
     spread: float = Field(0.5, ge=0, description="weight of the standard deviations relative to the means")
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:

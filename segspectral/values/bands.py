@@ -186,8 +186,8 @@ class Bands:
             plane[~np.isfinite(plane)] = np.nan
         if self.nodata is not None:
             # As GDAL compares: the text of a float need not have all its digits.
-            near = 4 * np.finfo(values.dtype).eps * abs(self.nodata) if values.dtype.kind == "f" else 0
-            plane[np.abs(values.astype(np.float64) - self.nodata) <= near] = np.nan
+            near = 4 * float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else 0.0
+            plane[np.isclose(values, self.nodata, rtol=near, atol=0) if near else values == self.nodata] = np.nan
         return plane
 
     def planes(self, unseen: bool = False) -> Iterator[NDArray[Any]]:
