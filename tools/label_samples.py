@@ -6,7 +6,7 @@
 in each image a stroke of each class is drawn at fixed places, without looking; *Fill the rest*, *Done*; at the end COCO
 is exported and counted. ``mouse`` is a desktop, ``phone`` is 360 pixels wide with touch, ``keyboard`` uses no pointer.
 The seconds of an image end when it is saved; a person also needs time to look and to aim. Then drawing after a turn of
-the wheel is timed on 12 megapixels. ``--pictures`` writes the two screenshots of the documentation. Needs the extra
+the wheel is timed on 12 megapixels. ``--pictures`` writes the screenshots of the documentation. Needs the extra
 ``web``, playwright and Chromium.
 """
 
@@ -66,6 +66,13 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{address}/label.html")
         print(large(page, address))
+        if given.pictures:
+            page.goto(address)
+            page.select_option("#sample", "coffee.jpg")
+            page.click("#run")
+            page.wait_for_selector("body[data-revision]")
+            until(page, "document.getElementById('status').textContent.includes('superpixels in')")
+            picture(page, given.pictures / "page.jpg")
         browser.close()
 
 
@@ -112,7 +119,7 @@ def label(page: Any, how: str, pictures: Path | None) -> list[float]:
         until(page, "document.getElementById('busy').hidden && !document.getElementById('undo').disabled")
         until(page, "document.getElementById('error').hidden")
         if pictures and name == "coffee.jpg" and how in ("mouse", "phone"):
-            picture(page, how, pictures)
+            picture(page, pictures / f"label-{how}.jpg")
         press(page, how, "Enter", "done")
         until(page, f"document.body.dataset.done === '{number + 1}'")
         seconds.append(time.perf_counter() - begin)
@@ -198,9 +205,9 @@ def exported(page: Any, how: str) -> str:
     return f"COCO of {len(data['images'])} images, {len(data['annotations'])} annotations of {', '.join(names)}"
 
 
-def picture(page: Any, how: str, folder: Path) -> None:
+def picture(page: Any, path: Path) -> None:
     image = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    image.save(folder / f"label-{how}.jpg", quality=82, optimize=True)
+    image.save(path, quality=82, optimize=True)
 
 
 def large(page: Any, address: str) -> str:

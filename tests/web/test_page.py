@@ -31,9 +31,9 @@ def page(browser: Any, server: str) -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, server: str) -> Iterator[Any]:
+def opened(browser: Any, server: str, **how: Any) -> Iterator[Any]:
     """The page, which may not complain or ask other servers for anything."""
-    context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
+    context = browser.new_context(**({"accept_downloads": True, "viewport": {"width": 1280, "height": 900}} | how))
     page = context.new_page()
     page.set_default_timeout(20_000)
     watch = Watch(page, server)
@@ -232,6 +232,30 @@ def test_other_settings_of_the_same_image(page: Any, photograph: bytes) -> None:
     page.fill("#more", "affinity.neighbours: 12")
     page.click("#run")
     until(page, "document.getElementById('error').textContent.includes('did you mean affinity.neighbors?')")
+
+
+def test_what_is_chosen_is_seen_and_disabled_buttons_say_what_they_need(page: Any, photograph: bytes) -> None:
+    assert page.locator("#run").get_attribute("title") == "Choose an image first"
+    page.set_input_files("#file", {"name": "photo.png", "mimeType": "image/png", "buffer": photograph})
+    until(page, "document.getElementById('chosen-image').naturalWidth === 112")
+    page.click("#run")
+    page.wait_for_selector("body[data-revision]")
+    assert "Select two or more" in page.locator("#merge").get_attribute("title")
+    page.select_option("#sample", "coffee.jpg")
+    until(page, "document.getElementById('chosen-image').naturalWidth > 112")
+    page.set_input_files("#file", {"name": "photo.tif", "mimeType": "image/tiff", "buffer": b"II*\0"})
+    until(page, "!document.getElementById('no-preview').hidden")
+
+
+def test_taps_select_several_segments(browser: Any, server: str, photograph: bytes) -> None:
+    with opened(browser, server, viewport={"width": 360, "height": 740}, has_touch=True) as page:
+        segment(page, photograph)
+        box = page.locator("#stack").bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 740, "seen without scrolling"
+        for x, selected in ((0.2, 1), (0.9, 2), (0.2, 1)):
+            page.touchscreen.tap(box["x"] + x * box["width"], box["y"] + 0.2 * box["height"])
+            until(page, f"document.querySelectorAll('#regions li.selected').length === {selected}")
 
 
 def test_all_settings_are_listed(page: Any) -> None:

@@ -1,4 +1,5 @@
 import * as api from "./api.js";
+import { able } from "./buttons.js";
 import { SettingsForm } from "./form.js";
 import { Granularity } from "./granularity.js";
 import { Regions } from "./regions.js";
@@ -27,6 +28,7 @@ async function start() {
   for (const name of page.about.samples) $("sample").append(new Option(name, name));
   for (const [name, text] of Object.entries(page.about.formats)) $("format").append(new Option(`${name}: ${text}`, name));
   $("format").append(new Option("overlay: colours and borders over the photograph", OVERLAY));
+  runnable();
   page.form = new SettingsForm(page.about.settings, page.about.defaults, page.about.backbones);
   page.granularity = new Granularity({ preview, edit: change }, page.about.colours);
   document.body.dataset.ready = "yes";
@@ -35,8 +37,27 @@ async function start() {
 function choose(source) {
   page.source = source;
   $("chosen").textContent = source ? `Chosen: ${source.sample || source.file.name || "pasted image"}` : "";
-  $("run").disabled = !source || page.running !== null;
+  runnable();
+  chosen(source);
   fail(null);
+}
+
+function runnable() {
+  able("run", Boolean(page.source) && page.running === null, page.running === null ? "Choose an image first" : "An image is being segmented");
+  able("cancel", Boolean(page.running), "Nothing is being segmented");
+}
+
+/** Show what is chosen, before it is segmented. */
+function chosen(source) {
+  const image = $("chosen-image");
+  if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
+  image.hidden = !source;
+  $("no-image").hidden = Boolean(source);
+  $("no-preview").hidden = true;
+  if (!source) { image.removeAttribute("src"); return; }
+  image.src = source.sample ? `api/samples/${encodeURIComponent(source.sample)}` : URL.createObjectURL(source.file);
+  $("empty").hidden = false;
+  $("view").hidden = $("side").hidden = true;
 }
 
 function chooseFile(file) {
@@ -52,7 +73,8 @@ function chooseFile(file) {
 
 async function run() {
   fail(null);
-  $("run").disabled = true;
+  page.running = ""; // is being sent
+  runnable();
   const { source } = page;
   const again = page.state && source.job === page.state.id ? source.job : null;
   try {
@@ -62,7 +84,7 @@ async function run() {
       ? await api.addJob({ again, ...values }).catch(() => api.addJob({ ...source, ...values }))
       : await api.addJob({ ...source, ...values });
     page.running = state.id;
-    $("cancel").disabled = false;
+    runnable();
     progress(state);
     page.stop = api.follow(state.id, (next) => progress(next), () => lost(state.id));
   } catch (error) {
@@ -79,8 +101,7 @@ function lost(id) {
 
 function ended() {
   page.running = null;
-  $("cancel").disabled = true;
-  $("run").disabled = !page.source;
+  runnable();
 }
 
 function progress(state) {
@@ -115,7 +136,8 @@ async function show(state) {
   await refresh(state);
   const seconds = Object.values(state.stages).reduce((sum, value) => sum + value, 0);
   say([`${state.regions.length} segments of ${state.superpixels} superpixels in ${seconds.toFixed(1)} s`, ...state.notes].join("; "));
-  if ($("view").getBoundingClientRect().top > innerHeight / 2) $("view").scrollIntoView(); // below the form, on a phone
+  const { top } = $("view").getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) $("view").scrollIntoView(); // on a phone, the form is below
 }
 
 async function refresh(state) {
@@ -211,6 +233,10 @@ $("theme").addEventListener("click", () => {
 });
 $("download").addEventListener("click", download);
 $("copy").addEventListener("click", copyCommand);
+$("chosen-image").addEventListener("error", () => {
+  if (!$("chosen-image").hidden) [$("chosen-image").hidden, $("no-preview").hidden] = [true, false];
+});
+$("error").addEventListener("click", () => fail(null));
 $("large-close").addEventListener("click", () => $("large").close());
 for (const [type, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   addEventListener(type, (event) => {
@@ -224,7 +250,8 @@ $("stack").addEventListener("pointermove", (event) => hover(view.segmentAt(event
 $("stack").addEventListener("pointerleave", () => hover(null));
 $("stack").addEventListener("click", (event) => {
   const segment = view.segmentAt(event);
-  if (segment) regions.toggle(segment, undefined, !(event.shiftKey || event.ctrlKey || event.metaKey));
+  // A finger has no Shift: taps add up, and a second tap takes away.
+  if (segment) regions.toggle(segment, undefined, !(event.pointerType === "touch" || event.shiftKey || event.ctrlKey || event.metaKey));
 });
 $("stack").addEventListener("dblclick", (event) => {
   const segment = view.segmentAt(event);

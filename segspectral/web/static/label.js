@@ -1,6 +1,7 @@
 // The page to label with. One object, `desk`, holds what is on it; the modules do the rest.
 
 import * as api from "./api.js";
+import { able } from "./buttons.js";
 import { Classes } from "./classes.js";
 import { ladder } from "./hierarchy.js";
 import { Painting } from "./paint.js";
@@ -127,11 +128,11 @@ function regions() {
 function buttons() {
   const { painting } = desk;
   const some = Boolean(painting) && !painting.empty;
-  queue.able("undo", Boolean(painting?.canUndo), "There is nothing to take back");
-  queue.able("redo", Boolean(painting?.canRedo), "Nothing was taken back");
-  queue.able("fill", some, "Paint or scribble at least one class first");
-  queue.able("clear", some, "Nothing is painted");
-  for (const id of ["smaller", "fit", "larger"]) queue.able(id, Boolean(painting), "Open an image first");
+  able("undo", Boolean(painting?.canUndo), "There is nothing to take back");
+  able("redo", Boolean(painting?.canRedo), "Nothing was taken back");
+  able("fill", some, "Paint or scribble at least one class first");
+  able("clear", some, "Nothing is painted");
+  for (const id of ["smaller", "fit", "larger"]) able(id, Boolean(painting), "Open an image first");
 }
 
 async function fill() {

@@ -1,6 +1,7 @@
 // The images of a project: opened one after the other, the next one in advance, and saved after each change.
 
 import * as api from "./api.js";
+import { able } from "./buttons.js";
 import { Wand } from "./wand.js";
 
 const $ = (id) => document.getElementById(id);
@@ -35,19 +36,12 @@ export class Queue {
     $("place").textContent = this.entry ? `${this.number + 1} / ${images.length}  ${this.entry.name}` : `${images.length} images`;
     $("notes").textContent = [`${done} of ${images.length} done.`, ...project.notes,
       project.folder ? `Saved in ${project.folder}` : "These uploads are kept until the server ends: export what you need."].join(" ");
-    this.able("previous", this.number > 0, "This is the first image");
-    this.able("next", this.number !== null && this.number < images.length - 1, "This is the last image");
-    this.able("done", Boolean(this.entry) && this.loaded, "Open an image first");
+    able("previous", this.number > 0, "This is the first image");
+    able("next", this.number !== null && this.number < images.length - 1, "This is the last image");
+    able("done", Boolean(this.entry) && this.loaded, "Open an image first");
     $("done").textContent = this.entry?.done ? "✓ Done" : "Done";
-    this.able("export", images.some((image) => image.labelled), "Label something first");
+    able("export", images.some((image) => image.labelled), "Label something first");
     document.body.dataset.done = done;
-  }
-
-  able(id, can, why) {
-    const button = $(id);
-    button.dataset.title ??= button.title;
-    button.disabled = !can;
-    button.title = can ? button.dataset.title : why;
   }
 
   /** Save what is open, then show another image. */

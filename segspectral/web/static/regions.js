@@ -1,5 +1,7 @@
 // The list of segments: the second way to everything that the picture can do, for keyboards and screen readers.
 
+import { able } from "./buttons.js";
+
 const $ = (id) => document.getElementById(id);
 
 export class Regions {
@@ -19,8 +21,8 @@ export class Regions {
     const focused = document.activeElement?.closest?.("#regions li")?.dataset.segment;
     const kind = document.activeElement?.type;
     $("regions").replaceChildren(...state.regions.map((region) => this.item(region)));
-    $("undo").disabled = !state.can_undo;
-    $("redo").disabled = !state.can_redo;
+    able("undo", state.can_undo, "There is nothing to take back");
+    able("redo", state.can_redo, "Nothing was taken back");
     this.sync();
     if (focused) $("regions").querySelector(`li[data-segment="${focused}"] input[type="${kind}"]`)?.focus();
   }
@@ -75,8 +77,8 @@ export class Regions {
       item.classList.toggle("selected", on);
       item.querySelector("input[type=checkbox]").checked = on;
     }
-    $("merge").disabled = this.selected.size < 2;
-    $("split").disabled = this.selected.size !== 1;
+    able("merge", this.selected.size > 1, "Select two or more segments: tap them, or Shift and click");
+    able("split", this.selected.size === 1, "Select one segment");
   }
 
   merge() {
