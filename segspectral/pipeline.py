@@ -66,7 +66,7 @@ AnyRefiner = Annotated[
 
 
 class Pipeline(Settings):
-    """Five strategies, the number of segments, and a seed. A call with an image segments it.
+    """The settings of a segmentation: the strategies of its stages, the number of segments, a seed. A call segments.
 
     >>> Pipeline(segments=5).segments
     5
