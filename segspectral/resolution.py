@@ -42,13 +42,16 @@ def downsampled(image: Image, pixels: int) -> Image:
         return image
     factor = (pixels / (height * width)) ** 0.5
     size = max(1, int(width * factor)), max(1, int(height * factor))
+    edges = None
+    if image.edges is not None:  # The mean would weaken thin edges.
+        edges = _of_cells(np.maximum, image.edges, size[::-1])
     if image.mask is None:
-        return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name)
+        return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name, edges=edges)
     share = cv2.resize(image.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
     visible = np.where(image.mask[..., None], image.uint8, np.uint8(0)).astype(np.float32)
     colour = cv2.resize(visible, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-12)
     mask = _of_cells(np.logical_or, image.mask, size[::-1])
-    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask)
+    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask, edges=edges)
 
 
 def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void: int = 0) -> NDArray[np.int32]:

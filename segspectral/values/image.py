@@ -28,6 +28,8 @@ class Image:
     read : how the file or array was read, in JSON types
     notes : sentences for the user about how it was read
     ground : area of a pixel on the ground in square metres, at the centre of the image; None if it is not known
+    edges : (H, W) float32 in [0, 1] or None
+        An edge map of the user: the probability of an edge at each pixel.
 
     Raises
     ------
@@ -42,6 +44,7 @@ class Image:
     read: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ground: float | None = None
+    edges: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -59,6 +62,12 @@ class Image:
                 raise ImageError(f"the mask must be bool {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
             if not self.mask.any():
                 raise ImageError("no pixel is valid (is the image wholly transparent?)")
+        if self.edges is not None and (
+            self.edges.shape != rgb.shape[:2] or not 0 <= self.edges.min() <= self.edges.max() <= 1
+        ):
+            raise ImageError(
+                f"an edge map must be {rgb.shape[:2]} in [0, 1]; this one has the shape {self.edges.shape}"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
