@@ -33,7 +33,7 @@ from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import diffused
 from segspectral.superpixels import Slic, along_edges
-from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
+from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
 from segspectral.values.regions import Hierarchy, RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
@@ -202,6 +202,12 @@ class Pipeline(Settings):
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
+    def said_of(self, bands: Bands | None) -> str:
+        """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""
+        if self.model is not None:
+            return self.model.said_of(bands)
+        return self.features.said_of(bands, self.hierarchy)
+
     def prepare(self) -> None:
         """Load the weights of the backbone, so that a fault is found before the first image.
 
@@ -238,7 +244,7 @@ class Pipeline(Settings):
         ImageError, SettingsError, BackboneError
         """
         pipeline, notes = self.usable()
-        notes = (*notes, *image.notes)
+        notes = (*notes, *image.notes, *filter(None, [pipeline.said_of(image.bands)]))
         if pipeline.edges is not None and image.edges is None:
             edges, said = read_edges(file_beside(pipeline.edges, image.name, "edges"), image.shape)
             image, notes = replace(image, edges=edges), (*notes, *filter(None, [said]))

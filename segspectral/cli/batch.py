@@ -163,7 +163,7 @@ def _work(pipeline: Pipeline, formats: FormatOptions, output: Path, tiling: Tili
 
     named, category = formats.named(), formats.category
     chosen = formats.format_ or []
-    work = Segmenter.of(pipeline, output, tiling, chosen, named, category, formats.shapes())
+    work = Segmenter.of(pipeline, output, tiling, chosen, named, category, formats.shapes(), formats.look())
     for text in work.notes:
         note(text)
     return work

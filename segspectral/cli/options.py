@@ -29,9 +29,11 @@ from segspectral.heads import HEADS
 from segspectral.imports import no_collection
 from segspectral.registry import (
     FORMATS,
+    OVERLAYS,
     PARTS,
     REFINERS,
     TOLERANCE,
+    Look,
     Shapes,
     formats_named,
     preset,
@@ -69,7 +71,7 @@ SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": 
 FEATURES = {"backbone": ("cnn", "backbone"), "edges_weight": ("contours", "own")}
 """The options that change the features, and the settings of an extractor that they stand for."""
 
-READING = ("bands", "stretch", "page", "channels")
+READING = ("bands", "index", "stretch", "page", "channels")
 """The options that say how images are read."""
 
 WHOLE = "seeds and edges belong to whole images"
@@ -204,6 +206,13 @@ class PipelineOptions:
     bands: Annotated[
         str | None,
         typer.Option(metavar="R,G,B", help="Bands seen as red, green, blue, from 1, such as 4,3,2; or one."),
+    ] = None
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FORMULA",
+            help="A further band: ndvi, ndwi, ndbi, evi, savi, ..., or a formula such as '(b4-b1)/(b4+b1)'.",
+        ),
     ] = None
     stretch: Annotated[
         str | None,
@@ -416,6 +425,16 @@ class FormatOptions:
         str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
 
+    overlay: Annotated[
+        str,
+        typer.Option(
+            metavar="both|borders|tint", help="What the overlay shows of segments.", autocompletion=one_of(OVERLAYS)
+        ),
+    ] = Look.style
+    opacity: Annotated[
+        float, typer.Option(metavar="0..1", help="How much of its colour a segment has in the overlay.")
+    ] = Look.opacity
+    numbers: Annotated[bool, typer.Option("--numbers", help="Numbers or names of segments on the overlay.")] = False
     parts: Annotated[
         str,
         typer.Option(metavar="multi|single", help="A row of gpkg and geojson: a segment, or a connected piece of one."),
@@ -425,12 +444,17 @@ class FormatOptions:
     ] = TOLERANCE
 
     def check(self) -> None:
-        """Raise SettingsError if there is no such format, or no such parts."""
+        """Raise SettingsError if there is no such format, parts or look."""
         formats_named(self.format_ or [])
         if self.parts not in PARTS:
             raise SettingsError(f"'{self.parts}' is neither {' nor '.join(PARTS)}", "--parts")
+        self.look()
         if not math.isfinite(self.tolerance):
             raise SettingsError("write a number of pixels, such as 2", "--tolerance")
+
+    def look(self) -> Look:
+        """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity."""
+        return Look(self.overlay, self.opacity, self.numbers)
 
     def shapes(self) -> Shapes:
         return Shapes(self.parts == PARTS[1], self.tolerance)

@@ -1,4 +1,4 @@
-"""A colour image and its void pixels."""
+"""A colour image, its void pixels, and the bands of its file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
+from segspectral.values.bands import Bands
 
 __all__ = ["Image"]
 
@@ -28,14 +29,15 @@ class Image:
     read : how the file or array was read, in JSON types
     notes : sentences for the user about how it was read
     ground : area of a pixel on the ground in square metres, at the centre of the image; None if it is not known
+    bands : all bands of the file in its own units; None if they are those of ``rgb``, in 8 bits
     edges : (H, W) float32 in [0, 1] or None
         An edge map of the user: the probability of an edge at each pixel.
 
     Raises
     ------
     ImageError
-        The shape or type is wrong, values are out of range or not finite, the mask has another shape, or no pixel is
-        valid.
+        The shape or type is wrong, values are out of range or not finite, the mask or the bands have another
+        shape, or no pixel is valid.
     """
 
     rgb: NDArray[Any]
@@ -44,6 +46,7 @@ class Image:
     read: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ground: float | None = None
+    bands: Bands | None = None
     edges: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
@@ -62,11 +65,16 @@ class Image:
                 raise ImageError(f"the mask must be bool {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
             if not self.mask.any():
                 raise ImageError("no pixel is valid (is the image wholly transparent?)")
-        if self.edges is not None and (
-            self.edges.shape != rgb.shape[:2] or not 0 <= self.edges.min() <= self.edges.max() <= 1
-        ):
+        if self.bands is not None and self.bands.values.shape[:2] != rgb.shape[:2]:
+            raise ImageError(f"the bands must be (H, W, B) like the image, not {self.bands.values.shape}")
+        self._check_edges()
+
+    def _check_edges(self) -> None:
+        if (edges := self.edges) is None:
+            return
+        if edges.shape != self.rgb.shape[:2] or not 0 <= edges.min() <= edges.max() <= 1:
             raise ImageError(
-                f"an edge map must be {rgb.shape[:2]} in [0, 1]; this one has the shape {self.edges.shape}"
+                f"an edge map must be {self.rgb.shape[:2]} in [0, 1]; this one has the shape {edges.shape}"
             )
 
     @property

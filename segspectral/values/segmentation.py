@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.registry import Look
 from segspectral.values.affinity import Affinity
 from segspectral.values.features import Features
 from segspectral.values.image import Image
@@ -177,9 +178,21 @@ class Segmentation:
         """
         return self._shown_by("pipeline", "with_seeds", seeds, by)
 
-    def overlay(self) -> NDArray[np.uint8]:
-        """Return the photograph (H, W, 3) with coloured segments."""
-        return self._shown_by("export", "overlay")
+    def overlay(self, style: str = "both", opacity: float = 0.5, numbers: bool = False) -> NDArray[np.uint8]:
+        """Return the photograph (H, W, 3) with its segments.
+
+        Parameters
+        ----------
+        style : ``borders``, ``tint``, or ``both``
+        opacity : how much of its colour a segment has, from 0 to 1
+        numbers : whether the number of each segment stands on it
+
+        Raises
+        ------
+        SettingsError
+            There is no such style, or the opacity is outside [0, 1].
+        """
+        return self._shown_by("export", "overlay", Look(style, opacity, numbers))
 
     def figure(self) -> NDArray[np.uint8]:
         """Return a picture (H, W, 3) of all stages, as ``segspectral segment --figure`` draws it."""

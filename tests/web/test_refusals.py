@@ -36,7 +36,7 @@ def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str)
     told = answer.json()["detail"] if answer.status_code == 422 else wait(client, answer.json()["id"])["error"]
     assert told.startswith(sentence)
     assert "upload" not in told, "nothing of this computer's folders"
-    assert list(client.app.state.jobs._folder.iterdir()) == []
+    assert list(client.app.state.jobs.folder.iterdir()) == []
 
 
 def test_too_many_pixels_are_refused_before_anything_is_decoded(client: Any) -> None:
