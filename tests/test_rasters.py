@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import Result
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -184,6 +185,19 @@ class TestWhichImages:
         plan = tiling.Tiling.parse("auto").of(scene)
         assert plan is not None
         assert "GB of values are read in tiles" in plan.note
+
+    def test_a_file_that_claims_far_more_than_it_can_hold_is_refused_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "bomb.tif"
+        tifffile.imwrite(path, np.zeros((16, 16), np.float64), photometric="minisblack", tile=(16, 16))
+        with tifffile.TiffFile(path, mode="r+") as file:  # 64 bands of 3072 x 3072
+            for number, value in ((256, 3072), (257, 3072), (277, 64)):
+                file.pages[0].tags[number].overwrite(value)  # type: ignore[union-attr]
+        for name, code in (("segment", 3), ("batch", 3)):
+            done = command(name, path, "-o", tmp_path / name, *FAST)
+            assert done.exit_code == code
+            assert "bomb.tif: claims to hold 4.8 GB of values in " in done.output
+            assert "--tile 1024 reads it" in done.output
+            assert done.output.count("claims to hold") == 1
 
     def test_a_tile_that_is_no_number_is_told(self, scene: Path, tmp_path: Path) -> None:
         done = command("segment", scene, "-o", tmp_path / "a", "--tile", "large")
