@@ -184,6 +184,14 @@ def napari(out: Path) -> str:
     by_widget = agree([(shown.data == segment, wanted == segment) for segment in np.unique(wanted)])
     widget.segments.value = 12
     assert len(np.unique(shown.data)) == len(shown.features) == 12, "another number cuts again at once"
+    strokes = np.zeros(wanted.shape, np.int32)
+    strokes[20:40, 20:40], strokes[150:170, 220:240] = 1, 2
+    painted = viewer.add_labels(strokes, name="strokes")
+    widget.seeds.value = painted
+    assert set(np.unique(shown.data)) == {1, 2}, "seeds spread"
+    assert (shown.data[strokes > 0] == strokes[strokes > 0]).all(), "a seed keeps its label"
+    widget.seeds.value = None
+    viewer.layers.remove(painted)
     viewer.reset_view()
     get_qapp().processEvents()
     viewer.screenshot(str(out / "napari.png"), canvas_only=False)

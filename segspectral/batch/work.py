@@ -112,7 +112,7 @@ class Segmenter:
         from segspectral.export import exporters_named
 
         tiling = tiles if isinstance(tiles, Tiling) else Tiling(tiles or Tiles(), auto=tiles is None)
-        tiling = tiling.with_reason(why_whole(formats, pipeline.model))
+        tiling = tiling.with_reason(why_whole(formats, pipeline.model, pipeline.sizes))
         pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})

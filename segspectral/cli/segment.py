@@ -152,7 +152,9 @@ class _Segmenting:
     ) -> _Segmenting:
         """Raises SettingsError if a format is unknown or cannot be written here."""
         from segspectral.export import Writer, exporters_named
+        from segspectral.rasters.tiling import why_whole
 
+        tiling = tiling.with_reason(why_whole([], None, pipeline.sizes))
         exporters = exporters_named(formats.format_ or [], formats.shapes())
         folders = {f"_k{k}": output / f"k{k}" for k in counts} or {"": output}
         writers = {end: Writer(exporters, folder) for end, folder in folders.items()}
