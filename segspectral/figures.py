@@ -5,6 +5,7 @@ They are grids of panels of equal size with titles, drawn with Pillow and OpenCV
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,8 +84,35 @@ def contact_sheet(results: Sequence[Segmentation]) -> Picture:
     first = results[0]
     height, width = _panel_size(first.image.shape)
     panels = [(first.image.name, _shrunk(first.image.uint8, height, width))]
-    panels += [(f"{r.segments} segments, Ncut {r.ncut:.3f}", _tinted(r, r.labels, height, width)) for r in results]
+    for r, table in zip(results, followed([r.labels for r in results]), strict=True):
+        panels.append((f"{r.segments} segments, Ncut {r.ncut:.3f}", _tinted(r, r.labels, height, width, table)))
     return _grid(panels, min(COLUMNS, len(panels)))
+
+
+def followed(maps: Sequence[NDArray[np.int32]]) -> list[NDArray[np.uint8]]:
+    """The colours (K + 1, 3) of each label map (H, W), so that a region keeps its colour from one map to the next.
+
+    Segments of two maps are paired so that they have as many pixels as possible in common (Kuhn 1955). Each pair has
+    one colour; what has no partner gets a colour that no earlier map has.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    tables: list[NDArray[np.int64]] = [np.arange(int(maps[0].max()) + 1)]
+    used = len(tables[0])
+    for before, now in itertools.pairwise(maps):
+        shape = int(before.max()) + 1, int(now.max()) + 1
+        common = np.bincount(before.reshape(-1) * shape[1] + now.reshape(-1), minlength=shape[0] * shape[1])
+        common = common.reshape(shape)[1:, 1:]
+        colour = np.zeros(shape[1], np.int64)
+        for i, j in zip(*linear_sum_assignment(common, maximize=True), strict=True):
+            if common[i, j]:
+                colour[j + 1] = tables[-1][i + 1]
+        new = np.flatnonzero(colour[1:] == 0) + 1
+        colour[new] = np.arange(used, used + len(new))
+        used += len(new)
+        tables.append(colour)
+    colours = colour_table(used)
+    return [colours[table] for table in tables]
 
 
 def before_refinement(segmentation: Segmentation) -> NDArray[np.int32]:
@@ -162,9 +190,14 @@ def _superpixel_picture(segmentation: Segmentation, height: int, width: int) -> 
     return picture
 
 
-def _tinted(segmentation: Segmentation, labels: NDArray[np.int32], height: int, width: int) -> Picture:
+def _tinted(
+    segmentation: Segmentation,
+    labels: NDArray[np.int32],
+    height: int,
+    width: int,
+    table: NDArray[np.uint8] | None = None,
+) -> Picture:
     photograph = _shrunk(segmentation.image.uint8, height, width)
-    table = colour_table(max(int(labels.max()), segmentation.segments) + 1)
     return tinted(photograph, _small(labels, height, width), table)
 
 

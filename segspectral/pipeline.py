@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BeforeValidator, Field, model_validator
 from threadpoolctl import threadpool_limits
 
@@ -17,9 +17,13 @@ from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
+from segspectral.images.planes import file_beside
 from segspectral.images.reader import FLAT, Reading, as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
+from segspectral.seeds.files import SEED_SUFFIXES, read_seeds
+from segspectral.seeds.given import By, Seeding, Seeds
+from segspectral.seeds.partition import seeded
 from segspectral.settings import Settings, with_settings
 from segspectral.shared.model import AnyModel, model_from
 from segspectral.sizes import LargeLeaves, Sizes
@@ -27,10 +31,10 @@ from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import diffused
 from segspectral.superpixels import Slic
-from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
+from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
 from segspectral.values.regions import Hierarchy, RegionGraph
 
-__all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment"]
+__all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment", "with_seeds"]
 
 STAGES = ("superpixels", "features", "affinity", "head", "refine")
 
@@ -88,6 +92,7 @@ class Pipeline(Settings):
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
     refine: AnyRefiner = DenseCrf()
     sizes: Sizes = Sizes()
+    seeds: Seeding = Seeding()
     model: AnyModel | None = Field(
         None, description="file of a model, from `segspectral fit`; its segments mean the same in all images"
     )
@@ -121,6 +126,20 @@ class Pipeline(Settings):
                     f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave this "
                     "setting out, or fit another model with it"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_alone(self) -> Self:
+        if self.seeds.path is None:
+            return self
+        if self.hierarchy or self.model is not None:
+            other = "hierarchy" if self.hierarchy else "model"
+            more = "; seeds.by=hierarchy spreads seeds by the hierarchy" if self.hierarchy else ""
+            raise ValueError(f"seeds and {other} exclude each other: both say what the segments are{more}")
+        if new := self.sizes.renumbers:
+            raise ValueError(f"sizes.{' and sizes.'.join(new)} make new segments, which no seed names; leave them out")
+        if self.reading.page == "all":
+            raise ValueError("seeds belong to one image; choose one page instead of all")
         return self
 
     @model_validator(mode="after")
@@ -166,6 +185,12 @@ class Pipeline(Settings):
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
+    def said_of(self, bands: Bands | None) -> str:
+        """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""
+        if self.model is not None:
+            return self.model.said_of(bands)
+        return self.features.said_of(bands, self.hierarchy)
+
     def prepare(self) -> None:
         """Load the weights of the backbone, so that a fault is found before the first image.
 
@@ -202,7 +227,7 @@ class Pipeline(Settings):
         ImageError, SettingsError, BackboneError
         """
         pipeline, notes = self.usable()
-        notes = (*notes, *image.notes)
+        notes = (*notes, *image.notes, *filter(None, [pipeline.said_of(image.bands)]))
         if image.flat:
             notes = (*notes, FLAT)
         pipeline.sizes.of_image(image)  # whether they can be told in pixels
@@ -227,7 +252,12 @@ class Pipeline(Settings):
         return Scene(image, work, superpixels, features, graph, affinity, pipeline, notes, clock.seconds)
 
     def solve(
-        self, scene: Scene, segments: int | Literal["auto"] | None = None, observer: Observer | None = None
+        self,
+        scene: Scene,
+        segments: int | Literal["auto"] | None = None,
+        observer: Observer | None = None,
+        *,
+        seeds: Seeds | ArrayLike | None = None,
     ) -> Segmentation:
         """Segment a scene. A scene may be segmented many times.
 
@@ -236,11 +266,14 @@ class Pipeline(Settings):
         scene : the result of ``describe`` of this pipeline, or of one that differs only in the head, the refiner, the
             hierarchy or the number of segments
         segments : the number of segments; None means that of the pipeline
+        seeds : pixels (H, W) whose labels are known, 0 elsewhere. The segments are then the labels, every seed keeps
+            its own, and neither the head nor the refiner runs. None means the seeds of the pipeline, if it has some
 
         Raises
         ------
         SettingsError
-            The scene was described with other settings, or there are fewer superpixels than requested segments.
+            The scene was described with other settings, there are fewer superpixels than requested segments, or the
+            seeds do not fit the image.
         CollapseError
         """
         pipeline, _ = self.usable()
@@ -249,6 +282,11 @@ class Pipeline(Settings):
                 f"the scene was described with other settings of {' or '.join(DESCRIBED_BY[shared])}: "
                 "describe the image again"
             )
+        if seeds is None and pipeline.seeds.path is not None:
+            file = file_beside(pipeline.seeds.path, scene.image.name, "seeds", SEED_SUFFIXES)
+            seeds = read_seeds(file, scene.image.shape)
+        if seeds is not None:
+            return pipeline._from_seeds(scene, Seeds.of(seeds), observer)
         number = pipeline.segments if segments is None else segments
         if scene.image.flat and self.model is None:
             number = 1
@@ -279,6 +317,24 @@ class Pipeline(Settings):
                 notes = (*notes, *more)
         resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
         return Segmentation(labels, scene, membership, resolved, notes, clock.seconds)
+
+    def _from_seeds(self, scene: Scene, seeds: Seeds, observer: Observer | None) -> Segmentation:
+        """The partition in which each seed keeps its label; the segments have the numbers of the labels."""
+        clock = _Clock(observer, scene.seconds)
+        made = clock("seeds", seeded, scene, seeds, self.seeds.by)
+        scene, membership, notes = made.scene, made.membership, (*scene.notes, *made.notes)
+        labels = scene.work_superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
+        if scene.work is not scene.image:
+            labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
+        if self.sizes.wanted:
+            leaves = scene.superpixels.labels
+            labels, membership, more = clock("sizes", self.sizes.of_scene, scene, labels, membership, leaves, False)
+            notes = (*notes, *more)
+        # A superpixel of the working size, or a limit on sizes, may have covered a few pixels of seeds.
+        kept = (seeds.labels > 0) & (labels > 0)
+        labels = np.where(kept, seeds.labels, labels)
+        resolved = self.model_copy(update={"segments": membership.probabilities.shape[1]})
+        return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, seeds.names)
 
     def partition(
         self,
@@ -424,6 +480,12 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
     if settings:
         pipeline = with_settings(pipeline, settings)
     return pipeline(as_image(source, reading=pipeline.reading), observer)
+
+
+def with_seeds(segmentation: Segmentation, seeds: Seeds | ArrayLike, by: By = "walker") -> Segmentation:
+    """The scene of a segmentation, segmented from seeds; see ``Segmentation.with_seeds``."""
+    pipeline = segmentation.pipeline.model_copy(update={"seeds": Seeding(by=by), "model": None, "hierarchy": False})
+    return pipeline.solve(segmentation.scene, seeds=seeds)
 
 
 def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:

@@ -20,10 +20,12 @@ __all__ = [
     "COMMUNITIES",
     "DATASETS",
     "FORMATS",
+    "OVERLAYS",
     "PARTS",
     "REFINERS",
     "TILED_FORMATS",
     "TOLERANCE",
+    "Look",
     "Shapes",
     "formats_named",
     "preset",
@@ -94,6 +96,37 @@ class Shapes:
 
     single: bool = False
     tolerance: float = TOLERANCE
+
+
+OVERLAYS = ("both", "borders", "tint")
+"""Names after ``--overlay``."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How segments are drawn over a photograph.
+
+    Parameters
+    ----------
+    style : ``borders``, ``tint``, or ``both``
+    opacity : how much of its colour a segment gets, from 0 to 1
+    numbers : whether the number or the name of each segment stands on it
+
+    Raises
+    ------
+    SettingsError
+        There is no such overlay, or the opacity is outside [0, 1].
+    """
+
+    style: str = "both"
+    opacity: float = 0.5
+    numbers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.style not in OVERLAYS:
+            raise SettingsError(f"unknown overlay '{self.style}'; there are {', '.join(OVERLAYS)}", "--overlay")
+        if not 0 <= self.opacity <= 1:
+            raise SettingsError(f"must be between 0 and 1, not {self.opacity:g}", "--opacity")
 
 
 def shipped(name: str) -> Path:

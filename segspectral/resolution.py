@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.values import Image
+from segspectral.values import Bands, Image
 
 __all__ = ["WORKING_PIXELS", "WorkingPixels", "downsampled", "joint_upsampling"]
 
@@ -42,13 +43,28 @@ def downsampled(image: Image, pixels: int) -> Image:
         return image
     factor = (pixels / (height * width)) ** 0.5
     size = max(1, int(width * factor)), max(1, int(height * factor))
+    bands = None if image.bands is None else _bands_of_cells(image.bands, image.mask, size)
     if image.mask is None:
-        return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name)
+        return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name, bands=bands)
     share = cv2.resize(image.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
     visible = np.where(image.mask[..., None], image.uint8, np.uint8(0)).astype(np.float32)
     colour = cv2.resize(visible, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-12)
     mask = _of_cells(np.logical_or, image.mask, size[::-1])
-    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask)
+    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask, bands=bands)
+
+
+def _bands_of_cells(bands: Bands, mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> Bands:
+    """The mean of the measurements in each cell; NaN where there is none. Indices are those of the means."""
+    planes = []
+    for number in range(bands.values.shape[2]):
+        plane = bands.plane(number + 1)
+        known = np.isfinite(plane) if mask is None else np.isfinite(plane) & mask
+        mean = cv2.resize(np.where(known, plane, plane.dtype.type(0)), size, interpolation=cv2.INTER_AREA)
+        if not known.all():
+            share = cv2.resize(known.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            mean = np.where(share > 0, mean / np.maximum(share, np.float32(1e-12)), np.nan)
+        planes.append(mean)
+    return replace(bands, values=np.stack(planes, axis=-1), nodata=None)
 
 
 def joint_upsampling(labels: NDArray[np.int32], small: Image, image: Image, void: int = 0) -> NDArray[np.int32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -39,3 +40,11 @@ class Watch:
             "request",
             lambda r: None if r.url.startswith((*prefixes, "data:", "blob:")) else self.foreign.append(r.url),
         )
+
+
+def until(page: Page, condition: str, seconds: float = 20) -> None:
+    """Wait for an expression; playwright itself waits by eval, which the policy of the page forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from segspectral.errors import OutputError
+from segspectral.errors import OutputError, SettingsError
 from segspectral.export import (
     boundaries,
     colour_table,
@@ -33,6 +33,7 @@ from segspectral.export import (
 )
 from segspectral.export.tables import PACKAGES
 from segspectral.pipeline import Pipeline
+from segspectral.registry import Look
 from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
 
 
@@ -114,18 +115,67 @@ class TestColours:
 
 
 class TestOverlay:
-    def test_it_is_the_blend_in_real_numbers(self) -> None:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def parts() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """A noisy grey photograph, and blocks of segments with void."""
         rng = np.random.default_rng(2)
-        labels = np.kron(rng.integers(0, 4, (4, 5)), np.ones((9, 9), int)).astype(np.int32)
-        labels[0, 0] = 5
-        photograph = rng.integers(0, 256, (*labels.shape, 3), dtype=np.uint8)
-        row, col = np.indices(labels.shape)
-        expected = 0.55 * photograph + 0.45 * colour_table(6)[labels]
-        expected[labels == 0] = np.where((row // 8 + col // 8) % 2, 200, 150)[labels == 0][:, None]
+        labels = np.kron(rng.integers(1, 5, (4, 5)), np.ones((24, 24), int)).astype(np.int32)
+        labels[:24, :24] = 0
+        grey = rng.integers(60, 200, labels.shape, dtype=np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2), labels
+
+    def test_a_tint_changes_the_hue_and_keeps_the_contrast(
+        self, parts: tuple[NDArray[np.uint8], NDArray[np.int32]]
+    ) -> None:
+        photograph, labels = parts
+        picture = tinted(photograph, labels, look=Look("tint"))
+        luma = np.array([0.299, 0.587, 0.114])
+        for segment in range(1, 5):
+            at = labels == segment
+            before, after = photograph[at] @ luma, picture[at] @ luma
+            assert np.corrcoef(before, after)[0, 1] > 0.99
+            assert after.std() > 0.75 * before.std()
+            hue = picture[at].mean(axis=0) - after.mean()
+            own = colour_table(5)[segment] - colour_table(5)[segment] @ luma
+            assert hue @ own / np.linalg.norm(hue) / np.linalg.norm(own) > 0.95
+        assert (tinted(photograph, labels, look=Look("tint", 0.0))[labels > 0] == photograph[labels > 0]).mean() > 0.95
+
+    def test_borders_alone_leave_the_photograph_between_them(
+        self, parts: tuple[NDArray[np.uint8], NDArray[np.int32]]
+    ) -> None:
+        photograph, labels = parts
+        picture = tinted(photograph, labels, look=Look("borders"))
         border = boundaries(labels)
-        expected[ndimage.binary_dilation(border, np.ones((3, 3)))] *= 0.55
-        expected[border] = 255
-        assert np.abs(tinted(photograph, labels) - expected).max() <= 1
+        near = ndimage.binary_dilation(border, np.ones((3, 3)))
+        assert (picture[border] == 255).all()
+        assert (picture[~near & (labels > 0)] == photograph[~near & (labels > 0)]).all()
+        assert (picture[near & ~border & (labels > 0)] < photograph[near & ~border & (labels > 0)]).all()
+        row, col = np.indices(labels.shape)
+        checker = np.where((row // 8 + col // 8) % 2, 200, 150)
+        void = (labels == 0) & ~near
+        assert (picture[void] == checker[void][:, None]).all()
+
+    def test_numbers_stand_in_their_segments(self, parts: tuple[NDArray[np.uint8], NDArray[np.int32]]) -> None:
+        photograph, labels = parts
+        ring = np.ones((80, 80), np.int32)  # whose centroid lies in its hole
+        ring[20:60, 10:70] = 2
+        grey = np.full((80, 80, 3), 128, np.uint8)
+        plain, drawn = (tinted(grey, ring, look=Look("tint", 0.0, numbers)) for numbers in (False, True))
+        changed = (plain != drawn).any(axis=2)
+        pieces, count = ndimage.label(changed, np.ones((3, 3)))
+        assert count == 2
+        inside = {int(n) for piece in (1, 2) for n in np.unique(ring[pieces == piece])}
+        assert inside == {1, 2}
+        assert all(len(np.unique(ring[pieces == piece])) == 1 for piece in (1, 2))
+        named = tinted(grey, ring, look=Look("tint", 0.0, True), names={2: "a long name"})
+        assert (named != plain).any(axis=2)[20:60].sum() > changed[20:60].sum()
+        assert tinted(photograph, labels, look=Look(numbers=True)).shape == photograph.shape
+
+    def test_a_look_that_is_none_is_refused(self) -> None:
+        for wrong in ({"style": "glitter"}, {"opacity": 1.5}):
+            with pytest.raises(SettingsError, match=r"glitter|between 0 and 1"):
+                Look(**wrong)  # type: ignore[arg-type]
 
     def test_it_is_as_large_as_the_image_and_tinted_by_segment(self, example: Segmentation) -> None:
         picture = overlay(example)
@@ -133,7 +183,8 @@ class TestOverlay:
         assert picture.dtype == np.uint8
         inside = example.labels[10, 4], picture[9:13, 2:5].reshape(-1, 3).mean(axis=0)
         photograph = example.image.rgb[9:13, 2:5].reshape(-1, 3).mean(axis=0)
-        np.testing.assert_allclose(inside[1], 0.55 * photograph + 0.45 * colour_table(2)[inside[0]], atol=2)
+        colour = colour_table(2)[inside[0]].astype(float)
+        assert np.linalg.norm(inside[1] - colour) < np.linalg.norm(photograph - colour)
 
     def test_borders_are_white(self, example: Segmentation) -> None:
         assert (overlay(example)[boundaries(example.labels)] == 255).all()

@@ -117,6 +117,30 @@ class TestFormats:
         collection = json.loads((made / "scene.geojson").read_text())
         assert [feature["properties"]["segment"] for feature in collection["features"]] == found["segment"].tolist()
 
+    def test_zones_have_mean_and_spread_of_every_band(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import pyogrio
+
+        from segspectral.export import zones
+
+        monkeypatch.setattr(zones, "SIDE", 50)
+        with rasterio.open(scene) as file:
+            values = np.concatenate([file.read().astype(np.uint16) * 9, file.read()[:2] + np.uint16(1000)])
+            profile = file.profile | {"count": 5, "dtype": "uint16"}
+        with rasterio.open(scene, "w", **profile) as file:
+            file.write(values)
+        done = command("segment", scene, "-o", tmp_path / "a", *FAST, "--tile", "64", "--format", "gpkg")
+        assert done.exit_code == 0, done.output
+        with rasterio.open(tmp_path / "a/scene_labels.tif") as file:
+            labels = file.read(1)
+        about, _, _, columns = pyogrio.raw.read(tmp_path / "a/scene.gpkg", layer="segments")
+        found = dict(zip(about["fields"], columns, strict=True))
+        for number, band in enumerate(values.astype(float), start=1):
+            inside = [band[labels == segment] for segment in found["segment"]]
+            np.testing.assert_allclose(found[f"band{number}_mean"], [v.mean() for v in inside], rtol=1e-5)
+            np.testing.assert_allclose(found[f"band{number}_std"], [v.std() for v in inside], rtol=1e-5)
+
     def test_label_rasters_larger_than_memory_are_converted_in_windows(
         self, made: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

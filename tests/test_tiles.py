@@ -139,6 +139,7 @@ def test_the_values_of_void_pixels_have_no_influence(landscape, pipeline: Pipeli
 
 def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: Path):
     picture = landscape[0][:300, :400]
+    pipeline = with_settings(pipeline, {"features": {"bands": None}})
     five = np.zeros((300, 400, 5), np.uint16)
     five[..., [3, 2, 1]] = 100 + picture.astype(np.uint16) * 7
     plain = segment_raster(write(tmp_path / "3.tif", picture), tmp_path / "a.tif", reading(pipeline, stretch=(2, 98)))
@@ -307,7 +308,7 @@ class TestOtherFiles:
                 assert (plain.read(1, out_shape=(32, 32)) == self.SECRET).all()
         try:
             with Raster.open(path) as raster:
-                seen = raster._raw((0, 64), (0, 64), (32, 32))[0]
+                seen = raster._sampled(raster._raw, 32)[0]
         except ImageError as error:
             assert "map.tif" in str(error)  # noqa: PT017
         else:
@@ -513,3 +514,27 @@ def test_lab_is_read_as_a_whole_because_other_programs_decode_it_otherwise(tmp_p
     with pytest.raises(ImageError, match=r"is L\*a\*b\*, which is not read in tiles"), Raster.open(path):
         pass
     assert np.abs(read_image(path).rgb.astype(int) - np.asarray(rgb)).mean() < 12
+
+
+@pytest.mark.parametrize("profile", [{}, {"tiled": True, "blockxsize": 64, "blockysize": 32}], ids=["strips", "tiles"])
+def test_subsampling_reads_each_block_once_and_takes_the_pixels_that_gdal_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: dict[str, object]
+) -> None:
+    from segspectral.rasters import raster as module
+
+    monkeypatch.setattr(module, "BLOCK_ROWS", 32)
+    monkeypatch.setattr(module, "READ_PIXELS", 5000)
+    values = np.random.default_rng(3).integers(0, 255, (300, 401, 3), np.uint8)
+    path = write(tmp_path / "s.tif", values, **profile)
+    seen = np.zeros(values.shape[:2], int)
+    with Raster.open(path) as raster:
+
+        def read(rows: tuple[int, int], cols: tuple[int, int]) -> object:
+            seen[slice(*rows), slice(*cols)] += 1
+            return raster._raw(rows, cols)
+
+        found, valid = raster._sampled(read, 100)
+        due = np.moveaxis(raster.dataset.read(out_shape=(3, 75, 100)), 0, -1)
+    np.testing.assert_array_equal(found, due)
+    assert valid.all()
+    assert seen.max() == 1

@@ -184,6 +184,14 @@ def napari(out: Path) -> str:
     by_widget = agree([(shown.data == segment, wanted == segment) for segment in np.unique(wanted)])
     widget.segments.value = 12
     assert len(np.unique(shown.data)) == len(shown.features) == 12, "another number cuts again at once"
+    strokes = np.zeros(wanted.shape, np.int32)
+    strokes[20:40, 20:40], strokes[150:170, 220:240] = 1, 2
+    painted = viewer.add_labels(strokes, name="strokes")
+    widget.seeds.value = painted
+    assert set(np.unique(shown.data)) == {1, 2}, "seeds spread"
+    assert (shown.data[strokes > 0] == strokes[strokes > 0]).all(), "a seed keeps its label"
+    widget.seeds.value = None
+    viewer.layers.remove(painted)
     viewer.reset_view()
     get_qapp().processEvents()
     viewer.screenshot(str(out / "napari.png"), canvas_only=False)
@@ -238,6 +246,52 @@ def qgis(out: Path) -> str:
     return f"(version {Qgis.QGIS_VERSION}) *.gpkg in the style it brings, away from borders: {agree(seen)}"
 
 
+def qgis_script(out: Path) -> str:
+    """The script of tools/qgis runs in Processing, on a raster with a place, and its layer covers the raster."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    sys.path.append("/usr/share/qgis/python/plugins")
+    from osgeo import gdal
+    from qgis.core import (
+        Qgis,
+        QgsApplication,
+        QgsProcessingContext,
+        QgsProcessingFeedback,
+        QgsRasterLayer,
+        QgsVectorLayer,
+    )
+
+    program = QgsApplication([], False)
+    program.initQgis()
+    sys.path.append(str(Path(__file__).parent / "qgis"))
+    from segspectral_algorithm import SegmentRaster
+
+    photo = Image.open(SAMPLES / "satellite.jpg")
+    raster = out / "placed.tif"
+    target = gdal.GetDriverByName("GTiff").Create(str(raster), *photo.size, 3)
+    target.SetGeoTransform((400_000, 10, 0, 5_800_000, 0, -10))
+    target.SetProjection(QgsRasterLayer().crs().fromEpsgId(32633).toWkt())
+    for band, values in enumerate(np.moveaxis(np.asarray(photo), -1, 0), 1):
+        target.GetRasterBand(band).WriteArray(values)
+    del target
+    command = os.environ.get("SEGSPECTRAL", "segspectral")
+    parameters = {"INPUT": str(raster), "SEGMENTS": 12, "SMALLEST": "20000m2", "COMMAND": command}
+    parameters |= {"FOLDER": str(out / "qgis"), "OUTPUT": str(out / "qgis-segments.gpkg")}
+    context, feedback = QgsProcessingContext(), QgsProcessingFeedback(False)
+    made, ended = SegmentRaster().create().run(parameters, context, feedback)
+    assert ended, feedback.textLog()
+    layer = QgsVectorLayer(made["OUTPUT"], "segments", "ogr")
+    area = sum(feature.geometry().area() for feature in layer.getFeatures())
+    share = area / (photo.width * photo.height * 100)
+    assert layer.crs().authid() == "EPSG:32633", layer.crs().authid()
+    assert abs(share - 1) < 1e-6, share
+    kind = layer.renderer().type()
+    assert kind == "categorizedSymbol", kind
+    said = f"{layer.featureCount()} segments with colours, which cover the raster"
+    del layer, context, feedback
+    program.exitQgis()
+    return f"(version {Qgis.QGIS_VERSION}) the script of tools/qgis: {said}"
+
+
 CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "labelstudio": (labelstudio, "label-studio-sdk"),
     "datumaro": (datumaro, "datumaro"),
@@ -247,6 +301,7 @@ CHECKS: dict[str, tuple[Callable[[Path], str], str]] = {
     "imagej": (imagej, "imagej"),
     "napari": (napari, "napari"),
     "qgis": (qgis, "qgis"),
+    "qgis-script": (qgis_script, "qgis"),
 }
 """Name -> (check, the Python package whose version is printed, or the program)."""
 

@@ -19,7 +19,7 @@ from segspectral.batch.jobs import Job, fingerprint_of
 from segspectral.batch.journal import Record, Status
 from segspectral.errors import BatchError, OutputError, SegspectralError
 from segspectral.rasters.tiling import Plan, Tiles, Tiling, why_whole
-from segspectral.registry import Shapes
+from segspectral.registry import Look, Shapes
 
 if TYPE_CHECKING:
     from segspectral.images.interpret import Reading
@@ -75,6 +75,7 @@ class Segmenter:
     names: Mapping[int, str] = field(default_factory=dict)
     category: str | None = None
     shapes: Shapes = field(default_factory=Shapes)
+    look: Look = field(default_factory=Look)
     version: str = segspectral.__version__
     notes: tuple[str, ...] = ()
     """Notes about every image: the strategies of the pipeline that had to be replaced."""
@@ -89,6 +90,7 @@ class Segmenter:
         names: Mapping[int, str] | None = None,
         category: str | None = None,
         shapes: Shapes = Shapes(),
+        look: Look = Look(),
     ) -> Segmenter:
         """
         Parameters
@@ -99,6 +101,7 @@ class Segmenter:
         names : segment -> name
         category : category of all segments without a name, in formats that have categories
         shapes : how formats of polygons draw segments
+        look : how overlays are drawn
 
         Raises
         ------
@@ -109,12 +112,12 @@ class Segmenter:
         from segspectral.export import exporters_named
 
         tiling = tiles if isinstance(tiles, Tiling) else Tiling(tiles or Tiles(), auto=tiles is None)
-        tiling = tiling.with_reason(why_whole(formats, pipeline.model))
+        tiling = tiling.with_reason(why_whole(formats, pipeline.model, pipeline.sizes))
         pipeline, notes = pipeline.usable()
         own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
         names = dict(names or {})
-        settings = settings_hash(pipeline, tiling, names, category, shapes)
-        return cls(pipeline, os.path.abspath(out), settings, tiling, own, names, category, shapes, notes=notes)
+        settings = settings_hash(pipeline, tiling, names, category, shapes, look)
+        return cls(pipeline, os.path.abspath(out), settings, tiling, own, names, category, shapes, look, notes=notes)
 
     def prepare(self) -> None:
         from segspectral.export import exporters_named
@@ -183,7 +186,7 @@ class Segmenter:
         _check_unchanged(job, before)
         result = self.pipeline(image)
         result = replace(result, notes=(*self.notes, *result.notes))
-        files = [*save(replace(result, seconds={}), target.parent, target.name, self.names, source).values()]
+        files = [*save(replace(result, seconds={}), target.parent, target.name, self.names, source, self.look).values()]
         if self.pipeline.hierarchy:
             contours = contour_png(result.hierarchy.contour_map)
             files.append(write_bytes(target.with_name(f"{target.name}_ucm.png"), contours))
@@ -199,7 +202,7 @@ class Segmenter:
 
         pipeline = self.pipeline.model_copy(update={"reading": _reading(self.pipeline, job)})
         target = Path(self.out, _stem(job))
-        exports = Exports(exporters_named(self.formats, self.shapes), self.names)
+        exports = Exports(exporters_named(self.formats, self.shapes), self.names, self.look)
         made = save_raster(Path(job.path), target, Path(job.name).name, pipeline, plan, exports, self.notes)
         _check_unchanged(job, before)
         return _Made(made.result.segments, made.result.seconds, made.files, made.notes)
@@ -234,12 +237,21 @@ def _stem(job: Job) -> str:
     return job.stem or result_stems([job.name])[job.name]
 
 
+def _files(path: Path | None) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of all files in a folder: whatever changes there is done again."""
+    if path is None:
+        return []
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [(file.name, *fingerprint_of(str(file))) for file in files]
+
+
 def settings_hash(
     pipeline: Pipeline,
     tiling: Tiling,
     names: Mapping[int, str] | None = None,
     category: str | None = None,
     shapes: Shapes = Shapes(),
+    look: Look = Look(),
 ) -> str:
     """Return 16 hexadecimal digits that change with every setting on which results depend."""
 
@@ -249,8 +261,10 @@ def settings_hash(
         return value
 
     tiles = None if tiling.auto and tiling.tiles else tiling.tiles.model_dump(mode="json") if tiling.tiles else "none"
-    settings = [pipeline.model_dump(mode="json"), tiles, names or {}, category or ""]
+    settings = [pipeline.model_dump(mode="json"), tiles, names or {}, category or "", *_files(pipeline.seeds.path)]
     if shapes != Shapes():
         settings.append(asdict(shapes))
+    if look != Look():
+        settings.append(asdict(look))
     text = json.dumps([relevant(part) for part in settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,13 +13,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segspectral.cli.common import INTERRUPTED, OK, SOME_FAILED, exit_code, note, printable, tell_error
-from segspectral.cli.options import FormatOptions, PipelineOptions, Recursive, TileOptions, command, warn_of_names
+from segspectral.cli.options import (
+    WHOLE_SEEDS,
+    FormatOptions,
+    PipelineOptions,
+    Recursive,
+    SeedOptions,
+    TileOptions,
+    check_files_beside,
+    command,
+    warn_of_names,
+)
 from segspectral.cli.progress import Progress, ProgressKind, duration, summary
 from segspectral.errors import SettingsError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.batch import Engine, History, Job, Record, Segmenter, Work
+    from segspectral.pipeline import Pipeline
     from segspectral.rasters.tiling import Tiling
 
 TIMEOUT = 600.0
@@ -98,6 +109,7 @@ def batch(
     chosen: RunOptions,
     raster: TileOptions,
     options: PipelineOptions,
+    seeds: SeedOptions,
     formats: FormatOptions,
     progress: Annotated[
         ProgressKind,
@@ -120,13 +132,14 @@ def batch(
     from segspectral.batch import WHOLE, Shard, Tally, run
 
     part = WHOLE if chosen.shard is None else Shard.parse(chosen.shard)
-    tiling = raster.tiling(formats, options.model)
+    tiling = raster.tiling(formats, options.model, WHOLE_SEEDS if seeds.seeds is not None else "")
     doing = engine.engine()
-    work = _work(options, formats, output, tiling)
+    work = _work(seeds.pipeline(options), formats, output, tiling)
     complaints: list[str] = []
     found = chosen.find(inputs, output, complaints.append, pages=work.pipeline.reading.page == "all")
     for complaint in complaints:
         tell_error(complaint)
+    check_files_beside(work.pipeline, [job.name for job in found])
     if work.pipeline.model is None:
         warn_of_names(work.names, len(found))
     tally = Tally(sum(job in part for job in found))
@@ -142,13 +155,13 @@ def batch(
     raise typer.Exit(SOME_FAILED if complaints and code == OK else code)
 
 
-def _work(options: PipelineOptions, formats: FormatOptions, output: Path, tiling: Tiling) -> Segmenter:
+def _work(pipeline: Pipeline, formats: FormatOptions, output: Path, tiling: Tiling) -> Segmenter:
     """What is done to each image; its notes are told."""
     from segspectral.batch import Segmenter
 
     named, category = formats.named(), formats.category
     chosen = formats.format_ or []
-    work = Segmenter.of(options.pipeline(), output, tiling, chosen, named, category, formats.shapes())
+    work = Segmenter.of(pipeline, output, tiling, chosen, named, category, formats.shapes(), formats.look())
     for text in work.notes:
         note(text)
     return work

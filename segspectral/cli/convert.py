@@ -139,8 +139,13 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], writer: Wri
     if images is None:
         return item
     photograph = _photograph(images, item.image)
+    image = read_image(photograph)
     item = replace(
-        item, image=photograph.relative_to(images).as_posix(), path=photograph, pixels=read_image(photograph).uint8
+        item,
+        image=photograph.relative_to(images).as_posix(),
+        path=photograph,
+        pixels=image.uint8,
+        bands=image.bands,
     )
     return replace(item, georeference=writer.georeference(photograph) or item.georeference)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -29,9 +29,11 @@ from segspectral.heads import HEADS
 from segspectral.imports import no_collection
 from segspectral.registry import (
     FORMATS,
+    OVERLAYS,
     PARTS,
     REFINERS,
     TOLERANCE,
+    Look,
     Shapes,
     formats_named,
     preset,
@@ -45,13 +47,16 @@ if TYPE_CHECKING:
     from segspectral.rasters.tiling import Tiling
 
 __all__ = [
+    "WHOLE_SEEDS",
     "FormatOptions",
     "Limit",
     "Only",
     "Output",
     "PipelineOptions",
     "Recursive",
+    "SeedOptions",
     "TileOptions",
+    "check_files_beside",
     "command",
     "warn_of_names",
 ]
@@ -63,8 +68,11 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, t
 SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces", "split": "split"}
 """The options that limit sizes, and the settings of ``sizes`` that they stand for."""
 
-READING = ("bands", "stretch", "page", "channels")
+READING = ("bands", "index", "stretch", "page", "channels")
 """The options that say how images are read."""
+
+WHOLE_SEEDS = "seeds belong to whole images"
+"""Why an image with seeds is not read in tiles."""
 
 PRESETS = [name for name in presets() if "/" not in name]
 
@@ -196,6 +204,13 @@ class PipelineOptions:
         str | None,
         typer.Option(metavar="R,G,B", help="Bands seen as red, green, blue, from 1, such as 4,3,2; or one."),
     ] = None
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FORMULA",
+            help="A further band: ndvi, ndwi, ndbi, evi, savi, ..., or a formula such as '(b4-b1)/(b4+b1)'.",
+        ),
+    ] = None
     stretch: Annotated[
         str | None,
         typer.Option(
@@ -298,6 +313,72 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True)
+class SeedOptions:
+    """Pixels whose labels the user gives."""
+
+    seeds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Pixels with labels, which segments keep: a label image (0 is unknown), labelme's JSON, or CSV "
+            "row,col,label; or a folder with a file of each image's name.",
+        ),
+    ] = None
+    seeds_by: Annotated[
+        str | None, typer.Option(metavar="walker|hierarchy", help="How seeds spread (default: walker, a random walk).")
+    ] = None
+
+    def check(self) -> None:
+        """Raise SettingsError before seconds of imports."""
+        if self.seeds_by not in (None, "walker", "hierarchy"):
+            raise SettingsError(f"'{self.seeds_by}' is neither walker nor hierarchy", "--seeds-by")
+        if self.seeds is None and self.seeds_by is not None:
+            raise SettingsError("needs --seeds", "--seeds-by")
+        if self.seeds is not None and not self.seeds.exists():
+            raise SettingsError("there is no such file or folder of seeds", self.seeds)
+
+    def pipeline(self, options: PipelineOptions) -> Pipeline:
+        """The pipeline of the options, with the seeds. Raises SettingsError."""
+        from segspectral.settings import with_settings
+
+        pipeline = options.pipeline()
+        if self.seeds is None:
+            return pipeline
+        wanted = {"path": self.seeds} | ({"by": self.seeds_by} if self.seeds_by else {})
+        pipeline = with_settings(pipeline, {"seeds": wanted}, "--seeds")
+        unused = [name for name in ("segments", "head", "refine") if getattr(options, name) is not None]
+        if unused:
+            verb = "are" if len(unused) > 1 else "is"
+            note(f"{' and '.join(f'--{name}' for name in unused)} {verb} not used, because seeds say what segments are")
+        return pipeline
+
+
+def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
+    """Check that each image has a file of its own, before the first image is read.
+
+    Parameters
+    ----------
+    names : names of the images, with folders
+
+    Raises
+    ------
+    SettingsError
+        Several images would share one file.
+    """
+    if (path := pipeline.seeds.path) is None or len(names) < 2:
+        return
+    if not path.is_dir():
+        raise SettingsError(
+            f"is one file of seeds for {len(names)} images; give a folder with one for each, of the same name", path
+        )
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(Path(name).stem, name)
+        if other != name:
+            raise SettingsError(f"one file of seeds would belong to both {other} and {name}", path)
+
+
+@dataclass(frozen=True)
 class FormatOptions:
     """Formats beside the label map, and the names of segments in them."""
 
@@ -315,6 +396,16 @@ class FormatOptions:
         str | None, typer.Option(metavar="NAME", help="The category of segments without a name (default: segment).")
     ] = None
 
+    overlay: Annotated[
+        str,
+        typer.Option(
+            metavar="both|borders|tint", help="What the overlay shows of segments.", autocompletion=one_of(OVERLAYS)
+        ),
+    ] = Look.style
+    opacity: Annotated[
+        float, typer.Option(metavar="0..1", help="How much of its colour a segment has in the overlay.")
+    ] = Look.opacity
+    numbers: Annotated[bool, typer.Option("--numbers", help="Numbers or names of segments on the overlay.")] = False
     parts: Annotated[
         str,
         typer.Option(metavar="multi|single", help="A row of gpkg and geojson: a segment, or a connected piece of one."),
@@ -324,12 +415,17 @@ class FormatOptions:
     ] = TOLERANCE
 
     def check(self) -> None:
-        """Raise SettingsError if there is no such format, or no such parts."""
+        """Raise SettingsError if there is no such format, parts or look."""
         formats_named(self.format_ or [])
         if self.parts not in PARTS:
             raise SettingsError(f"'{self.parts}' is neither {' nor '.join(PARTS)}", "--parts")
+        self.look()
         if not math.isfinite(self.tolerance):
             raise SettingsError("write a number of pixels, such as 2", "--tolerance")
+
+    def look(self) -> Look:
+        """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity."""
+        return Look(self.overlay, self.opacity, self.numbers)
 
     def shapes(self) -> Shapes:
         return Shapes(self.parts == PARTS[1], self.tolerance)

@@ -24,15 +24,19 @@ from segspectral.cli.common import (
 )
 from segspectral.cli.completion import one_of
 from segspectral.cli.options import (
+    WHOLE_SEEDS,
     FormatOptions,
     Output,
     PipelineOptions,
     Recursive,
+    SeedOptions,
     TileOptions,
+    check_files_beside,
     command,
     warn_of_names,
 )
 from segspectral.errors import SettingsError
+from segspectral.registry import Look
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
@@ -48,6 +52,7 @@ def segment(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")],
     output: Output,
     options: PipelineOptions,
+    seeds: SeedOptions,
     formats: FormatOptions,
     raster: TileOptions,
     recursive: Recursive = False,
@@ -68,9 +73,14 @@ def segment(
         raise SettingsError("standard input holds one image; write - once", "-")
     images = [str(saved_input(output)) if image == "-" else image for image in images]
     several = "several numbers of segments, and figures, are made of whole images" if counts or figure else ""
+    if seeds.seeds is not None:
+        if counts:
+            raise SettingsError("seeds say how many segments there are; leave out the list of numbers", "--seeds")
+        several = WHOLE_SEEDS
     tiling = raster.tiling(formats, options.model, several)
     paths = readable_images(images, output, recursive, debug, tiling)
-    pipeline = replace(options, segments=first or None).pipeline()
+    pipeline = seeds.pipeline(replace(options, segments=first or None))
+    check_files_beside(pipeline, [str(path) for path in paths])
     raise typer.Exit(_segment_all(paths, _Segmenting.planned(output, pipeline, tiling, formats, counts, figure), debug))
 
 
@@ -126,6 +136,7 @@ class _Segmenting:
     counts: Sequence[int]
     names: dict[int, str]
     category: str | None
+    look: Look
     figure: bool
     told: tuple[str, ...]
 
@@ -141,12 +152,26 @@ class _Segmenting:
     ) -> _Segmenting:
         """Raises SettingsError if a format is unknown or cannot be written here."""
         from segspectral.export import Writer, exporters_named
+        from segspectral.rasters.tiling import why_whole
 
+        tiling = tiling.with_reason(why_whole([], None, pipeline.sizes))
         exporters = exporters_named(formats.format_ or [], formats.shapes())
         folders = {f"_k{k}": output / f"k{k}" for k in counts} or {"": output}
         writers = {end: Writer(exporters, folder) for end, folder in folders.items()}
         names, told = formats.named(), pipeline.usable()[1]
-        return cls(output, pipeline, tiling, exporters, writers, counts, names, formats.category, figure, tuple(told))
+        return cls(
+            output,
+            pipeline,
+            tiling,
+            exporters,
+            writers,
+            counts,
+            names,
+            formats.category,
+            formats.look(),
+            figure,
+            tuple(told),
+        )
 
     def results(self, path: Path, page: int, image: str, stem: str, report: Report) -> Iterator[str]:
         """Segment one image and write all its results; a line about each. A file of one page has page 0."""
@@ -178,7 +203,7 @@ class _Segmenting:
         from segspectral.rasters.results import Exports, save_raster
 
         pipeline = self.pipeline.model_copy(update={"reading": reading})
-        exports = Exports(self.exporters, self.names)
+        exports = Exports(self.exporters, self.names, self.look)
         made = save_raster(path, self.output / stem, Path(image).name, pipeline, plan, exports, self.told, report.stage)
         result = made.result
         yield f"{plural(result.segments, 'segment')}, {sum(result.seconds.values()):.2f} s -> {made.files[0]}"
@@ -191,7 +216,7 @@ class _Segmenting:
         from segspectral.values import Outcome
 
         place = self.output / f"{stem}{end}"
-        files = save(one, place.parent, place.name, self.names, path)
+        files = save(one, place.parent, place.name, self.names, path, self.look)
         yield f"{plural(one.segments, 'segment')}, {sum(one.seconds.values()):.2f} s -> {files['overlay']}"
         yield from (f"note: {text}" for text in one.notes if text not in self.told)
         if one.membership.outcome is not Outcome.SOLVED:

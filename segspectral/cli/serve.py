@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segspectral.cli.common import note, sample_images
-from segspectral.cli.options import PipelineOptions, command
-from segspectral.errors import SettingsError
+from segspectral.cli.options import PipelineOptions, Recursive, command
+from segspectral.errors import ImageError, SettingsError
 from segspectral.extras import require
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from segspectral.web.labelling import Project
 
 
 @command
 def serve(
     options: PipelineOptions,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="Images to label with classes.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Folder for the labels of FOLDER (default: FOLDER-labels)."),
+    ] = None,
+    recursive: Recursive = False,
     port: Annotated[
         int, typer.Option("--port", "-p", min=0, max=65535, help="The port to listen on; 0: any free one.")
     ] = 8000,
@@ -41,6 +54,10 @@ def serve(
 ) -> None:
     """Open a page for the browser: segment an image, look at every stage, change the segments, download the result.
 
+    With FOLDER the page begins with its images, to label them with classes. Every change is saved: OUT gets
+    x/a_labels.png for x/a.jpg, and labelling.json with the classes and what is done. The
+    same command goes on from there.
+
     The options of a pipeline are the settings that the page begins with.
     """
     require("web", "serve")
@@ -50,14 +67,39 @@ def serve(
     pipeline = options.pipeline()
     if pipeline.model is not None:
         raise SettingsError("the page does not take a model; apply one with `segspectral segment --model`")
+    project = None if folder is None else _project(folder, output, recursive)
+    if folder is None and (output is not None or recursive):
+        raise SettingsError("--output and --recursive belong to a FOLDER of images to label: segspectral serve FOLDER")
     limits = Limits(megabytes=max_mb, workers=workers, seconds=timeout, gigabytes=memory)
     if not _loopback(host):
         note(f"everyone who reaches {host}:{port} can send images to this computer; there is no password")
+        if folder is not None:
+            note(f"they also see the images of {folder}, and can change their labels")
     names = [*(name or []), *([] if _literal(host) else [host])]
-    _run(create_app(pipeline, limits, sample_images(), names), listening, f"[{host}]" if ":" in host else host)
+    app = create_app(pipeline, limits, sample_images(), names, project=project)
+    _run(app, listening, f"[{host}]" if ":" in host else host, "" if project is None else "/label.html")
 
 
-def _run(app: FastAPI, listening: socket.socket, host: str) -> None:
+def _project(folder: Path, output: Path | None, recursive: bool) -> Project:
+    """The images of a folder, with what was labelled before. Raises ImageError, OutputError, SettingsError."""
+    from segspectral.batch import find_jobs
+    from segspectral.files import check_folder
+    from segspectral.web.labelling import Project, first_classes
+
+    if not folder.is_dir():
+        raise ImageError("is no folder; name the folder of the images to label", folder)
+    output = output or Path(f"{os.path.abspath(folder)}-labels")
+    notes: list[str] = []
+    found = find_jobs([folder], recursive=recursive, output=output, complain=notes.append, note=notes.append)
+    check_folder(output)
+    project = Project(output, str(output), notes, first_classes())
+    project.add((Path(job.path), job.name) for job in found)
+    for sentence in (*notes, f"{plural(len(found), 'image')} of {folder}; labels are saved in {output}"):
+        note(sentence)
+    return project
+
+
+def _run(app: FastAPI, listening: socket.socket, host: str, start: str) -> None:
     """Answer requests until the program is interrupted; the workers are ready before the address is printed."""
     import uvicorn
 
@@ -74,7 +116,7 @@ def _run(app: FastAPI, listening: socket.socket, host: str) -> None:
     jobs = app.state.jobs
     try:
         jobs.workers.prepare()
-        print(f"http://{host}:{listening.getsockname()[1]}   (API: /docs; Ctrl-C ends it)", flush=True)
+        print(f"http://{host}:{listening.getsockname()[1]}{start}   (API: /docs; Ctrl-C ends it)", flush=True)
         with suppress(KeyboardInterrupt):  # the way to end it
             uvicorn.Server(config).run(sockets=[listening])
     finally:

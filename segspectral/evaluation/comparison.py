@@ -148,9 +148,8 @@ class _Run:
         with about(folder):
             try:
                 data = json.loads(read_file(folder / "results.json"))
-                matching = (settings_of(folder) or {}).get("matching", "iou")
                 protocol = data.get("semantic", {}).get("protocol", "P3")
-                plan = Plan(tuple(data["protocol"]["measures"]), protocol, matching)
+                plan = Plan(tuple(data["protocol"]["measures"]), protocol, data["protocol"]["agreement"])
                 images: dict[str, list[ImageScore]] = {}
                 for path in sorted((*folder.glob(f"{IMAGES}/*.json"), *folder.glob(f"{IMAGES}/[0-9]*/*.json"))):
                     score = ImageScore.from_json(json.loads(read_file(path)))

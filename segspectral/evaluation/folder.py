@@ -11,15 +11,16 @@ from typing import Any
 
 from segspectral.errors import OutputError
 from segspectral.evaluation.datasets import Dataset
+from segspectral.evaluation.plan import ImageScore
 from segspectral.files import read_file, write_bytes
 from segspectral.wording import plural
 
-__all__ = ["IMAGES", "claim", "differences", "images_of", "settings_of"]
+__all__ = ["IMAGES", "Finished", "claim", "differences", "images_of", "settings_of"]
 
 NAME = "evaluation.json"
 RESULTS = ("results.json", "scores.csv", "report.html")
 IMAGES = "images"
-"""Subfolder in which finished images are kept, so that a stopped run can be resumed."""
+"""Subfolder in which finished images are kept, for runs that are stopped, and for comparisons."""
 
 _PART = re.compile(r"[0-9a-f]{24}\.(json|jpg|part)")
 
@@ -112,3 +113,30 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(inner, f"{name}.{key}" if name else key)
     else:
         yield name, value
+
+
+class Finished:
+    """Finished images in a folder, each with one JSON file and one picture. Raises OutputError."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"finished images cannot be written there ({error.strerror})", folder) from error
+        self._folder = folder
+
+    def _path(self, id: str, suffix: str) -> Path:
+        return self._folder / (hashlib.sha256(id.encode()).hexdigest()[:24] + suffix)
+
+    def find(self, id: str, stamp: str) -> ImageScore | None:
+        try:
+            data = json.loads(read_file(self._path(id, ".json")))
+            if data["stamp"] != stamp or data["id"] != id:
+                return None
+            return ImageScore.from_json(data, self._path(id, ".jpg").read_bytes())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # the file is missing or damaged, so the image is scored again
+
+    def add(self, score: ImageScore) -> None:
+        write_bytes(self._path(score.id, ".jpg"), score.picture)
+        write_bytes(self._path(score.id, ".json"), json.dumps(score.to_json()).encode())

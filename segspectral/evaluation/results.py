@@ -15,6 +15,7 @@ import numpy as np
 
 from segspectral.errors import DatasetError
 from segspectral.evaluation.datasets import Dataset
+from segspectral.evaluation.folder import IMAGES, Finished
 from segspectral.export.tables import csv_bytes, versions
 from segspectral.files import write_bytes
 from segspectral.metrics.contour import CONTOUR_KINDS
@@ -43,13 +44,13 @@ HEADLINES = {
 class Results:
     """The scores of a data set: ``data`` is the content of ``results.json``, ``rows`` that of ``scores.csv``.
 
-    ``pictures`` are small JPEGs by image id. ``curve`` is (precision, recall) per scale. ``confusion`` (C + 1, C) has
+    ``scores`` are the counts of the images. ``curve`` is (precision, recall) per scale. ``confusion`` (C + 1, C) has
     the pixels by assigned and true class; the last row is for pixels without a class.
     """
 
     data: dict[str, Any]
     rows: list[dict[str, Any]]
-    pictures: dict[str, bytes]
+    scores: tuple[ImageScore, ...]
     curve: tuple[list[float], list[float]] | None = None
     confusion: np.ndarray | None = None
 
@@ -116,10 +117,17 @@ class Results:
         if confusion is not None:
             data["notes"] += _confusion_notes(confusion, dataset)
         rows = [_row(s, {name: counts[k] for name, counts in groups.items()}) for k, s in enumerate(ordered)]
-        return cls(_json(data), rows, {s.id: s.picture for s in ordered}, curve, confusion)
+        return cls(_json(data), rows, tuple(ordered), curve, confusion)
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """Image id -> a small JPEG of image, truth and prediction."""
+        return {score.id: score.picture for score in self.scores}
 
     def write(self, out_dir: str | Path) -> dict[str, Path]:
         """Write ``results.json``, ``scores.csv`` and ``report.html`` into a folder. Return the paths by these names.
+
+        The counts of the images, by which ``compare`` compares evaluations, are written too, if the folder has none.
 
         Raises
         ------
@@ -128,6 +136,10 @@ class Results:
         """
         from segspectral.evaluation.report import render
 
+        if not (images := Path(out_dir, IMAGES)).is_dir():
+            finished = Finished(images)
+            for score in self.scores:
+                finished.add(score)
         contents = {
             "results.json": json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
             "scores.csv": csv_bytes(self.rows).decode(),
@@ -268,6 +280,7 @@ def _confusion_notes(confusion: np.ndarray, dataset: Dataset) -> list[str]:
 
 def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
     said: dict[str, Any] = {"measures": list(plan.measures), "resolution": "the truth's own", "void": dataset.void}
+    said["agreement"] = plan.agreement
     if "semantic" in plan.measures:
         by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"

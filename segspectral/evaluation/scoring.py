@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral import __version__
-from segspectral.errors import DatasetError, OutputError, SettingsError
+from segspectral.errors import DatasetError, SettingsError
 from segspectral.evaluation.datasets import Dataset, Sample, Truth
+from segspectral.evaluation.folder import Finished
 from segspectral.evaluation.plan import ImageScore, Plan, Protocol
 from segspectral.evaluation.predictions import Called, Folder, Predictor, Reading, orientation_of
 from segspectral.evaluation.results import TRIMAP_WIDTH, Results
 from segspectral.evaluation.segmenting import Scales, Segmenting, default_scales
 from segspectral.export.pictures import colour_table, jpeg
-from segspectral.files import read_file, write_bytes
+from segspectral.files import read_file
 from segspectral.metrics.boundary import boundary_counts
 from segspectral.metrics.contour import contour_counts
 from segspectral.metrics.region import region_counts
@@ -95,7 +96,7 @@ def evaluate(
     predictions = Called(predictor, dataset) if callable(predictor) else Folder(Path(predictor), dataset)
     reading = Reading(dataset, protocol, predictions)
     made = json.dumps(settings or {}, sort_keys=True, default=str)
-    store = _Store(Path(resume)) if resume is not None else None
+    store = Finished(Path(resume)) if resume is not None else None
     scores: list[ImageScore] = []
     for sample in dataset.samples:
         settled = (sample.id, plan, dataset.classes, dataset.void, dataset.ids, reading.decided, made)
@@ -179,33 +180,6 @@ def _counts(
         yield "region", region_counts(labels, truth.labels, void=void)
     if "boundary" in plan.measures:
         yield "boundary", boundary_counts(labels, truth.labels, human_boundaries=truth.boundaries)
-
-
-class _Store:
-    """Finished images in a folder, each with one JSON file and one picture."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"finished images cannot be kept there ({error.strerror})", folder) from error
-        self._folder = folder
-
-    def _path(self, id: str, suffix: str) -> Path:
-        return self._folder / (hashlib.sha256(id.encode()).hexdigest()[:24] + suffix)
-
-    def find(self, id: str, stamp: str) -> ImageScore | None:
-        try:
-            data = json.loads(read_file(self._path(id, ".json")))
-            if data["stamp"] != stamp or data["id"] != id:
-                return None
-            return ImageScore.from_json(data, self._path(id, ".jpg").read_bytes())
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # the file is missing or damaged, so the image is scored again
-
-    def add(self, score: ImageScore) -> None:
-        write_bytes(self._path(score.id, ".jpg"), score.picture)
-        write_bytes(self._path(score.id, ".json"), json.dumps(score.to_json()).encode())
 
 
 def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ from segspectral.export.pictures import colour_table, contour_png, jpeg, label_p
 from segspectral.export.tables import csv_bytes, segment_table, summary, versions
 from segspectral.files import link_to, write_bytes
 from segspectral.images.place import read_georeference
+from segspectral.registry import Look
 from segspectral.values import Segmentation
 from segspectral.values.labels import boundaries
 
@@ -56,6 +57,7 @@ def save(
     stem: str,
     names: Mapping[int, str] | None = None,
     source: Path | None = None,
+    look: Look = Look(),
 ) -> dict[str, Path]:
     """Write the label map, the overlay, the table of segments and the summary of one image.
 
@@ -63,6 +65,7 @@ def save(
     ----------
     names : segment -> name, stored in the label map; the segments of a model all have names
     source : file of the photograph; the summary then holds its path relative to the folder
+    look : how the overlay is drawn
 
     Returns
     -------
@@ -80,7 +83,7 @@ def save(
         known = {"image": known["image"], "source": link, **known}
     contents = {
         "labels": (f"{stem}_labels.png", label_png(segmentation.labels, names_of(segmentation, names))),
-        "overlay": (f"{stem}_overlay.png", png(overlay(segmentation))),
+        "overlay": (f"{stem}_overlay.png", png(overlay(segmentation, look, names))),
         "segments": (f"{stem}_segments.csv", csv_bytes(segment_table(segmentation))),
         "summary": (f"{stem}.json", (json.dumps(known, indent=2) + "\n").encode()),
     }

@@ -111,7 +111,8 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
     if item.georeference is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
-    columns = {key: np.array([row[key] for row in table]) for key in table[0]}
+    # A segment may have no measurement in a band: NaN becomes NULL.
+    columns = {key: np.array([np.nan if row[key] is None else row[key] for row in table]) for key in table[0]}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*crs.*")
         # The name of a file that is not yet complete has another suffix.

@@ -20,7 +20,7 @@ from segspectral.errors import ImageError, SettingsError, about
 from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_file, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
-from segspectral.values import Segmentation
+from segspectral.values import Bands, Segmentation
 
 if TYPE_CHECKING:
     from segspectral.images.gdal import Georeference
@@ -64,6 +64,7 @@ class LabelMap:
     segmentation : the segmentation from which the labels come, or None if they were read from a file
     unnamed : category of the segments without a name
     classes : categories of earlier images; their numbers come first
+    bands : all bands of the photograph's file, for their means; None if ``pixels`` are all that it holds
 
     Raises
     ------
@@ -82,6 +83,7 @@ class LabelMap:
     segmentation: Segmentation | None = None
     unnamed: str = UNNAMED
     classes: tuple[str, ...] = ()
+    bands: Bands | None = None
 
     def __post_init__(self) -> None:
         labels, source = self.labels, self.image if self.image != UNKNOWN else None
@@ -128,6 +130,7 @@ class LabelMap:
             named,
             georeference=georeference,
             segmentation=segmentation,
+            bands=image.bands,
         )
         return label_map.of_category(category)
 
@@ -180,11 +183,12 @@ class LabelMap:
 def names_of(segmentation: Segmentation, names: Mapping[int, str] | None = None) -> dict[int, str]:
     """Return the names of the segments.
 
-    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given.
+    The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given. Those
+    of seeds have the names of the seeds.
     """
     model = segmentation.pipeline.model
     shared = {} if model is None else {s: f"segment {s}" for s in range(1, model.segments + 1)}
-    return shared | dict(names or {})
+    return shared | dict(segmentation.names) | dict(names or {})
 
 
 def parse_names(text: str) -> dict[int, str]:

@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.registry import Look
 from segspectral.values import Segmentation
 from segspectral.values.labels import boundaries
 
 __all__ = ["colour_table", "contour_png", "jpeg", "label_png", "overlay", "png", "tinted"]
+
+BRIGHTNESS = 0.3
+"""How much of a tint changes the brightness: enough to tell segments apart on grey, little for the contrast."""
+
+DARKENED, LIGHT = 0.6, 255
+"""The lines beside a border darken the photograph by this factor; the border itself is this grey."""
 
 KEYWORD = "segspectral"
 """Keyword of the PNG text chunk that holds names and colours as JSON."""
@@ -50,32 +57,98 @@ def label_png(
     return buffer.getvalue()
 
 
-def overlay(segmentation: Segmentation, opacity: float = 0.45) -> NDArray[np.uint8]:
-    """Return the photograph (H, W, 3) tinted by segment; borders are white with a dark edge, void is a grey checker."""
-    return tinted(segmentation.image.uint8, segmentation.labels, opacity=opacity)
+def overlay(
+    segmentation: Segmentation, look: Look = Look(), names: Mapping[int, str] | None = None
+) -> NDArray[np.uint8]:
+    """Return the photograph (H, W, 3) with its segments; void is a grey checker. ``names``: segment -> name."""
+    return tinted(segmentation.image.uint8, segmentation.labels, look=look, names=names)
 
 
 def tinted(
     photograph: NDArray[np.uint8],
     labels: NDArray[np.int32],
     table: NDArray[np.uint8] | None = None,
-    opacity: float = 0.45,
+    look: Look = Look(),
+    names: Mapping[int, str] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the picture of ``overlay`` from its parts; ``table`` (K + 1, 3) holds the colour of each segment."""
-    import cv2
+    """Return the picture of ``overlay`` from its parts; ``table`` (K + 1, 3) holds the colour of each segment.
 
+    A tint changes the hue of a pixel and little of its brightness, so that the photograph keeps its contrast. A border
+    is a light line between dark ones, which shows on any ground.
+    """
     if table is None:
         table = colour_table(int(labels.max()) + 1)
-    width = max(1, round(max(labels.shape) / 1000))
-    border = boundaries(labels).astype(np.uint8)
-    dark = cv2.dilate(border, np.ones((2 * width + 1,) * 2, np.uint8)).astype(bool)
-    light = border.astype(bool) if width == 1 else cv2.dilate(border, np.ones((width,) * 2, np.uint8)).astype(bool)
-    picture = np.asarray(cv2.addWeighted(photograph, 1 - opacity, np.take(table, labels, axis=0), opacity, 0))
+    picture = photograph.copy()
+    if look.style != "borders":
+        picture = _with_tint(picture, labels, table, look.opacity)
     rows, cols = np.nonzero(labels == 0)
     picture[rows, cols] = np.where((rows // 8 + cols // 8) % 2, 200, 150)[:, None]
-    picture[dark] = np.round(picture[dark] * np.float32(0.55))
-    picture[light] = 255
-    return picture.astype(np.uint8, copy=False)
+    if look.style != "tint":
+        _draw_borders(picture, labels)
+    if look.numbers:
+        picture = _with_numbers(picture, labels, names or {})
+    return picture
+
+
+def _with_tint(
+    picture: NDArray[np.uint8], labels: NDArray[np.int32], table: NDArray[np.uint8], opacity: float
+) -> NDArray[np.uint8]:
+    import cv2
+
+    light, *hue = cv2.split(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb))
+    colours = cv2.cvtColor(np.ascontiguousarray(table[None]), cv2.COLOR_RGB2YCrCb)[0]
+    parts = []
+    for channel, (values, share) in enumerate(
+        zip((light, *hue), (opacity * BRIGHTNESS, opacity, opacity), strict=True)
+    ):
+        parts.append(cv2.addWeighted(values, 1 - share, np.take(colours[:, channel], labels), share, 0))
+    return np.asarray(cv2.cvtColor(cv2.merge(parts), cv2.COLOR_YCrCb2RGB)).astype(np.uint8, copy=False)
+
+
+def _draw_borders(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> None:
+    import cv2
+
+    width = max(1, round(max(labels.shape) / 1200))
+    border = boundaries(labels).astype(np.uint8)
+    light = border if width == 1 else cv2.dilate(border, np.ones((width, width), np.uint8))
+    dark = cv2.dilate(border, np.ones((width + 2,) * 2, np.uint8)).astype(bool)
+    light = light.astype(bool)
+    picture[dark] = np.round(picture[dark] * np.float32(DARKENED))
+    picture[light] = LIGHT
+
+
+def _with_numbers(picture: NDArray[np.uint8], labels: NDArray[np.int32], names: Mapping[int, str]) -> NDArray[np.uint8]:
+    """Each number or name at the place in its segment that is farthest from all borders; a centroid may lie outside."""
+    import cv2
+    import PIL.Image
+    import PIL.ImageDraw
+    import PIL.ImageFont
+
+    inside = (~np.pad(boundaries(labels), 1, constant_values=True)) & (np.pad(labels, 1) > 0)
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    order = np.lexsort((depth.reshape(-1), labels.reshape(-1)))
+    last = np.flatnonzero(np.diff(labels.reshape(-1)[order], append=-1))
+    sheet = PIL.Image.fromarray(picture)
+    draw = PIL.ImageDraw.Draw(sheet)
+    largest = max(12.0, max(labels.shape) / 32)
+    for place in order[last]:
+        (row, column), number = divmod(int(place), labels.shape[1]), int(labels.reshape(-1)[place])
+        if number == 0:
+            continue
+        text = names.get(number, str(number))
+        # The text may be as wide as the segment is there, but stays readable.
+        size = min(largest, max(9.0, 2.6 * float(depth[row, column]) / max(1.0, 0.55 * len(text))))
+        font = PIL.ImageFont.load_default(size)
+        draw.text(
+            (column, row),
+            text,
+            (255, 255, 255),
+            font,
+            "mm",
+            stroke_width=max(1, round(size / 9)),
+            stroke_fill=(0, 0, 0),
+        )
+    return np.array(sheet)
 
 
 @cache

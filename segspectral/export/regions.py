@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.export.zones import OUTSIDE, Labels
+from segspectral.values import Bands, BandSums
 
 __all__ = ["RegionSums", "perimeters"]
 
@@ -34,6 +35,7 @@ class RegionSums:
     ----------
     largest : the largest number of a region
     colours : whether each window comes with its colours
+    keys : ``Bands.keys``, if each window comes with its bands
 
     >>> sums = RegionSums(2, colours=False)
     >>> sums.add(np.array([[1, 1, 2]], np.int32), (5, 0))
@@ -41,13 +43,20 @@ class RegionSums:
     [(1, 2, 5, 0.5), (2, 1, 5, 2.0)]
     """
 
-    def __init__(self, largest: int, colours: bool = True) -> None:
+    def __init__(self, largest: int, colours: bool = True, keys: Sequence[str] = ()) -> None:
         count = largest + 1
         self.area = np.zeros(count, np.int64)
+        self._bands = BandSums(keys, largest)
         self._sums = np.zeros((5 if colours else 2, count))
         self._least, self._most = np.full((2, count), np.iinfo(np.int64).max), np.zeros((2, count), np.int64)
 
-    def add(self, labels: NDArray[np.int32], corner: tuple[int, int] = (0, 0), rgb: NDArray[Any] | None = None) -> None:
+    def add(
+        self,
+        labels: NDArray[np.int32],
+        corner: tuple[int, int] = (0, 0),
+        rgb: NDArray[Any] | None = None,
+        bands: Bands | None = None,
+    ) -> None:
         """Add a window.
 
         Parameters
@@ -55,7 +64,10 @@ class RegionSums:
         labels : (h, w) the region of each pixel, 0 on void
         corner : row and column of its first pixel in the image
         rgb : (h, w, 3) in 0..255; None without colours
+        bands : all bands of the window; None without bands
         """
+        if bands is not None:
+            self._bands.add(labels, bands)
         # A run is a row's stretch of pixels of one region. There are far fewer runs than pixels.
         begins = np.ones(labels.shape, np.bool_)
         np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])
@@ -82,6 +94,7 @@ class RegionSums:
         """A row per region that has pixels: number, area in pixels, share of all valid pixels, box, centroid, colour.
 
         The box is top, left, bottom, right; bottom and right are exclusive. The colour is red, green, blue in 0..255.
+        The columns of ``BandSums`` follow.
         """
         means, valid = self._sums / np.maximum(self.area, 1), int(self.area[1:].sum())
         for region in (np.flatnonzero(self.area[1:]) + 1).tolist():
@@ -100,7 +113,8 @@ class RegionSums:
                 "column": round(mean[1], 2),
             }
             colour = zip(("red", "green", "blue"), mean[2:], strict=False)
-            yield cells | {band: round(value, 1) for band, value in colour}
+            cells |= {band: round(value, 1) for band, value in colour}
+            yield cells | self._bands.columns(region)
 
 
 def perimeters(labels: Labels, shape: tuple[int, int], largest: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import segspectral
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.regions import RegionSums, perimeters
-from segspectral.values import Image, Segmentation
+from segspectral.values import Bands, Image, Segmentation
 
 __all__ = ["csv_bytes", "csv_cell", "levels", "region_table", "segment_table", "summary", "versions"]
 
@@ -42,22 +42,25 @@ PACKAGES = (
 def segment_table(segmentation: Segmentation) -> list[dict[str, Any]]:
     """Return a row per segment: area in pixels, share of the valid pixels, bounding box, centroid, mean colour.
 
-    The box is top, left, bottom, right; bottom and right are exclusive. The mean colour is red, green, blue in 0..255.
+    The box is top, left, bottom, right; bottom and right are exclusive. The mean colour is red, green, blue in 0..255,
+    as the image is shown. If the image does not show all that its file holds, ``band1_mean``, ``band1_std`` and so on
+    follow: mean and standard deviation of each band in the units of the file, and of each index (``ndvi_mean``).
     """
-    return list(_rows(segmentation.labels, _levels(segmentation.image)))
+    image = segmentation.image
+    return list(_rows(segmentation.labels, _levels(image), image.bands))
 
 
 def region_table(label_map: LabelMap, quick: bool = False) -> list[dict[str, Any]]:
     """Return ``segment_table`` with names, perimeters in pixels (Benkrid and Crookes 2000) and the segments' colours.
 
-    Mean colours are omitted if there is no photograph; ``quick`` omits them and the perimeters.
+    Mean colours and bands are omitted if there is no photograph; ``quick`` omits them and the perimeters.
     """
     pixels = None if quick else levels(label_map)
     if not quick:
         labels = label_map.labels
         perimeter = perimeters(lambda rows, cols: labels[slice(*rows), slice(*cols)], labels.shape, int(labels.max()))
     table = []
-    for row in _rows(label_map.labels, pixels):
+    for row in _rows(label_map.labels, pixels, None if quick else label_map.bands):
         segment = row.pop("segment")
         colour = "#{:02x}{:02x}{:02x}".format(*label_map.colour(segment))
         whole = {"segment": segment, "name": label_map.name(segment), "colour": colour, **row}
@@ -77,10 +80,10 @@ def _levels(image: Image) -> NDArray[Any]:
     return image.rgb if image.rgb.dtype == np.uint8 else image.float32 * 255
 
 
-def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None) -> Iterator[dict[str, Any]]:
+def _rows(labels: NDArray[np.int32], rgb: NDArray[Any] | None, bands: Bands | None) -> Iterator[dict[str, Any]]:
     """Yield a row per segment that has pixels; ``rgb`` is (H, W, 3) in 0..255."""
-    sums = RegionSums(int(labels.max()), rgb is not None)
-    sums.add(labels, rgb=rgb)
+    sums = RegionSums(int(labels.max()), rgb is not None, () if bands is None else bands.keys)
+    sums.add(labels, rgb=rgb, bands=bands)
     yield from sums.rows()
 
 

@@ -18,6 +18,7 @@ from segspectral.registry import Shapes
 
 if TYPE_CHECKING:
     from segspectral.images.gdal import Georeference
+    from segspectral.values import Bands
 
 __all__ = ["Levels", "WindowedMap"]
 
@@ -40,6 +41,8 @@ class WindowedMap:
     names, colours : of all of them
     georeference : position of the image on the Earth, or None
     levels : rows and columns to the colours of the image; None if they are not known
+    bands : rows and columns to all bands; None if the image shows all that its file holds, or if they are not known
+    band_keys : the ``Bands.keys`` of these
     file : the label raster, if the labels are in one
     """
 
@@ -50,6 +53,8 @@ class WindowedMap:
     colours: Mapping[int, Colour]
     georeference: Georeference | None = None
     levels: Levels | None = None
+    bands: Callable[[Span, Span], Bands] | None = None
+    band_keys: tuple[str, ...] = ()
     file: Path | None = None
     _zones: dict[Shapes, Zones] = field(default_factory=dict)
     _tables: dict[Shapes | None, list[dict[str, Any]]] = field(default_factory=dict)
@@ -57,7 +62,7 @@ class WindowedMap:
     @classmethod
     def of(cls, item: LabelMap) -> WindowedMap:
         """A label map that is in memory."""
-        pixels = levels(item)
+        pixels, bands = levels(item), item.bands
         return cls(
             lambda rows, cols: item.labels[slice(*rows), slice(*cols)],
             (item.labels.shape[0], item.labels.shape[1]),
@@ -66,6 +71,8 @@ class WindowedMap:
             {segment: item.colour(segment) for segment in item.segments},
             item.georeference,
             None if pixels is None else lambda rows, cols: pixels[slice(*rows), slice(*cols)],
+            None if bands is None else lambda rows, cols: bands.window(slice(*rows), slice(*cols)),
+            () if bands is None else bands.keys,
         )
 
     def zones(self, wanted: Shapes) -> Zones:
@@ -99,9 +106,10 @@ class WindowedMap:
 
     def _rows(self, largest: int, numbers: Numbers) -> Iterator[dict[str, Any]]:
         """A row for each of the regions 1 to ``largest``."""
-        sums = RegionSums(largest, self.levels is not None)
+        sums = RegionSums(largest, self.levels is not None, self.band_keys)
         for window in windows_of(self.shape):
             regions = numbers(self.labels(*window), window)
             corner = window[0][0], window[1][0]
-            sums.add(regions, corner, None if self.levels is None else self.levels(*window))
+            rgb = None if self.levels is None else self.levels(*window)
+            sums.add(regions, corner, rgb, None if self.bands is None else self.bands(*window))
         yield from sums.rows()

@@ -1,4 +1,4 @@
-"""The contract of an extractor, and the extractors that need no network: colour, texture and position.
+"""The contract of an extractor, and the extractors that need no network: colour, texture, position and bands.
 
 An extractor first *measures* means over superpixels, and then *finishes* them into features. The means of the tiles of
 an image add up to those of the whole image, so the same code serves whole images, rasters in tiles and models.
@@ -18,10 +18,14 @@ from pydantic import Field
 from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
 
-__all__ = ["Colour", "Extractor", "Means", "Position", "Texture"]
+__all__ = ["BandStatistics", "Colour", "Extractor", "Means", "Position", "Texture"]
 
 CONTRAST_SIGMAS = (2.0, 6.0)
 """Standard deviations in pixels of the windows of local contrast: a narrow and a wide one."""
+
+
+FARTHEST = 4.0
+"""Standardised values beyond this are set to it, so that a few glints or hot roofs do not decide the scale."""
 
 
 class Means(NamedTuple):
@@ -64,6 +68,13 @@ class Extractor(Settings):
     def by_stride(self, means: Means, shape: tuple[int, int]) -> Mapping[int, NDArray[np.float32]]:
         """Stride in pixels -> (N, D) features that do not depend on other superpixels of the image, for models."""
         return {1: self.finish(means, shape)}
+
+    def divisors(self, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(D,) by what a model divides the columns of ``by_stride``, from their deviations (D,) over many images.
+
+        The result has a total variance of one.
+        """
+        return np.full(len(deviation), max(float(np.sqrt((deviation**2).sum())), 1e-12))
 
     def __call__(self, image: Image, superpixels: Superpixels) -> NDArray[np.float32]:
         return self.finish(self.measure(image, superpixels), image.shape)
@@ -132,3 +143,64 @@ class Position(Extractor):
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
         return (means.nodes["centre"] / max(shape)).astype(np.float32)
+
+
+class BandStatistics(Extractor):
+    """Mean and standard deviation of each band that is not seen, and of each index: (N, 2 bands).
+
+    The bands that are seen as red, green and blue count as colour, texture and through the CNN. Each column is centred
+    at its median and divided by its median absolute deviation, so that neither the units of a band nor a few extreme
+    superpixels decide. A superpixel without a measurement in a band has its median.
+    """
+
+    weight: float = Field(2.0, gt=0, description="weight of these features in the distance between superpixels")
+    spread: float = Field(0.5, ge=0, description="weight of the standard deviations relative to the means")
+
+    def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:
+        nothing = np.empty((len(superpixels), 0))
+        columns: dict[str, list[NDArray[np.float64]]] = {key: [nothing] for key in ("share", "mean", "square")}
+        for plane in () if image.bands is None else image.bands.planes(unseen=True):
+            known = np.isfinite(plane)
+            values = np.where(known, plane, 0).astype(np.float64)
+            share = superpixels.pool(known.astype(np.float64))
+            total = superpixels.pool(values)
+            mean = total / np.maximum(share, 1e-12)
+            variance = superpixels.pool(np.where(known, values - superpixels.to_pixels(mean), 0) ** 2)
+            for key, column in (("share", share), ("mean", total), ("square", share * mean**2 + variance)):
+                columns[key].append(column[:, None])
+        return Means({key: np.concatenate(values, axis=1) for key, values in columns.items()})
+
+    def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
+        mean, deviation = self._statistics(means)
+        return np.concatenate([_standardised(mean), self.spread * _standardised(deviation)], axis=1).astype(np.float32)
+
+    def by_stride(self, means: Means, shape: tuple[int, int]) -> Mapping[int, NDArray[np.float32]]:
+        mean, deviation = self._statistics(means)
+        return {1: np.concatenate([mean, deviation], axis=1).astype(np.float32)}
+
+    def divisors(self, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Each band has units of its own, so each column is divided by its own deviation."""
+        weights = np.repeat([1.0, self.spread], len(deviation) // 2)
+        total = float(np.sqrt((weights[deviation > 0] ** 2).sum()))
+        with np.errstate(divide="ignore"):
+            return np.where((deviation > 0) & (weights > 0), total * deviation / weights, np.inf)
+
+    def _statistics(self, means: Means) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(N, bands) means and standard deviations; of a superpixel without a measurement, those of the middle."""
+        share = means.nodes["share"]
+        mean = means.nodes["mean"] / np.maximum(share, 1e-12)
+        deviation = np.sqrt(np.maximum(means.nodes["square"] / np.maximum(share, 1e-12) - mean**2, 0))
+        for column in range(share.shape[1]):
+            known = share[:, column] > 0
+            if known.any() and not known.all():
+                mean[~known, column] = np.median(mean[known, column])
+                deviation[~known, column] = np.median(deviation[known, column])
+        return mean, deviation
+
+
+def _standardised(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns with the median 0 and the median absolute deviation of a normal distribution; constant ones become 0."""
+    centred = columns - np.median(columns, axis=0)
+    scale = 1.4826 * np.median(np.abs(centred), axis=0)
+    scale = np.where(scale > 0, scale, centred.std(axis=0))
+    return np.clip(centred / np.where(scale > 0, scale, 1.0), -FARTHEST, FARTHEST)

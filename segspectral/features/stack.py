@@ -11,14 +11,14 @@ from pydantic import model_validator
 
 from segspectral.features.cnn import Cnn
 from segspectral.features.contours import Contours
-from segspectral.features.parts import Colour, Extractor, Means, Position, Texture
+from segspectral.features.parts import BandStatistics, Colour, Extractor, Means, Position, Texture
 from segspectral.settings import Settings
-from segspectral.values import Features, Image, Superpixels
+from segspectral.values import Bands, Features, Image, Superpixels
 from segspectral.values.regions import RegionGraph
 
 __all__ = ["EXTRACTORS", "FeatureStack", "Measured"]
 
-EXTRACTORS = ("colour", "texture", "position", "cnn")
+EXTRACTORS = ("colour", "texture", "position", "cnn", "bands")
 """The fields of ``FeatureStack`` that are extractors, in the order of their columns."""
 
 Measured = Mapping[str, Means]
@@ -39,12 +39,15 @@ class FeatureStack(Settings):
     texture: Texture | None = Texture()
     position: Position | None = Position()
     cnn: Cnn | None = Cnn()
+    bands: BandStatistics | None = BandStatistics()
     contours: Contours | None = Contours()
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:
-        if not self.extractors():
-            raise ValueError(f"at least one of {', '.join(EXTRACTORS)} is needed")
+        # Most images have no further bands.
+        needed = [name for name in EXTRACTORS if name != "bands"]
+        if not any(name in self.extractors() for name in needed):
+            raise ValueError(f"at least one of {', '.join(needed)} is needed")
         return self
 
     def __call__(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
@@ -54,6 +57,21 @@ class FeatureStack(Settings):
     def extractors(self) -> dict[str, Extractor]:
         """Name -> extractor, in order, without those that are null."""
         return {name: part for name in EXTRACTORS if (part := getattr(self, name)) is not None}
+
+    def said_of(self, bands: Bands | None, hierarchy: bool = False) -> str:
+        """A sentence about what becomes of bands that are not shown; empty if there are none.
+
+        Parameters
+        ----------
+        hierarchy : whether segments are a cut of the hierarchy, which sees boundaries alone
+        """
+        if bands is None or not bands.unseen:
+            return ""
+        if hierarchy:
+            return "the hierarchy sees the shown bands alone; --bands chooses them"
+        if self.bands is None:
+            return "the features are those of the shown bands alone, because features.bands is null"
+        return f"features beside what is shown: {bands.unseen_said} (--set features.bands=null leaves them out)"
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Measured:
         """Measure an image, or a tile whose first pixel is at ``corner`` (row, column), with all extractors."""
@@ -86,6 +104,8 @@ class FeatureStack(Settings):
         """Scale the features (N, D) of each extractor and put them side by side."""
         columns, parts_of, first = [], {}, 0
         for name, extractor in self.extractors().items():
+            if parts[name].shape[1] == 0:
+                continue  # an image whose bands are all seen has no columns of bands
             nodes = parts[name].astype(np.float64)
             nodes -= nodes.mean(axis=0)
             # The mean squared distance between two nodes is twice the total variance.

@@ -20,6 +20,10 @@ MANY = 32
 """A first axis of at most this many values, with both others longer than this, is that of bands, not of rows."""
 
 
+BANDS = ("band", "bands", "channel", "c", "C")
+"""What xarray calls the dimension of bands."""
+
+
 def is_array(source: Any) -> bool:
     """Whether it is an array, or an object of another library that becomes one."""
     return isinstance(source, np.ndarray) or (hasattr(source, "__array__") and hasattr(source, "shape"))
@@ -57,7 +61,17 @@ def raw_of_array(source: Any, name: str, *, all_bands: bool = False) -> Raw:
         opaque = array[..., -1] > 0
         valid = opaque if valid is None else valid & opaque
         array = array[..., :-1]
-    return Raw(array, (0, 1, 2) if array.shape[2] >= 3 else (0,), valid, notes=notes)
+    shown = (0, 1, 2) if array.shape[2] >= 3 else (0,)
+    return Raw(array, shown, valid, notes=notes, names=_names(source, array.shape[2]))
+
+
+def _names(source: Any, count: int) -> tuple[str, ...]:
+    """What an array of xarray calls its bands: ``long_name``, where rioxarray keeps descriptions, or coordinates."""
+    names = getattr(source, "attrs", {}).get("long_name")
+    if not isinstance(names, tuple | list):
+        names = next((source.coords[dim].values for dim in BANDS if dim in getattr(source, "coords", ())), ())
+    texts = tuple(name if isinstance(name, str) else "" for name in names)
+    return texts if len(texts) == count and any(texts) else ()
 
 
 def _plain(source: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None, bool]:
@@ -78,7 +92,7 @@ def _plain(source: Any) -> tuple[NDArray[Any], NDArray[np.bool_] | None, bool]:
     array = np.asarray(source)
     dims = [str(name) for name in getattr(source, "dims", ())]
     if len(dims) == 3 and array.ndim == 3:  # an array of xarray
-        place = next((i for i, name in enumerate(dims) if name in ("band", "channel", "c", "C", "bands")), 2)
+        place = next((i for i, name in enumerate(dims) if name in BANDS), 2)
         array = np.moveaxis(array, place, -1)
     return array, None, False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,24 @@ import numpy as np
 from segspectral.errors import ImageError
 from segspectral.images.formats import FORMATS, format_of
 from segspectral.images.limits import check_bytes, check_size
-from segspectral.images.raw import Raw
+from segspectral.images.raw import Raw, number_of
 
-__all__ = ["Georeference", "nodata_of", "open_header", "open_pixels", "place_of", "raster_size", "read_raster"]
+__all__ = [
+    "Georeference",
+    "names_of",
+    "nodata_of",
+    "open_header",
+    "open_pixels",
+    "place_of",
+    "raster_size",
+    "read_raster",
+]
 
 MAX_RASTER = 10**11
 """Rasters with more pixels are refused, because a file of a few kilobytes can claim to have them."""
+
+NO_COLOUR = ("gray", "undefined", "palette", "alpha")
+"""Interpretations of colour that say nothing about what a band has measured."""
 
 MAX_BLOCK = 2**30
 """Maximum number of bytes of a block. GDAL decodes a block as a whole, so a larger one could exhaust the memory."""
@@ -139,6 +151,12 @@ def place_of(dataset: Any) -> tuple[Any, Any] | None:
     return (crs, fitted) if fitted.determinant else None
 
 
+def names_of(dataset: Any, bands: Sequence[int]) -> tuple[str, ...]:
+    """What a dataset calls these bands, from 1: their descriptions, or their colours; "" where it does not."""
+    said = [(dataset.descriptions[i - 1], dataset.colorinterp[i - 1].name) for i in bands]
+    return tuple(name or (colour if colour not in NO_COLOUR else "") for name, colour in said)
+
+
 def nodata_of(path: Path) -> float | None:
     """The nodata value of a raster file, also from a file beside it; None if there is none or it cannot be read."""
     from rasterio.errors import RasterioError
@@ -181,6 +199,7 @@ def read_raster(path: Path) -> Raw:
             check_bytes(size, path)
             bands = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind.name != "alpha"]
             values = np.moveaxis(dataset.read(bands), 0, -1)
+            names = names_of(dataset, bands)
             valid = dataset.dataset_mask() > 0
             if nodata is not None and dataset.nodata is None:
                 valid &= (values != nodata).any(axis=2)
@@ -188,4 +207,5 @@ def read_raster(path: Path) -> Raw:
     except RasterioError as error:
         raise ImageError(f"is damaged or cut off ({error})", path) from error
     shown = (0, 1, 2) if len(bands) >= 3 else (0,)
-    return Raw(values, shown, None if valid.all() else valid, int(bits) if bits else None, placed)
+    valid, nodata = None if valid.all() else valid, number_of(nodata)
+    return Raw(values, shown, valid, int(bits) if bits else None, placed, names=names, nodata=nodata)

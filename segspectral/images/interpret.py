@@ -13,12 +13,23 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from segspectral.errors import ImageError, SettingsError
+from segspectral.images.indices import as_index, colours_of, indices_of
 from segspectral.images.raw import Raw
 from segspectral.settings import Settings
-from segspectral.values import Image
+from segspectral.values import Bands, Image, Index
 from segspectral.wording import plural
 
-__all__ = ["SAMPLE", "Reading", "Scale", "Stretch", "interpret", "said_of_bands", "scale_of", "three_bands"]
+__all__ = [
+    "SAMPLE",
+    "Reading",
+    "Scale",
+    "Stretch",
+    "bands_said",
+    "interpret",
+    "said_of_bands",
+    "scale_of",
+    "three_bands",
+]
 
 SAMPLE = 1_000_000
 """Percentiles are estimated from about this many pixels: ample for a percentile."""
@@ -37,6 +48,9 @@ BRIGHT = 99.9
 
 PERCENTILES = (2.0, 98.0)
 """The default stretch of maps, floats beyond [0, 1], and pictures that do not fill their depth."""
+
+REFLECTANCE = 2.0
+"""Values up to this can be reflectances: those of bright clouds and snow are above 1."""
 
 Band = Annotated[int, Field(ge=1)]
 
@@ -91,6 +105,28 @@ def _numbers(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
 
 
+def _formulas(value: Any) -> Any:
+    """Formulas with commas between them, or a list of such. Commas within parentheses are of a formula.
+
+    >>> _formulas("ndvi, min(b1, b2)/b3")
+    ['ndvi', 'min(b1, b2)/b3']
+    """
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        return value
+    found = []
+    for text in value:
+        depth, last = 0, 0
+        for place, letter in enumerate(text):
+            depth += (letter == "(") - (letter == ")")
+            if letter == "," and depth <= 0:
+                found.append(text[last:place].strip())
+                last = place + 1
+        found.append(text[last:].strip())
+    return [text for text in found if text]
+
+
 class Reading(Settings):
     """How files and arrays are read; the defaults are what the file says about itself."""
 
@@ -109,6 +145,20 @@ class Reading(Settings):
         None,
         description="numbers, from 0, of the channels of a micrograph: grey, red and green, or red, green and blue",
     )
+
+    index: Annotated[tuple[str, ...], BeforeValidator(_formulas)] = Field(
+        (),
+        max_length=16,
+        description="further bands: names such as ndvi, or formulas such as (b5-b4)/(b5+b4) of bands counted from 1",
+    )
+
+    @field_validator("index")
+    @classmethod
+    def _known_and_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [as_index(text, number)[0] for number, text in enumerate(value, 1)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two of them are called {twice[0]}; name them, such as wet=(b3-b5)/(b3+b5)")
+        return value
 
     @field_validator("bands")
     @classmethod
@@ -134,6 +184,25 @@ class Reading(Settings):
     def number(self) -> int | None:
         """The number of the page, from 1; None for the default, and for all."""
         return self.page if isinstance(self.page, int) else None
+
+    def indices(
+        self, names: tuple[str, ...], count: int, what: str, dtype: np.dtype[Any], most: float
+    ) -> tuple[Index, ...]:
+        """The further bands of a file.
+
+        Parameters
+        ----------
+        names, count : what the file calls its bands, and how many it has
+        dtype : the type of their values
+        most : about the largest value
+
+        Raises
+        ------
+        SettingsError
+            A band does not exist, or the file does not say which of its bands an index needs.
+        """
+        named = [as_index(text, number) for number, text in enumerate(self.index, 1)]
+        return indices_of(named, names, count, what, reflectance=dtype.kind == "f" and most <= REFLECTANCE)
 
     def chosen(self, count: int, default: tuple[int, ...], what: str) -> tuple[int, ...]:
         """The bands, from 0, that are seen among ``count``. Raises SettingsError if one does not exist."""
@@ -276,7 +345,7 @@ def interpret(raw: Raw, name: str, reading: Reading = Reading()) -> Image:
     if raw.values.dtype.kind not in "biuf":
         raise ImageError(f"contains {raw.values.dtype}; convert it to integers or floats", name)
     count = raw.values.shape[2]
-    bands = reading.chosen(count, raw.shown, name)
+    bands = reading.chosen(count, colours_of(raw.names, raw.shown), name)
     values = raw.values if bands == tuple(range(count)) else raw.values[..., list(bands)]
     valid = _valid(values, raw.valid, name)
     notes = [*raw.notes]
@@ -297,7 +366,26 @@ def interpret(raw: Raw, name: str, reading: Reading = Reading()) -> Image:
             rgb[~valid] = 0
         if scale.levels:
             rgb = np.rint(rgb * 255).astype(np.uint8)
-    return Image(np.ascontiguousarray(three_bands(rgb)), name, valid, data | {"said": notes}, tuple(notes))
+    kept = _all_bands(raw, bands, reading, name, as_stored=scale is None)
+    if kept is not None:
+        data |= bands_said(kept)
+    rgb = np.ascontiguousarray(three_bands(rgb))
+    return Image(rgb, name, valid, data | {"said": notes}, tuple(notes), bands=kept)
+
+
+def _all_bands(raw: Raw, seen: tuple[int, ...], reading: Reading, name: str, *, as_stored: bool) -> Bands | None:
+    """All bands as they are stored; None if the image shows all of them as they are, in 8 bits."""
+    if as_stored and set(seen) == set(range(raw.values.shape[2])) and not reading.index:
+        return None
+    most = float(np.nanmax(raw.values[::8, ::8])) if raw.values.dtype.kind == "f" and reading.index else 0.0
+    indices = reading.indices(raw.names, raw.values.shape[2], name, raw.values.dtype, most)
+    return Bands(raw.values, raw.names, raw.nodata, indices, tuple(band + 1 for band in seen))
+
+
+def bands_said(bands: Bands) -> dict[str, Any]:
+    """What the file calls its bands, and the formulas of the indices, in JSON types."""
+    names = {"names": list(bands.names)} if any(bands.names) else {}
+    return names | ({"indices": {one.name: one.formula for one in bands.indices}} if bands.indices else {})
 
 
 def _scale_of_image(

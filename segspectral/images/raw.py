@@ -28,6 +28,8 @@ class Raw:
     placed : whether the file has a georeference: a transform, control points or a world file
     page, pages : the number of this image in the file, from 1, and how many the file has
     notes : sentences about what was decided or passed over
+    names : what the file calls the bands; "" or nothing where it does not
+    nodata : the value that is no measurement in any band; None if the file names none
     """
 
     values: NDArray[Any]
@@ -38,6 +40,8 @@ class Raw:
     page: int = 1
     pages: int = 1
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    nodata: float | None = None
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -48,11 +52,12 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def number_of(nodata: Any) -> float | None:
-    """The nodata value of a file, which may be text; None if it is no number."""
+    """The nodata value of a file, which may be text; None if it is no number, or NaN, which is void anyway."""
     try:
-        return float(str(nodata).strip().rstrip("\0"))
+        number = float(str(nodata).strip().rstrip("\0"))
     except ValueError:
         return None
+    return None if np.isnan(number) else number
 
 
 def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
@@ -61,8 +66,8 @@ def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
     Floats are compared in their own precision, as GDAL does (``ULPS``).
     """
     number = number_of(nodata)
-    if number is None or np.isnan(number):
-        return None  # NaN is void anyway
+    if number is None:
+        return None
     if values.dtype.kind == "f":
         near = ULPS * float(np.finfo(values.dtype).eps) * abs(number)
         with np.errstate(over="ignore"):

@@ -29,7 +29,7 @@ from segspectral.images.formats import (
 )
 from segspectral.images.interpret import Reading, interpret
 from segspectral.images.limits import MAX_BYTES, MAX_PIXELS, check_size
-from segspectral.images.raw import Raw, both, differs
+from segspectral.images.raw import Raw, both, differs, number_of
 from segspectral.settings import with_settings
 from segspectral.values import Image
 
@@ -209,7 +209,9 @@ def _void_beside(path: Path, raw: Raw) -> Raw:
         else:
             from segspectral.images.gdal import nodata_of
 
-            known.append(None if (nodata := nodata_of(path)) is None else differs(raw.values, nodata))
+            if (nodata := nodata_of(path)) is not None:
+                known.append(differs(raw.values, nodata))
+                raw = replace(raw, nodata=number_of(nodata))
     return replace(raw, valid=both(*known), notes=notes)
 
 

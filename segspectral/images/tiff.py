@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.formats import TIFF, format_of, has_place_beside
+from segspectral.images.gdal import NO_COLOUR
 from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw, both, differs, number_of, unassociated, upright
 from segspectral.wording import plural
@@ -270,7 +271,8 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
                 *notes,
                 f"its orientation tag ({orientation}) is left out of account, because it has a georeference",
             )
-    return Raw(values, raw.shown, valid, raw.bits, placed, number, count, (*notes, *raw.notes))
+        nodata = None if first.photometric == WHITE_IS_ZERO else number_of(first.tags.valueof(GDAL_NODATA))
+    return Raw(values, raw.shown, valid, raw.bits, placed, number, count, (*notes, *raw.notes), raw.names, nodata)
 
 
 def _micrograph(file: Any, path: Path, plane: Plane) -> Raw:
@@ -307,7 +309,26 @@ def _page(path: Path, plane: Plane) -> Raw:
         values = unassociated(values[..., bands], values[..., opacity[0]]) if associated else values[..., bands]
     if page.photometric == WHITE_IS_ZERO and values.dtype.kind == "u":
         values = values.dtype.type(2 ** int(page.bitspersample) - 1) - values
-    return Raw(values, (0, 1, 2) if len(bands) >= 3 else (0,), valid, _bits(page))
+    named = _names(page)
+    names = tuple(named[i] for i in bands)
+    return Raw(values, (0, 1, 2) if len(bands) >= 3 else (0,), valid, _bits(page), names=names)
+
+
+def _names(page: Any) -> list[str]:
+    """What the tags of a page call its samples: GDAL's descriptions, or the colours; "" where they do not."""
+    names = [*(("red", "green", "blue") if page.photometric == COLOURS else ())]
+    names += [""] * (int(page.samplesperpixel) - len(names))
+    try:
+        items = list(ElementTree.fromstring(str(page.tags.valueof(GDAL_METADATA, ""))))
+    except ElementTree.ParseError:
+        return names
+    for role in ("colorinterp", "description"):  # a description says more
+        for item in items:
+            number, text = item.get("sample", ""), (item.text or "").strip()
+            if item.get("role") == role and number.isdecimal() and int(number) < len(names) and text:
+                undefined = role == "colorinterp" and text.lower() in NO_COLOUR
+                names[int(number)] = names[int(number)] if undefined else text
+    return names
 
 
 def is_placed(page: Any, path: Path) -> bool:

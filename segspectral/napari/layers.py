@@ -13,7 +13,7 @@ from segspectral.export.tables import region_table
 from segspectral.images.reader import as_image
 from segspectral.values import Image
 
-__all__ = ["image_of", "labels_layer"]
+__all__ = ["image_of", "labels_layer", "plane_of"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 """What napari makes a layer of: data, arguments of the layer, its type."""
@@ -39,6 +39,13 @@ def labels_layer(label_map: LabelMap, name: str, like: Mapping[str, Any] | None 
     return label_map.labels, {**arguments, **(like or {})}, "labels"
 
 
+def plane_of(layer: Any, step: Sequence[int]) -> NDArray[Any]:
+    """The plane (H, W) or (H, W, 3) of a layer at the sliders; the largest of several scales."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    dimensions = data.ndim - bool(getattr(layer, "rgb", False))
+    return np.asarray(data[tuple(step[-dimensions:][: dimensions - 2])])
+
+
 def image_of(layer: Any, step: Sequence[int]) -> Image:
     """The plane of an Image layer that is shown, as it is shown: its contrast limits become black and white.
 
@@ -50,8 +57,7 @@ def image_of(layer: Any, step: Sequence[int]) -> Image:
     ------
     ImageError
     """
-    data = layer.data[0] if layer.multiscale else layer.data
-    plane: NDArray[Any] = np.asarray(data[tuple(step[-(data.ndim - layer.rgb) :][: data.ndim - layer.rgb - 2])])
+    plane = plane_of(layer, step)
     if layer.rgb:
         return as_image(plane, layer.name)
     low, high = (float(limit) for limit in layer.contrast_limits)

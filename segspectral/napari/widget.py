@@ -10,13 +10,15 @@ from typing import Any
 
 import napari
 import napari.layers
+import numpy as np
 from magicgui.widgets import CheckBox, Container, FloatSlider, Label, LineEdit, PushButton, SpinBox, create_widget
 from napari.qt.threading import thread_worker
 from napari.utils.notifications import show_error
+from numpy.typing import NDArray
 
 from segspectral.errors import SegspectralError
 from segspectral.export import LabelMap
-from segspectral.napari.layers import image_of, labels_layer
+from segspectral.napari.layers import image_of, labels_layer, plane_of
 from segspectral.pipeline import Pipeline
 from segspectral.settings import with_settings
 from segspectral.values import Scene, Segmentation
@@ -29,6 +31,8 @@ class SegmentWidget(Container):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         self.image: Any = create_widget(label="Image", annotation=napari.layers.Image)
+        self.seeds: Any = create_widget(label="Seeds", annotation=napari.layers.Labels | None)
+        self.seeds.tooltip = "a Labels layer with strokes: its labels spread over the image"
         self.nested = CheckBox(value=True, text="Nested regions", tooltip="cut the hierarchy; else by the head")
         self.segments = SpinBox(value=0, min=0, max=1000, label="Segments", tooltip="0: chosen for the image")
         self.level = FloatSlider(value=0.24, min=0, max=1, step=0.01, label="Level", tooltip="if Segments is 0")
@@ -36,13 +40,13 @@ class SegmentWidget(Container):
         self.run = PushButton(text="Segment")
         self.said = Label(value="")
         super().__init__(
-            widgets=[self.image, self.nested, self.segments, self.level, self.smallest, self.run, self.said]
+            widgets=[self.image, self.seeds, self.nested, self.segments, self.level, self.smallest, self.run, self.said]
         )
         self._viewer = napari_viewer
         self._scene: Scene | None = None
         self._of: tuple[Any, ...] = ()
         self.run.changed.connect(self.segment)
-        for choice in (self.nested, self.segments, self.level, self.smallest):
+        for choice in (self.seeds, self.nested, self.segments, self.level, self.smallest):
             choice.changed.connect(self._cut_again)
 
     @property
@@ -73,7 +77,7 @@ class SegmentWidget(Container):
             return
         try:
             image, of = image_of(layer, self._viewer.dims.current_step), self._what(layer)
-            pipeline = self.pipeline
+            pipeline, seeds = self.pipeline, self._strokes()
         except SegspectralError as error:
             show_error(str(error))
             return
@@ -90,7 +94,7 @@ class SegmentWidget(Container):
 
         def work() -> tuple[Scene, Segmentation]:
             scene = pipeline.describe(image)
-            return scene, pipeline.solve(scene)
+            return scene, pipeline.solve(scene, seeds=seeds)
 
         def ended() -> None:
             self.run.enabled = True
@@ -107,9 +111,17 @@ class SegmentWidget(Container):
         if self._scene is None or layer is None or self._of != self._what(layer):
             return
         try:
-            self._show(self.pipeline.solve(self._scene), layer)
+            self._show(self.pipeline.solve(self._scene, seeds=self._strokes()), layer)
         except SegspectralError as error:
             self.said.value = str(error)
+
+    def _strokes(self) -> NDArray[np.int32] | None:
+        """(H, W) the labels of the layer with seeds, 0 where nothing is painted; None without strokes."""
+        layer = self.seeds.value
+        if layer is None:
+            return None
+        strokes = plane_of(layer, self._viewer.dims.current_step).astype(np.int32)
+        return strokes if strokes.any() else None
 
     def _show(self, made: Segmentation, layer: Any) -> None:
         """Add the Labels layer of the image, or replace its contents."""

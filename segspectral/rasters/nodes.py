@@ -126,7 +126,14 @@ def describe_raster(raster: Raster, seed_map: DiskMap, pipeline: Pipeline, grid:
         superpixels = Superpixels(compact)
         # Void cells already have the mean colour of the raster. So the view needs no mask, whose filling would depend
         # on the tile.
-        view = Image(rgb[crop], raster.path.name)
+        bands = None
+        if stack.bands is not None and raster.no_pixels.unseen:
+            rows, cols = (
+                (at[0] + part.start, at[0] + part.stop)
+                for at, part in zip((window.rows, window.cols), crop, strict=True)
+            )
+            bands = raster.bands_of_cells(rows, cols)
+        view = Image(rgb[crop], raster.path.name, bands=bands)
         corner = (window.rows[0] + crop[0].start, window.cols[0] + crop[1].start)
         sums.add(here, superpixels, stack.measure(view, superpixels, corner))
     number, graph, measured = sums.total()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,11 @@ from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.extras import require
 from segspectral.files import partial_of
 from segspectral.images.formats import TIFF, format_of
-from segspectral.images.gdal import open_header, open_pixels, place_of
-from segspectral.images.interpret import SAMPLE, Reading, Scale, said_of_bands, scale_of, three_bands
-from segspectral.images.raw import both, differs, unassociated
+from segspectral.images.gdal import names_of, open_header, open_pixels, place_of
+from segspectral.images.indices import colours_of
+from segspectral.images.interpret import SAMPLE, Reading, Scale, bands_said, said_of_bands, scale_of, three_bands
+from segspectral.images.raw import both, differs, number_of, unassociated
+from segspectral.values import Bands
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
 
@@ -28,6 +30,13 @@ Span = tuple[int, int]
 
 READ_PIXELS = 4_000_000
 """How many pixels of the raster are read at once while they are averaged to cells. This bounds the memory."""
+
+
+BLOCK_ROWS = 256
+"""Files in strips are subsampled in at least so many rows at once."""
+
+Sampled = tuple[NDArray[Any], NDArray[np.bool_]]
+"""Values (h, w, ...), and (h, w) which pixels are valid."""
 
 
 class Raster:
@@ -58,7 +67,12 @@ class Raster:
             stored = "a palette" if self.palette else "four inks"
             raise SettingsError(f"has {stored}, of which no bands can be chosen in tiles; leave out --bands", path)
         self.inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
-        default = (0, 1, 2, 3) if self.inks else colour[:3] if len(colour) >= 3 else colour[:1]
+        self.measured = () if self.palette or self.inks else colour
+        """All bands but opacity, from 0, in the units of the file; none if its values are no measurements."""
+        self.names = names_of(dataset, [band + 1 for band in self.measured])
+        """What the file calls them."""
+        usual = tuple(range(3 if len(colour) >= 3 else 1))
+        default = (0, 1, 2, 3) if self.inks else tuple(colour[i] for i in colours_of(self.names, usual))
         asked = reading.bands is not None or reading.channels is not None
         chosen = reading.chosen(len(colour), (), str(path))
         self.bands = tuple(colour[number] for number in chosen) if asked else default
@@ -111,7 +125,7 @@ class Raster:
     def read_as(self) -> dict[str, Any]:
         """How the raster is read, in JSON types."""
         scale = self._levels[0]
-        seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]}
+        seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]} | bands_said(self.no_pixels)
         return seen | ({"bits": 8} if scale is None else scale.data) | {"said": list(self.said)}
 
     @property
@@ -131,11 +145,68 @@ class Raster:
         rgb[~valid] = self._levels[1]
         return rgb, valid
 
+    @property
+    def band_keys(self) -> tuple[str, ...]:
+        """``Bands.keys`` of the windows of the raster; none if it shows all its bands as they are, in 8 bits."""
+        return () if self.plain else self.no_pixels.keys
+
+    @property
+    def plain(self) -> bool:
+        """Whether all bands are seen as they are, in 8 bits, and there are no indices."""
+        shown = self._levels[0] is None and set(self.measured) <= set(self.bands)
+        return not self.measured or (shown and not self.reading.index)
+
+    @cached_property
+    def no_pixels(self) -> Bands:
+        """All bands and indices of the raster, of no pixel. Raises SettingsError if a band does not exist."""
+        numbers = [band + 1 for band in self.measured]
+        dtype = np.dtype(self.dataset.dtypes[0])
+        most = 0.0
+        if dtype.kind == "f" and self.reading.index:
+            some, valid = self._sampled(self._measured, max(1, max(self.shape) // 64))
+            most = float(np.nanmax(some[valid])) if np.isfinite(some[valid]).any() else 0.0
+        indices = self.reading.indices(self.names, len(numbers), str(self.path), dtype, most)
+        nodata = number_of(self.stored.nodata if self.stored.nodata is not None else self.dataset.nodata)
+        seen = tuple(self.measured.index(band) + 1 for band in self.bands if band in self.measured)
+        return Bands(np.empty((0, 0, len(numbers)), dtype), self.names, nodata, indices, seen)
+
+    def _measured(self, rows: Span, cols: Span) -> Sampled:
+        """The values (h, w, B) of all measured bands, and which pixels are valid."""
+        return np.moveaxis(self._bands(list(self.measured), (rows, cols)), 0, -1), self._raw(rows, cols)[1]
+
+    def bands_of(self, rows: Span, cols: Span) -> Bands:
+        """All bands of a window of pixels, in the units of the file. What is void, ``read`` says."""
+        values = np.moveaxis(self._bands(list(self.measured), (rows, cols)), 0, -1)
+        if self.stored.associated and self.opacity is not None:
+            values = unassociated(values, self._bands([self.opacity], (rows, cols))[0])
+        return replace(self.no_pixels, values=self._colours(values))
+
+    def bands_of_cells(self, rows: Span, cols: Span) -> Bands:
+        """As ``bands_of``, for cells: the means of the measurements of valid pixels, NaN where there is none."""
+        f, width = self.factor, cols[1] - cols[0]
+        step = max(1, READ_PIXELS // (f * f * width))
+        parts = []
+        for first in range(rows[0], rows[1], step):
+            some = first, min(first + step, rows[1])
+            pixels = self.pixels(some, cols)
+            bands, valid = self.bands_of(*pixels), self._raw(*pixels)[1]
+            more = ((0, (some[1] - first) * f - valid.shape[0]), (0, width * f - valid.shape[1]))
+            means = []
+            for number in range(len(self.measured)):
+                plane = np.where(valid, bands.plane(number + 1), np.nan)
+                blocks = np.pad(plane, more, constant_values=np.nan).reshape(-1, f, width, f)
+                known = np.isfinite(blocks)
+                count = known.sum(axis=(1, 3))
+                total = np.where(known, blocks, 0).sum(axis=(1, 3))
+                means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+            parts.append(np.stack(means, axis=-1))
+        values = np.concatenate(parts)
+        narrow = np.float32 if self.no_pixels.values.dtype.itemsize <= 2 else values.dtype
+        return replace(self.no_pixels, values=values.astype(narrow, copy=False), nodata=None)
+
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
         """(h, w, 3) the whole raster, subsampled so that its longer side has at most ``longest`` pixels."""
-        scale = min(1.0, longest / max(self.shape))
-        shape = max(1, round(self.shape[0] * scale)), max(1, round(self.shape[1] * scale))
-        values, _ = self._raw((0, self.shape[0]), (0, self.shape[1]), shape)
+        values, _ = self._sampled(self._raw, longest)
         return np.round(self._shown(values) * 255).astype(np.uint8)
 
     def read_cells(self, rows: Span, cols: Span) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -158,16 +229,40 @@ class Raster:
         rgb, valid = (np.concatenate(part) for part in zip(*parts, strict=True))
         return np.clip(rgb, 0, 1, out=rgb), valid
 
-    def _raw(
-        self, rows: tuple[int, int], cols: tuple[int, int], shape: tuple[int, int] | None = None
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _sampled(self, read: Callable[[Span, Span], Sampled], longest: int) -> Sampled:
+        """What ``read`` gives for windows, of pixels on a grid whose longer side has at most ``longest`` of them.
+
+        Whole blocks of the file are read, once each. GDAL's own subsampling decodes a row of blocks anew for each row
+        of the result if its cache does not hold all bands of it, which took hours for 13 bands.
+        """
+        scale = min(1.0, longest / max(self.shape))
+        rows, cols = (_middles(side, max(1, round(side * scale))) for side in self.shape)
+        high, wide = self.dataset.block_shapes[0]
+        down = high * max(1, BLOCK_ROWS // high)
+        across = wide * max(1, 3 * READ_PIXELS // (down * wide * max(3, self.dataset.count)))
+        strips = []
+        for top in range(0, self.shape[0], down):
+            here = rows[(rows >= top) & (rows < top + down)]
+            parts = []
+            for left in range(0, self.shape[1], across) if len(here) else ():
+                there = cols[(cols >= left) & (cols < left + across)]
+                if len(there):
+                    first, last = (int(here[0]), int(here[-1]) + 1), (int(there[0]), int(there[-1]) + 1)
+                    at = np.ix_(here - first[0], there - last[0])
+                    parts.append(tuple(array[at] for array in read(first, last)))
+            if parts:
+                strips.append(tuple(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
+        values, valid = (np.concatenate(arrays) for arrays in zip(*strips, strict=True))
+        return values, valid
+
+    def _raw(self, rows: Span, cols: Span) -> Sampled:
         """The values (h, w, 1 to 3) of the bands that are seen, 0 on void; and (h, w) which pixels are valid."""
-        where = (rows, cols), shape
+        where = rows, cols
         # A pixel is nodata if all bands are, so all are read then.
         needed = sorted({*self.bands, *(self.colour if self.stored.nodata is not None else ())})
-        data = dict(zip(needed, self._bands(needed, *where), strict=True))
-        opacity = None if self.opacity is None else self._bands([self.opacity], *where)[0]
-        valid = self._valid(data, opacity, *where)
+        data = dict(zip(needed, self._bands(needed, where), strict=True))
+        opacity = None if self.opacity is None else self._bands([self.opacity], where)[0]
+        valid = self._valid(data, opacity, where)
         values = np.stack([data[band] for band in self.bands], axis=-1)
         if self.stored.associated and opacity is not None:
             values = unassociated(values, opacity)
@@ -181,24 +276,19 @@ class Raster:
             self.flat = bool((pixels == self._colour).all())
         return values, valid
 
-    def _bands(self, bands: list[int], window: tuple[Span, Span], shape: tuple[int, int] | None) -> NDArray[Any]:
-        """(bands, h, w) as they are stored; of ``shape``, subsampled, if it is given."""
-        numbers, shape_of_all = [band + 1 for band in bands], shape and (len(bands), *shape)
-        return np.asarray(self.dataset.read(numbers, window=window, out_shape=shape_of_all))
+    def _bands(self, bands: list[int], window: tuple[Span, Span]) -> NDArray[Any]:
+        """(bands, h, w) as they are stored."""
+        return np.asarray(self.dataset.read([band + 1 for band in bands], window=window))
 
     def _valid(
-        self,
-        data: dict[int, NDArray[Any]],
-        opacity: NDArray[Any] | None,
-        window: tuple[Span, Span],
-        shape: tuple[int, int] | None,
+        self, data: dict[int, NDArray[Any]], opacity: NDArray[Any] | None, window: tuple[Span, Span]
     ) -> NDArray[np.bool_]:
         """(h, w) which pixels are valid by mask, opacity and nodata value; ``data`` holds the bands that are needed."""
         mask = None
         if self.mask is not None:
-            mask = self.mask.read(1, window=window, out_shape=shape) > 0
+            mask = self.mask.read(1, window=window) > 0
         elif opacity is None and not self._only_nodata:
-            mask = self.dataset.dataset_mask(window=window, out_shape=shape) > 0
+            mask = self.dataset.dataset_mask(window=window) > 0
         nodata = self.stored.nodata
         known = None if nodata is None else differs(np.stack([data[band] for band in self.colour], axis=-1), nodata)
         valid = both(mask, None if opacity is None else opacity > 0, known)
@@ -235,8 +325,7 @@ class Raster:
         """The values of black and white, and the mean colour between them, from a subsampled raster."""
         height, width = self.shape
         thin = max(1.0, (height * width / SAMPLE) ** 0.5)
-        shape = max(1, round(height / thin)), max(1, round(width / thin))
-        values, valid = self._raw((0, height), (0, width), shape)
+        values, valid = self._sampled(self._raw, max(1, round(max(self.shape) / thin)))
         if not valid.any():
             raise ImageError("no pixel is valid (all of it is nodata)", self.path)
         pixels = values[valid]
@@ -244,6 +333,11 @@ class Raster:
         scale = scale_of(pixels.ravel(), span, self.bits, self.placed, self.reading.stretch, str(self.path))
         shown = pixels / np.float32(255) if scale is None else scale.applied(pixels)
         return scale, three_bands(shown.astype(np.float32)).mean(axis=0)
+
+
+def _middles(length: int, count: int) -> NDArray[np.int64]:
+    """(count,) the pixels in the middles of ``count`` equal parts of a side."""
+    return np.floor((np.arange(count) + 0.5) * length / count).astype(np.int64)
 
 
 class _Stored(NamedTuple):

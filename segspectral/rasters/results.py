@@ -23,6 +23,7 @@ from segspectral.images.interpret import Reading
 from segspectral.rasters.raster import Raster
 from segspectral.rasters.segment import RasterResult, overlay_of_raster, segment_raster
 from segspectral.rasters.tiling import Plan
+from segspectral.registry import Look
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Observer, Pipeline
@@ -36,6 +37,7 @@ class Exports:
 
     exporters: Sequence[Exporter] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def save_raster(
     notes = [*told, *([plan.note] if plan.note else []), *result.notes, *said]
     text = json.dumps(_summary(result, source, target.parent, image, pipeline, plan, notes), indent=2) + "\n"
     summary = write_bytes(target.with_name(f"{target.name}.json"), text.encode())
-    overlay = png(overlay_of_raster(source, labels, pipeline.reading))
+    overlay = png(overlay_of_raster(source, labels, pipeline.reading, look=exports.look, names=names))
     shown = write_bytes(target.with_name(f"{target.name}_overlay.png"), overlay)
     return Made(result, [labels, summary, shown, *files], notes)
 
@@ -134,12 +136,14 @@ def windowed_map(
             segments = sorted(found - {0})
         if not segments:
             raise ImageError("the label map has only void and no segment", labels)
-        levels = None
+        levels, bands = None, None
+        band_keys: tuple[str, ...] = ()
         if source is not None:
             raster = stack.enter_context(Raster.open(source, reading))
             if raster.shape != shape:
                 raise ImageError(f"has {raster.shape} rows and columns, but its label raster has {shape}", source)
-            levels = _levels_of(raster)
+            levels, band_keys = _levels_of(raster), raster.band_keys
+            bands = raster.bands_of if band_keys else None
         place, table = place_of(file), colour_table(max(segments) + 1)
         own, colours = from_text(file.tags().get("TIFFTAG_IMAGEDESCRIPTION"), labels)
         names = {**own, **names}
@@ -151,6 +155,8 @@ def windowed_map(
             {segment: colours.get(segment, as_colour(table[segment])) for segment in segments},
             None if place is None else Georeference.of(*place),
             levels,
+            bands,
+            band_keys,
             labels,
         )
 

@@ -32,8 +32,9 @@ from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT, Reading
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
-from segspectral.rasters.tiling import MANY, NO_MODEL, Tiles
+from segspectral.rasters.tiling import MANY, NO_MODEL, NO_SIZES, Tiles
 from segspectral.refine import NoRefinement
+from segspectral.registry import Look
 from segspectral.resolution import joint_upsampling
 from segspectral.values import Image, Membership, Superpixels
 
@@ -108,7 +109,7 @@ def segment_raster(
     if pipeline.model is not None:
         raise SettingsError(NO_MODEL)
     if pipeline.sizes.wanted:
-        raise SettingsError("sizes are not yet limited in tiles; leave them out")
+        raise SettingsError(NO_SIZES)
     target = Path(target)
     pipeline, notes = pipeline.usable()
     seconds: dict[str, float] = {}
@@ -125,7 +126,7 @@ def segment_raster(
         raster = stack.enter_context(Raster.open(Path(source), pipeline.reading))
         grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles.tile, tiles.max_nodes)
         raster.factor = grid.factor
-        notes = (*notes, *raster.said)
+        notes = (*notes, *raster.said, *filter(None, [pipeline.said_of(raster.no_pixels)]))
         seed_map = stack.enter_context(DiskMap.beside(target, raster.cells))
         with stage("tiles"):
             nodes = describe_raster(raster, seed_map, pipeline, grid)
@@ -149,9 +150,14 @@ def segment_raster(
 
 
 def overlay_of_raster(
-    source: str | os.PathLike[str], labels: str | os.PathLike[str], reading: Reading = Reading(), longest: int = 1600
+    source: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    reading: Reading = Reading(),
+    longest: int = 1600,
+    look: Look = Look(),
+    names: Mapping[int, str] | None = None,
 ) -> NDArray[np.uint8]:
-    """(h, w, 3) a raster tinted by the segments of ``labels``; its longer side has at most ``longest`` pixels.
+    """(h, w, 3) a raster with the segments of ``labels``; its longer side has at most ``longest`` pixels.
 
     Raises
     ------
@@ -162,7 +168,8 @@ def overlay_of_raster(
 
     with Raster.open(Path(source), reading) as raster, open_pixels(Path(labels)) as file:
         rgb = raster.thumbnail(longest)
-        return tinted(rgb, file.read(1, out_shape=rgb.shape[:2]).astype(np.int32))
+        labels_seen = file.read(1, out_shape=rgb.shape[:2]).astype(np.int32)
+        return tinted(rgb, labels_seen, look=look, names=names)
 
 
 def _write_labels(

@@ -18,7 +18,7 @@ from segspectral.images.limits import MAX_BYTES, MAX_PIXELS
 from segspectral.registry import TILED_FORMATS, formats_named
 from segspectral.settings import Settings, validated
 
-__all__ = ["AUTO_PIXELS", "MANY", "NO_MODEL", "Plan", "Tiles", "Tiling", "why_whole"]
+__all__ = ["AUTO_PIXELS", "MANY", "NO_MODEL", "NO_SIZES", "Plan", "Tiles", "Tiling", "why_whole"]
 
 AUTO_PIXELS = 50_000_000
 """Rasters with more pixels go through tiles by themselves. In memory, such an image of RGB in 8 bits takes 1.4 GiB."""
@@ -36,6 +36,7 @@ superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixel
 it."""
 
 NO_MODEL = "a model is applied to whole images, not in tiles"
+NO_SIZES = "sizes are limited in whole images, not in tiles, because a piece can lie in several tiles"
 
 
 class Tiles(Settings):
@@ -64,16 +65,19 @@ class Tiles(Settings):
     max_nodes: int = Field(20_000, ge=2, le=1_000_000, description="maximum number of superpixels of a raster")
 
 
-def why_whole(formats: Sequence[str], model: Any) -> str:
+def why_whole(formats: Sequence[str], model: Any, sizes: Any = None) -> str:
     """Why images must be held as a whole; empty if they need not.
 
     Parameters
     ----------
     formats : options ``--format``
     model : the model of the pipeline, or None
+    sizes : the limits on sizes of the pipeline (``Sizes``), or None
     """
     if model is not None:
         return NO_MODEL
+    if sizes is not None and sizes.wanted:
+        return NO_SIZES
     untiled = [name for name in formats_named(formats) if name not in TILED_FORMATS]
     return f"{', '.join(untiled)} can only be made of whole images" if untiled else ""
 

@@ -15,7 +15,7 @@ from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads.storage import saved_name
 from segspectral.images.reader import as_image
 from segspectral.resolution import downsampled
-from segspectral.shared.model import Block, Model, Parts, Projection, Recipe, unit
+from segspectral.shared.model import Block, Model, Parts, Projection, Recipe, said_of_keys, unit
 from segspectral.spectral.discretise import agglomerate
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
@@ -73,6 +73,7 @@ def fit_model(
         raise ImageError("there is no image to fit a model on")
     order = np.random.default_rng(recipe.seed).permutation(len(sources))
     backbone = recipe.features.cnn.load().fingerprint if recipe.features.cnn is not None else ""
+    bands: list[tuple[str, ...]] = []
 
     def described() -> Iterator[Parts]:
         for i in order:
@@ -82,6 +83,11 @@ def fit_model(
                 if note is not None:
                     note(sources[i], whole.notes)
                 image = downsampled(whole, recipe.working_pixels)
+                bands.append(recipe.bands_of(image))
+                if bands[-1] != bands[0]:
+                    raise ImageError(
+                        f"has {said_of_keys(bands.pop())}, but the images before it have {said_of_keys(bands[0])}"
+                    )
                 made = recipe.parts(image, recipe.superpixels(image))
             except ImageError as error:
                 failure = error
@@ -132,7 +138,7 @@ def fit_described(
         order = np.argsort(-np.bincount(segment_of[labels], area, recipe.segments), kind="stable")
         segment_of = np.argsort(order)[segment_of]
     about = {"images": sample.images, "nodes": len(rows), "ncut": affinity.ncut(segment_of[labels])}
-    return Model(recipe, projection, head, segment_of, backbone, about)
+    return Model(recipe, projection, head, segment_of, backbone, about, bands=sample.bands)
 
 
 class _Sample:
@@ -146,6 +152,7 @@ class _Sample:
         self.quota = max(1, recipe.nodes // min(images, FEWEST_IMAGES))
         self.widths: dict[Block, int] = {}
         self.images = self.nodes = 0
+        self.bands: tuple[str, ...] = ()
         self._rng = np.random.default_rng(recipe.seed)
         self._rows: list[NDArray[np.float32]] = []
         self._edges: list[NDArray[np.int64]] = []
@@ -163,6 +170,7 @@ class _Sample:
         edges = node[graph.borders]
         edges = edges[(edges >= 0).all(axis=1)]
         self.widths = {block: part.shape[1] for block, part in parts.nodes.items()}
+        self.bands = parts.bands
         self._rows.append(rows[chosen])
         self._edges.append(edges)
         self._area.append(area[chosen])

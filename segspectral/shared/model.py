@@ -17,7 +17,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, NamedTuple
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJsonSchema
 
 from segspectral.affinity import KnnAffinity
-from segspectral.errors import BackboneError, SettingsError
+from segspectral.errors import BackboneError, ImageError, SettingsError
 from segspectral.features import Cnn, FeatureStack
 from segspectral.features.backbones import WEIGHTS_VARIABLE
 from segspectral.features.cnn import principal_axes
@@ -39,8 +39,9 @@ from segspectral.images.interpret import Reading
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels
 from segspectral.settings import Settings
 from segspectral.superpixels import Slic
-from segspectral.values import Features, Image, Membership, Superpixels
+from segspectral.values import Bands, Features, Image, Membership, Superpixels
 from segspectral.values.regions import RegionGraph
+from segspectral.wording import plural
 
 __all__ = ["AnyModel", "Model", "Parts", "Projection", "Recipe", "Regions", "model_from", "unit"]
 
@@ -62,6 +63,8 @@ class Parts(NamedTuple):
     """Block -> (N, D) features. A CNN has one block per stride, any other extractor has one."""
     graph: RegionGraph
     """The region graph of the N superpixels, with boundary probabilities if ``features.contours`` is set."""
+    bands: tuple[str, ...] = ()
+    """``Bands.keys`` of the image, if bands that it does not show are features."""
 
     @property
     def rows(self) -> NDArray[np.float32]:
@@ -123,7 +126,7 @@ class Recipe(Settings):
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack(
-        colour=None, texture=None, position=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
+        colour=None, texture=None, position=None, bands=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
     )
     coarseness: float = Field(
         1.0,
@@ -164,7 +167,12 @@ class Recipe(Settings):
             for name, extractor in self.features.extractors().items()
             for stride, values in extractor.by_stride(measured[name], image.shape).items()
         }
-        return Parts(nodes, self.features.with_boundary(measured, superpixels.region_graph))
+        return Parts(nodes, self.features.with_boundary(measured, superpixels.region_graph), self.bands_of(image))
+
+    def bands_of(self, image: Image) -> tuple[str, ...]:
+        """``Bands.keys`` of the image, if bands that it does not show are features."""
+        known = self.features.bands is not None and image.bands is not None and image.bands.unseen
+        return image.bands.keys if known and image.bands is not None else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,14 +211,13 @@ class Projection:
         cnn: list[int] = []
         for (name, stride), width in widths.items():
             columns = np.arange(first, first := first + width)
-            total = max(float(np.sqrt((scale[columns] ** 2).sum())), 1e-12)
             extractor = features.extractors()[name]
             if extractor is features.cnn:
-                scale[columns] = (stride / coarsest) ** coarseness / total
+                scale[columns] = (stride / coarsest) ** coarseness / extractor.divisors(scale[columns])
                 cnn += columns.tolist()
             else:
                 block = np.zeros((len(shift), width))
-                block[columns, np.arange(width)] = extractor.weight / total
+                block[columns, np.arange(width)] = extractor.weight / extractor.divisors(scale[columns])
                 blocks.append(block)
         if cnn and features.cnn is not None:
             centred = np.sqrt(share)[:, None] * (rows[:, cnn] - shift[cnn]) * scale[cnn]
@@ -238,6 +245,7 @@ class Model:
     segment_of : (clusters,) the segment 0..K-1 of each cluster of the head
     backbone : fingerprint of the CNN's weights; "" without a CNN
     about : facts about the fit, for people
+    bands : ``Bands.keys`` of the images that it was fitted on, if bands that they do not show are features
     file : path of the file that it was read from
     """
 
@@ -248,6 +256,7 @@ class Model:
     backbone: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
+    bands: tuple[str, ...] = ()
 
     @property
     def segments(self) -> int:
@@ -262,7 +271,17 @@ class Model:
         ------
         BackboneError
             The CNN has other weights than when the model was fitted.
+        ImageError
+            The image has other bands than those of the fit.
         """
+        if not self.bands:
+            image = replace(image, bands=None)
+        elif self.recipe.bands_of(image) != self.bands:
+            raise ImageError(
+                f"has {said_of_keys(self.recipe.bands_of(image))}, but the model {self.file} was fitted on images with "
+                f"{said_of_keys(self.bands)}",
+                image.name,
+            )
         cnn = self.recipe.features.cnn
         if cnn is not None and cnn.load().fingerprint != self.backbone:
             raise BackboneError(
@@ -273,6 +292,12 @@ class Model:
             )
         parts = self.recipe.parts(image, superpixels)
         return self.described(parts), parts.graph
+
+    def said_of(self, bands: Bands | None) -> str:
+        """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""
+        if self.bands or bands is None or not bands.unseen:
+            return self.recipe.features.said_of(bands)
+        return "the model knows the shown bands alone, like those of the images that it was fitted on"
 
     def described(self, parts: Parts) -> Features:
         """``features`` for parts that have been computed."""
@@ -315,6 +340,8 @@ class Model:
             "about": dict(self.about),
             "fitted": head,
         }
+        if self.bands:
+            header["bands"] = list(self.bands)
         return tensors, header
 
     @classmethod
@@ -345,6 +372,8 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
             raise SettingsError("is a model of another version of segspectral; fit it again", path)
         if not isinstance(header["backbone"], str) or not isinstance(header["about"], dict):
             raise SettingsError("its fields backbone or about have the wrong type")
+        if not all(isinstance(key, str) for key in header.get("bands", ())):
+            raise SettingsError("its field bands has the wrong type")
         model = Model(
             Recipe.model_validate(header["recipe"]).without_places(),
             Projection(tensors["shift"], tensors["axes"]),
@@ -353,6 +382,7 @@ def _read(path: str, mtime_ns: int, size: int) -> Model:
             header["backbone"],
             header["about"],
             path,
+            tuple(header.get("bands", ())),
         )
         _try(model)
     return model
@@ -372,6 +402,18 @@ def _try(model: Model) -> None:
     if cnn is not None and not re.fullmatch(r"\w+(\.\w+)*", cnn.backbone, re.ASCII):
         raise SettingsError("its backbone is not a name of a timm model")
     model.membership(Features(unit(model.projection(np.ones((1, len(shift)), np.float32)))))
+
+
+def said_of_keys(keys: tuple[str, ...]) -> str:
+    """What ``Bands.keys`` are, for messages.
+
+    >>> said_of_keys(("band1", "band2", "ndvi")), said_of_keys(())
+    ('2 bands and ndvi', 'no bands beside the shown ones')
+    """
+    indices = [key for key in keys if not re.fullmatch(r"band\d+", key)]
+    return (
+        " and ".join([plural(len(keys) - len(indices), "band"), *indices]) if keys else "no bands beside the shown ones"
+    )
 
 
 def model_from(value: Any) -> Any:

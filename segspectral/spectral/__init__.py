@@ -3,6 +3,7 @@
 ::
 
     knn         nearest neighbours, and the affinity of vectors
+    walker      random walks that end at seeds
     walk        random walks, and the diffusion of features over a graph
     eigen       the smallest eigenpairs of graph Laplacians
     multilevel  the smallest eigenpairs for large graphs, by coarsening

@@ -13,6 +13,8 @@ Pixels
 label map       an array (H, W) of integers; the segments of an image are 1..K
 void            pixels that belong to nothing (transparent, nodata): 0 in a label map, -1 in superpixels, False in masks
 working size    the size at which a large image is segmented; its label map is upsampled to the image's own size
+band            one of the values that a file holds for each pixel: red, near infrared, a height; counted from 1
+index           a further band that a formula computes from others, such as NDVI
 cell            one element of a coarser grid: of a CNN's feature map, of a downsampled image or raster
 pixel edge map  (H, W) the probability that a person would draw an edge at each pixel
 
@@ -67,6 +69,7 @@ from segspectral.imports import imported_on_use
 
 if TYPE_CHECKING:
     from segspectral.values.affinity import Affinity
+    from segspectral.values.bands import Bands, BandSums, Index
     from segspectral.values.contracts import AffinityBuilder, Refiner, SuperpixelMethod
     from segspectral.values.features import Features
     from segspectral.values.image import Image
@@ -78,10 +81,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Affinity",
     "AffinityBuilder",
+    "BandSums",
+    "Bands",
     "Features",
     "Hierarchy",
     "Image",
     "ImageHierarchy",
+    "Index",
     "Membership",
     "Outcome",
     "Refiner",
@@ -95,10 +101,13 @@ __all__ = [
 _HOMES = {
     "Affinity": "affinity",
     "AffinityBuilder": "contracts",
+    "BandSums": "bands",
+    "Bands": "bands",
     "Features": "features",
     "Hierarchy": "regions",
     "Image": "image",
     "ImageHierarchy": "segmentation",
+    "Index": "bands",
     "Membership": "membership",
     "Outcome": "membership",
     "Refiner": "contracts",

@@ -1,4 +1,4 @@
-"""A colour image and its void pixels."""
+"""A colour image, its void pixels, and the bands of its file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
+from segspectral.values.bands import Bands
 
 __all__ = ["Image"]
 
@@ -28,12 +29,13 @@ class Image:
     read : how the file or array was read, in JSON types
     notes : sentences for the user about how it was read
     ground : area of a pixel on the ground in square metres, at the centre of the image; None if it is not known
+    bands : all bands of the file in its own units; None if they are those of ``rgb``, in 8 bits
 
     Raises
     ------
     ImageError
-        The shape or type is wrong, values are out of range or not finite, the mask has another shape, or no pixel is
-        valid.
+        The shape or type is wrong, values are out of range or not finite, the mask or the bands have another
+        shape, or no pixel is valid.
     """
 
     rgb: NDArray[Any]
@@ -42,6 +44,7 @@ class Image:
     read: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ground: float | None = None
+    bands: Bands | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -59,6 +62,8 @@ class Image:
                 raise ImageError(f"the mask must be bool {rgb.shape[:2]}, not {self.mask.dtype} {self.mask.shape}")
             if not self.mask.any():
                 raise ImageError("no pixel is valid (is the image wholly transparent?)")
+        if self.bands is not None and self.bands.values.shape[:2] != rgb.shape[:2]:
+            raise ImageError(f"the bands must be (H, W, B) like the image, not {self.bands.values.shape}")
 
     @property
     def shape(self) -> tuple[int, int]:

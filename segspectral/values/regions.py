@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
 
-__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy"]
+__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy", "seeded_regions"]
 
 SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
 """Levels at which evaluations cut a hierarchy: from nearly all superpixels of a photograph to a few regions."""
@@ -207,9 +207,54 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
     SettingsError
         The boundary probabilities are not known.
     """
+    merges, altitudes, alive = _merged(graph, damping)
+    # Regions that void pixels separate do not touch; they are merged last, at altitude 1.
+    rest = sorted(alive)
+    merges += [(rest[0], other) for other in rest[1:]]
+    altitudes += [1.0] * (len(rest) - 1)
+    # A merge can make the next one cheaper, but the altitudes of a tree must not fall.
+    rising = np.maximum.accumulate(np.array(altitudes)) if altitudes else np.empty(0)
+    return Hierarchy(graph, np.array(merges, dtype=np.int64).reshape(-1, 2), np.minimum(rising, 1.0))
+
+
+def seeded_regions(graph: RegionGraph, seeds: NDArray[np.integer], damping: float = 0.1) -> NDArray[np.int32]:
+    """(N,) the label of the seed that each region meets first; 0 if it meets none, because nothing connects them.
+
+    Regions are merged as by ``build_hierarchy``, except that two with different labels never are. So the merges are
+    those of the hierarchy until the first one that would join two labels.
+
+    Parameters
+    ----------
+    seeds : (N,) the label of each region with a seed, 0 elsewhere
+
+    Raises
+    ------
+    SettingsError
+        As ``build_hierarchy``.
+    """
+    label = seeds.tolist()
+    merges = np.array(_merged(graph, damping, label)[0], dtype=np.int64).reshape(-1, 2)
+    n = len(graph)
+    joined = sp.csr_array((np.ones(len(merges)), (merges[:, 0], merges[:, 1])), shape=(n, n))
+    region = sp.csgraph.connected_components(joined, False)[1]
+    out = np.zeros(n, np.int32)
+    np.maximum.at(out, region, seeds)
+    return out[region]
+
+
+def _merged(
+    graph: RegionGraph, damping: float, label: list[int] | None = None
+) -> tuple[list[tuple[int, int]], list[float], set[int]]:
+    """The merges of ``build_hierarchy``, their altitudes, and one leaf of each region that is left.
+
+    Parameters
+    ----------
+    label : the label of each region, or 0; it becomes that of the merged regions. None means that there are no labels
+    """
     if graph.boundary is None:
         raise SettingsError("a hierarchy needs boundary probabilities; do not set features.contours to null")
     n = len(graph)
+    label = [0] * n if label is None else label
     area = graph.area.astype(np.float64)
     share = (area / area.sum()).tolist()
     factor = [part**damping for part in share]
@@ -229,12 +274,15 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
         altitude, i, j = heapq.heappop(queue)
         if j not in near[i] or near[i][j][2] != altitude:
             continue  # this border has changed since the entry was made
+        if label[i] != label[j] and label[i] and label[j]:
+            continue
         merges.append((i, j))
         altitudes.append(altitude)
         if len(near[i]) < len(near[j]):
             i, j = j, i
         del near[i][j], near[j][i]
         alive.remove(j)
+        label[i] = label[i] or label[j]
         share[i] += share[j]
         before, now = factor[i], share[i] ** damping
         factor[i] = now
@@ -248,10 +296,4 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
             if border[2] == CHANGED or factor[k] > before:
                 border[2] = strength = border[1] / border[0] * min(now, factor[k])
                 heapq.heappush(queue, (strength, i, k) if i < k else (strength, k, i))
-    # Regions that void pixels separate do not touch; they are merged last, at altitude 1.
-    rest = sorted(alive)
-    merges += [(rest[0], other) for other in rest[1:]]
-    altitudes += [1.0] * (len(rest) - 1)
-    # A merge can make the next one cheaper, but the altitudes of a tree must not fall.
-    rising = np.maximum.accumulate(np.array(altitudes)) if altitudes else np.empty(0)
-    return Hierarchy(graph, np.array(merges, dtype=np.int64).reshape(-1, 2), np.minimum(rising, 1.0))
+    return merges, altitudes, alive

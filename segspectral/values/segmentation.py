@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.registry import Look
 from segspectral.values.affinity import Affinity
 from segspectral.values.features import Features
 from segspectral.values.image import Image
@@ -117,6 +118,7 @@ class Segmentation:
     pipeline : the pipeline that was run, with ``segments`` as a number
     notes : sentences for the user, such as which strategies had to be replaced
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
+    names : segment -> name, if the seeds have names
     """
 
     labels: NDArray[np.int32]
@@ -125,6 +127,7 @@ class Segmentation:
     pipeline: Pipeline
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def image(self) -> Image:
@@ -158,9 +161,38 @@ class Segmentation:
         """The normalized cut of the superpixels' labels."""
         return self.affinity.ncut(self.membership.labels)
 
-    def overlay(self) -> NDArray[np.uint8]:
-        """Return the photograph (H, W, 3) with coloured segments."""
-        return self._shown_by("export", "overlay")
+    def with_seeds(self, seeds: Any, by: Literal["walker", "hierarchy"] = "walker") -> Segmentation:
+        """Return the partition of this image in which each seed keeps its label; nothing is computed twice.
+
+        Parameters
+        ----------
+        seeds : (H, W) integers: the label of a pixel from 1, or 0 where it is unknown; or ``segspectral.seeds.Seeds``
+        by : ``walker``: each superpixel takes the label that a random walk from it meets first (Grady 2006), and
+            ``membership`` holds the probabilities of all labels; ``hierarchy``: each region takes the label that it
+            meets first when the weakest borders are removed
+
+        Raises
+        ------
+        SettingsError
+            The seeds have another size than the image, or fewer than two labels.
+        """
+        return self._shown_by("pipeline", "with_seeds", seeds, by)
+
+    def overlay(self, style: str = "both", opacity: float = 0.5, numbers: bool = False) -> NDArray[np.uint8]:
+        """Return the photograph (H, W, 3) with its segments.
+
+        Parameters
+        ----------
+        style : ``borders``, ``tint``, or ``both``
+        opacity : how much of its colour a segment has, from 0 to 1
+        numbers : whether the number of each segment stands on it
+
+        Raises
+        ------
+        SettingsError
+            There is no such style, or the opacity is outside [0, 1].
+        """
+        return self._shown_by("export", "overlay", Look(style, opacity, numbers))
 
     def figure(self) -> NDArray[np.uint8]:
         """Return a picture (H, W, 3) of all stages, as ``segspectral segment --figure`` draws it."""

@@ -19,6 +19,7 @@ from segspectral.images.reader import EXTENSIONS
 from segspectral.pipeline import Pipeline
 from segspectral.web.guard import Guard
 from segspectral.web.jobs import BusyError, Jobs, Limits, Workers
+from segspectral.web.labelling import ConflictError, Project, Projects
 from segspectral.web.routes import ROUTERS
 from segspectral.web.service import FAULTS, Service
 
@@ -36,6 +37,7 @@ def create_app(
     samples: Path | None = None,
     hosts: Iterable[str] = (),
     workers: Workers | None = None,
+    project: Project | None = None,
 ) -> FastAPI:
     """The application, for an ASGI server.
 
@@ -45,6 +47,7 @@ def create_app(
     samples : folder of images that can be tried
     hosts : names under which the server may be asked, beside localhost and literal addresses
     workers : processes that segment, which the caller closes; None for the application's own
+    project : images of a folder of the server, to be labelled
     """
     base, limits = (pipeline or Pipeline()).usable()[0], limits or Limits()  # the page sends its settings as asked for
     jobs = Jobs(base, limits, workers)
@@ -68,7 +71,8 @@ def create_app(
     )
     app.add_middleware(Guard, hosts=tuple(hosts), max_bytes=limits.megabytes * 1_000_000, jobs=jobs)
     app.state.jobs = jobs
-    app.state.service = Service(base, limits, jobs, pictures)
+    projects = Projects(project, jobs.folder, limits.project_megabytes, limits.project_images)
+    app.state.service = Service(base, limits, jobs, pictures, projects)
     _explain_errors(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -91,6 +95,10 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     def busy(request: Request, error: BusyError) -> JSONResponse:
         return answer(503, str(error), error.headers)
+
+    @app.exception_handler(ConflictError)
+    def conflict(request: Request, error: ConflictError) -> JSONResponse:
+        return answer(409, str(error))
 
     @app.exception_handler(SegspectralError)
     def known(request: Request, error: SegspectralError) -> JSONResponse:

@@ -56,6 +56,8 @@ class Limits:
     kept_pixels : of all results that are kept, at about 40 bytes each; the longest unused are forgotten first
     kept : results that are kept
     idle_seconds : after which a result is forgotten
+    project_megabytes : of the uploads of all projects together
+    project_images : of a project of uploads
     """
 
     megabytes: int = 50
@@ -67,6 +69,8 @@ class Limits:
     kept_pixels: int = 48_000_000
     kept: int = 64
     idle_seconds: float = 3600.0
+    project_megabytes: int = 2000
+    project_images: int = 500
 
 
 class Status(StrEnum):
@@ -225,6 +229,8 @@ class Jobs:
     Parameters
     ----------
     workers : processes to use, which stay with their owner; None to start our own
+
+    ``folder`` holds uploads, and is deleted at the end.
     """
 
     def __init__(self, pipeline: Pipeline, limits: Limits, workers: Workers | None = None) -> None:
@@ -235,7 +241,7 @@ class Jobs:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._places: set[object] = set()
         self._seconds = 5.0
-        self._folder = Path(tempfile.mkdtemp(prefix="segspectral-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="segspectral-"))
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="segspectral-job")
 
     def reserve(self) -> object:
@@ -253,7 +259,7 @@ class Jobs:
     def new_file(self, name: str) -> Path:
         """Where an upload is kept until its job has ended. The client's name never becomes one on this disk."""
         suffix = Path(name).suffix.lower()
-        return self._folder / f"upload-{secrets.token_hex(16)}{suffix if suffix in EXTENSIONS else ''}"
+        return self.folder / f"upload-{secrets.token_hex(16)}{suffix if suffix in EXTENSIONS else ''}"
 
     def add(self, job: Job, place: object = None) -> None:
         """Put it into the queue, at the place that was reserved. Raises BusyError if that is full."""
@@ -305,7 +311,7 @@ class Jobs:
         if self._own_workers:
             self.workers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, job: Job) -> None:
         """Segment; every end is a status, none an exception."""

@@ -15,6 +15,7 @@ from segspectral.pipeline import Pipeline
 from segspectral.values import Segmentation
 from segspectral.web.edits import Edits
 from segspectral.web.jobs import Job, Jobs, Limits
+from segspectral.web.labelling import Projects
 
 __all__ = ["FAULTS", "AnyEdits", "AnyJob", "AnyResult", "Service", "TheService", "gives", "no_result"]
 
@@ -30,12 +31,14 @@ class Service:
     ----------
     base : the settings that the page begins with
     pictures : name -> file of the sample images
+    projects : images that are labelled with classes
     """
 
     base: Pipeline
     limits: Limits
     jobs: Jobs
     pictures: Mapping[str, Path]
+    projects: Projects
 
     def job(self, id_: str) -> Job:
         """Raises HTTPException if there is no such job."""
@@ -57,7 +60,7 @@ FAULTS: dict[int | str, dict[str, Any]] = {
         400: "the body cannot be read",
         403: "sent by another site's page",
         404: NO_JOB,
-        409: "the job has no result (yet)",
+        409: "the job has no result (yet), or another window saved the image",
         413: "too large",
         421: "another host's name",
         422: "a setting, an edit or an image that cannot be used",

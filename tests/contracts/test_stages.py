@@ -18,7 +18,7 @@ from segspectral.affinity import KnnAffinity
 from segspectral.features import FeatureStack
 from segspectral.refine import REFINERS, Guided, crf_installed
 from segspectral.superpixels import Slic
-from segspectral.values import Affinity, Features, Image, Membership, Superpixels
+from segspectral.values import Affinity, Bands, Features, Image, Index, Membership, Superpixels
 from segspectral.values.regions import RegionGraph
 from tests.contracts import stage_laws as laws
 
@@ -60,6 +60,16 @@ def blocks(height: int, width: int, side: int, mask: NDArray[np.bool_] | None = 
     return Superpixels((label(labels, connectivity=1, background=0) - 1).astype(np.int32))
 
 
+def five_bands(cat: NDArray[np.uint8]) -> Bands:
+    """Colours, a band that other values and gaps have, and one without any measurement; and an index."""
+    row, col = np.indices(cat.shape[:2])
+    other = np.where((row > 30) & (row < 44), -1, 2000 + 900 * np.sin(col / 7)).astype(np.int16)
+    values = np.dstack([cat.astype(np.int16), other, np.full_like(other, -1)])
+    return Bands(
+        values, nodata=-1, indices=(Index("ratio", "b4/(b1-b1)+b2"), Index("ndvi", "(b4-b1)/(b4+b1)")), seen=(1, 2, 3)
+    )
+
+
 @pytest.fixture(params=IMAGES)
 def image(request: pytest.FixtureRequest, cat: NDArray[np.uint8]) -> Image:
     row, col = np.indices(cat.shape[:2])
@@ -67,9 +77,9 @@ def image(request: pytest.FixtureRequest, cat: NDArray[np.uint8]) -> Image:
         case "photograph":
             return Image(cat.copy())
         case "floats":
-            return Image(cat / 255.0)
+            return Image(cat / 255.0, bands=five_bands(cat))
         case "with void":
-            return Image(cat.copy(), mask=(row - 36) ** 2 + (col - 30) ** 2 > 24**2)
+            return Image(cat.copy(), mask=(row - 36) ** 2 + (col - 30) ** 2 > 24**2, bands=five_bands(cat))
         case "little left":
             return Image(cat.copy(), mask=(row > 20) & (row < 34) & (col > 30) & (col < 52))
         case "specks":

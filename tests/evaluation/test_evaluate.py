@@ -202,7 +202,7 @@ def test_a_stopped_run_goes_on_where_it_was(regions: Dataset, tmp_path: Path) ->
         part.write_text(part.read_text()[:50])
     evaluate(regions, predict, resume=tmp_path / "parts")
     assert len(calls) == 13  # damaged parts are scored again
-    with pytest.raises(OutputError, match="cannot be kept"):
+    with pytest.raises(OutputError, match="cannot be written"):
         evaluate(regions, predict, resume=next(iter((tmp_path / "parts").glob("*.json"))) / "x")
 
 

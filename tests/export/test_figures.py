@@ -20,6 +20,7 @@ from segspectral.figures import (
     eigenvector_pictures,
     entropy,
     figure,
+    followed,
 )
 from segspectral.images.reader import as_image
 from segspectral.settings import with_settings
@@ -112,3 +113,18 @@ def test_the_sheet_begins_with_the_photograph(result: Segmentation) -> None:
     assert sheet.shape[1] == 3 * (PANEL + 12) + 12
     middle = sheet[12 + 26 + 40, 12 + 60]
     assert np.abs(middle.astype(int) - result.image.rgb[12, 18]).max() < 40
+
+
+def test_a_region_keeps_its_colour_from_panel_to_panel() -> None:
+    coarse = np.ones((40, 40), np.int32)
+    coarse[:, 25:] = 2
+    fine = np.full((40, 40), 3, np.int32)  # the numbers change, and the left half is divided
+    fine[:15, :25], fine[:, 25:] = 2, 1
+    finest = fine.copy()
+    finest[30:, 30:] = 4
+    one, two, three = followed([coarse, fine, finest])
+    assert (two[3] == one[1]).all()
+    assert (two[1] == one[2]).all()
+    assert (three[1:4] == two[1:]).all()
+    assert len({tuple(colour) for colour in three[1:].tolist()}) == 4
+    assert not {tuple(two[2]), tuple(three[4])} & {tuple(colour) for colour in one.tolist()}

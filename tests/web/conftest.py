@@ -85,7 +85,9 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline().startswith(f"http://127.0.0.1:{port} ")
+            assert process.stdout.readline().startswith(
+                (f"http://127.0.0.1:{port} ", f"http://127.0.0.1:{port}/label.html ")
+            )
             yield f"http://127.0.0.1:{port}", process
         finally:
             process.kill()

@@ -6,6 +6,7 @@ from the description alone meet nothing but 404 and 422 answers.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -34,8 +35,12 @@ def test_requests_from_the_schema(
     with httpx.Client(base_url=server, timeout=60) as client:
         job = submit(client, tiny, segments=3, superpixels={"count": 20}).json()["id"]
         assert wait(client, job)["status"] == "done"
+        project = client.post("/api/projects").json()["id"]
+        assert client.post(f"/api/projects/{project}/images", files={"file": ("tiny.png", tiny)}).status_code == 201
     config = tmp_path / "schemathesis.toml"
-    config.write_text(f'[parameters]\n"path.job_id" = "{job}"\n"path.name" = "cat.jpg"\n')
+    paths = {"job_id": job, "name": "cat.jpg", "project_id": project, "number": 0}
+    lines = [f'"path.{key}" = {json.dumps(value)}\n' for key, value in paths.items()]
+    config.write_text("".join(["[parameters]\n", *lines]))
     options = ["--max-examples", "15", "--seed", "0", "--exclude-method", "DELETE", "--checks", CHECKS]
     if SECONDS is not None:
         options += ["--max-time", SECONDS]
@@ -51,7 +56,7 @@ def test_requests_from_the_schema(
         check=False,
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "Tested: 16" in run.stdout
+    assert "Tested: 25" in run.stdout
     with httpx.Client(base_url=server, timeout=60) as client:
         assert client.get(f"/api/jobs/{job}").json()["revision"] > 3, "edits were made, not only refused"
         assert client.get("/api/health").json()["jobs"]["done"] > 1, "jobs were run, not only refused"

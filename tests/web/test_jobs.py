@@ -36,7 +36,7 @@ def test_a_running_job_ends_at_once(client: Any, photograph: bytes, way: str) ->
         assert client.get(f"/api/jobs/{job}/labels").status_code == 409
     else:
         assert client.delete(f"/api/jobs/{job}").status_code == 204
-    assert list(client.app.state.jobs._folder.iterdir()) == [], "its upload is deleted"
+    assert list(client.app.state.jobs.folder.iterdir()) == [], "its upload is deleted"
     assert done(client, photograph)["status"] == "done"
 
 

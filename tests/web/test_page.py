@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import PIL.Image
 import pytest
 
 from segspectral.heads import HEADS
-from tests.browser import Watch, chromium
+from tests.browser import Watch, chromium, until
 from tests.web.conftest import serving
 
 
@@ -56,14 +55,6 @@ def segment(page: Any, photograph: bytes) -> None:
 def revision(page: Any, number: int) -> None:
     """Wait for this revision or a later one, because two events may come between two looks."""
     until(page, f"Number(document.body.dataset.revision) >= {number}")
-
-
-def until(page: Any, condition: str, seconds: float = 20) -> None:
-    """Wait for an expression; playwright itself waits by eval, which the policy of the page forbids."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, condition
-        page.wait_for_timeout(50)
 
 
 def downloaded(page: Any, format: str) -> bytes:

@@ -36,7 +36,7 @@ def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str)
     told = answer.json()["detail"]
     assert told.startswith(sentence)
     assert "upload" not in told, "nothing of this computer's folders"
-    assert list(client.app.state.jobs._folder.iterdir()) == []
+    assert list(client.app.state.jobs.folder.iterdir()) == []
 
 
 def test_damaged_pixels_are_told_by_the_job(client: Any, photograph: bytes) -> None:

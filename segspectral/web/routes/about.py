@@ -26,6 +26,7 @@ class About(BaseModel):
     backbones: list[str]
     samples: list[str]
     colours: list[str]
+    project: str
     megabytes: int
     pixels: int
     defaults: dict[str, Any]
@@ -53,6 +54,7 @@ def about(service: TheService) -> About:
         backbones=backbones(service.base),
         samples=list(service.pictures),
         colours=["#" + bytes(colour).hex() for colour in colour_table(MOST_IN_A_CUT + 1)[1:]],
+        project=service.projects.folder.id if service.projects.folder else "",
         megabytes=service.limits.megabytes,
         pixels=service.limits.pixels,
         defaults=service.base.model_dump(mode="json"),

@@ -73,3 +73,50 @@ export function follow(id, onState, onLost) {
   events.addEventListener("error", () => { events.close(); onLost(); });
   return () => events.close();
 }
+
+// Projects of images that are labelled with classes.
+
+const sent = (method, data) => ({ method, headers: { "content-type": "application/json" }, body: JSON.stringify(data) });
+
+export const newProject = () => json("api/projects", { method: "POST" });
+export const project = (id) => json(`api/projects/${id}`);
+export const setClasses = (id, classes) => json(`api/projects/${id}/classes`, sent("PUT", classes));
+export const openImage = (id, number) => json(`api/projects/${id}/images/${number}/job`, { method: "POST" });
+
+export function addImage(id, { file, sample }) {
+  const body = new FormData();
+  if (sample) body.set("sample", sample);
+  else body.set("file", file, file.name || "pasted.png");
+  return json(`api/projects/${id}/images`, { method: "POST", body });
+}
+
+export const savedLabels = async (id, number) => (
+  new Uint8Array(await (await ask(`api/projects/${id}/images/${number}/labels`)).arrayBuffer()));
+
+const packed = (labels) => (
+  new Response(new Blob([labels]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer());
+const binary = async (method, labels) => (
+  { method, headers: { "content-type": "application/octet-stream" }, body: await packed(labels) });
+
+export async function saveLabels(id, number, { labels, height, width }, revision, done) {
+  const query = new URLSearchParams({ height, width, revision, done });
+  return json(`api/projects/${id}/images/${number}/labels?${query}`, await binary("PUT", labels));
+}
+
+/** The classes of all pixels, by the random walker from those that have one. */
+export const filled = async (job, labels) => (
+  new Uint8Array(await (await ask(`api/jobs/${job}/fill`, await binary("POST", labels))).arrayBuffer()));
+
+export async function exportedAll(id, format) {
+  const answer = await ask(`api/projects/${id}/export/${format}`);
+  return { count: Number(answer.headers.get("x-images")), name: `labels_${format}.zip`, blob: await answer.blob() };
+}
+
+/** Let the browser save a file. */
+export function saveFile({ name, blob }) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

@@ -1,0 +1,105 @@
+"""Seeds from files: label images, labelme's JSON, and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from segspectral.errors import SettingsError
+from segspectral.files import parse_json, read_file
+from segspectral.images.planes import PLANES, check_shape, read_plane
+from segspectral.seeds.given import Seeds, seeds_of_shapes
+from segspectral.wording import first_line
+
+__all__ = ["SEED_SUFFIXES", "read_seeds"]
+
+SEED_SUFFIXES = (*PLANES, ".json", ".csv")
+
+MOST_BYTES = 64 * 2**20
+"""The largest JSON or CSV file of seeds."""
+
+
+def read_seeds(path: str | os.PathLike[str], shape: tuple[int, int]) -> Seeds:
+    """The seeds of an image of ``shape`` (H, W).
+
+    Parameters
+    ----------
+    path : a label image (PNG, TIFF or .npy) in which 0 is unknown; a JSON file of labelme, whose names are numbered
+        from 1 in order of appearance; or a CSV file with the header row,col,label, pixels from 0 and numbers or names
+
+    Raises
+    ------
+    SettingsError
+        One sentence: the file cannot be read, has another size, lies outside the image, or has fewer than two labels.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in SEED_SUFFIXES:
+        raise SettingsError(f"is not a file of seeds; seeds are {', '.join(SEED_SUFFIXES)}", path)
+    if kind in PLANES:
+        values = read_plane(path, "seeds")
+        check_shape(values.shape, shape, "seeds", path)
+        if values.dtype.kind == "f":
+            if not (values == np.floor(values)).all():
+                raise SettingsError("the labels of seeds are whole numbers, 0 is unknown", path)
+            values = np.clip(values, -1, 2**31 - 1).astype(np.int64)
+        return Seeds(values, source=str(path))
+    try:
+        data = read_file(path)
+    except OSError as error:
+        raise SettingsError(f"cannot be read ({error.strerror or first_line(error)})", path) from error
+    if len(data) > MOST_BYTES:
+        raise SettingsError(f"has more than {MOST_BYTES // 2**20} MiB; store many seeds as a label image", path)
+    return _of_labelme(data, shape, path) if kind == ".json" else _of_csv(data, shape, path)
+
+
+def _of_labelme(data: bytes, shape: tuple[int, int], path: Path) -> Seeds:
+    try:
+        found = parse_json(data)
+    except ValueError as error:
+        raise SettingsError(f"is not a JSON file of labelme ({first_line(error)})", path) from error
+    if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
+        raise SettingsError("is not a JSON file of labelme; it has no list 'shapes'", path)
+    height, width = found.get("imageHeight"), found.get("imageWidth")
+    if isinstance(height, int) and isinstance(width, int):
+        check_shape((height, width), shape, "seeds", path)
+    return seeds_of_shapes(found["shapes"], shape, source=str(path))
+
+
+def _of_csv(data: bytes, shape: tuple[int, int], path: Path) -> Seeds:
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"is not a CSV file in UTF-8 ({first_line(error)})", path) from error
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    if not {"row", "col", "label"} <= set(header):
+        raise SettingsError(f"needs the header row,col,label, and has {','.join(header)[:60] or 'no line'}", path)
+    at = [header.index(name) for name in ("row", "col", "label")]
+    cells: list[tuple[int, int, str]] = []
+    for number, line in enumerate(rows[1:], 2):
+        if not any(line):
+            continue
+        try:
+            row, col, label = (line[place].strip() for place in at)
+            cells.append((int(row), int(col), label))
+        except (IndexError, ValueError):
+            raise SettingsError(
+                f"line {number} is not two whole numbers and a label: {','.join(line)[:60]}", path
+            ) from None
+        if not (0 <= cells[-1][0] < shape[0] and 0 <= cells[-1][1] < shape[1]):
+            raise SettingsError(
+                f"line {number} is pixel ({row}, {col}), outside the image of {shape[0]} rows and {shape[1]} columns",
+                path,
+            )
+        if not label:
+            raise SettingsError(f"line {number} has no label", path)
+    labels = np.zeros(shape, np.int64)
+    numbers = all(label.isdecimal() for *_, label in cells)
+    names = {} if numbers else {label: place for place, label in enumerate(dict.fromkeys(c[2] for c in cells), 1)}
+    for r, c, name in cells:
+        labels[r, c] = min(int(name), 2**31) if numbers else names[name]
+    return Seeds(labels, {place: label for label, place in names.items()}, str(path))

@@ -1,0 +1,153 @@
+// The images of a project: opened one after the other, the next one in advance, and saved after each change.
+
+import * as api from "./api.js";
+import { Wand } from "./wand.js";
+
+const $ = (id) => document.getElementById(id);
+const REST = 700; // milliseconds from a change to its being saved
+const AGAIN = 4000; // and after a fault
+
+export class Queue {
+  /** @param act {say(text), fail(error), opened(image), painting()} */
+  constructor(act) {
+    Object.assign(this, { act, project: null, number: null, ahead: new Map(), timer: 0, unsaved: false, saving: Promise.resolve() });
+    addEventListener("beforeunload", (event) => { if (this.unsaved) event.preventDefault(); });
+    document.addEventListener("visibilitychange", () => { if (document.hidden) this.flush().catch(() => null); });
+  }
+
+  get entry() { return this.project?.images[this.number]; }
+
+  show(project) {
+    this.project = project;
+    const { images } = project;
+    $("queue").replaceChildren(...images.map((image) => {
+      const [item, button, mark] = ["li", "button", "span"].map((name) => document.createElement(name));
+      mark.textContent = image.done ? "✓" : image.labelled ? "…" : "";
+      button.type = "button";
+      button.append(mark, image.name);
+      button.title = `${image.name}: ${image.done ? "done" : image.labelled ? "begun" : "not labelled yet"}`;
+      if (image.number === this.number) button.setAttribute("aria-current", "true");
+      button.addEventListener("click", () => this.open(image.number).catch(this.act.fail));
+      item.append(button);
+      return item;
+    }));
+    const done = images.filter((image) => image.done).length;
+    $("place").textContent = this.entry ? `${this.number + 1} / ${images.length}  ${this.entry.name}` : `${images.length} images`;
+    $("notes").textContent = [`${done} of ${images.length} done.`, ...project.notes,
+      project.folder ? `Saved in ${project.folder}` : "These uploads are kept until the server ends: export what you need."].join(" ");
+    this.able("previous", this.number > 0, "This is the first image");
+    this.able("next", this.number !== null && this.number < images.length - 1, "This is the last image");
+    this.able("done", Boolean(this.entry) && this.loaded, "Open an image first");
+    $("done").textContent = this.entry?.done ? "✓ Done" : "Done";
+    this.able("export", images.some((image) => image.labelled), "Label something first");
+    document.body.dataset.done = done;
+  }
+
+  able(id, can, why) {
+    const button = $(id);
+    button.dataset.title ??= button.title;
+    button.disabled = !can;
+    button.title = can ? button.dataset.title : why;
+  }
+
+  /** Save what is open, then show another image. */
+  async open(number) {
+    await this.flush();
+    const before = this.image;
+    this.loaded = false;
+    this.image = null;
+    this.number = number;
+    this.show(this.project);
+    this.act.opened(null);
+    if (before) api.forget(before.job);
+    this.act.say(`Opening ${this.entry.name}`);
+    try {
+      const image = await this.fetched(number);
+      const saved = await api.savedLabels(this.project.id, number);
+      if (this.number !== number) return;
+      image.labels = saved.length ? saved : new Uint8Array(image.width * image.height);
+      if (image.labels.length !== image.superpixels.length) throw new Error(`${this.entry.name}: the saved labels are of another size`);
+      this.image = image;
+      this.loaded = true;
+      this.show(this.project);
+      this.act.opened(image);
+      const next = number + 1;
+      if (next < this.project.images.length) this.fetched(next).catch(() => null);
+    } finally {
+      this.ahead.delete(number);
+      for (const [other, coming] of this.ahead) {
+        if (other === number + 1) continue;
+        this.ahead.delete(other);
+        coming.then((image) => api.forget(image.job), () => null);
+      }
+      if (this.number === number) this.act.say("");
+    }
+  }
+
+  /** The picture, the superpixels and their tree; begun only once. */
+  fetched(number) {
+    if (!this.ahead.has(number)) this.ahead.set(number, this.fetch(number));
+    return this.ahead.get(number);
+  }
+
+  async fetch(number) {
+    const job = await api.openImage(this.project.id, number);
+    const state = await new Promise((resolve, reject) => {
+      const end = (one) => (one.status === "done" ? resolve(one) : one.error && reject(new Error(one.error)));
+      api.follow(job.id, end, () => reject(new Error("The connection to the server was lost; open the image again.")));
+    });
+    const [bitmap, superpixels, tree] = await Promise.all([api.photograph(job.id), api.superpixels(job.id), api.hierarchy(job.id)]);
+    const { width, height } = state;
+    return { job: job.id, bitmap, width, height, superpixels, tree, wand: new Wand(superpixels, tree), segments: state.regions.length };
+  }
+
+  changed() {
+    this.unsaved = true;
+    $("saved").textContent = "Not saved yet";
+    this.later(REST);
+  }
+
+  later(milliseconds) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush().catch((error) => { this.act.fail(error); this.later(AGAIN); }), milliseconds);
+  }
+
+  /** Save now what is not saved. */
+  flush(done = this.entry?.done) {
+    clearTimeout(this.timer);
+    this.saving = this.saving.catch(() => null).then(() => this.save(done));
+    return this.saving;
+  }
+
+  async save(done) {
+    const { image, number, entry } = this;
+    if (!image || (!this.unsaved && done === entry.done)) return;
+    this.unsaved = false;
+    $("saved").textContent = "Saving";
+    try {
+      const state = await api.saveLabels(this.project.id, number, image, entry.revision, done);
+      this.show(state);
+      if (!this.unsaved) $("saved").textContent = "Saved";
+    } catch (error) {
+      this.unsaved = true;
+      $("saved").textContent = "Not saved";
+      throw error;
+    }
+  }
+
+  /** Mark as done, and go to the next image that is not; again: take the mark away. */
+  async done() {
+    if (!this.loaded) return;
+    if (this.entry.done) { await this.flush(false); return; }
+    await this.flush(true);
+    const { images } = this.project;
+    const next = [...images.slice(this.number + 1), ...images.slice(0, this.number)].find((image) => !image.done);
+    if (next) await this.open(next.number);
+    else this.act.say("All images are done. Export them above.", 6);
+  }
+
+  async walk(step) {
+    const number = this.number + step;
+    if (this.project?.images[number]) await this.open(number);
+  }
+}

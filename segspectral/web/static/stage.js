@@ -1,0 +1,194 @@
+// The picture with what is painted. Only the pixels of the screen are drawn, each looked up in the image, so that a
+// repaint takes as long for 12 megapixels as for one, at any zoom.
+
+const $ = (id) => document.getElementById(id);
+const MOST = 1.2e6; // pixels of the canvas: beyond, screens of high density get a coarser overlay
+const CLOSEST = 40; // screen pixels for a pixel of the image
+
+const rgb = (colour) => { const n = parseInt(colour.slice(1), 16); return [n >> 16, (n >> 8) & 255, n & 255]; };
+const packed = ([r, g, b], alpha) => ((Math.round(alpha) << 24) | (b << 16) | (g << 8) | r) >>> 0;
+
+export class Stage {
+  /** @param tool what is drawn over the regions: {node, line, circle} */
+  constructor(tool) {
+    Object.assign(this, { tool, image: null, scale: 1, left: 0, top: 0, asked: 0, opacity: 0.5, borders: true });
+    this.palette = new Map();
+    new ResizeObserver(() => this.resize()).observe($("stage"));
+  }
+
+  /** @param image {bitmap, width, height, superpixels, wand, labels} or null */
+  show(image) {
+    this.image = image;
+    if (image) this.fit();
+  }
+
+  setRegions(top) { this.regions = top; this.draw(); }
+  setColours(classes) { this.palette = new Map(classes.map(({ number, colour }) => [number, rgb(colour)])); this.draw(); }
+
+  resize() {
+    const box = $("stage").getBoundingClientRect();
+    const fitted = this.image && Math.abs(this.scale - this.whole()) < 1e-6;
+    this.box = box;
+    this.ratio = Math.min(devicePixelRatio || 1, Math.sqrt(MOST / Math.max(1, box.width * box.height)));
+    for (const id of ["photo", "over"]) {
+      $(id).width = Math.max(1, Math.round(box.width * this.ratio));
+      $(id).height = Math.max(1, Math.round(box.height * this.ratio));
+    }
+    this.buffer = $("over").getContext("2d").createImageData($("over").width, $("over").height);
+    if (fitted) this.fit();
+    this.draw();
+  }
+
+  whole() {
+    return Math.min($("stage").clientWidth / this.image.width, $("stage").clientHeight / this.image.height);
+  }
+
+  fit() {
+    if (!this.image) return;
+    this.scale = this.whole();
+    this.left = ($("stage").clientWidth - this.scale * this.image.width) / 2;
+    this.top = ($("stage").clientHeight - this.scale * this.image.height) / 2;
+    this.draw();
+  }
+
+  /** Zoom by a factor, so that a point of the screen keeps what it shows. */
+  zoom(factor, x = this.box.left + this.box.width / 2, y = this.box.top + this.box.height / 2) {
+    if (!this.image) return;
+    const scale = Math.min(CLOSEST, Math.max(this.whole() / 2, this.scale * factor));
+    const [px, py] = [x - this.box.left, y - this.box.top];
+    this.left = px - ((px - this.left) * scale) / this.scale;
+    this.top = py - ((py - this.top) * scale) / this.scale;
+    this.scale = scale;
+    this.draw();
+  }
+
+  pan(dx, dy) {
+    this.left += dx;
+    this.top += dy;
+    this.draw();
+  }
+
+  /** [x, y] in the image of a point on the screen. */
+  at(x, y) {
+    const box = $("stage").getBoundingClientRect();
+    return [(x - box.left - this.left) / this.scale, (y - box.top - this.top) / this.scale];
+  }
+
+  inside([x, y]) {
+    return this.image !== null && x >= 0 && y >= 0 && x < this.image.width && y < this.image.height;
+  }
+
+  superpixelAt([x, y]) {
+    return this.inside([x, y]) ? this.image.superpixels[Math.floor(y) * this.image.width + Math.floor(x)] : 0;
+  }
+
+  draw() {
+    if (this.asked) return;
+    this.asked = requestAnimationFrame(() => { this.asked = 0; this.render(); });
+  }
+
+  render() {
+    const begin = performance.now();
+    const photo = $("photo").getContext("2d");
+    const over = $("over").getContext("2d");
+    photo.setTransform(1, 0, 0, 1, 0, 0);
+    photo.clearRect(0, 0, $("photo").width, $("photo").height);
+    if (!this.image || !this.buffer || !this.regions) {
+      over.clearRect(0, 0, $("over").width, $("over").height);
+      return;
+    }
+    const size = this.scale * this.ratio;
+    photo.imageSmoothingEnabled = size < 4;
+    photo.setTransform(size, 0, 0, size, this.left * this.ratio, this.top * this.ratio);
+    photo.drawImage(this.image.bitmap, 0, 0);
+    this.tint(size);
+    over.putImageData(this.buffer, 0, 0);
+    this.marks(over, size);
+    document.body.dataset.took = (performance.now() - begin).toFixed(1); // for tools that measure
+  }
+
+  tint(size) {
+    const { image, regions, buffer } = this;
+    const { wand, superpixels, labels, width, height } = image;
+    const out = new Uint32Array(buffer.data.buffer);
+    out.fill(0);
+    const plain = new Uint32Array(256);
+    const bright = new Uint32Array(256);
+    bright[0] = packed([255, 255, 255], 90);
+    for (const [number, colour] of this.palette) {
+      plain[number] = packed(colour, 255 * this.opacity);
+      bright[number] = packed(colour, 255 * Math.min(1, this.opacity + 0.3));
+    }
+    const edge = packed([255, 255, 255], 110);
+    const between = packed([20, 20, 20], 230);
+    const light = packed([255, 213, 0], 255);
+    const { node } = this.tool;
+    const [first, last] = node ? [wand.first[node], wand.last[node]] : [0, -1];
+    const [columns, rows] = [buffer.width, buffer.height];
+    const xs = Int32Array.from({ length: columns }, (_, x) => Math.floor(((x + 0.5) / this.ratio - this.left) / this.scale));
+    const from = xs.findIndex((x) => x >= 0);
+    let to = columns;
+    while (to > 0 && xs[to - 1] >= width) to--;
+    if (from < 0 || from >= to) return;
+    // Of the pixel above: its region, twice, plus whether it is under the wand; and its class.
+    const [keys, classes] = [new Uint32Array(columns), new Uint8Array(columns)];
+    let begun = false;
+    for (let y = 0; y < rows; y++) {
+      const iy = Math.floor(((y + 0.5) / this.ratio - this.top) / this.scale);
+      if (iy < 0) continue;
+      if (iy >= height) break;
+      const row = iy * width;
+      let key = 0;
+      let kind = 0;
+      for (let x = from; x < to; x++) {
+        const i = row + xs[x];
+        const s = superpixels[i];
+        const place = wand.place[s];
+        const lit = place >= first && place <= last ? 1 : 0;
+        const [leftKey, leftKind] = [key, kind];
+        key = 2 * regions[s] + lit;
+        kind = labels[i];
+        let colour = lit ? bright[kind] : plain[kind];
+        const start = x === from;
+        if ((begun && keys[x] !== key) || (!start && leftKey !== key)) {
+          const other = (begun && (keys[x] & 1) !== lit) || (!start && (leftKey & 1) !== lit);
+          if (other) colour = light;
+          else if (this.borders) colour = edge;
+        }
+        if (colour !== light && ((begun && classes[x] !== kind) || (!start && leftKind !== kind))) colour = between;
+        out[y * columns + x] = colour;
+        keys[x] = key;
+        classes[x] = kind;
+      }
+      begun = true;
+    }
+  }
+
+  /** The lasso, the brush's size, and where the keyboard is. */
+  marks(over, size) {
+    const { line, circle, cross } = this.tool;
+    const place = ([x, y]) => [x * size + this.left * this.ratio, y * size + this.top * this.ratio];
+    const stroke = (path) => {
+      for (const [colour, width] of [["#000", 3], ["#ffd500", 1.5]]) {
+        over.strokeStyle = colour;
+        over.lineWidth = width * this.ratio;
+        over.stroke(path);
+      }
+    };
+    if (line?.length > 1) {
+      const path = new Path2D();
+      line.forEach((point, i) => (i ? path.lineTo(...place(point)) : path.moveTo(...place(point))));
+      path.closePath();
+      stroke(path);
+    }
+    if (circle) {
+      const path = new Path2D();
+      path.arc(...place(circle.at), circle.radius * size, 0, 2 * Math.PI);
+      stroke(path);
+    }
+    if (cross) {
+      const [x, y] = place(cross);
+      stroke(new Path2D(`M${x - 9},${y}H${x + 9}M${x},${y - 9}V${y + 9}`));
+    }
+  }
+}

@@ -1,0 +1,241 @@
+"""The page to label with, in headless Chromium: with its defaults, by mouse, touch and keyboard."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.browser import Watch, chromium, until
+from tests.web.conftest import serving
+
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "device_scale_factor": 2}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@contextmanager
+def labelling(browser: Any, address: str, **how: Any) -> Iterator[Any]:
+    context = browser.new_context(accept_downloads=True, **how)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    watch = Watch(page, address)
+    page.goto(f"{address}/label.html")
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    context.close()
+    assert (watch.errors, watch.foreign) == ([], [])
+
+
+def opened(page: Any, name: str) -> None:
+    until(page, f"document.body.dataset.open === {name!r}", 60)
+
+
+def send(page: Any, photograph: bytes, *names: str) -> None:
+    files = [{"name": name, "mimeType": "image/png", "buffer": photograph} for name in names]
+    page.set_input_files("#first-files", files)
+    opened(page, names[0])
+
+
+def at(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Return the place on the screen of a place in the image, both from 0 to 1; the image is shown whole."""
+    box = page.locator("#stage").bounding_box()
+    width, height = (112, 96)
+    scale = min(box["width"] / width, box["height"] / height)
+    left, top = box["width"] - scale * width, box["height"] - scale * height
+    return box["x"] + left / 2 + x * scale * width, box["y"] + top / 2 + y * scale * height
+
+
+def exported(page: Any) -> Any:
+    with page.expect_download() as waiting:
+        page.click("#export")
+    return json.loads(zipfile.ZipFile(waiting.value.path()).read("coco.json"))
+
+
+@pytest.mark.parametrize("how", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_two_images_from_start_to_coco(browser: Any, server: str, photograph: bytes, how: Any) -> None:
+    """Three classes on the four quadrants of two images; the defaults of the page."""
+    with labelling(browser, server, **how) as page:
+        tap = page.touchscreen.tap if how is PHONE else page.mouse.click
+        send(page, photograph, "one.png", "two.png")
+        until(page, "document.querySelectorAll('#queue li').length === 2")
+        page.click("#add-class")
+        page.locator("[data-class='3'] input[type=text]").fill("<i>field</i>")
+        page.keyboard.press("Enter")
+        for image in ("one.png", "two.png"):
+            opened(page, image)
+            page.locator("#details").fill("3")  # four regions
+            assert page.locator("#details-text").inner_text() == "4"
+            for number, places in {1: [(0.2, 0.2)], 2: [(0.8, 0.2)], 3: [(0.2, 0.8), (0.8, 0.8)]}.items():
+                page.locator(f"[data-class='{number}'] .key").click()
+                for place in places:
+                    tap(*at(page, *place))
+            page.click("#done")
+        until(page, "document.body.dataset.done === '2'")
+        assert page.evaluate("document.documentElement.scrollWidth") <= how["viewport"]["width"]
+        assert page.evaluate("document.documentElement.scrollHeight") <= how["viewport"]["height"]
+        coco = exported(page)
+    assert [category["name"] for category in coco["categories"]] == ["class 1", "class 2", "<i>field</i>"]
+    assert [image["file_name"] for image in coco["images"]] == ["one.png", "two.png"]
+    share = {(a["image_id"], a["category_id"]): a["area"] / (96 * 112) for a in coco["annotations"]}
+    assert len(share) == 6
+    truth = {1: 60 * 76, 2: 60 * 36, 3: 36 * 112}  # the quadrants differ in size
+    assert all(abs(value - truth[category] / (96 * 112)) < 0.01 for (_, category), value in share.items()), share
+
+
+def test_wheel_brush_lasso_scribbles_erase_undo_and_a_reload(browser: Any, server: str, photograph: bytes) -> None:
+    with labelling(browser, server, **DESKTOP) as page:
+        send(page, photograph, "one.png")
+        address = page.url.partition("#")
+
+        def saved() -> np.ndarray:
+            until(page, "document.getElementById('saved').textContent === 'Saved'")
+            answer = page.request.get(f"{server}/api/projects/{address[2]}/images/0/labels").body()
+            return np.frombuffer(answer, np.uint8).reshape(96, 112) if answer else np.zeros((96, 112), np.uint8)
+
+        page.mouse.move(*at(page, 0.2, 0.2))
+        for _ in range(12):
+            page.mouse.wheel(0, 100)
+        page.mouse.click(*at(page, 0.2, 0.2))
+        small = saved()
+        for _ in range(20):
+            page.mouse.wheel(0, -100)
+        page.keyboard.press("2")
+        page.mouse.click(*at(page, 0.2, 0.2))
+        large = saved()
+        assert 0 < (small == 1).sum() < (large == 2).sum()
+        assert (large[small == 1] == 2).all(), "the larger region has the smaller one in it"
+        page.keyboard.press("Control+z")
+        assert (saved() == small).all()
+        page.keyboard.press("Control+Shift+Z")
+        assert (saved() == large).all()
+        page.click("#clear")
+        assert not saved().any()
+        # Scribbles on two sides, and the rest by the hierarchy; then a part is erased by the lasso.
+        page.keyboard.press("s")
+        for key, x in (("1", 0.2), ("2", 0.8)):
+            page.keyboard.press(key)
+            page.mouse.move(*at(page, x, 0.1))
+            page.mouse.down()
+            page.mouse.move(*at(page, x, 0.9), steps=3)
+            page.mouse.up()
+        scribbled = saved()
+        assert 0 < (scribbled > 0).mean() < 0.2
+        fills = {}
+        for by in ("hierarchy", "walker"):
+            page.select_option("#fill-by", by)
+            page.locator("#stage").focus()
+            page.keyboard.press("f")
+            until(page, "!document.getElementById('busy').textContent")
+            fills[by] = saved()
+            assert (fills[by] > 0).all(), by
+            page.keyboard.press("Control+z")
+            assert (saved() == scribbled).all()
+        assert (fills["walker"] == fills["hierarchy"]).mean() > 0.95, "an easy image"
+        page.keyboard.press("Control+Shift+Z")
+        filled = saved()
+        assert (filled > 0).all()
+        assert (filled[scribbled > 0] == scribbled[scribbled > 0]).all(), "what was drawn keeps its class"
+        assert (filled[:, :70] == 1).mean() > 0.97
+        assert (filled[:, 82:] == 2).mean() > 0.97
+        page.keyboard.press("l")
+        page.keyboard.press("0")
+        corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.45), (0.02, 0.45)]
+        page.mouse.move(*at(page, *corners[0]))
+        page.mouse.down()
+        for corner in corners[1:]:
+            page.mouse.move(*at(page, *corner))
+        page.mouse.up()
+        erased = saved()
+        assert (erased[:40] == 0).mean() > 0.9
+        assert (erased[56:] > 0).mean() > 0.9
+        page.reload()
+        opened(page, "one.png")
+        page.keyboard.press("b")
+        page.keyboard.press("1")
+        page.mouse.click(*at(page, 0.5, 0.2))
+        assert (saved() != erased).sum() > 0, "it goes on from what was saved"
+
+
+def test_the_wand_is_the_tree_of_the_server(browser: Any, server: str, photograph: bytes) -> None:
+    """For every number of regions, the wand's are the segments of a cut; filling is checked against a slow twin."""
+    with labelling(browser, server, **DESKTOP) as page:
+        faults = page.evaluate(
+            """async (bytes) => {
+                const [api, { Hierarchy }, { Wand }] = await Promise.all(
+                    ["api", "hierarchy", "wand"].map((name) => import(`/${name}.js`)));
+                const { id } = await api.newProject();
+                await api.addImage(id, { file: new File([new Uint8Array(bytes)], "one.png") });
+                const { id: job } = await api.openImage(id, 0);
+                await new Promise((done) => api.follow(job, ({ status }) => status === "done" && done()));
+                const [superpixels, tree] = await Promise.all([api.superpixels(job), api.hierarchy(job)]);
+                const [hierarchy, wand] = [new Hierarchy(superpixels, tree), new Wand(superpixels, tree)];
+                const faults = [];
+                for (let k = 1; k <= wand.count; k++) {
+                    const { labels } = hierarchy.cut(k);
+                    const regions = wand.regions(k);
+                    const ways = new Map();
+                    superpixels.forEach((s, i) => ways.set(regions[s], labels[i]));
+                    if (ways.size !== k
+                        || superpixels.some((s, i) => ways.get(regions[s]) !== labels[i])) faults.push(`${k}: cut`);
+                    for (const [node, label] of ways) {
+                        const pixels = wand.pixels(node);
+                        if (pixels.length !== labels.filter((l) => l === label).length
+                            || pixels.some((i) => labels[i] !== label)) faults.push(`${k}: pixels of ${node}`);
+                        const up = wand.larger(node);
+                        const around = wand.area(up) > wand.area(node) && wand.first[up] <= wand.first[node];
+                        if (up !== node && !around) faults.push("larger");
+                        const s = superpixels[pixels[0]];
+                        const down = wand.smaller(node, s);
+                        if (down !== s && wand.area(down) * 1.3 > wand.area(node) + 1) faults.push("smaller");
+                    }
+                }
+                const drawn = new Uint8Array(superpixels.length);
+                for (const [s, c] of [[1, 3], [20, 1], [50, 2], [51, 2], [90, 4]]) {
+                    for (const i of wand.pixels(s)) drawn[i] = c;
+                }
+                const filled = wand.filled(drawn);
+                for (let s = 1; s <= wand.count; s++) {
+                    let node = s;
+                    const inside = () => new Set([...wand.pixels(node)].map((i) => drawn[i]).filter(Boolean));
+                    while (!inside().size) node = wand.parent[node];
+                    if (!inside().has(filled[s])) faults.push(`${s} is ${filled[s]}`);
+                }
+                return [wand.count, faults];
+            }""",
+            list(photograph),
+        )
+    assert faults[0] > 60
+    assert faults[1] == []
+
+
+def test_by_keyboard_in_a_folder_that_is_served(browser: Any, photograph: bytes, tmp_path: Path) -> None:
+    """The command that a user types; labels lie in the folder beside the images, and the next start goes on there."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("one.png", "two.png", ".hidden.png"):
+        (images / name).write_bytes(photograph)
+    options = (str(images), "--set", "features.cnn=null")
+    with serving(*options) as (address, _), labelling(browser, address, **DESKTOP) as page:
+        opened(page, "one.png")
+        assert "1 hidden file left out" in page.locator("#notes").inner_text()
+        while page.evaluate("document.activeElement.id") != "stage":
+            page.keyboard.press("Tab")
+        for key in ("ArrowLeft", "ArrowUp", ".", ".", "2", "Space", "Enter"):
+            page.keyboard.press(key)
+        opened(page, "two.png")
+        assert (tmp_path / "images-labels" / "one_labels.png").exists()
+    with serving(*options) as (address, _), labelling(browser, address, **DESKTOP) as page:
+        opened(page, "two.png")
+        assert page.locator("#queue li").first.inner_text().startswith("✓")
