@@ -49,6 +49,7 @@ class Slic(Settings):
     sigma: float = Field(
         0.0,
         ge=0,
+        le=1000,
         description="standard deviation in pixels of the Gaussian that smooths the image first; 0: no smoothing",
     )
 
