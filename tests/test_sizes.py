@@ -337,3 +337,20 @@ def test_a_model_refuses_what_makes_new_segments(tmp_path: Path) -> None:
     assert min(areas(after)) >= least
     assert 0 < (before != after).mean() < 0.5
     assert set(np.unique(after)) <= set(np.unique(before))
+
+
+def test_a_raster_is_read_whole_and_tiles_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
+    import PIL.Image
+
+    with PIL.Image.open(SAMPLES / "coffee.jpg") as picture:
+        picture.resize((300, 200)).save(tmp_path / "a.tif")
+    options = ("--min-size", "400", "--head", "exact", "--set", "features.cnn=null")
+    for name in ("segment", "batch"):
+        done = run(name, tmp_path / "a.tif", "-o", tmp_path / name, *options)
+        assert done.exit_code == 0, done.output
+        with PIL.Image.open(tmp_path / name / "a_labels.png") as labels:
+            assert min(areas(np.asarray(labels).astype(np.int32))) >= 400
+        refused = run(name, tmp_path / "a.tif", "-o", tmp_path / "tiles", *options, "--tile", "128")
+        assert refused.exit_code != 0
+        assert "sizes are limited in whole images" in refused.output + refused.stderr

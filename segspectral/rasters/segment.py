@@ -32,7 +32,7 @@ from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT, Reading
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
-from segspectral.rasters.tiling import MANY, NO_MODEL, Tiles
+from segspectral.rasters.tiling import MANY, NO_MODEL, NO_SIZES, Tiles
 from segspectral.refine import NoRefinement
 from segspectral.registry import Look
 from segspectral.resolution import joint_upsampling
@@ -109,7 +109,7 @@ def segment_raster(
     if pipeline.model is not None:
         raise SettingsError(NO_MODEL)
     if pipeline.sizes.wanted:
-        raise SettingsError("sizes are not yet limited in tiles; leave them out")
+        raise SettingsError(NO_SIZES)
     target = Path(target)
     pipeline, notes = pipeline.usable()
     seconds: dict[str, float] = {}

@@ -27,7 +27,7 @@ from segspectral.files import check_inside, read_file, write_bytes, zipped
 from segspectral.images.reader import image_size
 from segspectral.wording import plural
 
-__all__ = ["MOST_CLASSES", "Class", "ConflictError", "Project", "Projects", "State", "first_classes"]
+__all__ = ["MOST_CLASSES", "Class", "ConflictError", "Project", "Projects", "State", "first_classes", "unpacked"]
 
 MOST_CLASSES = 255
 """A label map of the page has 8 bits per pixel; 0 is unlabelled."""
@@ -213,7 +213,7 @@ class Project:
         image = self._images[number]
         if sorted(shape) != sorted(image_size(image.source)):  # it may be turned by its EXIF
             raise SettingsError(f"{image.name}: labels of {shape[1]} x {shape[0]} pixels are not of its size")
-        labels = _unpacked(packed, shape, image.name)
+        labels = unpacked(packed, shape, image.name)
         with self._lock:
             unknown = set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0, *(c.number for c in self.classes)}
             if unknown:
@@ -357,8 +357,8 @@ class Projects:
             project.size += size
 
 
-def _unpacked(packed: bytes, shape: tuple[int, int], name: str) -> NDArray[np.uint8]:
-    """Inflate no more than the image has pixels."""
+def unpacked(packed: bytes, shape: tuple[int, int], name: str) -> NDArray[np.uint8]:
+    """Inflate the labels of an image, and no more than it has pixels. Raises SettingsError."""
     size = shape[0] * shape[1]
     try:
         data = zlib.decompressobj().decompress(packed, size + 1)

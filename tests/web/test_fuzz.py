@@ -56,7 +56,7 @@ def test_requests_from_the_schema(
         check=False,
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "Tested: 24" in run.stdout
+    assert "Tested: 25" in run.stdout
     with httpx.Client(base_url=server, timeout=60) as client:
         assert client.get(f"/api/jobs/{job}").json()["revision"] > 3, "edits were made, not only refused"
         assert client.get("/api/health").json()["jobs"]["done"] > 1, "jobs were run, not only refused"

@@ -132,7 +132,18 @@ def test_wheel_brush_lasso_scribbles_erase_undo_and_a_reload(browser: Any, serve
             page.mouse.up()
         scribbled = saved()
         assert 0 < (scribbled > 0).mean() < 0.2
-        page.keyboard.press("f")
+        fills = {}
+        for by in ("hierarchy", "walker"):
+            page.select_option("#fill-by", by)
+            page.locator("#stage").focus()
+            page.keyboard.press("f")
+            until(page, "!document.getElementById('busy').textContent")
+            fills[by] = saved()
+            assert (fills[by] > 0).all(), by
+            page.keyboard.press("Control+z")
+            assert (saved() == scribbled).all()
+        assert (fills["walker"] == fills["hierarchy"]).mean() > 0.95, "an easy image"
+        page.keyboard.press("Control+Shift+Z")
         filled = saved()
         assert (filled > 0).all()
         assert (filled[scribbled > 0] == scribbled[scribbled > 0]).all(), "what was drawn keeps its class"

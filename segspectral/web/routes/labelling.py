@@ -6,15 +6,19 @@ import shutil
 import zlib
 from typing import Annotated
 
+import anyio.to_thread
+import numpy as np
 from fastapi import APIRouter, Body, Depends, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import Response
+from numpy.typing import NDArray
 
 from segspectral.export import EXPORTERS
+from segspectral.seeds.given import By
 from segspectral.settings import with_settings
 from segspectral.web.jobs import Job
-from segspectral.web.labelling import Class, Project, State, first_classes
+from segspectral.web.labelling import Class, Project, State, first_classes, unpacked
 from segspectral.web.routes.export import AnyFormat
-from segspectral.web.service import BINARY, TheService, gives
+from segspectral.web.service import BINARY, AnyJob, AnyResult, TheService, gives
 from segspectral.web.state import State as JobState
 from segspectral.web.state import state_of
 from segspectral.web.work import clean_name
@@ -115,7 +119,13 @@ def saved_labels(project: AnyProject, number: AnyNumber) -> Response:
     labels = project.labels(number)
     if labels is None:
         return Response(b"", media_type=BINARY)
-    return Response(zlib.compress(labels.tobytes(), 1), media_type=BINARY, headers={"Content-Encoding": "deflate"})
+    return _packed(labels)
+
+
+def _packed(labels: NDArray[np.uint8]) -> Response:
+    """Bytes row by row, which clients inflate as they read the answer."""
+    data = zlib.compress(labels.tobytes(), 1)
+    return Response(data, media_type=BINARY, headers={"Content-Encoding": "deflate"})
 
 
 @router.put(
@@ -132,10 +142,20 @@ async def save_labels(
     done: bool = False,
 ) -> State:
     """Save the class of each pixel: uint8, row by row, deflated (zlib). The revision is that of the project's state."""
-    import anyio.to_thread
-
     packed = await request.body()
     return await anyio.to_thread.run_sync(project.save, number, packed, (height, width), revision, done)
+
+
+@router.post(
+    "/api/jobs/{job_id}/fill",
+    openapi_extra={"requestBody": {"required": True, "content": {BINARY: {}}}},
+    **gives(BINARY),
+)
+async def fill(request: Request, job: AnyJob, result: AnyResult, by: By = "walker") -> Response:
+    """Spread classes over the pixels that have none (0): uint8, row by row, sent deflated (zlib), answered raw."""
+    seeds = unpacked(await request.body(), job.shape, job.name)
+    made = await anyio.to_thread.run_sync(lambda: result.with_seeds(seeds.astype(np.int32), by).labels)
+    return _packed(made.astype(np.uint8))
 
 
 @router.get("/api/projects/{project_id}/export/{format}", **gives("application/zip"))

@@ -93,13 +93,19 @@ export function addImage(id, { file, sample }) {
 export const savedLabels = async (id, number) => (
   new Uint8Array(await (await ask(`api/projects/${id}/images/${number}/labels`)).arrayBuffer()));
 
+const packed = (labels) => (
+  new Response(new Blob([labels]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer());
+const binary = async (method, labels) => (
+  { method, headers: { "content-type": "application/octet-stream" }, body: await packed(labels) });
+
 export async function saveLabels(id, number, { labels, height, width }, revision, done) {
-  const packed = await new Response(new Blob([labels]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer();
   const query = new URLSearchParams({ height, width, revision, done });
-  return json(`api/projects/${id}/images/${number}/labels?${query}`, {
-    method: "PUT", headers: { "content-type": "application/octet-stream" }, body: packed,
-  });
+  return json(`api/projects/${id}/images/${number}/labels?${query}`, await binary("PUT", labels));
 }
+
+/** The classes of all pixels, by the random walker from those that have one. */
+export const filled = async (job, labels) => (
+  new Uint8Array(await (await ask(`api/jobs/${job}/fill`, await binary("POST", labels))).arrayBuffer()));
 
 export async function exportedAll(id, format) {
   const answer = await ask(`api/projects/${id}/export/${format}`);

@@ -36,7 +36,7 @@ const guarded = (work) => async (...given) => {
 async function start() {
   document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   desk.about = await api.about();
-  for (const [name, text] of Object.entries(desk.about.formats)) $("format").append(new Option(`${name}: ${text}`, name));
+  for (const [name, text] of Object.entries(desk.about.formats)) $("format").append(Object.assign(new Option(name), { title: text }));
   $("format").value = "coco";
   $("samples").hidden = desk.about.samples.length === 0;
   desk.classes = new Classes({ save: guarded(saveClasses), chosen: () => stage.draw() }, desk.about.colours);
@@ -134,8 +134,24 @@ function buttons() {
   for (const id of ["smaller", "fit", "larger"]) queue.able(id, Boolean(painting), "Open an image first");
 }
 
-function fill() {
-  desk.painting.fill(queue.image.superpixels, desk.wand.filled(queue.image.labels));
+async function fill() {
+  const { image } = queue;
+  const { painting } = desk;
+  const byTree = () => {
+    const of = desk.wand.filled(image.labels);
+    painting.fill((i) => of[image.superpixels[i]]);
+  };
+  if ($("fill-by").value === "hierarchy") { byTree(); return; }
+  say("Filling");
+  try {
+    const classes = await api.filled(image.job, image.labels);
+    if (desk.painting === painting) painting.fill((i) => classes[i]);
+    say("");
+  } catch (error) {
+    if (desk.painting !== painting) return;
+    byTree();
+    say(`Filled by the hierarchy instead: ${error.message}`, 6);
+  }
 }
 
 function clear() {

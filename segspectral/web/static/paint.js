@@ -76,11 +76,11 @@ export class Painting {
     this.changed();
   }
 
-  /** Give pixels without a class the one that `of` says for their superpixel. */
-  fill(superpixels, of) {
+  /** Give pixels without a class the one that `of` says. */
+  fill(of) {
     const found = new Map();
-    for (let i = 0; i < superpixels.length; i++) {
-      const value = this.labels[i] ? 0 : of[superpixels[i]];
+    for (let i = 0; i < this.labels.length; i++) {
+      const value = this.labels[i] ? 0 : of(i);
       if (!value) continue;
       if (!found.has(value)) found.set(value, []);
       found.get(value).push(i);
