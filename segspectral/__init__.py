@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from segspectral.evaluation import compare, evaluate
     from segspectral.evaluation.datasets import open_dataset
     from segspectral.images.reader import read_image
-    from segspectral.pipeline import Pipeline, segment
+    from segspectral.pipeline import Pipeline, from_edges, segment
     from segspectral.values import Affinity, Features, Image, Membership, Segmentation, Superpixels
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ __all__ = [
     "Superpixels",
     "compare",
     "evaluate",
+    "from_edges",
     "open_dataset",
     "read_image",
     "segment",
@@ -38,6 +39,7 @@ __all__ = [
 # Modules are imported when they are first used, because importing all of them takes half a second.
 _HOMES = dict.fromkeys(__all__, "values") | {
     "Pipeline": "pipeline",
+    "from_edges": "pipeline",
     "segment": "pipeline",
     "read_image": "images.reader",
     "compare": "evaluation",

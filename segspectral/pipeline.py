@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -17,7 +19,7 @@ from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
-from segspectral.images.planes import file_beside
+from segspectral.images.planes import as_edges, file_beside, read_edges
 from segspectral.images.reader import FLAT, Reading, as_image
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
@@ -30,11 +32,11 @@ from segspectral.sizes import LargeLeaves, Sizes
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import diffused
-from segspectral.superpixels import Slic
+from segspectral.superpixels import Slic, along_edges
 from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
 from segspectral.values.regions import Hierarchy, RegionGraph
 
-__all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "segment", "with_seeds"]
+__all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
 
 STAGES = ("superpixels", "features", "affinity", "head", "refine")
 
@@ -53,7 +55,7 @@ log-normal around that, with this standard deviation in ln k."""
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock time in seconds."""
 
-DESCRIBED_BY = (("working_pixels", "superpixels"), ("features", "model"), ("affinity",))
+DESCRIBED_BY = (("working_pixels", "superpixels", "edges"), ("features", "model"), ("affinity",))
 """The settings that each stage of ``Pipeline.describe`` depends on, in addition to those of the stages before it."""
 
 OF_THE_MODEL = ("segments", "working_pixels", "superpixels", "features", "head")
@@ -66,7 +68,7 @@ AnyRefiner = Annotated[
 
 
 class Pipeline(Settings):
-    """Five strategies, the number of segments, and a seed. A call with an image segments it.
+    """The settings of a segmentation: the strategies of its stages, the number of segments, a seed. A call segments.
 
     >>> Pipeline(segments=5).segments
     5
@@ -93,6 +95,9 @@ class Pipeline(Settings):
     refine: AnyRefiner = DenseCrf()
     sizes: Sizes = Sizes()
     seeds: Seeding = Seeding()
+    edges: Path | None = Field(
+        None, description="edge map of the image, higher is stronger, or a folder with one of the name of each image"
+    )
     model: AnyModel | None = Field(
         None, description="file of a model, from `segspectral fit`; its segments mean the same in all images"
     )
@@ -126,6 +131,18 @@ class Pipeline(Settings):
                     f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave this "
                     "setting out, or fit another model with it"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _edges_of_one_image(self) -> Self:
+        if self.edges is None:
+            return self
+        if self.features.contours is None:
+            raise ValueError("edges become boundary probabilities; do not set features.contours to null")
+        if self.reading.page == "all":
+            raise ValueError("edges belong to one image; choose one page instead of all")
+        if self.model is not None:
+            raise ValueError("edges and model exclude each other: a model was fitted without these edges")
         return self
 
     @model_validator(mode="after")
@@ -228,7 +245,10 @@ class Pipeline(Settings):
         """
         pipeline, notes = self.usable()
         notes = (*notes, *image.notes, *filter(None, [pipeline.said_of(image.bands)]))
-        if image.flat:
+        if pipeline.edges is not None and image.edges is None:
+            edges, said = read_edges(file_beside(pipeline.edges, image.name, "edges"), image.shape)
+            image, notes = replace(image, edges=edges), (*notes, *filter(None, [said]))
+        if plain := _one_colour(image):
             notes = (*notes, FLAT)
         pipeline.sizes.of_image(image)  # whether they can be told in pixels
         clock = _Clock(observer)
@@ -237,7 +257,8 @@ class Pipeline(Settings):
         with threadpool_limits(1, user_api="blas"):
             if known is None or shared < 1:
                 work = downsampled(image, pipeline.working_pixels)
-                superpixels = clock("superpixels", _one_superpixel if image.flat else pipeline.superpixels, work)
+                follow = along_edges(pipeline.superpixels.count) if work.edges is not None else pipeline.superpixels
+                superpixels = clock("superpixels", _one_superpixel if plain else follow, work)
             else:
                 image, work, superpixels = known.image, known.work, known.work_superpixels
             if known is None or shared < 2:
@@ -288,7 +309,7 @@ class Pipeline(Settings):
         if seeds is not None:
             return pipeline._from_seeds(scene, Seeds.of(seeds), observer)
         number = pipeline.segments if segments is None else segments
-        if scene.image.flat and self.model is None:
+        if _one_colour(scene.image) and self.model is None:
             number = 1
         sizes, limits = pipeline.sizes, pipeline.sizes.of_image(scene.image)
         clock = _Clock(observer, scene.seconds)
@@ -472,14 +493,63 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
     (True, 2)
     """
     observer = settings.pop("observer", None)
-    pipeline = settings.pop("pipeline", None) or Pipeline()
+    pipeline, image = _asked(settings.pop("pipeline", None) or Pipeline(), source, segments, settings)
+    return pipeline(image, observer)
+
+
+def from_edges(
+    source: Any, edges: ArrayLike, segments: int | Literal["auto"] | None = None, weight: float = 1.0, **settings: Any
+) -> Segmentation:
+    """Segment one image by anybody's edge map: its hierarchy comes from these edges.
+
+    Parameters
+    ----------
+    source : as for ``segment``
+    edges : (H, W), higher is stronger: uint8 or uint16, or other numbers from 0, which are divided by the largest one
+        if it is above 1
+    segments : number of segments; None cuts the hierarchy at the level of ``auto``
+    weight : 1 replaces the learned boundary probabilities; smaller weights join both
+    settings : as for ``segment``. ``hierarchy=False`` runs the head, whose affinity contains the edges
+
+    Returns
+    -------
+    A Segmentation; its ``hierarchy.contour_map`` is the ultrametric contour map of the edges (Arbelaez 2006).
+
+    Raises
+    ------
+    ImageError, SettingsError, BackboneError, CollapseError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> edges = np.zeros((60, 80)); edges[:, 39:41] = 1
+    >>> noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    >>> s = from_edges(noise, edges, segments=2, features={"cnn": None})
+    >>> bool(s.labels[30, 20] != s.labels[30, 60])
+    True
+    """
+    observer = settings.pop("observer", None)
+    pipeline = settings.pop("pipeline", None) or Pipeline(hierarchy=True)
+    pipeline, image = _asked(pipeline, source, segments, settings)
+    contours = pipeline.features.contours
+    if contours is None:
+        raise SettingsError("edges become boundary probabilities; do not set features.contours to null")
+    pipeline = with_settings(pipeline, {"features": {"contours": {"own": weight}}})
+    given, said = as_edges(edges, image.shape)
+    return pipeline(replace(image, edges=given, notes=(*image.notes, *filter(None, [said]))), observer)
+
+
+def _asked(
+    pipeline: Pipeline, source: Any, segments: int | Literal["auto"] | None, settings: dict[str, Any]
+) -> tuple[Pipeline, Image]:
+    """The pipeline with the settings of a call, and the image as it reads it."""
     if segments is not None:
         settings["segments"] = segments
     if reading := {name: settings.pop(name) for name in Reading.model_fields if name in settings}:
         pipeline = with_settings(pipeline, {"reading": reading})
     if settings:
         pipeline = with_settings(pipeline, settings)
-    return pipeline(as_image(source, reading=pipeline.reading), observer)
+    return pipeline, as_image(source, reading=pipeline.reading)
 
 
 def with_seeds(segmentation: Segmentation, seeds: Seeds | ArrayLike, by: By = "walker") -> Segmentation:
@@ -502,6 +572,11 @@ def eigengap_segments(eigenvalues: NDArray[np.float64]) -> int:
     k = np.arange(2, len(eigenvalues))
     gaps = np.diff(eigenvalues)[1:] / np.maximum(eigenvalues[2:], 1e-12)
     return int(k[(gaps * np.exp(-0.5 * (np.log(k / TYPICAL_SEGMENTS) / LOG_DEVIATION) ** 2)).argmax()])
+
+
+def _one_colour(image: Image) -> bool:
+    """Whether an image has neither differences of colour nor edges of its own."""
+    return image.flat and image.edges is None
 
 
 def _one_superpixel(image: Image) -> Superpixels:

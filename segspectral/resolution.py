@@ -44,13 +44,16 @@ def downsampled(image: Image, pixels: int) -> Image:
     factor = (pixels / (height * width)) ** 0.5
     size = max(1, int(width * factor)), max(1, int(height * factor))
     bands = None if image.bands is None else _bands_of_cells(image.bands, image.mask, size)
+    # The mean would weaken thin edges.
+    edges = None if image.edges is None else _of_cells(np.maximum, image.edges, size[::-1])
     if image.mask is None:
-        return Image(cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA), image.name, bands=bands)
+        small = cv2.resize(image.uint8, size, interpolation=cv2.INTER_AREA)
+        return Image(small, image.name, bands=bands, edges=edges)
     share = cv2.resize(image.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., None]
     visible = np.where(image.mask[..., None], image.uint8, np.uint8(0)).astype(np.float32)
     colour = cv2.resize(visible, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-12)
     mask = _of_cells(np.logical_or, image.mask, size[::-1])
-    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask, bands=bands)
+    return Image(np.clip(np.rint(colour), 0, 255).astype(np.uint8), image.name, mask=mask, bands=bands, edges=edges)
 
 
 def _bands_of_cells(bands: Bands, mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> Bands:

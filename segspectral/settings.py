@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from inspect import Parameter, Signature
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticUndefined
 
 from segspectral.errors import SettingsError
 
@@ -19,6 +21,29 @@ class Settings(BaseModel):
     """A frozen pydantic model whose fields are settings; unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Give ``help`` a signature with names and defaults: pydantic's is a page of validators."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.__signature__ = Signature(
+            [
+                Parameter(name, Parameter.KEYWORD_ONLY, default=_Default(field.get_default()))
+                for name, field in cls.model_fields.items()
+            ]
+        )
+
+
+class _Default:
+    """A default as a signature shows it; strategies only by their names."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        if isinstance(self.value, Settings):
+            return f"{type(self.value).__name__}()"
+        return "..." if self.value is PydanticUndefined else repr(self.value)
 
 
 class NestedError(ValueError):

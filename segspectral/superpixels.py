@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import cv2
@@ -13,13 +14,16 @@ from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
 from segspectral.values.labels import pieces
 
-__all__ = ["Slic"]
+__all__ = ["Slic", "along_edges"]
 
 XYZ_OF_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 """The matrix from linear RGB with the primaries of sRGB to CIE XYZ."""
 
 WHITE = (0.95047, 1.0, 1.08883)
 """CIE XYZ of the white point D65."""
+
+EVENNESS = 1e-4
+"""Compactness of the watershed of ``along_edges``: where there are no edges, superpixels are even cells."""
 
 SMALLEST, LARGEST = 0.5, 3.0
 """Pieces below this share of the mean area of a superpixel are added to a neighbour; pieces above are cut."""
@@ -45,6 +49,7 @@ class Slic(Settings):
     sigma: float = Field(
         0.0,
         ge=0,
+        le=1000,
         description="standard deviation in pixels of the Gaussian that smooths the image first; 0: no smoothing",
     )
 
@@ -106,6 +111,30 @@ class Slic(Settings):
         area = labels.size / len(centres)
         smallest, largest = int(SMALLEST * area), int(LARGEST * area)
         return np.asarray(_enforce_label_connectivity_cython(labels, smallest, largest, start_label=1))[0]
+
+
+def along_edges(count: int) -> Callable[[Image], Superpixels]:
+    """Superpixels of an image with an edge map: a compact watershed of the map from a grid (Neubert and Protzel 2014).
+
+    SLIC does not know the map, and its superpixels miss thin edges. With one person's borders on BSDS500 train as the
+    map, the regions built on SLIC have a covering of .41, and those built on these of .98 (soft borders: .80, .96).
+    """
+
+    def superpixels(image: Image) -> Superpixels:
+        from skimage.segmentation import watershed
+
+        assert image.edges is not None
+        rows, cols = _seeds(image.shape, count)
+        markers = np.zeros(image.shape, np.int32)
+        markers[np.ix_(rows, cols)] = np.arange(1, len(rows) * len(cols) + 1).reshape(len(rows), len(cols))
+        mask = None
+        if image.mask is not None:
+            mask, markers = image.mask.copy(), np.where(image.mask, markers, 0)
+        labels = watershed(image.edges, markers, mask=mask, compactness=EVENNESS)
+        # What void pixels cut off has no place of the grid; it becomes superpixels of its own.
+        return Superpixels(pieces(labels if mask is None else np.where(mask, labels, -1)))
+
+    return superpixels
 
 
 def _seeds(shape: tuple[int, int], count: int) -> tuple[range, range]:

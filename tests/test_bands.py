@@ -38,7 +38,7 @@ QUICK: dict[str, Any] = {
 RECIPE: dict[str, Any] = {
     "segments": 2,
     "superpixels": {"count": 150},
-    "features": {"cnn": None, "colour": {"weight": 0.2}, "contours": None},
+    "features": {"cnn": None, "colour": {"weight": 0.2}, "contours": None, "bands": {}},
     "head": "kmeans",
 }
 SENTINEL = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")

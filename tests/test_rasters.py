@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import Result
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -116,6 +117,30 @@ class TestFormats:
         collection = json.loads((made / "scene.geojson").read_text())
         assert [feature["properties"]["segment"] for feature in collection["features"]] == found["segment"].tolist()
 
+    def test_zones_have_mean_and_spread_of_every_band(
+        self, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import pyogrio
+
+        from segspectral.export import zones
+
+        monkeypatch.setattr(zones, "SIDE", 50)
+        with rasterio.open(scene) as file:
+            values = np.concatenate([file.read().astype(np.uint16) * 9, file.read()[:2] + np.uint16(1000)])
+            profile = file.profile | {"count": 5, "dtype": "uint16"}
+        with rasterio.open(scene, "w", **profile) as file:
+            file.write(values)
+        done = command("segment", scene, "-o", tmp_path / "a", *FAST, "--tile", "64", "--format", "gpkg")
+        assert done.exit_code == 0, done.output
+        with rasterio.open(tmp_path / "a/scene_labels.tif") as file:
+            labels = file.read(1)
+        about, _, _, columns = pyogrio.raw.read(tmp_path / "a/scene.gpkg", layer="segments")
+        found = dict(zip(about["fields"], columns, strict=True))
+        for number, band in enumerate(values.astype(float), start=1):
+            inside = [band[labels == segment] for segment in found["segment"]]
+            np.testing.assert_allclose(found[f"band{number}_mean"], [v.mean() for v in inside], rtol=1e-5)
+            np.testing.assert_allclose(found[f"band{number}_std"], [v.std() for v in inside], rtol=1e-5)
+
     def test_label_rasters_larger_than_memory_are_converted_in_windows(
         self, made: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -184,6 +209,19 @@ class TestWhichImages:
         plan = tiling.Tiling.parse("auto").of(scene)
         assert plan is not None
         assert "GB of values are read in tiles" in plan.note
+
+    def test_a_file_that_claims_far_more_than_it_can_hold_is_refused_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "bomb.tif"
+        tifffile.imwrite(path, np.zeros((16, 16), np.float64), photometric="minisblack", tile=(16, 16))
+        with tifffile.TiffFile(path, mode="r+") as file:  # 64 bands of 3072 x 3072
+            for number, value in ((256, 3072), (257, 3072), (277, 64)):
+                file.pages[0].tags[number].overwrite(value)  # type: ignore[union-attr]
+        for name, code in (("segment", 3), ("batch", 3)):
+            done = command(name, path, "-o", tmp_path / name, *FAST)
+            assert done.exit_code == code
+            assert "bomb.tif: claims to hold 4.8 GB of values in " in done.output
+            assert "--tile 1024 reads it" in done.output
+            assert done.output.count("claims to hold") == 1
 
     def test_a_tile_that_is_no_number_is_told(self, scene: Path, tmp_path: Path) -> None:
         done = command("segment", scene, "-o", tmp_path / "a", "--tile", "large")

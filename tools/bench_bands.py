@@ -159,6 +159,7 @@ def measured(job: tuple[Tile, int, tuple[int, ...], tuple[str, ...]]) -> dict[tu
 def shared(chosen: list[Tile], seed: int, segments: int) -> None:
     """Print the mIoU of models over all tiles of LoveDA, whose segments are named once for all tiles (Hungarian)."""
     from segspectral.metrics.semantic import cluster_counts
+    from segspectral.settings import with_settings
     from segspectral.shared.fit import fit_model
     from segspectral.shared.model import Recipe
 
@@ -167,7 +168,7 @@ def shared(chosen: list[Tile], seed: int, segments: int) -> None:
     print(f"\n| `fit`, {segments} segments, {len(loveda)} tiles, seed {seed} | mIoU |\n|---|---|")
     for row in ("RGB", "simulated", "simulated, hard", "noise"):
         images = [as_image(one[row][0], tile.name, **one[row][1]) for one, tile in zip(made, loveda, strict=True)]
-        model = fit_model(images, Recipe(segments=segments, seed=seed))
+        model = fit_model(images, with_settings(Recipe(segments=segments, seed=seed), {"features": {"bands": {}}}))
         pipeline = Pipeline(model=model)
         counts = [
             cluster_counts(pipeline(image).labels - 1, tile.truth, 8, void=0)

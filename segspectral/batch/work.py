@@ -237,12 +237,10 @@ def _stem(job: Job) -> str:
     return job.stem or result_stems([job.name])[job.name]
 
 
-def _files(path: Path | None) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of a file, or of all files in a folder: whatever changes there is done again."""
-    if path is None:
-        return []
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [(file.name, *fingerprint_of(str(file))) for file in files]
+def _files(*paths: Path | None) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of files, or of all files in folders: what changes there is done again."""
+    folders = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths if path is not None]
+    return [(file.name, *fingerprint_of(str(file))) for files in folders for file in files]
 
 
 def settings_hash(
@@ -261,7 +259,13 @@ def settings_hash(
         return value
 
     tiles = None if tiling.auto and tiling.tiles else tiling.tiles.model_dump(mode="json") if tiling.tiles else "none"
-    settings = [pipeline.model_dump(mode="json"), tiles, names or {}, category or "", *_files(pipeline.seeds.path)]
+    settings = [
+        pipeline.model_dump(mode="json"),
+        tiles,
+        names or {},
+        category or "",
+        *_files(pipeline.seeds.path, pipeline.edges),
+    ]
     if shapes != Shapes():
         settings.append(asdict(shapes))
     if look != Look():

@@ -4,21 +4,25 @@ The worker is a new interpreter. It is not forked, because a fork copies the loc
 does not use multiprocessing's spawn, because that runs the caller's script again if it has no ``__main__`` guard; so
 pebble's ``ProcessPool``, which is built on multiprocessing, cannot replace this module.
 
-The process leads its own process group, and all processes that an image starts belong to this group. The whole group
-is killed when the worker ends for any reason, and when the process that started the worker ends.
+The process leads its own process group, to which the processes that an image starts belong, unless they leave it (as
+daemons do, by ``setsid``). Their environment names the worker, so on Linux those that have left are found, too. All of
+them are killed when the worker ends for any reason, and when the process that started the worker ends.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import pickle
 import queue
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -48,6 +52,12 @@ PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 """With these settings, threads that wait for each other sleep. By default they spin, which took six times the processor
 time per image on a machine with other work."""
 
+
+MARK = "SEGSPECTRAL_WORKER"
+"""Environment variable with a number of each worker process, which all processes that it starts inherit."""
+
+KILL_ROUNDS = 10
+"""How often processes are looked for that have left the group: those that are found may just have started others."""
 
 LONG = "in tiles"
 """What a worker sends before an image that is read in tiles, which may take hours."""
@@ -88,6 +98,7 @@ class Worker:
         self._pipe: Connection | None = None
         self._closed = False
         self._starting = threading.Lock()
+        self._mark = ""
 
     def __call__(self, job: Job) -> Record:
         """Do one image.
@@ -127,7 +138,7 @@ class Worker:
             self._closed = True
             if self._process is not None:
                 if self._process.returncode is None:
-                    _kill_group(self._process.pid)
+                    _kill_family(self._process.pid, self._mark)
                 self._follower.join(STOP_SECONDS)
 
     def _start(self) -> Connection:
@@ -155,6 +166,7 @@ class Worker:
         with self._starting:  # so that close() does not miss a process
             if self._closed:
                 raise BatchError("the batch has ended")
+            self._mark = secrets.token_hex(16)
             with theirs:
                 code = f"from segspectral.batch.worker import serve; serve({theirs.fileno()})"
                 self._process = subprocess.Popen(
@@ -163,9 +175,9 @@ class Worker:
                     start_new_session=True,  # Ctrl-C on the terminal must only reach the parent, which handles it
                     stdin=subprocess.DEVNULL,
                     stdout=sys.stderr.fileno() if _has_file(sys.stderr) else subprocess.DEVNULL,
-                    env=threads | {"PYTHONPATH": os.pathsep.join(safe_path()), "PYTHONSAFEPATH": "1"},
+                    env=threads | {"PYTHONPATH": os.pathsep.join(safe_path()), "PYTHONSAFEPATH": "1", MARK: self._mark},
                 )
-                self._follower = threading.Thread(target=_follow, args=[self._process], daemon=True)
+                self._follower = threading.Thread(target=_follow, args=[self._process, self._mark], daemon=True)
                 self._follower.start()
         return Connection(ours.detach())
 
@@ -177,7 +189,7 @@ class Worker:
             self._pipe = None
         self._follower.join(0.5)  # if the process dies by itself, its exit code says more than our signal
         if self._process.returncode is None:
-            _kill_group(self._process.pid)
+            _kill_family(self._process.pid, self._mark)
             self._follower.join()
         code = self._process.wait()
         return f"exit code {code}" if code >= 0 else f"signal {-code}, {signal.Signals(-code).name}"
@@ -198,7 +210,7 @@ def serve(descriptor: int) -> None:
             while True:
                 received.put(pipe.recv_bytes())
         except (EOFError, OSError):
-            _kill_group(os.getpid())
+            _kill_family(os.getpid(), os.environ[MARK])
 
     threading.Thread(target=listen, daemon=True).start()
     try:
@@ -219,18 +231,38 @@ def serve(descriptor: int) -> None:
         except SegspectralError as error:
             pipe.send(error)
         except BrokenPipeError:
-            _kill_group(os.getpid())
+            _kill_family(os.getpid(), os.environ[MARK])
 
 
-def _follow(process: subprocess.Popen[bytes]) -> None:
+def _follow(process: subprocess.Popen[bytes], mark: str) -> None:
     """Wait for the end of a process and kill the processes it has started, which may keep its pipe open or go on."""
     process.wait()
-    _kill_group(process.pid)
+    _kill_family(process.pid, mark)
 
 
-def _kill_group(leader: int) -> None:
+def _kill_family(leader: int, mark: str) -> None:
+    """Kill a worker and all processes that it has started; if the worker calls this, it is the last one."""
+    for _ in range(KILL_ROUNDS):
+        left = [pid for pid in _marked(mark) if pid != os.getpid()]
+        for pid in left:
+            _kill(os.kill, pid)
+        if not left:
+            break
+    _kill(os.killpg, leader)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """The processes with a mark in the environment they began with; none where there is no /proc, as on macOS."""
+    wanted = f"{MARK}={mark}".encode()
+    for environment in glob.iglob("/proc/[0-9]*/environ"):
+        with suppress(OSError), open(environment, "rb") as file:  # it has ended, or it is another user's
+            if wanted in file.read().split(b"\0"):
+                yield int(environment.split("/")[2])
+
+
+def _kill(kill: Callable[[int, int], None], number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
+        kill(number, signal.SIGKILL)
 
 
 def _has_file(stream: Any) -> bool:

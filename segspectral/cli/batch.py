@@ -14,7 +14,7 @@ import typer
 
 from segspectral.cli.common import INTERRUPTED, OK, SOME_FAILED, exit_code, note, printable, tell_error
 from segspectral.cli.options import (
-    WHOLE_SEEDS,
+    WHOLE,
     FormatOptions,
     PipelineOptions,
     Recursive,
@@ -129,10 +129,12 @@ def batch(
     OUT/journal.jsonl says how each image ended; a broken image stops nothing. Ctrl-C finishes what is in flight, a
     second one stops at once.
     """
-    from segspectral.batch import WHOLE, Shard, Tally, run
+    from segspectral.batch import WHOLE as ALL
+    from segspectral.batch import Shard, Tally, run
 
-    part = WHOLE if chosen.shard is None else Shard.parse(chosen.shard)
-    tiling = raster.tiling(formats, options.model, WHOLE_SEEDS if seeds.seeds is not None else "")
+    part = ALL if chosen.shard is None else Shard.parse(chosen.shard)
+    whole = "" if seeds.seeds is None and options.edges is None else WHOLE
+    tiling = raster.tiling(formats, options.model, whole)
     doing = engine.engine()
     work = _work(seeds.pipeline(options), formats, output, tiling)
     complaints: list[str] = []

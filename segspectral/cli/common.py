@@ -107,7 +107,9 @@ class Faults:
             if self._debug:
                 raise
             self.count += 1
-            # An error of another kind is ours to mend, or memory that ran out.
+            if isinstance(error, MemoryError):
+                error = SegspectralError("does not fit into memory; scale it down, or ask for less", path)
+            # An error of another kind is ours to mend.
             why = " ".join(f"{type(error).__name__} {error}".split())[:200]
             unexpected = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
             self._tell(error if isinstance(error, SegspectralError) else SegspectralError(unexpected, path))

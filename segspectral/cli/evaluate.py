@@ -12,7 +12,7 @@ import typer
 
 from segspectral.cli.common import ReadingNotes, progress
 from segspectral.cli.completion import one_of
-from segspectral.cli.options import Limit, Output, PipelineOptions, Without, command
+from segspectral.cli.options import Limit, Output, PipelineOptions, Without, check_files_beside, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
 from segspectral.wording import plural
@@ -142,6 +142,7 @@ class _Plan:
         from segspectral.evaluation import default_scales
 
         pipeline = options.pipeline()
+        check_files_beside(pipeline, [sample.image.name for sample in data.samples])
         if scores.scales is None and not (predictions or options.segments) and default_scales(data, pipeline):
             scores = replace(scores, scales=LEVELS)
         shared = pipeline.model is not None

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from segspectral.rasters.tiling import Tiling
 
 __all__ = [
-    "WHOLE_SEEDS",
+    "WHOLE",
     "FormatOptions",
     "Limit",
     "Only",
@@ -68,11 +68,14 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, t
 SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces", "split": "split"}
 """The options that limit sizes, and the settings of ``sizes`` that they stand for."""
 
+FEATURES = {"backbone": ("cnn", "backbone"), "edges_weight": ("contours", "own")}
+"""The options that change the features, and the settings of an extractor that they stand for."""
+
 READING = ("bands", "index", "stretch", "page", "channels")
 """The options that say how images are read."""
 
-WHOLE_SEEDS = "seeds belong to whole images"
-"""Why an image with seeds is not read in tiles."""
+WHOLE = "seeds and edges belong to whole images"
+"""Why an image with either is not read in tiles."""
 
 PRESETS = [name for name in presets() if "/" not in name]
 
@@ -221,6 +224,17 @@ class PipelineOptions:
     page: Annotated[str | None, typer.Option(metavar="N|all", help="Page or frame, from 1; all: each is an image.")] = (
         None
     )
+    edges: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Your own edge map (PNG, TIFF, npy; higher is stronger), or a folder with one of each image's name.",
+        ),
+    ] = None
+    edges_weight: Annotated[
+        float | None,
+        typer.Option(metavar="0..1", help="Weight of --edges; the learned probability has the rest (default: 1)."),
+    ] = None
     channels: Annotated[
         str | None, typer.Option(metavar="C,C", help="Channels of a micrograph, from 0, such as 0,2.")
     ] = None
@@ -237,12 +251,8 @@ class PipelineOptions:
         for number in (self.segments or "auto").split(","):
             if number.strip() != "auto" and not (number.strip().isdecimal() and int(number) > 0):
                 raise SettingsError(f"'{number}' is neither a whole number from 1 nor auto", "--segments")
-        for name in ("min_size", "max_size", "fill_holes"):
-            if (size := getattr(self, name)) is not None:
-                try:
-                    size_parts(size)
-                except ValueError as error:
-                    raise SettingsError(str(error), f"--{name.replace('_', '-')}") from error
+        self._check_sizes()
+        self._check_edges()
         if self.preset is not None:
             preset(self.preset)
         if self.config is not None:
@@ -251,6 +261,20 @@ class PipelineOptions:
             from segspectral.features.backbones import check_name
 
             check_name(self.backbone)
+
+    def _check_sizes(self) -> None:
+        for name in ("min_size", "max_size", "fill_holes"):
+            if (size := getattr(self, name)) is not None:
+                try:
+                    size_parts(size)
+                except ValueError as error:
+                    raise SettingsError(str(error), f"--{name.replace('_', '-')}") from error
+
+    def _check_edges(self) -> None:
+        if self.edges is not None and not self.edges.exists():
+            raise SettingsError("there is no such file or folder of edges", self.edges)
+        if self.edges_weight is not None and self.edges is None:
+            raise SettingsError("needs --edges", "--edges-weight")
 
     def pipeline(self) -> Pipeline:
         """The defaults (of ``--model``, if given), ``--preset``, ``--config``, the named options, ``--set``.
@@ -289,17 +313,20 @@ class PipelineOptions:
         """The options that have names of their own, with the settings that they stand for."""
         if self.segments is not None:
             yield "segments", {"segments": int(self.segments) if self.segments.isdigit() else self.segments}
-        for name in ("head", "refine", "seed"):
+        for name in ("head", "refine", "seed", "edges"):
             if (value := getattr(self, name)) is not None:
                 yield name, {name: value}
-        if self.backbone is not None:
-            yield "backbone", {"features": {"cnn": {"backbone": self.backbone}}}
+        for name, (extractor, setting) in FEATURES.items():
+            if (value := getattr(self, name)) is not None:
+                yield name.replace("_", "-"), {"features": {extractor: {setting: value}}}
         for name in READING:
             if (value := getattr(self, name)) is not None:
                 yield name, {"reading": {name: int(value) if name == "page" and value.isdecimal() else value}}
-        for name, setting in SIZES.items():
-            if value := getattr(self, name):
-                yield name.replace("_", "-"), {"sizes": {setting: value}}
+        yield from (
+            (name.replace("_", "-"), {"sizes": {of: size}})
+            for name, of in SIZES.items()
+            if (size := getattr(self, name))
+        )
         if self.hierarchy or self.level is not None:
             yield "level", {"hierarchy": True, "level": self.level}
 
@@ -365,17 +392,19 @@ def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
     SettingsError
         Several images would share one file.
     """
-    if (path := pipeline.seeds.path) is None or len(names) < 2:
-        return
-    if not path.is_dir():
-        raise SettingsError(
-            f"is one file of seeds for {len(names)} images; give a folder with one for each, of the same name", path
-        )
-    first: dict[str, str] = {}
-    for name in names:
-        other = first.setdefault(Path(name).stem, name)
-        if other != name:
-            raise SettingsError(f"one file of seeds would belong to both {other} and {name}", path)
+    for what, path in (("seeds", pipeline.seeds.path), ("edges", pipeline.edges)):
+        if path is None or len(names) < 2:
+            continue
+        if not path.is_dir():
+            raise SettingsError(
+                f"is one file of {what} for {len(names)} images; give a folder with one for each, of the same name",
+                path,
+            )
+        first: dict[str, str] = {}
+        for name in names:
+            other = first.setdefault(Path(name).stem, name)
+            if other != name:
+                raise SettingsError(f"one file of {what} would belong to both {other} and {name}", path)
 
 
 @dataclass(frozen=True)

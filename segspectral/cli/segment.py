@@ -24,7 +24,7 @@ from segspectral.cli.common import (
 )
 from segspectral.cli.completion import one_of
 from segspectral.cli.options import (
-    WHOLE_SEEDS,
+    WHOLE,
     FormatOptions,
     Output,
     PipelineOptions,
@@ -73,10 +73,10 @@ def segment(
         raise SettingsError("standard input holds one image; write - once", "-")
     images = [str(saved_input(output)) if image == "-" else image for image in images]
     several = "several numbers of segments, and figures, are made of whole images" if counts or figure else ""
-    if seeds.seeds is not None:
-        if counts:
-            raise SettingsError("seeds say how many segments there are; leave out the list of numbers", "--seeds")
-        several = WHOLE_SEEDS
+    if seeds.seeds is not None and counts:
+        raise SettingsError("seeds say how many segments there are; leave out the list of numbers", "--seeds")
+    if seeds.seeds is not None or options.edges is not None:
+        several = WHOLE
     tiling = raster.tiling(formats, options.model, several)
     paths = readable_images(images, output, recursive, debug, tiling)
     pipeline = seeds.pipeline(replace(options, segments=first or None))

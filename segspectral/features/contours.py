@@ -51,6 +51,9 @@ BINS = 25
 
 GRADIENTS = "gradients"
 
+OWN = "own"
+"""Key of the mean of the user's edge map along borders, (M, 1)."""
+
 LAB_RANGE = ((0, 100), (-60, 60), (-60, 60))
 """Range of the histograms of L*, a* and b*. a* and b* can reach about -128..127, but values beyond 60 are rare in
 photographs; they are counted in the outermost bins."""
@@ -90,6 +93,12 @@ class Contours(Settings):
     edges: bool = Field(
         True, description="use the pixel edge map, which is learned from human drawings; it needs the default backbone"
     )
+    own: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="weight of the edge map that a user gives; the learned boundary probability has the rest",
+    )
     steps: tuple[int, int] = Field((4, 32), description="numbers of steps of the random walk: few, and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely boundaries block the random walk")
 
@@ -103,7 +112,8 @@ class Contours(Settings):
         Returns
         -------
         ``nodes`` contains means of CIELAB, its square and texture, and histograms of L*, a* and b*. ``borders``
-        contains the gradient magnitudes (M, 6) of lightness and of chroma at three scales.
+        contains the gradient magnitudes (M, 6) of lightness and of chroma at three scales, and the mean (M, 1) of the
+        edge map if the image has one.
         """
         lab = image.lab
         nodes: dict[str, NDArray[Any]] = {"lab": superpixels.pool(lab), "square": superpixels.pool(lab**2)}
@@ -111,7 +121,10 @@ class Contours(Settings):
         for channel, name in enumerate(HISTOGRAMS):
             nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
         gradients = superpixels.along_borders(_gradients(image.filled(lab)))
-        return Means({name: values.astype(np.float64) for name, values in nodes.items()}, {GRADIENTS: gradients})
+        borders = {GRADIENTS: gradients}
+        if image.edges is not None:
+            borders[OWN] = superpixels.along_borders(image.edges[..., None])
+        return Means({name: values.astype(np.float64) for name, values in nodes.items()}, borders)
 
     def probability(self, graph: RegionGraph, measured: Means, cnn: Means | None = None) -> NDArray[np.float64]:
         """(M,) the boundary probability of each border of the graph.
@@ -124,6 +137,15 @@ class Contours(Settings):
         """
         if len(graph.borders) == 0:
             return np.empty(0)
+        if OWN not in measured.borders:
+            return self._learned(graph, measured, cnn)
+        own = measured.borders[OWN][:, 0].astype(np.float64)
+        if self.own == 1:
+            return own
+        return self.own * own + (1 - self.own) * self._learned(graph, measured, cnn)
+
+    def _learned(self, graph: RegionGraph, measured: Means, cnn: Means | None) -> NDArray[np.float64]:
+        """(M,) the boundary probabilities by the regressions."""
         if cnn is None or any(stride not in cnn.nodes for stride in STRIDES):
             variant, cnn = "plain", Means({})
         else:

@@ -17,7 +17,7 @@ from segspectral.extras import require
 from segspectral.heads.base import Head, Solution
 from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Encoder, Gcn, convolution
-from segspectral.heads.networks import Mlp
+from segspectral.heads.networks import Mlp, Widths
 from segspectral.heads.readout import Readout, fit_spectral_map
 from segspectral.spectral.eigen import positions
 from segspectral.spectral.walk import walk_matrix
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from segspectral.heads.training.loop import Batch
     from segspectral.heads.training.run import Progress, Run
 
-__all__ = ["SMALL", "Effort", "NetworkHead", "Spare", "TrainedHead", "Widths", "sees_graph"]
+__all__ = ["SMALL", "Effort", "NetworkHead", "Spare", "TrainedHead", "sees_graph"]
 
-Widths = tuple[Annotated[int, Field(ge=1)], ...]
 Steps = Annotated[int, Field(ge=0, le=1_000_000)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 BatchSize = Annotated[int, Field(ge=8)]

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Mlp", "common_scale", "standardization"]
+__all__ = ["MAX_WIDTH", "Mlp", "Widths", "common_scale", "standardization"]
+
+MAX_WIDTH, MAX_LAYERS = 16_384, 64
+"""Limits on settings: two layers of this width have 268 million weights, which take 6 GB while they are trained."""
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...], Field(max_length=MAX_LAYERS)]
+"""Widths of hidden layers."""
 
 CHUNK = 8192
 """Number of rows that go through a network at once, so that memory does not grow with N times the width."""

@@ -12,8 +12,8 @@ from segspectral.errors import CollapseError
 from segspectral.heads.base import Solution
 from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Gcn
-from segspectral.heads.network_head import Steps, TrainedHead, Widths, sees_graph
-from segspectral.heads.networks import Mlp
+from segspectral.heads.network_head import Steps, TrainedHead, sees_graph
+from segspectral.heads.networks import Mlp, Widths
 from segspectral.heads.readout import Softmax, softmax, temperature
 from segspectral.heads.training.run import Progress, Run, descend
 from segspectral.spectral.discretise import greedy_moves, most_eigenvectors, partition, soft_membership

@@ -26,6 +26,10 @@ AUTO_PIXELS = 50_000_000
 AUTO_BYTES = 2**30
 """Rasters whose stored values take more bytes go through tiles by themselves, too: they may have many bands."""
 
+MAX_RATIO = 2000
+"""Rasters whose values take so many times the bytes of their file are not read in tiles by themselves. Deflate, the
+usual compression, reaches 1032 at most; a file of 34 kB that repeats one tile can claim gigabytes, which take hours."""
+
 MANY = 2000
 """Above this number of superpixels, the kernel of the affinity is widened. On three rasters with 15 000 to 19 000
 superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixels on average without this, and 45 % with
@@ -133,7 +137,7 @@ class Tiling:
         Raises
         ------
         ImageError
-            The raster is too large to be held as a whole, which something requires.
+            The raster is too large to be held as a whole, which something requires; or its file is too small for it.
         SettingsError
             It is too large, and rasterio is not installed.
         """
@@ -152,6 +156,7 @@ class Tiling:
             return None
         too_large = pixels > MAX_PIXELS or size > MAX_BYTES
         many = f"{pixels / 1e6:.0f} megapixels" if pixels > AUTO_PIXELS else f"{size / 1e9:.1f} GB of values"
+        _check_claim(path, size, many, self.tiles.tile)
         if self.whole:
             if too_large:
                 raise ImageError(f"has {many}, too many to be held in memory, and {self.whole}", path)
@@ -165,6 +170,16 @@ class Tiling:
         if not all(map(installed, EXTRAS["geo"])):
             return None
         return Plan(self.tiles, f"{many} are read in tiles of {self.tiles.tile} pixels, as one graph: {why}")
+
+
+def _check_claim(path: Path, size: int, many: str, tile: int) -> None:
+    """Raises ImageError if a file claims to hold more bytes of values than any compression leaves room for."""
+    if size > MAX_RATIO * (stored := path.stat().st_size):
+        raise ImageError(
+            f"claims to hold {many} in {stored:,} bytes, so it is damaged or made to do harm; if you know better, "
+            f"--tile {tile} reads it",
+            path,
+        )
 
 
 def _can_be_tiled(path: Path, reading: Reading) -> bool:

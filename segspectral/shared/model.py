@@ -126,7 +126,7 @@ class Recipe(Settings):
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
     features: FeatureStack = FeatureStack(
-        colour=None, texture=None, position=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
+        colour=None, texture=None, position=None, bands=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
     )
     coarseness: float = Field(
         1.0,

@@ -137,7 +137,9 @@ def regularized_spectrum(
     scale = 1 / np.sqrt(affinity.degree + max(float(affinity.degree.mean()), 1e-300))
     weights = affinity.weights.astype(np.float64)
     weights.data *= np.repeat(scale, np.diff(weights.indptr)) * scale[weights.indices]
-    if n <= DENSE_BELOW or k >= n // 2:
+    if not weights.data.any():  # without edges, all vectors are eigenvectors, and ARPACK would refuse
+        value, vector = np.zeros(k), np.eye(n, k)
+    elif n <= DENSE_BELOW or k >= n // 2:
         value, vector = np.linalg.eigh(weights.toarray())
     else:
         random = np.random.default_rng(seed)

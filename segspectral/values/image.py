@@ -30,6 +30,8 @@ class Image:
     notes : sentences for the user about how it was read
     ground : area of a pixel on the ground in square metres, at the centre of the image; None if it is not known
     bands : all bands of the file in its own units; None if they are those of ``rgb``, in 8 bits
+    edges : (H, W) float32 in [0, 1] or None
+        An edge map of the user: the probability of an edge at each pixel.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Image:
     notes: tuple[str, ...] = ()
     ground: float | None = None
     bands: Bands | None = None
+    edges: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -64,6 +67,15 @@ class Image:
                 raise ImageError("no pixel is valid (is the image wholly transparent?)")
         if self.bands is not None and self.bands.values.shape[:2] != rgb.shape[:2]:
             raise ImageError(f"the bands must be (H, W, B) like the image, not {self.bands.values.shape}")
+        self._check_edges()
+
+    def _check_edges(self) -> None:
+        if (edges := self.edges) is None:
+            return
+        if edges.shape != self.rgb.shape[:2] or not 0 <= edges.min() <= edges.max() <= 1:
+            raise ImageError(
+                f"an edge map must be {self.rgb.shape[:2]} in [0, 1]; this one has the shape {edges.shape}"
+            )
 
     @property
     def shape(self) -> tuple[int, int]:

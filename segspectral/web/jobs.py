@@ -181,7 +181,7 @@ class Job:
     Parameters
     ----------
     task : what the worker is asked, until it has ended
-    shape : of the image, as its header says; (0, 0) if that cannot be read, which the worker will tell
+    shape : of the image, as its header says
     """
 
     task: Task | None
@@ -200,7 +200,7 @@ class Job:
 
     @classmethod
     def of_upload(cls, path: Path, name: str, pipeline: Pipeline, pixels: int) -> Job:
-        """Raises ImageError if the file's header says that it has more pixels than that."""
+        """Raises ImageError if the file is no image, or its header says that it has more pixels than that."""
         name = clean_name(name)
         return cls(Task(path, name, pipeline), name, shape_of_upload(path, name, pixels), pipeline)
 

@@ -150,17 +150,17 @@ def clean_name(name: str) -> str:
 
 
 def shape_of_upload(path: Path, name: str, pixels: int) -> tuple[int, int]:
-    """Rows and columns as the header says, before anything is decoded; (0, 0) if it cannot be read.
+    """Rows and columns as the header says, before anything is decoded.
 
     Raises
     ------
     ImageError
-        There are more than ``pixels``.
+        It is no image, its header is damaged, or there are more than ``pixels``.
     """
     try:
         width, height = image_size(path)
-    except ImageError:
-        return 0, 0  # the worker will refuse it, with the sentence
+    except ImageError as error:
+        raise ImageError(error.message, name) from error
     if width * height > pixels:
         raise ImageError(f"{_too_many(width, height, pixels)}", name)
     return height, width

@@ -25,7 +25,7 @@ class Sabotaged:
     ``long`` hangs too, but as a raster in tiles, which has a time limit of its own.
     ``slow`` makes the file ``.slow`` and waits for the file ``.go``.
     ``family_X_`` starts a program that starts another, both of which sleep and hold all that they inherit, as well as a
-    fork, and then ends as X says.
+    fork and a daemon, which leads a session of its own, and then ends as X says.
     """
 
     inner: Segmenter
@@ -78,6 +78,8 @@ class Sabotaged:
 
     def _start_family(self) -> None:
         subprocess.Popen(["sh", "-c", f"sleep {SLEEP} & sleep {SLEEP}"], close_fds=False, cwd=self.inner.out)
+        daemon = ["sh", "-c", f"sleep {SLEEP} & exit"]
+        subprocess.run(daemon, cwd=self.inner.out, start_new_session=True, check=True)
         if os.fork() == 0:
             os.chdir(self.inner.out)
             os.execvp("sleep", ["sleep", SLEEP])

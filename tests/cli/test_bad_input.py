@@ -74,6 +74,25 @@ class Tells(NeuNcut):
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("head", ["neuncut", "spectralnet", "deepkmeans"])
+    def test_a_network_that_no_memory_holds_is_refused_before_the_work(self, photo: Path, out: Path, head: str) -> None:
+        for hidden in ("[1000000000]", "[0]", str([4] * 99)):
+            result = run("segment", photo, "-o", out, "--head", head, "--set", f"head.hidden={hidden}")
+            assert result.exit_code == 2
+            assert one_error(result).startswith("error: --set: head.hidden")
+        assert not out.exists()
+
+    def test_memory_that_runs_out_is_told(
+        self, photo: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise MemoryError("Unable to allocate 343. GiB")
+
+        monkeypatch.setattr(Pipeline, "solve", full)
+        result = run("segment", photo, "-o", out, *FAST)
+        assert result.exit_code == 3
+        assert "does not fit into memory; scale it down, or ask for less" in result.stderr
+
     def test_what_names_and_headers_tell_is_told_before_anything_heavy_is_imported(
         self, tmp_path: Path, photo: Path, out: Path
     ) -> None:
@@ -221,14 +240,14 @@ for kind, sys.argv in {commands!r}.items():
 
         def faulty(self: Pipeline, *inputs: object) -> object:
             if not files(out):
-                raise MemoryError("no room\nfor this")
+                raise LookupError("no room\nfor this")
             return solve(self, *inputs)
 
         (out / "before").parent.mkdir()
         monkeypatch.setattr(Pipeline, "partition", faulty)
         result = run("segment", photo, "-o", out, "-k", 2, *FAST)
         assert result.exit_code == 3
-        assert "MemoryError no room for this" in one_error(result)
+        assert "LookupError no room for this" in one_error(result)
         assert "--debug" in one_error(result)
         (out / "something").touch()
         assert run("segment", photo, last, "-o", out, "-k", 2, *FAST).exit_code == 0

@@ -217,6 +217,9 @@ def copies_are_one(head: Head) -> None:
     ]
     if not head._needs_features():
         bipartite = np.kron([[0.0, 1.0], [1.0, 0.0]], np.ones((4, 4)))
+        many = clone(head).set_params(n_clusters=2).fit(None, affinity=sp.csr_array((3000, 3000)))
+        assert len(np.unique(many.labels_)) == 1, "nodes without edges are copies of each other"
+        assert many.outcome_ is Outcome.FEWER, "the wrong outcome"
         cases += [(None, np.zeros((6, 6)), 2, 1), (None, 1.0 - np.eye(6), 2, 1), (None, bipartite, 3, 2)]
     for X, weights, k, distinct in cases:
         h = clone(head).set_params(n_clusters=k).fit(X, affinity=weights)

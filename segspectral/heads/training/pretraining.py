@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from segspectral.heads.networks import Mlp, common_scale
+from segspectral.heads.networks import MAX_WIDTH, Mlp, Widths, common_scale
 from segspectral.settings import Settings
 from segspectral.spectral.knn import nearest_neighbors
 
@@ -25,8 +25,8 @@ class Autoencoder(Settings):
     rate of 0.001. On a processor they take minutes for 12000 images; fewer epochs lose little.
     """
 
-    hidden: tuple[int, ...] = Field((512, 512, 2048), description="widths of the encoder; the decoder mirrors them")
-    code: int = Field(10, ge=1, description="length of the code")
+    hidden: Widths = Field((512, 512, 2048), description="widths of the encoder; the decoder mirrors them")
+    code: int = Field(10, ge=1, le=MAX_WIDTH, description="length of the code")
     epochs: int = Field(40, ge=1, description="times through all rows")
     batch_size: int = Field(256, ge=2, description="rows in a step")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
@@ -79,8 +79,8 @@ class Siamese(Settings):
     of the ten dimensions die of it.
     """
 
-    hidden: tuple[int, ...] = Field((1024, 1024, 512), description="widths of the hidden layers")
-    code: int = Field(10, ge=1, description="dimensions of the space in which distances are taken")
+    hidden: Widths = Field((1024, 1024, 512), description="widths of the hidden layers")
+    code: int = Field(10, ge=1, le=MAX_WIDTH, description="dimensions of the space in which distances are taken")
     neighbors: int = Field(5, ge=1, description="nearest neighbours of each point that make pairs")
     margin: float = Field(1.0, gt=0, description="distance from which random pairs are left alone")
     epochs: int = Field(30, ge=1, description="times through all pairs")
