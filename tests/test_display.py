@@ -6,6 +6,8 @@ import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -104,3 +106,39 @@ def test_the_table_is_a_data_frame_if_pandas_is_installed(
     frame = result.table()
     assert list(frame.index) == [1, 2, 3]
     assert frame["area"].sum() == result.labels.size
+
+
+class DataArray:
+    """What is used of an array of xarray that rioxarray has opened."""
+
+    def __init__(self, values: np.ndarray, x: np.ndarray, y: np.ndarray, **spatial_ref: str) -> None:
+        self.values, self.dims, self.shape, self.attrs = values, ("band", "y", "x"), values.shape, {}
+        named = {"x": x, "y": y, "spatial_ref": np.array(0)}
+        self.coords = {name: SimpleNamespace(values=v, attrs=spatial_ref) for name, v in named.items()}
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.values
+
+
+@pytest.mark.parametrize("how", ["GeoTransform", "coordinates", "file"])
+def test_what_is_saved_lies_where_the_image_lies(how: str, tmp_path: Path, quadrants: tuple[Any, Any]) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    pixels = quadrants[0][::2, ::2]
+    height, width = pixels.shape[:2]
+    transform = rasterio.Affine(10, 0, 400_000, 0, -10, 5_800_000)
+    crs = rasterio.crs.CRS.from_epsg(32633)
+    x, y = 400_005 + 10 * np.arange(width), 5_799_995 - 10 * np.arange(height)
+    source: Any = DataArray(np.moveaxis(pixels, -1, 0), x, y, crs_wkt=crs.to_wkt())
+    if how == "GeoTransform":
+        source = DataArray(source.values, x + 3, y, crs_wkt=crs.to_wkt(), GeoTransform="400000 10 0 5800000 0 -10")
+    elif how == "file":
+        source = tmp_path / "placed.tif"
+        profile = {"height": height, "width": width, "count": 3, "dtype": "uint8", "crs": crs, "transform": transform}
+        with rasterio.open(source, "w", "GTiff", **profile) as file:
+            file.write(np.moveaxis(pixels, -1, 0))
+    s = segspectral.segment(source, segments=4, features={"cnn": None}, sizes={"min": "400m2"})
+    s.save(tmp_path / "out", formats=["geotiff"], stem="placed")
+    with rasterio.open(tmp_path / "out/placed_labels.tif") as raster:
+        assert raster.crs == crs
+        assert raster.transform.almost_equals(transform)
+        assert (raster.read(1) == s.labels).all()

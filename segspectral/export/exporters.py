@@ -26,8 +26,9 @@ from segspectral.export.tables import csv_bytes, region_table
 from segspectral.export.windowed import WindowedMap
 from segspectral.extras import require
 from segspectral.files import link_file, npz, whole_file, write_bytes
-from segspectral.images.place import Georeference, read_georeference
+from segspectral.images.place import read_georeference
 from segspectral.registry import FORMATS, Shapes, formats_named
+from segspectral.values.place import Georeference
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
 

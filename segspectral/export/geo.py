@@ -16,8 +16,9 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.styles import add_style
 from segspectral.export.wgs84 import to_map, to_wgs84
 from segspectral.export.windowed import WindowedMap
-from segspectral.images.gdal import CACHE_BYTES, Georeference
+from segspectral.images.gdal import CACHE_BYTES
 from segspectral.registry import Shapes
+from segspectral.values.place import Georeference
 
 __all__ = ["cog", "cog_of_raster", "copy_raster", "geojson", "geopackage", "geotiff", "png_of_raster"]
 

@@ -23,7 +23,7 @@ from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_pi
 from segspectral.values import Bands, Segmentation
 
 if TYPE_CHECKING:
-    from segspectral.images.gdal import Georeference
+    from segspectral.values.place import Georeference
 
 __all__ = ["Colour", "LabelMap", "names_of", "parse_names", "read_label_map", "stem_of"]
 
@@ -128,7 +128,7 @@ class LabelMap:
             path,
             image.uint8,
             named,
-            georeference=georeference,
+            georeference=georeference or image.georeference,
             segmentation=segmentation,
             bands=image.bands,
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
-from segspectral.images.gdal import Georeference
+from segspectral.values.place import Georeference
 
 __all__ = ["to_map", "to_wgs84"]
 

@@ -17,8 +17,8 @@ from segspectral.export.zones import Labels, Span, Zones, windows_of, zones_of
 from segspectral.registry import Shapes
 
 if TYPE_CHECKING:
-    from segspectral.images.gdal import Georeference
     from segspectral.values import Bands
+    from segspectral.values.place import Georeference
 
 __all__ = ["Levels", "WindowedMap"]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from segspectral.errors import ImageError
 from segspectral.images.limits import check_size
 from segspectral.images.raw import Raw
+from segspectral.values.place import Georeference
 
 __all__ = ["is_array", "raw_of_array"]
 
@@ -62,7 +63,45 @@ def raw_of_array(source: Any, name: str, *, all_bands: bool = False) -> Raw:
         valid = opaque if valid is None else valid & opaque
         array = array[..., :-1]
     shown = (0, 1, 2) if array.shape[2] >= 3 else (0,)
-    return Raw(array, shown, valid, notes=notes, names=_names(source, array.shape[2]))
+    return Raw(
+        array,
+        shown,
+        valid,
+        placed=place_of_array(source) is not None,
+        notes=notes,
+        names=_names(source, array.shape[2]),
+    )
+
+
+def place_of_array(source: Any) -> Georeference | None:
+    """The place of an array of xarray, by the conventions of rioxarray (CF, section 5.6); None if it has none.
+
+    The coordinate ``spatial_ref`` holds the CRS and perhaps GDAL's GeoTransform. Without the latter, the coordinates
+    ``x`` and ``y`` are the centres of the pixels.
+    """
+    coords: Any = getattr(source, "coords", {})
+    if "spatial_ref" not in coords:
+        return None
+    said = coords["spatial_ref"].attrs
+    crs = str(said.get("crs_wkt") or said.get("spatial_ref") or "")
+    if (text := said.get("GeoTransform")) is not None:
+        c, a, b, f, d, e = (float(number) for number in str(text).split())
+        return Georeference(crs, (a, b, c, d, e, f))
+    steps = [_step(coords, name) for name in ("x", "y")]
+    if None in steps:
+        return None
+    (left, across), (top, down) = (step for step in steps if step is not None)
+    return Georeference(crs, (across, 0.0, left, 0.0, down, top))
+
+
+def _step(coords: Any, name: str) -> tuple[float, float] | None:
+    """The outer edge of the first pixel, and the distance between centres; None if they are not evenly spaced."""
+    if name not in coords or len(centres := np.asarray(coords[name].values, np.float64).ravel()) < 2:
+        return None
+    step = (centres[-1] - centres[0]) / (len(centres) - 1)
+    if not step or np.abs(np.diff(centres) - step).max() > 1e-3 * abs(step):
+        return None
+    return float(centres[0] - step / 2), float(step)
 
 
 def _names(source: Any, count: int) -> tuple[str, ...]:

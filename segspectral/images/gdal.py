@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from segspectral.images.limits import check_bytes, check_size
 from segspectral.images.raw import Raw, number_of
 
 __all__ = [
-    "Georeference",
     "names_of",
     "nodata_of",
     "open_header",
@@ -110,26 +108,6 @@ def open_pixels(path: Path, directory: int = 0) -> Iterator[Any]:
                     path,
                 )
         yield dataset
-
-
-@dataclass(frozen=True)
-class Georeference:
-    """The position of an image on the Earth, or in a plane of which the coordinate reference system is not known.
-
-    Parameters
-    ----------
-    crs : coordinate reference system, as WKT; empty if the file has a transform, but none
-    transform : a, b, c, d, e, f of easting = a x + b y + c and northing = d x + e y + f, for a pixel corner x, y
-    """
-
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-
-    @classmethod
-    def of(cls, crs: Any, transform: Any) -> Georeference:
-        """From a CRS of rasterio, or None, and an affine transform."""
-        a, b, c, d, e, f, *_ = transform
-        return cls("" if crs is None else crs.to_wkt(), (a, b, c, d, e, f))
 
 
 def place_of(dataset: Any) -> tuple[Any, Any] | None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.formats import TIFF, format_of
-from segspectral.images.gdal import Georeference, open_header, place_of
+from segspectral.images.gdal import open_header, place_of
 from segspectral.images.tiff import tiff_plane
+from segspectral.values.place import Georeference
 
-__all__ = ["Georeference", "pixel_on_ground", "read_georeference"]
+__all__ = ["pixel_on_ground", "read_georeference"]
 
 EQUATOR, FLATTENING = 6_378_137.0, 1 / 298.257223563
 """Radius in metres and flattening of the ellipsoid of WGS84."""

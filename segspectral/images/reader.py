@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segspectral.errors import ImageError, SettingsError, about
-from segspectral.images.arrays import is_array, raw_of_array
+from segspectral.extras import installed
+from segspectral.images.arrays import is_array, place_of_array, raw_of_array
 from segspectral.images.formats import (
     EXTENSIONS,
     JPEG2000,
@@ -32,6 +33,7 @@ from segspectral.images.limits import MAX_BYTES, MAX_PIXELS, check_size
 from segspectral.images.raw import Raw, both, differs, number_of
 from segspectral.settings import with_settings
 from segspectral.values import Image
+from segspectral.values.place import Georeference
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -83,15 +85,22 @@ def read_image(path: str | os.PathLike[str], reading: Reading = Reading(), **set
         _checked_size(path, page)
         raw = _decoded(path, page)
         image = interpret(_void_beside(path, raw), path.name, reading)
-    return replace(image, ground=_ground(path, page, image.shape)) if raw.placed else image
+    if not raw.placed:
+        return image
+    from segspectral.images.place import read_georeference
+
+    return _placed(image, read_georeference(path, page))
 
 
-def _ground(path: Path, page: int | None, shape: tuple[int, int]) -> float | None:
-    """The area of a pixel on the ground in square metres; None if it is not known."""
-    from segspectral.images.place import pixel_on_ground, read_georeference
+def _placed(image: Image, place: Georeference | None) -> Image:
+    """The image with its place, and the area of a pixel on the ground, which needs rasterio."""
+    if place is None:
+        return image
+    if not installed("rasterio"):
+        return replace(image, georeference=place)
+    from segspectral.images.place import pixel_on_ground
 
-    place = read_georeference(path, page)
-    return None if place is None else pixel_on_ground(place, shape)
+    return replace(image, georeference=place, ground=pixel_on_ground(place, image.shape))
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -267,7 +276,8 @@ def as_image(source: Any, name: str = "image", reading: Reading = Reading(), **s
             except ImageError as error:
                 raise ImageError(error.message, _name_of(source, name)) from error
     if is_array(source):
-        return interpret(raw_of_array(source, name, all_bands=reading.bands is not None), name, reading)
+        raw = raw_of_array(source, name, all_bands=reading.bands is not None)
+        return _placed(interpret(raw, name, reading), place_of_array(source))
     raise ImageError(
         f"an image must be a path, a Pillow image, bytes, or an array (H, W) or (H, W, B), not {type(source).__name__}"
     )

@@ -18,12 +18,13 @@ from segspectral.export.labelmap import as_colour, from_text
 from segspectral.export.windowed import Levels, WindowedMap
 from segspectral.export.zones import Span, windows_of
 from segspectral.files import link_to, write_bytes
-from segspectral.images.gdal import Georeference, open_pixels, place_of
+from segspectral.images.gdal import open_pixels, place_of
 from segspectral.images.interpret import Reading
 from segspectral.rasters.raster import Raster
 from segspectral.rasters.segment import RasterResult, overlay_of_raster, segment_raster
 from segspectral.rasters.tiling import Plan
 from segspectral.registry import Look
+from segspectral.values.place import Georeference
 
 if TYPE_CHECKING:
     from segspectral.pipeline import Observer, Pipeline

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
 from segspectral.values.bands import Bands
+from segspectral.values.place import Georeference
 
 __all__ = ["Image"]
 
@@ -28,6 +29,7 @@ class Image:
         True where the pixel is valid; None if all pixels are.
     read : how the file or array was read, in JSON types
     notes : sentences for the user about how it was read
+    georeference : where the image lies; None if that is not known
     ground : area of a pixel on the ground in square metres, at the centre of the image; None if it is not known
     bands : all bands of the file in its own units; None if they are those of ``rgb``, in 8 bits
     edges : (H, W) float32 in [0, 1] or None
@@ -48,6 +50,7 @@ class Image:
     ground: float | None = None
     bands: Bands | None = None
     edges: NDArray[np.float32] | None = None
+    georeference: Georeference | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb

@@ -28,10 +28,10 @@ from typing import Any
 from segspectral.batch.worker import Worker, WorkerDiedError
 from segspectral.errors import BatchError, SegspectralError
 from segspectral.export import LabelMap
-from segspectral.images.gdal import Georeference
 from segspectral.images.reader import EXTENSIONS
 from segspectral.pipeline import Pipeline
 from segspectral.values import Segmentation
+from segspectral.values.place import Georeference
 from segspectral.web.edits import Edits
 from segspectral.web.work import Done, Event, Failed, Segmenting, Stage, Task, clean_name, shape_of_upload
 from segspectral.wording import plural

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from segspectral.errors import ImageError, SegspectralError
 from segspectral.export import read_georeference
-from segspectral.images.gdal import Georeference
 from segspectral.images.reader import Reading, image_size, read_image
 from segspectral.pipeline import Observer, Pipeline
 from segspectral.values import Image, Scene, Segmentation, Superpixels
+from segspectral.values.place import Georeference
 
 __all__ = ["Done", "Failed", "Segmenting", "Stage", "Task", "clean_name", "read_upload", "shape_of_upload"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from segspectral.export import LabelMap
-from segspectral.images.gdal import Georeference
+from segspectral.values.place import Georeference
 
 UTM = Georeference("EPSG:32633", (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_200_000.0))
 

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from segspectral.export.labelmap import LabelMap
-from segspectral.images.place import Georeference, read_georeference
+from segspectral.images.place import read_georeference
+from segspectral.values.place import Georeference
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
 shapely = pytest.importorskip("shapely", reason="shapely (extra 'geo') is not installed")
