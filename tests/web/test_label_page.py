@@ -274,7 +274,7 @@ def test_the_wand_is_the_tree_of_the_server(browser: Any, server: str, photograp
 
 
 def test_by_keyboard_in_a_folder_that_is_served(browser: Any, photograph: bytes, tmp_path: Path) -> None:
-    """The command that a user types; labels lie in the folder beside the images, and the next start goes on there."""
+    """The command that a user types; labels lie in the folder beside the images."""
     images = tmp_path / "images"
     images.mkdir()
     for name in ("one.png", "two.png", ".hidden.png"):
@@ -289,6 +289,4 @@ def test_by_keyboard_in_a_folder_that_is_served(browser: Any, photograph: bytes,
             page.keyboard.press(key)
         opened(page, "two.png")
         assert (tmp_path / "images-labels" / "one_labels.png").exists()
-    with serving(*options) as (address, _), labelling(browser, address, **DESKTOP) as page:
-        opened(page, "two.png")
         assert page.locator("#queue li").first.inner_text().startswith("✓")
