@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.features
 import PIL.Image
 import pytest
 import tifffile
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
 from segspectral.images.finding import find_images
-from segspectral.images.reader import MAX_PIXELS, as_image, read_image
+from segspectral.images.reader import MAX_PIXELS, as_image, image_size, read_image
 from segspectral.values import Image
 
 H, W = 24, 40
@@ -414,6 +415,14 @@ class TestBadFiles:
     @pytest.mark.skipif(os.name != "posix", reason="pipes")
     def test_a_device_or_pipe_does_not_hang(self) -> None:
         complaint(lambda: read_image("/dev/null"), Path("/dev/null"))
+
+    @pytest.mark.skipif(not PIL.features.check("avif"), reason="Pillow was built without AVIF")
+    def test_a_damaged_header_of_avif_is_one_sentence(self, tmp_path: Path) -> None:
+        path = tmp_path / "spoilt.avif"
+        PIL.Image.fromarray(picture()).save(path)
+        path.write_bytes(path.read_bytes().replace(b"pitm", b"xitm"))  # Pillow raises a RuntimeError
+        for read in (read_image, image_size):
+            assert "damaged or cut off" in complaint(lambda read=read: read(path), path)
 
     @pytest.mark.parametrize("form", ["jpg", "png", "tif", "webp", "bmp", "deep.tif", "deep.png"])
     def test_a_damaged_file_gives_an_image_or_one_sentence(self, tmp_path: Path, form: str) -> None:

@@ -164,14 +164,14 @@ def _told(path: Path) -> Iterator[None]:
         except MemoryError as error:
             raise ImageError("does not fit into memory; scale it down or cut it into tiles") from error
         except (
-            OSError,
-            SyntaxError,
-            ValueError,
+            ArithmeticError,
             EOFError,
-            IndexError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            SyntaxError,
             TypeError,
-            KeyError,
-            OverflowError,
+            ValueError,
             struct.error,
         ) as error:
             # Pillow's decoders raise all of these on damaged data.

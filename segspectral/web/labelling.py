@@ -211,7 +211,11 @@ class Project:
         OutputError
         """
         image = self._images[number]
-        if sorted(shape) != sorted(image_size(image.source)):  # it may be turned by its EXIF
+        try:
+            size = image_size(image.source)
+        except ImageError as error:
+            raise ImageError(error.message, image.name) from error
+        if sorted(shape) != sorted(size):  # it may be turned by its EXIF
             raise SettingsError(f"{image.name}: labels of {shape[1]} x {shape[0]} pixels are not of its size")
         labels = unpacked(packed, shape, image.name)
         with self._lock:

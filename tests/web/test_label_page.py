@@ -35,7 +35,8 @@ def labelling(browser: Any, address: str, **how: Any) -> Iterator[Any]:
     page.wait_for_selector("body[data-ready]")
     yield page
     context.close()
-    assert (watch.errors, watch.foreign) == ([], [])
+    unexpected = [text for text in watch.errors if "409" not in text]  # Chromium logs every refusal
+    assert (unexpected, watch.foreign) == ([], [])
 
 
 def opened(page: Any, name: str) -> None:
@@ -168,6 +169,58 @@ def test_wheel_brush_lasso_scribbles_erase_undo_and_a_reload(browser: Any, serve
         assert (saved() != erased).sum() > 0, "it goes on from what was saved"
 
 
+def test_two_fingers_zoom_and_paint_nothing(browser: Any, server: str, photograph: bytes) -> None:
+    """A dab of the pencil has one size on the screen, so its area in the image tells the zoom."""
+    with labelling(browser, server, **PHONE) as page:
+        send(page, photograph, "one.png")
+        page.click("[data-tool=pencil]")
+        project = page.url.partition("#")[2]
+
+        def dab() -> int:
+            page.touchscreen.tap(*at(page, 0.5, 0.5))
+            until(page, "document.getElementById('saved').textContent === 'Saved'")
+            area = np.frombuffer(page.request.get(f"{server}/api/projects/{project}/images/0/labels").body(), np.uint8)
+            page.click("#clear")
+            return int((area > 0).sum())
+
+        before = dab()
+        touch = page.context.new_cdp_session(page)
+        x, y = at(page, 0.5, 0.5)
+
+        def fingers(kind: str, apart: float) -> None:
+            points = [{"x": x + side * apart, "y": y, "id": i} for i, side in enumerate((-1, 1))]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points if apart else []})
+
+        fingers("touchStart", 30)
+        for apart in (40, 50, 60, 75, 90):
+            fingers("touchMove", apart)
+        fingers("touchEnd", 0)
+        assert page.locator("#redo").is_disabled()
+        assert page.locator("#clear").is_disabled(), "two fingers paint nothing"
+        assert 4 < before / dab() < 16, "three times as far apart: nine times as small"
+
+
+def test_another_window_is_not_overwritten(browser: Any, server: str, photograph: bytes) -> None:
+    with labelling(browser, server, **DESKTOP) as page:
+        send(page, photograph, "one.png")
+        other = page.context.new_page()
+        other.goto(page.url)
+        other.reload()
+        opened(other, "one.png")
+        for window in (other, page):
+            window.mouse.click(*at(window, 0.2, 0.2))
+            until(window, "/^(Saved|Not saved)$/.test(document.getElementById('saved').textContent)")
+        until(page, "document.getElementById('error').textContent.includes('another window')")
+        page.click("#queue button")
+        until(
+            page, "document.getElementById('error').hidden && document.getElementById('saved').textContent === 'Saved'"
+        )
+        page.keyboard.press("2")
+        page.mouse.click(*at(page, 0.2, 0.2))
+        until(page, "document.getElementById('saved').textContent === 'Not saved yet'")
+        until(page, "document.getElementById('saved').textContent === 'Saved'")
+
+
 def test_the_wand_is_the_tree_of_the_server(browser: Any, server: str, photograph: bytes) -> None:
     """For every number of regions, the wand's are the segments of a cut; filling is checked against a slow twin."""
     with labelling(browser, server, **DESKTOP) as page:
@@ -221,7 +274,7 @@ def test_the_wand_is_the_tree_of_the_server(browser: Any, server: str, photograp
 
 
 def test_by_keyboard_in_a_folder_that_is_served(browser: Any, photograph: bytes, tmp_path: Path) -> None:
-    """The command that a user types; labels lie in the folder beside the images, and the next start goes on there."""
+    """The command that a user types; labels lie in the folder beside the images."""
     images = tmp_path / "images"
     images.mkdir()
     for name in ("one.png", "two.png", ".hidden.png"):
@@ -236,6 +289,4 @@ def test_by_keyboard_in_a_folder_that_is_served(browser: Any, photograph: bytes,
             page.keyboard.press(key)
         opened(page, "two.png")
         assert (tmp_path / "images-labels" / "one_labels.png").exists()
-    with serving(*options) as (address, _), labelling(browser, address, **DESKTOP) as page:
-        opened(page, "two.png")
         assert page.locator("#queue li").first.inner_text().startswith("✓")

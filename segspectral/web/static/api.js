@@ -12,7 +12,7 @@ async function ask(path, options = {}) {
   try {
     sentence = (await answer.json()).detail;
   } catch { /* no JSON: the number must do */ }
-  throw new Error(sentence);
+  throw Object.assign(new Error(sentence), { status: answer.status });
 }
 
 const json = async (path, options) => (await ask(path, options)).json();

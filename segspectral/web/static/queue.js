@@ -28,7 +28,7 @@ export class Queue {
       button.append(mark, image.name);
       button.title = `${image.name}: ${image.done ? "done" : image.labelled ? "begun" : "not labelled yet"}`;
       if (image.number === this.number) button.setAttribute("aria-current", "true");
-      button.addEventListener("click", () => this.open(image.number).catch(this.act.fail));
+      button.addEventListener("click", () => { this.act.fail(null); this.open(image.number).catch(this.act.fail); });
       item.append(button);
       return item;
     }));
@@ -57,6 +57,7 @@ export class Queue {
     this.act.say(`Opening ${this.entry.name}`);
     try {
       const image = await this.fetched(number);
+      this.show(await api.project(this.project.id)); // another window may have saved meanwhile
       const saved = await api.savedLabels(this.project.id, number);
       if (this.number !== number) return;
       image.labels = saved.length ? saved : new Uint8Array(image.width * image.height);
@@ -103,7 +104,7 @@ export class Queue {
 
   later(milliseconds) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.flush().catch((error) => { this.act.fail(error); this.later(AGAIN); }), milliseconds);
+    this.timer = setTimeout(() => this.flush().catch((error) => { this.act.fail(error); if (this.unsaved) this.later(AGAIN); }), milliseconds);
   }
 
   /** Save now what is not saved. */
@@ -123,7 +124,7 @@ export class Queue {
       this.show(state);
       if (!this.unsaved) $("saved").textContent = "Saved";
     } catch (error) {
-      this.unsaved = true;
+      this.unsaved = error.status !== 409; // another window's state is not overwritten, however often it is tried
       $("saved").textContent = "Not saved";
       throw error;
     }
