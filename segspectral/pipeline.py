@@ -218,24 +218,31 @@ class Pipeline(Settings):
         if self.features.cnn is not None:
             self.features.cnn.load()
 
-    def __call__(self, image: Image, observer: Observer | None = None) -> Segmentation:
+    def __call__(self, image: Any, observer: Observer | None = None) -> Segmentation:
         """Segment one image: describe it, then solve it.
+
+        Parameters
+        ----------
+        image : an Image, or whatever ``as_image`` reads: a path, a Pillow image, an array, a tensor, bytes
 
         Raises
         ------
+        ImageError
+            The image cannot be read.
         SettingsError
             There are fewer superpixels than requested segments, or a package of a strategy is not installed.
         BackboneError, CollapseError
         """
         return self.solve(self.describe(image, observer), observer=observer)
 
-    def describe(self, image: Image, observer: Observer | None = None, *, known: Scene | None = None) -> Scene:
+    def describe(self, image: Any, observer: Observer | None = None, *, known: Scene | None = None) -> Scene:
         """Compute all that does not depend on the number of segments: superpixels, features, region graph and affinity.
 
         An image of one colour is one segment, whatever number is requested; a note says so.
 
         Parameters
         ----------
+        image : an Image, or whatever ``as_image`` reads
         known : an earlier scene of the same image. The results of its first stages are used again, as long as their
             settings are equal
 
@@ -244,6 +251,7 @@ class Pipeline(Settings):
         ImageError, SettingsError, BackboneError
         """
         pipeline, notes = self.usable()
+        image = as_image(image, reading=self.reading)
         notes = (*notes, *image.notes, *filter(None, [pipeline.said_of(image.bands)]))
         if pipeline.edges is not None and image.edges is None:
             edges, said = read_edges(file_beside(pipeline.edges, image.name, "edges"), image.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,26 @@ class TestCommands:
         made = segspectral.from_edges(read_image(folder / "in/one.png"), planted[1], segments=5, features={"cnn": None})
         for out in ("a", "b"):
             assert (np.asarray(PIL.Image.open(folder / out / "one_labels.png")) == made.labels).all()
+
+    def test_official_scores_are_those_of_the_edges(
+        self, folder: Path, planted: tuple[NDArray[np.int32], NDArray[np.float32]]
+    ) -> None:
+        """Where the edges are those that people drew, their regions are found; without them they are not."""
+        truth = planted[0].astype(np.uint16)
+        root = folder / "bsds/val"
+        (root / "gt").mkdir(parents=True)
+        (folder / "in").rename(root / "images")
+        for path in (root / "images").iterdir():
+            path.rename(path.with_suffix(".jpg"))
+            borders = np.packbits(boundaries(planted[0])[None], axis=-1)
+            np.savez(root / "gt" / f"{path.stem}.npz", segs=truth[None], bdrys=borders)
+        covering = {}
+        for name, options in (("own", ["--edges", folder / "edges"]), ("learned", [])):
+            arguments = [folder / "bsds", "-o", folder / name, "--measures", "region", "--set", "features.cnn=null"]
+            done = run("evaluate", "bsds", *arguments, *options)
+            assert done.exit_code == 0, done.stderr
+            covering[name] = json.loads((folder / name / "results.json").read_text())["region"]["covering_ods"]
+        assert covering["own"] > 0.9 > covering["learned"]
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

@@ -369,6 +369,16 @@ class TestEigengap:
 
 
 class TestSurface:
+    def test_a_pipeline_reads_what_it_is_called_with(self, cat: NDArray[np.uint8], tmp_path: Path) -> None:
+        """A path, an array or an Image; by its own settings for reading."""
+        PIL.Image.fromarray(cat).save(tmp_path / "cat.png")
+        pipeline = Pipeline(segments=3, features={"cnn": None}, refine="none")
+        of_image = pipeline(segspectral.read_image(tmp_path / "cat.png")).labels
+        for source in (tmp_path / "cat.png", str(tmp_path / "cat.png"), cat):
+            assert (pipeline(source).labels == of_image).all()
+        scene = pipeline.describe(tmp_path / "cat.png")
+        assert (pipeline.solve(scene).labels == of_image).all()
+
     def test_the_public_names_are_sorted_and_exist(self) -> None:
         assert segspectral.__all__ == sorted(segspectral.__all__)
         for name in segspectral.__all__:

@@ -72,8 +72,9 @@ class ScoreOptions:
             "without -k: levels).",
         ),
     ] = None
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Run with this many seeds; the results have mean and standard deviation.")
+    runs: Annotated[
+        int,
+        typer.Option(min=1, help="Run this often, each time with another --seed; the results have mean and deviation."),
     ] = 1
 
 
@@ -106,7 +107,7 @@ def evaluate(
     """
     from segspectral.evaluation import seed_spread
 
-    if predictions is not None and (scores.scales or scores.seeds > 1 or options):
+    if predictions is not None and (scores.scales or scores.runs > 1 or options):
         raise SettingsError("--predictions scores label maps as they are: leave out the options that make segments")
     plan = _Plan.of(images.open(dataset, root), scores, options, predictions)
     plan.claim(output, root, images.void, overwrite=overwrite)
@@ -152,9 +153,9 @@ class _Plan:
                 f"protocol {scores.protocol} needs segments that mean the same in all images; those of one image do "
                 "not: give --model or --predictions, or --protocol P3"
             )
-        if shared and (scores.seeds > 1 or scores.scales):
+        if shared and (scores.runs > 1 or scores.scales):
             raise SettingsError(
-                "--seeds and --scales do not change a fitted model; fit one model per seed or number of segments and "
+                "--runs and --scales do not change a fitted model; fit one model per seed or number of segments and "
                 "evaluate each of them"
             )
         if options.level is not None and scores.scales:
@@ -177,7 +178,7 @@ class _Plan:
             "protocol": scores.protocol,
             "matching": scores.matching,
             "scales": scores.scales,
-            "seeds": scores.seeds,
+            "runs": scores.runs,
             "settings": {} if self.predictions else self.pipeline.model_dump(mode="json"),
         }
         claim(output, self.data, settings, overwrite=overwrite)
@@ -188,8 +189,8 @@ class _Plan:
 
         if self.predictions is None:
             self.pipeline.prepare()
-        for number in range(self.scores.seeds):
-            resume = output / IMAGES / str(number) if self.scores.seeds > 1 else output / IMAGES
+        for number in range(self.scores.runs):
+            resume = output / IMAGES / str(number) if self.scores.runs > 1 else output / IMAGES
             yield self._run(self.pipeline.model_copy(update={"seed": self.pipeline.seed + number}), resume)
 
     def _run(self, pipeline: Pipeline, resume: Path) -> Results:
