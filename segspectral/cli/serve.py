@@ -70,9 +70,7 @@ def serve(
     if pipeline.edges is not None:
         raise SettingsError("the page does not take edges; use them with `segspectral segment --edges`")
     if pipeline.seeds.path is not None:
-        raise SettingsError(
-            "the page does not take a file of seeds: paint them there, or use `segment --seeds`"
-        )
+        raise SettingsError("the page does not take a file of seeds: paint them there, or use `segment --seeds`")
     project = None if folder is None else _project(folder, output, recursive)
     if folder is None and (output is not None or recursive):
         raise SettingsError("--output and --recursive belong to a FOLDER of images to label: segspectral serve FOLDER")
