@@ -60,7 +60,8 @@ assert model.membership(Features(np.load(sys.argv[2]))).labels.tolist() == np.lo
 
 
 def test_the_watch_sees_an_import() -> None:
-    assert imported_by("import sklearn.cluster") == ["sklearn", "scipy.stats", "scipy.optimize"]
+    # scikit-learn imports pandas, if it is installed.
+    assert {"sklearn", "scipy.stats", "scipy.optimize"} <= set(imported_by("import sklearn.cluster"))
 
 
 def test_the_default_heads_are_fitted_saved_and_used_without(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_every_format_has_the_classes_as_categories(folder: Path, tmp_path: Path
             assert answer.headers["x-images"] == "2", name
             archive = zipfile.ZipFile(io.BytesIO(answer.content))
             text = b"".join(map(archive.read, archive.namelist()))
-            assert name in ("npz", "cvat", "geotiff", "gpkg") or b"tree, old" in text or name == "png", name
+            assert name in ("npz", "cvat", "geotiff", "gpkg", "imagej") or b"tree, old" in text or name == "png", name
         coco = json.loads(_member(client, f"{at}/export/coco", "coco.json"))
         assert [(c["id"], c["name"]) for c in coco["categories"]] == [(1, "sky"), (2, "<b>road</b>"), (3, "tree, old")]
         assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png"]

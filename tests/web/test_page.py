@@ -269,6 +269,7 @@ def test_all_settings_are_listed(page: Any) -> None:
 
 
 def test_a_bad_file_gets_a_plain_sentence(page: Any) -> None:
+    page.expected.append("422")  # which the browser writes into its console
     page.set_input_files("#file", {"name": "cat.png", "mimeType": "image/png", "buffer": b"no image at all"})
     page.click("#run")
     until(page, "document.getElementById('error').textContent.includes('cat.png: is')")

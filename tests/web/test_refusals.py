@@ -45,7 +45,7 @@ def test_damaged_pixels_are_told_by_the_job(client: Any, photograph: bytes) -> N
     told = wait(client, answer.json()["id"])["error"]
     assert told.startswith("cat.png: ")
     assert "upload" not in told, "nothing of this computer's folders"
-    assert list(client.app.state.jobs._folder.iterdir()) == []
+    assert list(client.app.state.jobs.folder.iterdir()) == []
 
 
 def test_too_many_pixels_are_refused_before_anything_is_decoded(client: Any) -> None:
