@@ -15,6 +15,7 @@ import tifffile
 from segspectral.errors import ImageError, SegspectralError
 from segspectral.evaluation import datasets
 from segspectral.export import read_georeference, read_label_map
+from segspectral.images.finding import find_images
 from segspectral.images.formats import FORMATS, check_name, format_of, what_is
 from segspectral.images.reader import as_image, image_size, read_image
 
@@ -25,7 +26,6 @@ FOREIGN = {
     b"%PDF-1.7\n": "PDF",
     b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom": "video",
     b"\0\0\0\x14ftypqt  \0\0\0\0qt  ": "video",
-    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic": "HEIC",
     b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom": "raw",
     b"II*\0\x10\0\0\0CR\x02\0": "raw",
     b"FUJIFILMCCD-RAW 0201": "raw",
@@ -214,3 +214,43 @@ class TestSizes:
             image = read_image(path, bands=(7, 1, 2))
             np.testing.assert_array_equal(image.rgb, np.rint(values[..., [6, 0, 1]] / 4095 * 255))
             assert "4 more are not opacity" in read_image(path).notes[0]
+
+
+class TestHeic:
+    PIXELS = np.kron(np.array([[[200, 40, 40], [40, 160, 60]], [[30, 60, 190], [220, 220, 210]]]), np.ones((24, 40, 1)))
+
+    def saved(self, path: Path, orientation: int = 1) -> Path:
+        heif = pytest.importorskip("pillow_heif")
+        heif.register_heif_opener()
+        exif = PIL.Image.Exif()
+        exif[0x0112] = orientation
+        PIL.Image.fromarray(self.PIXELS.astype(np.uint8)).save(path, quality=100, exif=exif.tobytes())
+        return path
+
+    def test_it_is_read_upright_and_found_in_a_folder(self, tmp_path: Path) -> None:
+        path = self.saved(tmp_path / "a.heic")
+        assert image_size(path) == (80, 48)
+        assert np.abs(read_image(path).uint8.astype(int) - self.PIXELS).mean() < 4
+        turned = read_image(self.saved(tmp_path / "b.heic", orientation=6)).uint8
+        assert np.abs(turned.astype(int) - np.rot90(self.PIXELS, -1)).mean() < 4
+        assert [Path(found).name for found in find_images([str(tmp_path)])] == ["a.heic", "b.heic"]
+
+    def test_the_primary_image_is_read_and_more_than_8_bits_are_told(self, tmp_path: Path) -> None:
+        heif = pytest.importorskip("pillow_heif")
+        file = heif.from_pillow(PIL.Image.fromarray(self.PIXELS.astype(np.uint8)))
+        file.add_from_pillow(PIL.Image.new("RGB", (120, 100), (10, 200, 10)))
+        file.save(tmp_path / "two.heic", primary_index=1)
+        image = read_image(tmp_path / "two.heic")
+        assert image.shape == (100, 120)
+        assert "page 2 of 2" in image.notes[0]
+        assert read_image(tmp_path / "two.heic", page=1).shape == (48, 80)
+        deep = (self.PIXELS.astype(np.uint16) * 257).tobytes()
+        heif.encode("RGB;16", (80, 48), deep, fp=tmp_path / "deep.heic", quality=90)
+        assert "10 bits, read as 8" in read_image(tmp_path / "deep.heic").notes
+
+    def test_damaged_files_get_a_sentence(self, tmp_path: Path) -> None:
+        whole = self.saved(tmp_path / "a.heic").read_bytes()
+        for length in (24, 100, len(whole) // 2, len(whole) - 20):
+            (tmp_path / "cut.heic").write_bytes(whole[:length])
+            with pytest.raises(ImageError, match=r"cut\.heic"):
+                read_image(tmp_path / "cut.heic")

@@ -35,7 +35,7 @@ SKLEARN = ("sklearn", "scikit_learn")
 @pytest.fixture(scope="module")
 def slim(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("slim")
-    return Run(environment(folder / "venv", TORCH, ROOT), folder)
+    return Run(environment(folder / "venv", (*TORCH, "pillow_heif", "_pillow_heif"), ROOT), folder)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,14 @@ def test_what_the_slim_installation_lacks_is_named_with_its_extra(
     assert what in done.stderr
     assert f"pip install 'segspectral[{'onnx' if 'onnx' in arguments else 'torch'}]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_heic_is_told_with_its_extra(slim: Run, photographs: Path, tmp_path: Path) -> None:
+    (photographs / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    done = slim("segment", photographs, "-o", tmp_path / "out", "--preset", "fast")
+    assert "1 .heic; HEIC: pip install 'segspectral[heic]' reads it, or convert it" in done.stderr
+    done = slim("segment", photographs / "a.heic", "-o", tmp_path / "out", code=3)
+    assert "a.heic: is HEIC, which needs pillow_heif; pip install 'segspectral[heic]'" in done.stderr
 
 
 def test_a_model_that_was_fitted_elsewhere_is_applied_without_torch(

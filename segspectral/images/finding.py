@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from segspectral.errors import ImageError
-from segspectral.images.formats import EXTENSIONS, HEIC, check_name
+from segspectral.images.formats import EXTENSIONS, WITHOUT_HEIC, check_name
 from segspectral.wording import plural
 
 __all__ = ["Search", "find_images"]
@@ -82,7 +82,7 @@ class Search:
     def _advice(self) -> str:
         """What to do with files that are images of a format that cannot be read."""
         heic = self.left_out[".heic"] + self.left_out[".heif"]
-        return f"; HEIC: {HEIC[1]}" if heic else ""
+        return f"; HEIC: {WITHOUT_HEIC}" if heic else ""
 
     @property
     def sentence(self) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segspectral.errors import ImageError
+from segspectral.extras import EXTRAS, installed
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -26,6 +27,7 @@ __all__ = [
     "EXTENSIONS",
     "FORMATS",
     "LISTED",
+    "WITHOUT_HEIC",
     "Format",
     "check_name",
     "format_of",
@@ -49,6 +51,7 @@ class Format:
     suffixes : suffixes of the files that are found in a folder
     gdal : GDAL's name of the driver; None if rasters are not read from this format
     lossy : whether pixels may differ from what was saved, so that the format is unfit for label maps
+    extra : the extra that brings the decoder, or ""
     """
 
     name: str
@@ -56,6 +59,12 @@ class Format:
     suffixes: tuple[str, ...]
     gdal: str | None = None
     lossy: bool = False
+    extra: str = ""
+
+    @property
+    def readable(self) -> bool:
+        """Whether the decoder is installed."""
+        return not self.extra or all(map(installed, EXTRAS[self.extra]))
 
 
 JPEG = Format("JPEG", ("JPEG",), (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "JPEG", lossy=True)
@@ -68,7 +77,9 @@ JPEG2000 = Format("JPEG 2000", ("JPEG2000",), (".jp2", ".j2k", ".jpx"), "JP2Open
 AVIF = Format("AVIF", ("AVIF",), (".avif",), lossy=True)
 NETPBM = Format("Netpbm", ("PPM",), (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"))
 
-FORMATS = (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM)
+HEIC = Format("HEIC", ("HEIF",), (".heic", ".heif", ".hif"), lossy=True, extra="heic")
+
+FORMATS = tuple(f for f in (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM, HEIC) if f.readable)
 LISTED = ", ".join(f.name for f in FORMATS)
 
 EXTENSIONS = tuple(suffix for f in FORMATS for suffix in f.suffixes)
@@ -82,7 +93,7 @@ DEVELOP = "develop it into a TIFF or JPEG"
 RASTER = "convert it to a GeoTIFF: gdal_translate FILE map.tif"
 
 VIDEO = ("a video", FRAMES)
-HEIC = ("HEIC", "convert it to PNG or JPEG, for example by: heif-convert FILE.heic FILE.png")
+WITHOUT_HEIC = "pip install 'segspectral[heic]' reads it, or convert it: heif-convert FILE.heic FILE.png"
 RAW = ("a camera's raw file", DEVELOP)
 POSTSCRIPT = ("PostScript", AS_PICTURE)
 
@@ -211,6 +222,8 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
     if isinstance(found, Format) and found in among:
         return found
     read = ", ".join(f.name for f in FORMATS if f in among)
+    if found is HEIC and not HEIC.readable:
+        raise ImageError(f"is HEIC, which needs pillow_heif; {WITHOUT_HEIC}", path)
     if isinstance(found, Format):
         raise ImageError(f"is {found.name}, but only {read} can be read here", path)
     if found is None:
@@ -311,6 +324,10 @@ def open_picture(path: str | os.PathLike[str], among: Container[Format] = FORMAT
     import PIL.Image
 
     form = format_of(path, among)
+    if form is HEIC:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with PIL.Image.open(Path(path), formats=form.pillow) as picture:

@@ -24,17 +24,21 @@ def read_picture(path: Path, page: int | None = None, placed: bool = False) -> R
     """Decode one frame of a file. Raises ImageError, SettingsError, and what Pillow raises on damaged data."""
     with open_picture(path) as picture:
         frames = int(getattr(picture, "n_frames", 1))
-        number = page or 1
+        first = picture.tell() + 1  # in HEIC, the primary image
+        number = page or first
         if number > frames:
             raise SettingsError(
                 f"has {frames} {'page' if frames == 1 else 'pages'}, but page {number} was requested", path
             )
         if frames > 1:
             picture.seek(number - 1)
+        bits = picture.info.get("bit_depth", 8)  # of HEIC
         orientation = picture.getexif().get(Tag.Orientation, 1) if placed else 1
         raw = _sixteen_bit_colour(picture, path, placed) or of_picture(picture, placed)
-    several = f"page 1 of {frames}; --page chooses another, --page all reads each"
+    several = f"page {first} of {frames}; --page chooses another, --page all reads each"
     notes = (several,) if frames > 1 and page is None else ()
+    if bits > 8:
+        notes = (*notes, f"{bits} bits, read as 8")
     if orientation != 1:
         told = f"its orientation tag ({orientation}) is left out of account, because it has a georeference"
         notes = (*notes, told)

@@ -97,12 +97,12 @@ class TestInputs:
         for name in (".hidden.png", "._cat.png", "sub/deep.png", "sub/.trash/x.png"):
             (photo.parent / name).parent.mkdir(parents=True, exist_ok=True)
             (photo.parent / name).write_bytes(photo.read_bytes())
-        for name in ("a.mp4", "b.heic", "c.heic", "README"):
+        for name in ("a.mp4", "b.mp4", "c.xcf", "README"):
             photo.with_name(name).write_bytes(b"something")
         options = ("-o", out, "-k", 2, *FAST, *(("-j", 0, "--progress", "none") if command == "batch" else ()))
         result = run(command, photo.parent, *options)
         assert result.exit_code == 0
-        assert "note: 4 files left out: 1 without a suffix, 2 .heic, 1 .mp4; HEIC: convert it" in result.stderr
+        assert "note: 4 files left out: 1 without a suffix, 2 .mp4, 1 .xcf (folders are" in result.stderr
         assert "2 hidden files left out; 1 subfolder left out (--recursive)" in result.stderr
         assert len(list(out.glob("*_labels.png"))) == 1
         result = run(command, photo.parent, "--recursive", *options)
