@@ -400,9 +400,9 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
     results = json.loads((tmp_path / "scores" / "results.json").read_text())
     assert results["semantic"]["protocol"] == "P1"
     assert results["semantic"]["miou"] > 0.9
-    refused = run("evaluate", "folder", data, "-o", tmp_path / "s2", "--model", path, "--seeds", 2)
+    refused = run("evaluate", "folder", data, "-o", tmp_path / "s2", "--model", path, "--runs", 2)
     assert refused.exit_code == 2
-    assert "--seeds and --scales do not change a fitted model" in refused.stderr
+    assert "--runs and --scales do not change a fitted model" in refused.stderr
 
 
 def test_fit_leaves_out_files_that_it_cannot_read_and_says_so(folder: Path, tmp_path: Path) -> None:
