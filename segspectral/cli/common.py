@@ -237,6 +237,11 @@ class Report:
         if self.bar is not None:
             self.bar.advance(self.task)
 
+    def share(self, text: str, done: float) -> None:
+        """What is going on now, and the share of all that is done."""
+        if self.bar is not None:
+            self.bar.update(self.task, description=text, completed=done)
+
     def line(self, text: str) -> None:
         """One more is done."""
         self._print(text, sys.stdout)

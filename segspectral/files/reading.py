@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Collection
 from itertools import accumulate
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,19 @@ def read_npy(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArra
         return _array(file, "the array", size, max_bytes)
 
 
+def map_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The array of an .npy file, whose values are read from it when they are used; it cannot be written to.
+
+    Raises as ``read_npy``.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head, shape, dtype, order = _header(file, "the array", size, size)
+    if not math.prod(shape) * dtype.itemsize:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", head.tell(), shape, order)
+
+
 def read_npz(
     path: str | os.PathLike[str], max_bytes: int = MAX_BYTES, names: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
@@ -139,6 +152,22 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any]:
+    head, shape, dtype, order = _header(file, what, size, max_bytes)
+    nbytes = math.prod(shape) * dtype.itemsize
+    data = bytearray(nbytes)
+    done = head.readinto(data)
+    while done < nbytes:
+        got = file.readinto(memoryview(data)[done:])  # type: ignore[attr-defined]
+        if not got:
+            raise ValueError(f"{what} is cut off: it has {done:,} of {nbytes:,} bytes")
+        done += got
+    return np.ndarray(shape, dtype, data, order=order)
+
+
+def _header(
+    file: IO[bytes], what: str, size: int, max_bytes: int
+) -> tuple[io.BytesIO, tuple[int, ...], np.dtype[Any], Literal["C", "F"]]:
+    """The first bytes, with the data from their present position on, and the shape, type and order of the array."""
     try:
         head = io.BytesIO(file.read(min(size, HEADER_BYTES)))
         version = np.lib.format.read_magic(head)
@@ -155,14 +184,7 @@ def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any
             raise ValueError(f"{what} {shape} would take {nbytes:,} bytes, more than the limit of {max_bytes:,}")
         if head.tell() + nbytes > size:
             raise ValueError(f"{what} is cut off: its header says {shape}, which takes {nbytes:,} bytes")
-        data = bytearray(nbytes)
-        done = head.readinto(data)
-        while done < nbytes:
-            got = file.readinto(memoryview(data)[done:])  # type: ignore[attr-defined]
-            if not got:
-                raise ValueError(f"{what} is cut off: it has {done:,} of {nbytes:,} bytes")
-            done += got
-        return np.ndarray(shape, dtype, data, order="F" if in_columns else "C")
+        return head, tuple(map(int, shape)), dtype, "F" if in_columns else "C"
     except (OSError, ValueError, MemoryError):
         raise
     except Exception as error:  # numpy parses the header as Python, so its parser can raise many kinds of errors

@@ -61,6 +61,30 @@ def npz(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def write_npz(path: Path, **arrays: Any) -> Path:
+    """Write a compressed .npz file completely or not at all.
+
+    An array is given as it is or, if it may be larger than the memory, as its shape and its rows, block after block of
+    float32: later arrays may be filled while the blocks of earlier ones are made.
+
+    Raises
+    ------
+    OutputError
+    """
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, given in arrays.items():
+            shape, blocks = given if isinstance(given, tuple) else (given.shape, [given])
+            dtype = np.dtype(np.float32) if isinstance(given, tuple) else given.dtype
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for block in blocks:
+                    member.write(np.ascontiguousarray(block, dtype).tobytes())
+    return path
+
+
 def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
     """Return a zip archive of names and contents; it has no dates, so equal files give equal bytes."""
     buffer = io.BytesIO()
