@@ -18,6 +18,7 @@ EXTRAS = {
     "geo": ("rasterio", "shapely", "pyogrio"),
     "web": ("fastapi", "uvicorn", "python_multipart"),
     "cluster": ("distributed",),
+    "large": ("faiss",),
     "heic": ("pillow_heif",),
     "imagej": ("roifile",),
     "napari": ("napari", "pandas"),
