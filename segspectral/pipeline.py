@@ -361,13 +361,24 @@ class Pipeline(Settings):
         labels = scene.work_superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
         if scene.work is not scene.image:
             labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
+        # A superpixel of the working size may have covered a few pixels of seeds.
+        held = (seeds.labels > 0) & (labels > 0)
+        labels = np.where(held, seeds.labels, labels)
         if self.sizes.wanted:
-            leaves = scene.superpixels.labels
-            labels, membership, more = clock("sizes", self.sizes.of_scene, scene, labels, membership, leaves, False)
+            made = clock(
+                "sizes",
+                self.sizes.of_scene,
+                scene,
+                labels,
+                membership,
+                scene.superpixels.labels,
+                False,
+                None,
+                None,
+                held,
+            )
+            labels, membership, more = made
             notes = (*notes, *more)
-        # A superpixel of the working size, or a limit on sizes, may have covered a few pixels of seeds.
-        kept = (seeds.labels > 0) & (labels > 0)
-        labels = np.where(kept, seeds.labels, labels)
         resolved = self.model_copy(update={"segments": membership.probabilities.shape[1]})
         return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, seeds.names)
 

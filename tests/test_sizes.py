@@ -323,6 +323,15 @@ def test_a_split_keeps_outlines_and_numbers_and_leaves_convex_pieces_and_the_bac
     assert len(np.unique(again)) == len(np.unique(made))
 
 
+def test_after_a_split_no_piece_is_smaller_than_the_minimum() -> None:
+    for seed in range(40):
+        labels, leaves = random_map(seed)
+        made = Sizes(split=True, neck=0.05)(labels, leaves, alike, Limits(least=9))[0]
+        alone = surrounded_by_void(made)
+        assert min(areas(np.where(alone, 0, made)), default=9) >= 9
+        assert ((made > 0) == (labels > 0)).all()
+
+
 def test_the_background_is_the_largest_the_darkest_or_the_brightest_segment() -> None:
     labels = np.full((40, 60), 2, np.int32)
     labels[:, 40:], labels[5:10, 5:10] = 1, 3
