@@ -31,6 +31,22 @@ HEADER_BYTES = 12_000
 """The part of a file in which its header ends: numpy itself refuses headers of more than 10 000 characters."""
 
 
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+:)/+(?=.)", re.IGNORECASE)
+"""There are at least two letters before the colon, because one letter is a drive of Windows. A ``Path`` shortens two
+slashes to one."""
+
+
+def address_of(name: str | os.PathLike[str]) -> str | None:
+    """Return the address that a name is; None if it is the name of a local file, also of one in a folder ``data:``.
+
+    >>> address_of("https:/example.org/a.png"), address_of("C:/a.png")
+    ('https://example.org/a.png', None)
+    """
+    text = os.fspath(name)
+    found = ADDRESS.match(text)
+    return f"{found[1]}//{text[found.end() :]}" if found and not os.path.lexists(found[1]) else None
+
+
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a file for reading its bytes. A pipe, which may never begin, and a device, which may never end, are refused.
 

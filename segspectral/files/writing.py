@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from segspectral.errors import OutputError
+from segspectral.files.reading import address_of
 
 NAME_BYTES = 220
 """File systems allow names of 255 bytes. The rest is for what ``partial_of`` adds: dots, a process id, ".partial"."""
@@ -28,6 +29,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     OutputError
         The file cannot be written.
     """
+    if (address := address_of(path)) is not None:
+        raise OutputError("is an address; only files and folders of this machine are written", address)
+    if path.is_dir():
+        raise OutputError("is a folder; name a file", path)
+    if path.exists() and not path.is_file():  # the file would replace it, as root even /dev/null
+        raise OutputError("is a device or a pipe; name a file", path)
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

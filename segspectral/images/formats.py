@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from segspectral.errors import ImageError
 from segspectral.extras import EXTRAS, installed
+from segspectral.files.reading import address_of
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -33,6 +34,7 @@ __all__ = [
     "check_name",
     "format_of",
     "has_place_beside",
+    "head_of",
     "is_zarr",
     "open_picture",
     "what_is",
@@ -101,6 +103,7 @@ WITHOUT_ZARR = "pip install 'segspectral[zarr]' reads it"
 WITHOUT_HEIC = "pip install 'segspectral[heic]' reads it, or convert it: heif-convert FILE.heic FILE.png"
 RAW = ("a camera's raw file", DEVELOP)
 POSTSCRIPT = ("PostScript", AS_PICTURE)
+TEXT = ("text", "give an image")
 
 STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"\xff\xd8\xff", JPEG),
@@ -139,6 +142,9 @@ STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"7z\xbc\xaf'\x1c", ("a 7z archive", UNPACK)),
     (b"Rar!", ("a RAR archive", UNPACK)),
     (b"\x1f\x8b", ("compressed by gzip", UNPACK)),
+    (b"BZh", ("compressed by bzip2", UNPACK)),
+    (b"\xfd7zXZ\0", ("compressed by xz", UNPACK)),
+    (b"\x28\xb5\x2f\xfd", ("compressed by Zstandard", UNPACK)),
     (b"8BPS", ("a Photoshop file", AS_PICTURE)),
     (b"gimp xcf", ("a GIMP file", AS_PICTURE)),
     (b"\x93NUMPY", ("a NumPy array", "load it in Python and pass the array to segspectral.segment")),
@@ -193,10 +199,6 @@ MARKUP: tuple[tuple[str, tuple[str, str]], ...] = (
     ("<?xml", ("XML", "give an image")),
 )
 
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
-"""There are at least two letters before the colon, because one letter is a drive of Windows. A ``Path`` shortens two
-slashes to one."""
-
 
 def check_name(name: str | os.PathLike[str]) -> None:
     """Refuse names that are not names of local files: addresses and ``-``, which only ``segment`` replaces by a file.
@@ -208,9 +210,8 @@ def check_name(name: str | os.PathLike[str]) -> None:
     text = os.fspath(name)
     if text == "-":
         raise ImageError("-: only `segspectral segment` reads an image from standard input; name its file")
-    if (address := ADDRESS.match(text)) and not os.path.lexists(text):
-        whole = f"{address[1]}://{text[address.end() :]}"
-        raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", whole)
+    if (address := address_of(text)) is not None:
+        raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", address)
 
 
 def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) -> Format:
@@ -223,7 +224,7 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         ``among``.
     """
     check_name(path)
-    found = ZARR if is_zarr(path) else what_is(_head(path))
+    found = ZARR if is_zarr(path) else what_is(head_of(path))
     if isinstance(found, Format) and found in among:
         return found
     read = ", ".join(f.name for f in FORMATS if f in among)
@@ -243,8 +244,8 @@ def is_zarr(path: str | os.PathLike[str]) -> bool:
     return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"))
 
 
-def _head(path: str | os.PathLike[str]) -> bytes:
-    """The first bytes of a regular file. Raises ImageError."""
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a regular file; a pipe or a device, which may have no end, is refused. Raises ImageError."""
     try:
         # A pipe is never opened, because reading would wait for a writer.
         mode = os.stat(path).st_mode
@@ -306,7 +307,7 @@ def _what_text(head: bytes) -> tuple[str, str] | None:
         return POSTSCRIPT
     if begin.startswith("<"):
         return next((what for word, what in MARKUP if word in begin), None)
-    return ("text", "give an image")
+    return TEXT
 
 
 def has_place_beside(path: Path) -> bool:

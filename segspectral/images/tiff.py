@@ -350,11 +350,7 @@ def nodata_of(page: Any) -> str | None:
 def said_of_nodata(page: Any) -> tuple[str, ...]:
     """A sentence about a nodata value that is no number."""
     text = " ".join(str(page.tags.valueof(GDAL_NODATA, "")).rstrip("\0").split())
-    return (
-        (f"its nodata value '{text[:40]}' is no number and left out of account",)
-        if text and not nodata_of(page)
-        else ()
-    )
+    return (f"its nodata value '{text[:40]}' is not a number and is ignored",) if text and not nodata_of(page) else ()
 
 
 def orientation_of(page: Any) -> int:

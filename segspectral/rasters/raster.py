@@ -21,8 +21,10 @@ from segspectral.images.gdal import names_of, open_header, open_pixels, place_of
 from segspectral.images.indices import colours_of
 from segspectral.images.interpret import SAMPLE, Reading, Scale, bands_said, said_of_bands, scale_of, three_bands
 from segspectral.images.omezarr import open_dataset
+from segspectral.images.place import pixel_on_ground
 from segspectral.images.raw import both, differs, number_of, unassociated
 from segspectral.values import Bands
+from segspectral.values.place import Georeference
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
 
@@ -141,6 +143,11 @@ class Raster:
         scale = self._levels[0]
         seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]} | bands_said(self.no_pixels)
         return seen | ({"bits": 8} if scale is None else scale.data) | {"said": list(self.said)}
+
+    @cached_property
+    def ground(self) -> float | None:
+        """Area of a pixel on the ground in square metres, at the centre of the raster; None if it is not known."""
+        return pixel_on_ground(Georeference.of(self.crs, self.transform), self.shape) if self.placed else None
 
     @property
     def cells(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from segspectral.images.omezarr import describe, stored_bytes
 from segspectral.registry import TILED_FORMATS, formats_named
 from segspectral.settings import Settings, validated
 
-__all__ = ["AUTO_PIXELS", "MANY", "NO_MODEL", "NO_SIZES", "Plan", "Tiles", "Tiling", "why_whole"]
+__all__ = ["AUTO_PIXELS", "MANY", "NO_MODEL", "NO_SPLIT", "Plan", "Tiles", "Tiling", "why_whole"]
 
 AUTO_PIXELS = 50_000_000
 """Rasters with more pixels go through tiles by themselves. In memory, such an image of RGB in 8 bits takes 1.4 GiB."""
@@ -37,7 +37,7 @@ superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixel
 it."""
 
 NO_MODEL = "a model is applied to whole images, not in tiles"
-NO_SIZES = "sizes are limited in whole images, not in tiles, because a piece can lie in several tiles"
+NO_SPLIT = "touching parts are split in whole images, not in tiles, because a piece can lie in several tiles"
 
 
 class Tiles(Settings):
@@ -77,8 +77,8 @@ def why_whole(formats: Sequence[str], model: Any, sizes: Any = None) -> str:
     """
     if model is not None:
         return NO_MODEL
-    if sizes is not None and sizes.wanted:
-        return NO_SIZES
+    if sizes is not None and sizes.split:
+        return NO_SPLIT
     untiled = [name for name in formats_named(formats) if name not in TILED_FORMATS]
     return f"{', '.join(untiled)} can only be made of whole images" if untiled else ""
 
