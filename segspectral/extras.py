@@ -22,6 +22,7 @@ EXTRAS = {
     "heic": ("pillow_heif",),
     "imagej": ("roifile",),
     "napari": ("napari", "pandas"),
+    "zarr": ("zarr",),
 }
 """Extra -> the modules that it brings."""
 

@@ -429,7 +429,9 @@ class FormatOptions:
     overlay: Annotated[
         str,
         typer.Option(
-            metavar="both|borders|tint", help="What the overlay shows of segments.", autocompletion=one_of(OVERLAYS)
+            metavar="|".join(OVERLAYS),
+            help="What the overlay shows of segments; mean: tints of their own mean colours.",
+            autocompletion=one_of(OVERLAYS),
         ),
     ] = Look.style
     opacity: Annotated[

@@ -20,6 +20,7 @@ from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_file, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, head_of, open_picture
 from segspectral.values import Bands, Segmentation
+from segspectral.values.labels import LARGEST
 
 if TYPE_CHECKING:
     from segspectral.values.place import Georeference
@@ -33,9 +34,6 @@ UNKNOWN = "image"
 
 UNNAMED = "segment"
 """The category of segments without a name."""
-
-LARGEST = 65535
-"""The largest segment number: label maps are stored in PNG and TIFF files with at most 16 bits per pixel."""
 
 MAX_TEXT = 16 * 2**20
 """Limit in bytes for names and colours in a file, and for a summary.

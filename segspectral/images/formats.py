@@ -31,11 +31,13 @@ __all__ = [
     "FORMATS",
     "LISTED",
     "WITHOUT_HEIC",
+    "WITHOUT_ZARR",
     "Format",
     "check_name",
     "format_of",
     "has_place_beside",
     "head_of",
+    "is_zarr",
     "open_picture",
     "what_is",
 ]
@@ -51,7 +53,7 @@ class Format:
     Parameters
     ----------
     name : the name in messages
-    pillow : Pillow's names of the decoders; that of JPEG also reads MPO
+    pillow : Pillow's names of the decoders, if it has any; that of JPEG also reads MPO
     suffixes : suffixes of the files that are found in a folder
     gdal : GDAL's name of the driver; None if rasters are not read from this format
     lossy : whether pixels may differ from what was saved, so that the format is unfit for label maps
@@ -82,8 +84,10 @@ AVIF = Format("AVIF", ("AVIF",), (".avif",), lossy=True)
 NETPBM = Format("Netpbm", ("PPM",), (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"))
 
 HEIC = Format("HEIC", ("HEIF",), (".heic", ".heif", ".hif"), lossy=True, extra="heic")
+ZARR = Format("OME-Zarr", (), (".zarr",), extra="zarr")
+"""It is a folder, not a file."""
 
-FORMATS = tuple(f for f in (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM, HEIC) if f.readable)
+FORMATS = tuple(f for f in (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM, HEIC, ZARR) if f.readable)
 LISTED = ", ".join(f.name for f in FORMATS)
 
 EXTENSIONS = tuple(suffix for f in FORMATS for suffix in f.suffixes)
@@ -97,6 +101,7 @@ DEVELOP = "develop it into a TIFF or JPEG"
 RASTER = "convert it to a GeoTIFF: gdal_translate FILE map.tif"
 
 VIDEO = ("a video", FRAMES)
+WITHOUT_ZARR = "pip install 'segspectral[zarr]' reads it"
 WITHOUT_HEIC = "pip install 'segspectral[heic]' reads it, or convert it: heif-convert FILE.heic FILE.png"
 RAW = ("a camera's raw file", DEVELOP)
 POSTSCRIPT = ("PostScript", AS_PICTURE)
@@ -221,18 +226,25 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         ``among``.
     """
     check_name(path)
-    found = what_is(head_of(path))
+    found = ZARR if is_zarr(path) else what_is(head_of(path))
     if isinstance(found, Format) and found in among:
         return found
     read = ", ".join(f.name for f in FORMATS if f in among)
     if found is HEIC and not HEIC.readable:
         raise ImageError(f"is HEIC, which needs pillow_heif; {WITHOUT_HEIC}", path)
+    if found is ZARR and not ZARR.readable:
+        raise ImageError(f"is OME-Zarr, which needs zarr; {WITHOUT_ZARR}", path)
     if isinstance(found, Format):
         only = listed([f.name for f in FORMATS if f in among])
         raise ImageError(f"is {found.name}, but only {only} can be read here", path)
     if found is None:
         raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
     raise ImageError(f"is {found[0]}, not an image that can be read ({read}); {found[1]}", path)
+
+
+def is_zarr(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a Zarr, whatever its name: its metadata lie in it."""
+    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"))
 
 
 def head_of(path: str | os.PathLike[str]) -> bytes:
@@ -328,6 +340,8 @@ def open_picture(path: str | os.PathLike[str], among: Container[Format] = FORMAT
     import PIL.Image
 
     form = format_of(path, among)
+    if form is ZARR:
+        raise ImageError("is OME-Zarr, which cannot be read here; export it as TIFF or PNG", path)
     if form is HEIC:
         from pillow_heif import register_heif_opener
 
