@@ -53,7 +53,7 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
         with about(path):
             data = read_yaml(read_file(path).decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot be read ({error})", path) from error
+        raise SettingsError(f"cannot be read ({getattr(error, 'strerror', None) or error})", path) from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -62,6 +62,18 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
         )
     allow(data)
     return with_settings(base, data, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses a name that is given twice, as YAML does: the last would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for name, _ in node.value:
+            line = name.start_mark.line + 1
+            if isinstance(name.value, str) and lines.setdefault(name.value, line) != line:
+                raise SettingsError(f"line {line} gives {name.value} a second time; keep one of them")
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(text: str) -> Any:
@@ -73,7 +85,7 @@ def read_yaml(text: str) -> Any:
     Raises
     ------
     SettingsError
-        The text is not YAML, has an anchor, or is nested too deeply.
+        The text is not YAML, has an anchor or a name twice, or is nested too deeply.
     """
     try:
         depth = 0
@@ -83,7 +95,7 @@ def read_yaml(text: str) -> Any:
                 raise SettingsError(f"has more than {DEEPEST} levels")
             if getattr(event, "anchor", None) is not None:
                 raise SettingsError("anchors and aliases (& and *) are not accepted; write the value again")
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except SettingsError:
         raise
     except yaml.MarkedYAMLError as error:

@@ -18,9 +18,11 @@ EXTRAS = {
     "geo": ("rasterio", "shapely", "pyogrio"),
     "web": ("fastapi", "uvicorn", "python_multipart"),
     "cluster": ("distributed",),
+    "large": ("faiss",),
     "heic": ("pillow_heif",),
     "imagej": ("roifile",),
     "napari": ("napari", "pandas"),
+    "zarr": ("zarr",),
 }
 """Extra -> the modules that it brings."""
 

@@ -28,12 +28,13 @@ from segspectral.seeds.given import By, Seeding, Seeds
 from segspectral.seeds.partition import seeded
 from segspectral.settings import Settings, with_settings
 from segspectral.shared.model import AnyModel, model_from
-from segspectral.sizes import LargeLeaves, Sizes
+from segspectral.sizes import LargeLeaves, Sizes, work_leaves
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import diffused
 from segspectral.superpixels import Slic, along_edges
 from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
+from segspectral.values.fragments import Fragments
 from segspectral.values.regions import Hierarchy, RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
@@ -320,14 +321,17 @@ class Pipeline(Settings):
         clock = _Clock(observer, scene.seconds)
         with threadpool_limits(1, user_api="blas"):
             tree = large = before = None
-            if pipeline.hierarchy and limits.least > 1:
+            if pipeline.hierarchy and (limits.least > 1 or np.isfinite(limits.most)):
                 before = int(pipeline._cut(scene.graph.hierarchy, number).max()) + 1
-                large = clock("upsampling", LargeLeaves.of, scene, limits.least)
-                tree = large.tree
+                drawn = clock("upsampling", work_leaves, scene)
+                fragments, at = Fragments.of(drawn + np.int32(1), drawn)
+                large = clock("sizes", LargeLeaves.of, fragments, scene.graph.hierarchy, limits.least)
+                leaves, tree = np.append(large.leaf, np.int32(-1))[at], large.tree
             name = "hierarchy" if pipeline.hierarchy else "head"
             membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree)
             if large is not None:
-                labels = large(membership)
+                membership = large.within(limits.most, membership, scene.affinity)
+                labels = np.append(membership.labels + 1, 0).astype(np.int32)[leaves]
             elif pipeline.hierarchy:  # Refined cuts would not be nested any more.
                 superpixels = scene.work_superpixels
                 labels = superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
@@ -337,8 +341,10 @@ class Pipeline(Settings):
                 labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
             notes = scene.notes
             if sizes.wanted:
-                leaves = scene.superpixels.labels if large is None else large.leaves
-                made = clock("sizes", sizes.of_scene, scene, labels, membership, leaves, self.model is None, before)
+                leaves = scene.superpixels.labels if large is None else leaves
+                made = clock(
+                    "sizes", sizes.of_scene, scene, labels, membership, leaves, self.model is None, before, tree
+                )
                 labels, membership, more = made
                 notes = (*notes, *more)
         resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
@@ -353,13 +359,24 @@ class Pipeline(Settings):
         labels = scene.work_superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
         if scene.work is not scene.image:
             labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
+        # A superpixel of the working size may have covered a few pixels of seeds.
+        held = (seeds.labels > 0) & (labels > 0)
+        labels = np.where(held, seeds.labels, labels)
         if self.sizes.wanted:
-            leaves = scene.superpixels.labels
-            labels, membership, more = clock("sizes", self.sizes.of_scene, scene, labels, membership, leaves, False)
+            made = clock(
+                "sizes",
+                self.sizes.of_scene,
+                scene,
+                labels,
+                membership,
+                scene.superpixels.labels,
+                False,
+                None,
+                None,
+                held,
+            )
+            labels, membership, more = made
             notes = (*notes, *more)
-        # A superpixel of the working size, or a limit on sizes, may have covered a few pixels of seeds.
-        kept = (seeds.labels > 0) & (labels > 0)
-        labels = np.where(kept, seeds.labels, labels)
         resolved = self.model_copy(update={"segments": membership.probabilities.shape[1]})
         return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, seeds.names)
 

@@ -98,7 +98,7 @@ class Shapes:
     tolerance: float = TOLERANCE
 
 
-OVERLAYS = ("both", "borders", "tint")
+OVERLAYS = ("both", "borders", "tint", "mean")
 """Names after ``--overlay``."""
 
 
@@ -108,7 +108,7 @@ class Look:
 
     Parameters
     ----------
-    style : ``borders``, ``tint``, or ``both``
+    style : ``borders``, ``tint``, or ``both``; ``mean`` is both, and the tint of a segment is its own mean colour
     opacity : how much of its colour a segment gets, from 0 to 1
     numbers : whether the number or the name of each segment stands on it
 

@@ -1,9 +1,9 @@
 """Limits on the sizes of segments: small pieces join a neighbour, holes are filled, large and touching parts divided.
 
-A *piece* is a connected part of a segment; pixels are connected by their sides. All limits are about pieces, and all
-merges are made on their region graph, so an image and a raster in tiles need only count their pieces in their own ways.
-The level of a border between two pieces is the mean altitude along it at which the hierarchy joins its two sides.
-Without a hierarchy it is the mean difference of colour.
+A *piece* is a connected part of a segment; pixels are connected by their sides. All limits are about pieces. All but
+the split decide on a graph, so images and rasters in tiles share them. The graph is that of the *fragments* of a label
+map: what lies in one superpixel and one segment (``values.fragments``). The level of a border between two pieces is the
+mean altitude along it at which the hierarchy joins its two sides. Without one it is the mean difference of colour.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from segspectral.registry import size_parts
 from segspectral.resolution import joint_upsampling
 from segspectral.settings import Settings
 from segspectral.spectral.discretise import soft_membership
-from segspectral.values import Image, Membership, Scene, Superpixels
-from segspectral.values.labels import pieces
+from segspectral.values import Affinity, Image, Membership, Scene
+from segspectral.values.fragments import Fragments, connected
+from segspectral.values.labels import LARGEST, pieces
 from segspectral.values.regions import Hierarchy, RegionGraph
 from segspectral.wording import plural
 
-__all__ = ["Between", "LargeLeaves", "Limits", "Pieces", "Sizes", "beside_void", "level_between", "renumbered"]
+__all__ = ["Between", "LargeLeaves", "Limits", "Pieces", "Sizes", "level_between", "work_leaves"]
 
 DEPTHS = 1000
 """Distances in a piece are whole numbers up to this when it is split."""
@@ -118,12 +119,13 @@ class Sizes(Settings):
         between: Between,
         limits: Limits,
         background: int = 0,
+        held: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """The label map within the limits, and sentences about what they could not be kept for.
 
         Law: afterwards no piece is smaller than ``limits.least``, except one that has no neighbour because void pixels
-        surround it. Void pixels stay. A pixel that is neither in a small piece nor in a hole keeps its segment, unless
-        pieces are divided, split or numbered.
+        surround it, and those with held pixels. Void pixels and held pixels stay. A pixel that is neither in a small
+        piece nor in a hole keeps its segment, unless pieces are divided, split or numbered.
 
         Parameters
         ----------
@@ -131,27 +133,41 @@ class Sizes(Settings):
         leaves : (H, W) the leaf of the hierarchy at each pixel, -1 on void
         between : the level of the border between two leaves
         background : the segment that is never divided; 0 for none
+        held : (H, W) pixels that keep their segments unless pieces are divided, split or numbered; None for none
         """
 
-        def cleaned(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-            if limits.least > 1:
-                found, piece = Pieces.of(labels, leaves, between)
-                labels = found.painted(found.without_small(limits.least, limits.most), piece)
-            if limits.holes:
-                found, piece = Pieces.of(labels, leaves, between)
-                labels = found.painted(found.without_holes(limits.holes), piece)
-            return labels
-
         if self.split:
-            labels = _split(cleaned(labels), background, self.neck)
+            fragments, at = Fragments.of(labels, leaves)
+            fine = Pieces.of(fragments, between)
+            labels = _split(_painted(fine.cleaned(fragments.label, limits), at), background, self.neck)
+        fragments, at = Fragments.of(labels, leaves)
+        inside = None if held is None else np.isin(np.arange(len(fragments.label)), at[held])
+        label, notes = self.of_fragments(fragments, between, limits, background, inside)
+        return _painted(label, at), notes
+
+    def of_fragments(
+        self,
+        fragments: Fragments,
+        between: Between,
+        limits: Limits,
+        background: int = 0,
+        held: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """(F,) the segments of fragments within the limits, and sentences about what they could not be kept for.
+
+        All that ``__call__`` does but to split, which looks at pixels. ``held`` (F,) are those with held pixels.
+        """
+        fine, label = Pieces.of(fragments, between, held), fragments.label
         if np.isfinite(limits.most):
-            labels = _divided(labels, leaves, between, limits.most, background)
-        labels = cleaned(labels)
+            label = fine.divided(label, limits.most, background)
+        label = fine.cleaned(label, limits)
+        whole, piece = fine.united(label)
+        notes = _kept(whole, limits, background)
         if self.pieces:
-            objects = np.where((labels > 0) & (labels != background), labels, -1)
-            number = pieces(objects) + np.int32(1) + np.int32(background)
-            labels = np.where(objects > 0, number, labels)
-        return labels, _kept(labels, limits, background)
+            objects = whole.label != background
+            number = np.cumsum(objects, dtype=np.int32) + np.int32(background)
+            label = np.where(objects, number, whole.label)[piece]
+        return label, notes
 
     def of_scene(
         self,
@@ -161,6 +177,8 @@ class Sizes(Settings):
         leaves: NDArray[np.int32],
         free: bool,
         before: int | None = None,
+        tree: Hierarchy | None = None,
+        held: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int32], Membership, tuple[str, ...]]:
         """The label map of a scene within the limits, its membership, and sentences for the user.
 
@@ -170,31 +188,82 @@ class Sizes(Settings):
         leaves : (H, W) the superpixel at each pixel, -1 on void
         free : whether the segments may be numbered anew: 1..K by descending area, if there are others than before
         before : how many segments there are without limits; None means those of ``labels``
+        tree : the hierarchy of the leaves, if it is not that of the scene
+        held : (H, W) pixels that keep their segments; None for none
         """
         colours = scene.work_superpixels.pool(scene.work.lab)
-        background = self._background(labels, scene.image)
-        made, notes = self(labels, leaves, level_between(scene.graph, colours), self.of_image(scene.image), background)
-        after = np.flatnonzero(np.bincount(made.reshape(-1))[1:])
+        background = self.behind(labels, scene.image.float32.mean(axis=2))
+        between = level_between(scene.graph, colours, tree)
+        made, notes = self(labels, leaves, between, self.of_image(scene.image), background, held)
         before = len(np.unique(labels[labels > 0])) if before is None else before
-        if len(after) != before:
-            notes = (f"the limits on sizes give {plural(len(after), 'segment')} instead of {before}", *notes)
+        leaf = scene.superpixels.labels
+        made, membership, said = self.settled(made, leaf, None, membership, scene.affinity, free, before)
+        return made, membership, (*said, *notes)
+
+    def settled(
+        self,
+        label: NDArray[np.int32],
+        leaf: NDArray[np.int32],
+        area: NDArray[np.integer | np.floating] | None,
+        membership: Membership,
+        affinity: Affinity,
+        free: bool,
+        before: int,
+    ) -> tuple[NDArray[np.int32], Membership, tuple[str, ...]]:
+        """The segments of pixels or fragments with their final numbers, the membership of the leaves, and sentences.
+
+        Parameters
+        ----------
+        label : the segment of each pixel or fragment, 0 on void
+        leaf : the superpixel of each, -1 on void
+        area : the area of each; None means 1
+        free, before : as for ``of_scene``
+
+        Raises
+        ------
+        SettingsError
+            There are more segments than files of labels can hold.
+        """
+        areas = np.bincount(label.reshape(-1), area)
+        after = np.flatnonzero(areas[1:])
+        if len(after) > LARGEST:
+            raise SettingsError(
+                f"the limits on sizes give {len(after)} segments, and a label map holds {LARGEST}; ask for larger "
+                "pieces (sizes.min)"
+            )
+        said = f"the limits on sizes give {plural(len(after), 'segment')} instead of {before}"
+        notes = (said,) if len(after) != before else ()
         k = membership.probabilities.shape[1]
         if free and (len(after) != k or (after != np.arange(k)).any()):
-            made = renumbered(made)
-            label = _majority(scene.superpixels.labels, made - np.int32(1), len(scene.graph))
-            membership = replace(membership, probabilities=soft_membership(scene.affinity, label, len(after)))
-        return made, membership, notes
+            label = _number_by_area(areas)[label]
+            n = len(membership.probabilities)
+            of_leaf = _majority(leaf, label - np.int32(1), area, n)
+            membership = replace(membership, probabilities=soft_membership(affinity, of_leaf, len(after)))
+        return label, membership, notes
 
-    def _background(self, labels: NDArray[np.int32], image: Image) -> int:
-        """The segment that is the background; 0 for none."""
+    def behind(
+        self,
+        label: NDArray[np.int32],
+        brightness: NDArray[np.floating],
+        area: NDArray[np.integer | np.floating] | None = None,
+    ) -> int:
+        """The segment that is the background; 0 for none.
+
+        Parameters
+        ----------
+        label, brightness : of each pixel or fragment; label 0 is void
+        area : of each; None means 1
+        """
         if self.background == "none":
             return 0
-        area = np.bincount(labels.reshape(-1))
+        areas = np.bincount(label.reshape(-1), area)
+        areas[0] = 0
         if self.background == "largest":
-            return 1 + int(area[1:].argmax())
-        brightness = np.bincount(labels.reshape(-1), image.float32.mean(axis=2).reshape(-1)) / np.maximum(area, 1)
-        present = np.flatnonzero(area[1:]) + 1
-        order = present[np.argsort(brightness[present], kind="stable")]
+            return int(areas.argmax())
+        weight = brightness.reshape(-1) * (1 if area is None else area)
+        mean = np.bincount(label.reshape(-1), weight) / np.maximum(areas, 1)
+        present = np.flatnonzero(areas)
+        order = present[np.argsort(mean[present], kind="stable")]
         return int(order[0 if self.background == "darkest" else -1])
 
 
@@ -209,19 +278,16 @@ def _pixels(size: str, valid: int, ground: float | None, source: str) -> float:
     return number * (valid / 100 if unit == "%" else 1 / ground if unit == "m2" and ground else 1.0)
 
 
-def _kept(labels: NDArray[np.int32], limits: Limits, background: int) -> tuple[str, ...]:
+def _kept(pieces: Pieces, limits: Limits, background: int) -> tuple[str, ...]:
     """Sentences about pieces outside the limits."""
-    if limits.least <= 1 and not np.isfinite(limits.most):
-        return ()
-    piece = pieces(np.where(labels > 0, labels, -1))
-    area = np.bincount(piece[piece >= 0])
-    notes = []
-    if small := int((area < limits.least).sum()):
+    area, notes = pieces.graph.area, []
+    if limits.least > 1 and (kept := int(((area < limits.least) & pieces.held).sum())):
+        many = plural(kept, "piece is", "pieces are")
+        notes.append(f"{many} smaller than the minimum, because seeds hold the segment there")
+    if limits.least > 1 and (small := int(((area < limits.least) & ~pieces.held).sum())):
         many = plural(small, "piece is", "pieces are")
         notes.append(f"{many} smaller than the minimum, because void pixels or the edges of the image surround them")
-    label = np.zeros(len(area), np.int32)
-    label[piece[piece >= 0]] = labels[piece >= 0]
-    if large := int(((area > limits.most) & (label != background)).sum()):
+    if large := int(((area > limits.most) & (pieces.label != background)).sum()):
         many = plural(large, "piece is", "pieces are")
         notes.append(
             f"{many} larger than the maximum, because superpixels are not divided, or small pieces had to join "
@@ -230,41 +296,98 @@ def _kept(labels: NDArray[np.int32], limits: Limits, background: int) -> tuple[s
     return tuple(notes)
 
 
+def _painted(label: NDArray[np.int32], at: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(H, W) the label of each pixel's fragment ``at``, 0 on void."""
+    return np.append(label, np.int32(0))[at]
+
+
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """The region graph of P pieces.
+    """The region graph of P pieces, or of the fragments that they consist of.
 
     Parameters
     ----------
     graph : areas in pixels, borders, their lengths, and as ``boundary`` the level of each border
     label : (P,) the segment of each piece
     outer : (P,) whether the piece touches the edge of the image, or void
+    held : (P,) whether it keeps its segment, whatever its size
     """
 
     graph: RegionGraph
     label: NDArray[np.int32]
     outer: NDArray[np.bool_]
+    held: NDArray[np.bool_]
 
     @classmethod
-    def of(
-        cls, labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between
-    ) -> tuple[Pieces, NDArray[np.int32]]:
-        """The pieces of a label map (H, W), 0 on void, and the piece of each pixel, -1 on void."""
-        piece = pieces(np.where(labels > 0, labels, -1))
-        regions = Superpixels(piece)
-        touching, graph = regions.touching, regions.region_graph
-        level = _levels(leaves.reshape(-1)[np.stack([touching.here, touching.there], axis=1)], between)
-        border = graph.border_index(touching.pairs)
-        mean = np.bincount(border, level, len(graph.borders)) / np.maximum(graph.border_length, 1)
-        label = np.zeros(len(graph), np.int32)
-        label[piece[regions.valid]] = labels[regions.valid]
-        outer = np.zeros(len(graph), np.bool_)
-        outer[beside_void(piece)] = True
-        return cls(graph.with_boundary(mean), label, outer), piece
+    def of(cls, fragments: Fragments, between: Between, held: NDArray[np.bool_] | None = None) -> Pieces:
+        """The graph of fragments with the levels of their borders, which ``united`` makes pieces of."""
+        pairs, index = np.unique(np.sort(fragments.leaf[fragments.graph.borders], axis=1), axis=0, return_inverse=True)
+        level = np.zeros(len(pairs))
+        differ = pairs[:, 0] != pairs[:, 1]
+        level[differ] = between(pairs[differ])
+        graph = fragments.graph.with_boundary(level[index.reshape(-1)])
+        held = np.zeros(len(fragments.label), np.bool_) if held is None else held
+        return cls(graph, fragments.label, fragments.outer, held)
 
-    def painted(self, label: NDArray[np.int32], piece: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(H, W) the label of each pixel's piece, 0 on void."""
-        return np.append(label, np.int32(0))[piece]
+    def united(self, label: NDArray[np.int32]) -> tuple[Pieces, NDArray[np.int32]]:
+        """The pieces after neighbours of one segment have been joined, and the piece of each of these (P,).
+
+        Parameters
+        ----------
+        label : (P,) the segment of each of these now
+        """
+        here, there = label[self.graph.borders.T]
+        number = connected(self.graph.borders[here == there], np.arange(len(label)))
+        segment = np.zeros(int(number.max(initial=-1)) + 1, np.int32)
+        segment[number] = label
+        outer, held = (np.bincount(number, flags) > 0 for flags in (self.outer, self.held))
+        return Pieces(self.graph.merged(number), segment, outer, held), number
+
+    def cleaned(self, label: NDArray[np.int32], limits: Limits) -> NDArray[np.int32]:
+        """(P,) the segments after small pieces have joined others, and then holes have been filled."""
+        if limits.least > 1:
+            pieces, number = self.united(label)
+            label = pieces.without_small(limits.least, limits.most)[number]
+        if limits.holes:
+            pieces, number = self.united(label)
+            label = pieces.without_holes(limits.holes)[number]
+        return label
+
+    def divided(self, label: NDArray[np.int32], most: float, background: int) -> NDArray[np.int32]:
+        """(P,) the segments after pieces larger than ``most`` have been divided; new segments have new numbers.
+
+        The fragments in a piece are joined again, across the lowest levels first, as long as their union is not too
+        large (Kruskal's algorithm with a limit). Cuts of a hierarchy stay nested, because a coarser cut joins in the
+        same order.
+        """
+        pieces, piece = self.united(label)
+        large = ((pieces.graph.area > most) & (pieces.label != background))[piece]
+        graph = self.graph
+        assert graph.boundary is not None
+        size, root = graph.area.tolist(), list(range(len(label)))
+
+        def find(x: int) -> int:
+            while root[x] != x:
+                root[x] = root[root[x]]
+                x = root[x]
+            return x
+
+        here, there = graph.borders.T
+        inside = np.flatnonzero((piece[here] == piece[there]) & large[here])
+        for border in inside[np.lexsort((-graph.border_length[inside], graph.boundary[inside]))]:
+            a, b = (find(int(end)) for end in graph.borders[border])
+            if a != b and size[a] + size[b] <= most:
+                root[b] = a
+                size[a] += size[b]
+        ends = np.array([find(x) for x in range(len(label))])
+        number, fresh = label.copy(), int(label.max())
+        seen: set[int] = set()
+        for end in sorted(set(ends[large].tolist()), key=lambda end: (-size[end], end)):
+            if piece[end] in seen:  # the largest part keeps the number
+                fresh += 1
+                number[end] = fresh
+            seen.add(int(piece[end]))
+        return np.where(large, number[ends], label)
 
     def without_small(self, least: float, most: float = float("inf")) -> NDArray[np.int32]:
         """(P,) the segments after every piece smaller than ``least`` has joined a neighbour, the smallest piece first.
@@ -273,14 +396,14 @@ class Pieces:
         neighbour with which it would be larger than ``most`` is taken only if there is no other.
         """
         merging = _Merging(self)
-        queue = [(size, piece) for piece, size in enumerate(merging.area) if size < least]
+        queue = [(size, piece) for piece, size in enumerate(merging.area) if size < least and not merging.held[piece]]
         heapq.heapify(queue)
         while queue:
             size, piece = heapq.heappop(queue)
             if not merging.near[piece] or merging.area[piece] != size:
                 continue  # it has joined another one, has no neighbour, or has grown
             piece = merging.into_segment_of(piece, merging.best(piece, most))
-            if merging.area[piece] < least:
+            if merging.area[piece] < least and not merging.held[piece]:
                 heapq.heappush(queue, (merging.area[piece], piece))
         return merging.labels()
 
@@ -295,16 +418,17 @@ class Pieces:
         for piece in near[outside]:
             near[piece].append(outside)
         order, parent, low = _depth_first(near, outside)
-        beneath = [*self.graph.area.tolist(), 0.0]
+        # What holds a piece that is held is as good as too large.
+        beneath = [*np.where(self.held, np.inf, self.graph.area).tolist(), 0.0]
         for piece in reversed(order[1:]):
             beneath[parent[piece]] += beneath[piece]
-        label, filled = self.label.copy(), [False] * len(near)
+        label, filled, limit = self.label.copy(), [False] * len(near), min(most, float(self.graph.area.sum()))
         rank = {piece: number for number, piece in enumerate(order)}
         for piece in order[1:]:
             around = parent[piece]
             if around == outside:
                 continue
-            if filled[around] or (low[piece] >= rank[around] and beneath[piece] <= most):
+            if filled[around] or (low[piece] >= rank[around] and beneath[piece] <= limit):
                 filled[piece], label[piece] = True, label[around]
         return label
 
@@ -318,6 +442,7 @@ class _Merging:
         assert graph.boundary is not None
         self.area: list[float] = graph.area.tolist()
         self.label: list[int] = pieces.label.tolist()
+        self.held: list[bool] = pieces.held.tolist()
         self.root = list(range(len(self.area)))
         self.near: list[dict[int, list[float]]] = [{} for _ in self.area]
         sums = graph.border_length * graph.boundary
@@ -356,6 +481,7 @@ class _Merging:
             near[a][other] = near[other][a] = [old[0] + border[0], old[1] + border[1]]
         near[b], self.root[b] = {}, a
         self.area[a] += self.area[b]
+        self.held[a] |= self.held[b]
         return a
 
     def labels(self) -> NDArray[np.int32]:
@@ -389,23 +515,6 @@ def _depth_first(near: list[list[int]], first: int) -> tuple[list[int], list[int
             if stack:
                 low[stack[-1][0]] = min(low[stack[-1][0]], low[node])
     return order, parent, low
-
-
-def beside_void(piece: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The pieces that touch the edge of the image, or void pixels, which are -1."""
-    around = np.pad(piece, 1, constant_values=-1)
-    void = around < 0
-    beside = (void[:-2, 1:-1] | void[2:, 1:-1] | void[1:-1, :-2] | void[1:-1, 2:]) & (piece >= 0)
-    return np.unique(piece[beside])
-
-
-def _levels(sides: NDArray[np.int32], between: Between) -> NDArray[np.float64]:
-    """(P,) the level between the leaves of each pair of pixels (P, 2); 0 within a leaf."""
-    pairs, index = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True)
-    level = np.zeros(len(pairs))
-    differ = pairs[:, 0] != pairs[:, 1]
-    level[differ] = between(pairs[differ])
-    return level[index.reshape(-1)]
 
 
 def _split(labels: NDArray[np.int32], background: int, neck: float) -> NDArray[np.int32]:
@@ -443,117 +552,89 @@ def _split(labels: NDArray[np.int32], background: int, neck: float) -> NDArray[n
     return out
 
 
-def _divided(
-    labels: NDArray[np.int32], leaves: NDArray[np.int32], between: Between, most: float, background: int
-) -> NDArray[np.int32]:
-    """The label map after pieces larger than ``most`` have been divided; new segments have new numbers.
-
-    The leaves in a piece are joined again, across the lowest levels first, as long as their union is not too large
-    (Kruskal's algorithm with a limit). Cuts of a hierarchy stay nested, because a coarser cut joins in the same order.
-    """
-    piece = pieces(np.where(labels > 0, labels, -1))
-    area = np.bincount(piece[piece >= 0])
-    large = (np.append(area, 0) > most)[piece] & (labels != background)
-    if not large.any():
-        return labels
-    both = np.where(large, piece.astype(np.int64) * (int(leaves.max()) + 1) + leaves, -1)
-    part = pieces(both)
-    units, whole = Superpixels(part), np.zeros(int(part.max()) + 1, np.int32)
-    whole[part[part >= 0]] = piece[part >= 0]
-    touching = units.touching
-    level = _levels(leaves.reshape(-1)[np.stack([touching.here, touching.there], axis=1)], between)
-    graph = units.region_graph
-    mean = np.bincount(graph.border_index(touching.pairs), level, len(graph.borders)) / graph.border_length
-    size, root = units.area.tolist(), list(range(len(units)))
-
-    def find(x: int) -> int:
-        while root[x] != x:
-            root[x] = root[root[x]]
-            x = root[x]
-        return x
-
-    inside = np.flatnonzero(whole[graph.borders[:, 0]] == whole[graph.borders[:, 1]])
-    for border in inside[np.lexsort((-graph.border_length[inside], mean[inside]))]:
-        a, b = (find(int(end)) for end in graph.borders[border])
-        if a != b and size[a] + size[b] <= most:
-            root[b] = a
-            size[a] += size[b]
-    ends = np.array([find(x) for x in range(len(units))])
-    number = np.zeros(len(units), np.int32)
-    fresh = int(labels.max())
-    seen: set[int] = set()
-    label_of = np.zeros(len(area), np.int32)
-    label_of[piece[piece >= 0]] = labels[piece >= 0]
-    for end in sorted(set(ends.tolist()), key=lambda end: (-size[end], end)):
-        if whole[end] in seen:
-            fresh += 1
-            number[end] = fresh
-        else:  # the largest part keeps the number
-            seen.add(int(whole[end]))
-            number[end] = label_of[whole[end]]
-    return np.where(part >= 0, number[ends][part], labels).astype(np.int32)
-
-
-def level_between(graph: RegionGraph, colours: NDArray[np.floating]) -> Between:
+def level_between(graph: RegionGraph, colours: NDArray[np.floating], tree: Hierarchy | None = None) -> Between:
     """The level between two leaves: the altitude at which the hierarchy joins them.
 
     Parameters
     ----------
     graph : the region graph of the N leaves
     colours : (N, D) their mean colours, whose distance is the level if there are no boundary probabilities
+    tree : the hierarchy, if it is not that of the graph
     """
+    if tree is not None:
+        return tree.levels_between
     if graph.boundary is None:
         return lambda pairs: np.linalg.norm(np.diff(colours[pairs], axis=1)[:, 0], axis=1).astype(np.float64)
     return graph.hierarchy.levels_between
 
 
-@dataclass(frozen=True, eq=False)
-class LargeLeaves:
+class LargeLeaves(NamedTuple):
     """The leaves of a hierarchy after small ones have joined others, so that no cut has a small piece.
 
     Regions of the hierarchy that are large enough stay regions, so all cuts are nested as before.
 
     Parameters
     ----------
-    leaves : (H, W) the leaf at each pixel of the image, -1 on void
+    leaf : (F,) the leaf that each fragment belongs to now
+    area : (N,) the area of each leaf now
     tree : the hierarchy, in which leaves that have joined are one leaf
     """
 
-    leaves: NDArray[np.int32]
+    leaf: NDArray[np.int32]
+    area: NDArray[np.integer | np.floating]
     tree: Hierarchy
 
     @classmethod
-    def of(cls, scene: Scene, least: float) -> LargeLeaves:
-        """The superpixels of a scene at the size of its image; none of their pieces is smaller than ``least``."""
-        leaves = scene.work_superpixels.labels
-        if scene.work is not scene.image:
-            leaves = joint_upsampling(leaves, scene.work, scene.image, void=-1)
-        tree = scene.graph.hierarchy
-        found, piece = Pieces.of(leaves + np.int32(1), leaves, tree.levels_between)
-        joined = found.painted(found.without_small(least), piece) - np.int32(1)
-        return cls(joined, tree.grouped(_majority(leaves, joined, len(scene.graph))))
+    def of(cls, fragments: Fragments, tree: Hierarchy, least: float) -> LargeLeaves:
+        """From the fragments of the leaves, each a segment of its own; no piece of them is smaller than ``least``."""
+        pieces, n = Pieces.of(fragments, tree.levels_between), len(tree.graph)
+        leaf = pieces.cleaned(fragments.label, Limits(least)) - np.int32(1)
+        group = _majority(fragments.leaf, leaf, fragments.graph.area, n)
+        return cls(leaf, np.bincount(leaf, fragments.graph.area, n), tree.grouped(group))
 
-    def __call__(self, membership: Membership) -> NDArray[np.int32]:
-        """(H, W) the segments 1..K, 0 on void, from the membership of the leaves."""
-        return np.append(membership.labels + 1, 0).astype(np.int32)[self.leaves]
+    def within(self, most: float, membership: Membership, affinity: Affinity) -> Membership:
+        """The membership of a cut of ``tree`` after regions larger than ``most`` have been divided."""
+        region = self.tree.divided(membership.labels, self.area, most)
+        k = int(region.max()) + 1
+        if k == membership.probabilities.shape[1]:
+            return membership
+        return replace(membership, probabilities=soft_membership(affinity, region.astype(np.int64), k))
 
 
-def _majority(leaves: NDArray[np.int32], values: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """(N,) the value (H, W), from 0, that most pixels of each leaf have; a leaf without pixels has its own number."""
-    known = leaves >= 0
-    width = max(int(values.max()) + 1, count)
-    pairs, pixels = np.unique(leaves[known].astype(np.int64) * width + values[known], return_counts=True)
-    order = np.argsort(pixels, kind="stable")
+def work_leaves(scene: Scene) -> NDArray[np.int32]:
+    """(H, W) the superpixels of a scene at the size of its image; their borders follow the colours of the image."""
+    leaves = scene.work_superpixels.labels
+    return leaves if scene.work is scene.image else joint_upsampling(leaves, scene.work, scene.image, void=-1)
+
+
+def _majority(
+    leaf: NDArray[np.int32],
+    value: NDArray[np.int32],
+    area: NDArray[np.integer | np.floating] | None,
+    count: int,
+) -> NDArray[np.int64]:
+    """(N,) the value, from 0, that has most of each of N leaves; a leaf without pixels has its own number.
+
+    Parameters
+    ----------
+    leaf, value : of each pixel or fragment; leaves below 0 are void
+    area : of each; None means 1
+    """
+    known = leaf >= 0
+    width = max(int(value.max()) + 1, count)
+    keys = leaf[known].astype(np.int64) * width + value[known]
+    pairs, index = np.unique(keys, return_inverse=True)
+    order = np.argsort(np.bincount(index, None if area is None else area[known]), kind="stable")
     out = np.arange(count)
     out[pairs[order] // width] = pairs[order] % width
     return out
 
 
-def renumbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The label map with segments 1..K by descending area, 0 on void."""
-    area = np.bincount(labels.reshape(-1))
-    area[0] = 0
-    order = np.argsort(-area, kind="stable")[: np.count_nonzero(area)]
-    number = np.zeros(len(area), np.int32)
+def _number_by_area(areas: NDArray[np.integer | np.floating]) -> NDArray[np.int32]:
+    """The new number of each segment: 1..K by descending area, 0 for void and for those without pixels."""
+    areas = areas.copy()
+    areas[0] = 0
+    order = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
+    number = np.zeros(len(areas), np.int32)
     number[order] = np.arange(1, len(order) + 1)
-    return number[labels]
+    return number

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import GraphError
 from segspectral.spectral.knn import Bandwidth, Symmetrization, knn_affinity, nearest_neighbors
+from segspectral.spectral.search import Search
 
 BANDWIDTHS: tuple[Bandwidth, ...] = ("self_tuning", "median", 1.7)
 
@@ -170,7 +171,7 @@ def test_faint_and_repeated_edges_are_kept() -> None:
 
 def test_nearest_neighbours_are_other_nodes_in_ascending_distance() -> None:
     X = points(40)
-    distance, neighbor = nearest_neighbors(X, 6)
+    distance, neighbor = nearest_neighbors(Search(X), 6)
     assert (neighbor != np.arange(40)[:, None]).all()
     assert all((a <= b).all() for a, b in pairwise(distance.T))
     np.testing.assert_allclose(distance, np.linalg.norm(X[:, None] - X[neighbor], axis=-1), atol=1e-9)

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from click.testing import Result
 from sklearn.datasets import make_blobs
+from typer.testing import CliRunner
 
+from segspectral.cli import app
 from segspectral.errors import DatasetError, SegspectralError, SettingsError
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.networks.clustering import cluster_file, read_problem
@@ -160,7 +163,7 @@ def test_headers_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeyp
     with pytest.raises(DatasetError, match="unpacks to more than"):
         read_problem(tmp_path / "b.npz")
     np.savez(tmp_path / "b.npz", x=np.zeros((1000, 100)))
-    assert read_problem(tmp_path / "b.npz").features is not None
+    assert read_problem(tmp_path / "b.npz").vectors is not None
 
 
 def test_infinite_values_and_single_vectors_are_refused(tmp_path: Path) -> None:
@@ -195,3 +198,94 @@ def test_agreement_does_not_depend_on_the_names_of_clusters() -> None:
     half = clustering_scores([0, 1, 0, 1], [0, 0, 1, 1])
     assert half["accuracy"] == 0.5
     assert half["nmi"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_sample_is_fitted_and_the_others_are_predicted_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, classes = make_blobs(5000, centers=4, n_features=6, cluster_std=1.2, random_state=2)
+    np.save(tmp_path / "a.npy", many.astype(np.float32))
+    monkeypatch.setattr("segspectral.networks.vectors.BLOCK", 6 * 700)
+    told: list[tuple[str, int, int]] = []
+    found = cluster_file(
+        *(tmp_path / "a.npy", 4),
+        sample=900,
+        output=tmp_path / "out.npz",
+        save=tmp_path / "head.safetensors",
+        progress=lambda *step: told.append(step),
+    )
+    assert found.fitted == 900
+    assert len(found.head.labels_) == 900
+    assert clustering_scores(found.labels, classes)["nmi"] > 0.97
+    assert told == [("fitting", 0, 5000), *(("predicting", min(i, 5000), 5000) for i in range(700, 5601, 700))]
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as written:
+        assert np.array_equal(written["labels"], found.labels)
+        assert written["probabilities"].dtype == np.float32
+        np.testing.assert_allclose(written["probabilities"].sum(axis=1), 1, rtol=1e-5)
+        assert np.array_equal(written["probabilities"].argmax(axis=1), found.labels)
+    again = cluster_file(tmp_path / "a.npy", 4, sample=900, output=tmp_path / "again.npz")
+    assert np.array_equal(again.labels, found.labels)
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "out.npz").read_bytes()
+    # The saved head goes on from there: it gives the same clusters, and those of other points.
+    applied = cluster_file(tmp_path / "a.npy", model=tmp_path / "head.safetensors", output=tmp_path / "third.npz")
+    assert applied.fitted == 0
+    assert (applied.labels != found.labels).mean() < 0.01
+    assert clustering_scores(cluster_file(tmp_path / "a.npy", 4, sample=5000).labels, found.labels)["nmi"] > 0.97
+
+
+def test_large_files_are_sampled_unless_all_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segspectral.networks.clustering.WHOLE", 80)
+    monkeypatch.setattr("segspectral.networks.clustering.SAMPLE", 40)
+    np.save(tmp_path / "a.npy", X)
+    assert cluster_file(tmp_path / "a.npy", 3).fitted == 40
+    assert cluster_file(tmp_path / "a.npy", 3, sample=90).fitted == 90
+    assert cluster_file(tmp_path / "a.npy", 3, sample=10**9).fitted == 90
+    with pytest.raises(SettingsError, match="sample is 2, and 3 clusters need at least so many vectors"):
+        cluster_file(tmp_path / "a.npy", 3, sample=2)
+    (tmp_path / "a.csv").write_text("a,b\nb,c\n")
+    with pytest.raises(SettingsError, match="sample is for vectors, and this is a graph"):
+        cluster_file(tmp_path / "a.csv", 2, sample=2)
+
+
+def test_a_file_of_vectors_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segspectral.networks.vectors.BLOCK", 100 * 2000)
+    path = tmp_path / "a.npy"
+    values = np.lib.format.open_memmap(path, "w+", np.float32, (60_000, 100))
+    values[:] = np.random.default_rng(0).normal(size=(1, 100)) + np.arange(60_000)[:, None] % 3 * 5
+    values[:, 0] += np.random.default_rng(1).normal(size=60_000)
+    values.flush()
+    del values
+    tracemalloc.start()
+    found = cluster_file(path, 3, sample=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert clustering_scores(found.labels, np.arange(60_000) % 3)["accuracy"] > 0.999
+    assert peak < 60_000 * 100 * 8 / 2
+    np.save(path, np.full((30, 4), np.nan))
+    with pytest.raises(DatasetError, match="first in row 0"):
+        cluster_file(path, 3)
+
+
+def test_the_command_says_what_was_fitted_and_refuses_options_that_a_fitted_head_has_already(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", X)
+    runner = CliRunner()
+
+    def cluster(*words: object) -> Result:
+        return runner.invoke(app, ["cluster", *map(str, words)])
+
+    head = tmp_path / "head.safetensors"
+    fitted = cluster(tmp_path / "a.npy", "-k", 3, "--sample", 40, "--save", head)
+    assert fitted.exit_code == 0, fitted.output
+    assert "90 vectors in 3 clusters, normalized cut of the sample" in fitted.output
+    assert (
+        "fitted on 40 vectors, drawn at random, and predicted the others; --sample 90 fits it on all" in fitted.output
+    )
+    applied = cluster(tmp_path / "a.npy", "--model", head)
+    assert f"90 vectors in 3 clusters, predicted by {head}" in applied.output
+    refused = cluster(tmp_path / "a.npy", "--model", head, "-k", 4)
+    assert refused.exit_code == 2
+    assert "-k is for a fit, and --model brings a head that has been fitted" in " ".join(refused.stderr.split())
+    np.save(tmp_path / "wide.npy", np.ones((5, 9)))
+    wide = cluster(tmp_path / "wide.npy", "--model", head)
+    assert wide.exit_code == 2
+    assert "2 features" in wide.stderr

@@ -86,6 +86,8 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         (b"3: 4", "3"),
         (b"a: &a [1]\nb: [*a, *a]", "anchors and aliases"),
         (b"a: &a {x: 1}\nb: &b {<<: [*a, *a]}", "anchors and aliases"),
+        (b"segments: 3\nseed: 1\nsegments: 4", "line 3 gives segments a second time"),
+        (b"head:\n  name: exact\n  name: kmeans", "line 3 gives name a second time"),
         (b"[" * 5000, "more than 10 levels"),
         (b"{a: " * 3000, "more than 10 levels"),
         (b"segments: 2020-99-99", "is not YAML with plain values"),

@@ -187,7 +187,7 @@ def test_every_name_has_a_reader_and_every_layout_explains_a_wrong_root(tmp_path
             open_dataset(name, tmp_path)
         assert "expected" in str(caught.value)
         assert "\n" not in str(caught.value)
-        with pytest.raises(DatasetError, match="no such folder"):
+        with pytest.raises(DatasetError, match="is not a folder"):
             open_dataset(name, tmp_path / "nowhere")
 
 

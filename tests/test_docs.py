@@ -96,6 +96,8 @@ def readers_files(tmp_path_factory: pytest.TempPathFactory, cat: NDArray[np.uint
         (folder / f"people{suffix}.csv").write_text("name,age,height\n" + "\n".join(rows[:keep]) + "\n")
     (folder / "edges.csv").write_text("".join(f"{a},{b}\n" for a, b in links))
     classes = np.arange(90) % 3
+    for name in ("points.npy", "more.npy"):
+        np.save(folder / name, (rng.normal(0, 0.3, (1500, 6)) + np.eye(6)[np.arange(1500) % 5] * 5).astype(np.float32))
     np.savez(folder / "vectors.npz", x=rng.normal(0, 0.3, (90, 4)) + np.eye(4)[classes] * 5, labels=classes)
     return folder
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import random
 from collections.abc import Callable
 from itertools import chain
@@ -94,6 +96,8 @@ NAMED: dict[str, str] = {
 }
 ALL_ONE: dict[str, str] = {
     "two columns": lines("{a},{b}"),
+    "arrows": lines("{a} -> {b}"),
+    "arrows between tabs": lines("{a}\t--\t{b}"),
     "networkx without data": "\n".join(nx.generate_edgelist(nx.Graph([edge[:2] for edge in EDGES]))),
     "networkx without data, told": "\n".join(nx.generate_edgelist(network(), data=False)),
     "a header": lines("{a},{b}", first="user,friend"),
@@ -103,6 +107,7 @@ ALL_ONE: dict[str, str] = {
 }
 NUMBERED: dict[str, str] = {
     "whole numbers": lines("{a},{b},{w}", numbered=True),
+    "arrows and weights": lines("{a} -> {b} {w}", numbered=True),
     "made floats by pandas": lines("{a}.0,{b}.0,{w}", first="u,v,weight", numbered=True),
     "one column made floats": lines("{a},{b}.0,{w}", numbered=True),
     "floats with decimal commas": lines("{a},0;{b},0;{w}", numbered=True, comma=True),
@@ -130,8 +135,11 @@ def test_every_dialect_gives_the_same_graph_in_both_commands(tmp_path: Path, nam
     check(tmp_path / "edges.txt", wanted)
     (tmp_path / "excel.csv").write_bytes(text.removeprefix("\ufeff").encode("utf-16"))
     check(tmp_path / "excel.csv", wanted)
-    (tmp_path / "edges.tsv.gz").write_bytes(gzip.compress(text.encode()))
-    check(tmp_path / "edges.tsv.gz", wanted)
+    for pack in (gzip, bz2, lzma):
+        (tmp_path / "packed.tsv").write_bytes(pack.compress(text.encode()))  # type: ignore[attr-defined]
+        check(tmp_path / "packed.tsv", wanted)
+    (tmp_path / "unmarked.csv").write_bytes(text.removeprefix("\ufeff").encode("utf-16-le"))
+    check(tmp_path / "unmarked.csv", wanted)
 
 
 WRITERS: dict[str, Callable[[nx.Graph, Path], None]] = {
@@ -142,6 +150,48 @@ WRITERS: dict[str, Callable[[nx.Graph, Path], None]] = {
     "gexf": nx.write_gexf,
     "pajek": nx.write_pajek,
 }
+
+
+VERTICES = "*Vertices 4\r\n" + "".join(f'{i} "no. {i}" 0.5 0.5\r\n' for i in range(1, 5))
+SECTIONS = {
+    "of igraph without lines of vertices": "*Vertices 4\n*Edges\n1 2 2.5\n2 3 1\n1 3 0.5\n",
+    "with arcs and a comment": '% a\n*Network f\n*vertices 4 4\n*arcs :1 "knows"\n1 2 2.5\n2 3\n3 1 0.5 c Blue\n',
+    "with a matrix": "*Vertices 4\n*Matrix\n0 2.5 .5 0\n2.5 0 1 0\n.5 1 0.0 0\n0 0 0 0\n",
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_pajek_is_read_in_all_its_sections(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.net").write_text(SECTIONS[name])
+    graph = read_graph(tmp_path / "a.net")
+    assert as_dict(graph) == {("1", "2"): 2.5, ("2", "3"): 1.0, ("1", "3"): 0.5}
+    assert graph.names == ("1", "2", "3", "4")
+
+
+def test_lists_of_pajek_and_equal_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.net").write_text(VERTICES + "*Edgeslist\r\n1 2 3\r\n*Arcslist\r\n3 4\r\n")
+    wanted = {("no. 1", "no. 2"): 1.0, ("no. 1", "no. 3"): 1.0, ("no. 3", "no. 4"): 1.0}
+    assert as_dict(read_graph(tmp_path / "a.net")) == wanted
+    (tmp_path / "b.net").write_text('*Vertices 3\n1 "Ann"\n2 "Ann"\n3 "Bob"\n*Edges\n1 2 1\n2 3 1\n')
+    assert read_graph(tmp_path / "b.net").names == ("1", "2", "3")
+
+
+def test_lgl_is_read_by_its_suffix_and_never_taken_for_edges(tmp_path: Path) -> None:
+    text = "# ann\nbob 2.5\ncy 0.5\n# bob\ncy 1\n# dora\ncy 30\neve 4\n"
+    (tmp_path / "a.lgl").write_text(text)
+    check(tmp_path / "a.lgl", expected())
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(DatasetError, match="can be LGL, or edges with headings"):
+        read_graph(tmp_path / "a.txt")
+    assert len(read_graph(tmp_path / "a.txt", dialect=Dialect(comments="#", weight="none")).names) > 5
+
+
+def test_the_relation_of_cytoscape_is_no_node(tmp_path: Path) -> None:
+    (tmp_path / "a.sif").write_text("0\tpp\t1\n1\tpd\t2\n")
+    check(tmp_path / "a.sif", {("0", "1"): 1.0, ("1", "2"): 1.0})
+    (tmp_path / "a.sif").write_text("0\tpp\t1\t2\n")
+    with pytest.raises(DatasetError, match="line 1: has 4 columns, not 3"):
+        read_graph(tmp_path / "a.sif")
 
 
 @pytest.mark.parametrize("kind", WRITERS)

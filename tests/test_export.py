@@ -156,6 +156,25 @@ class TestOverlay:
         void = (labels == 0) & ~near
         assert (picture[void] == checker[void][:, None]).all()
 
+    def test_the_own_tint_of_a_segment_is_its_mean_colour(
+        self, parts: tuple[NDArray[np.uint8], NDArray[np.int32]]
+    ) -> None:
+        photograph, labels = parts
+        own = np.array([[0, 0, 0], [200, 60, 60], [60, 180, 90], [70, 70, 200], [120, 120, 120]])
+        noise = photograph.astype(int) - 130
+        coloured = np.clip(own[labels] + noise // 3, 0, 255).astype(np.uint8)
+        picture = tinted(coloured, labels, look=Look("mean", 1.0))
+        inner = ~ndimage.binary_dilation(boundaries(labels), np.ones((3, 3)))
+        for segment in range(1, 5):
+            at = inner & (labels == segment)
+            mean = coloured[labels == segment].mean(axis=0)
+            assert np.abs(picture[at].mean(axis=0) - mean).max() < 3
+            # Hues are those of the mean everywhere, and the brightness is that of the photograph.
+            chroma = picture[at] - picture[at].mean(axis=1, keepdims=True)
+            assert chroma.std(axis=0).max() < 2
+            assert np.corrcoef(picture[at].mean(axis=1), coloured[at].mean(axis=1))[0, 1] > 0.97
+        assert (picture[boundaries(labels)] == 255).all()
+
     def test_numbers_stand_in_their_segments(self, parts: tuple[NDArray[np.uint8], NDArray[np.int32]]) -> None:
         photograph, labels = parts
         ring = np.ones((80, 80), np.int32)  # whose centroid lies in its hole

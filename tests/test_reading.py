@@ -23,9 +23,11 @@ from segspectral.errors import ImageError, SettingsError
 from segspectral.images.interpret import Stretch
 from segspectral.images.reader import as_image, read_image
 from segspectral.web.work import Segmenting, Task
+from tests.omezarr import ome_zarr
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
 pytest.importorskip("fastapi", reason="fastapi (extra 'web') is not installed")
+pytest.importorskip("zarr", reason="zarr (extra 'zarr') is not installed")
 
 DOCS = Path(__file__).parents[1] / "docs" / "howto" / "reading.md"
 H, W = 64, 96
@@ -141,7 +143,7 @@ class Row:
     """
 
     file: str
-    make: Callable[[Path], None]
+    make: Callable[[Path], object]
     note: str = ""
     void: bool = False
     like: NDArray[Any] | None = None
@@ -251,6 +253,13 @@ ROWS = {
             path, np.moveaxis(RGB, -1, 0).copy(), ome=True, photometric="minisblack", metadata={"axes": "CYX"}
         ),
         like=RGB,
+    ),
+    "OME-Zarr": Row("aw.zarr", lambda path: ome_zarr(path, np.moveaxis(RGB, -1, 0)[None], "tcyx"), like=RGB),
+    "OME-Zarr with planes": Row(
+        "ax.zarr",
+        lambda path: ome_zarr(path, np.stack([GREY, GREY[::-1], GREY])[:, None], "zcyx", version=2),
+        "page 1 of 3",
+        like=grey(GREY),
     ),
     "GeoTIFF without a CRS": Row("at.tif", raster(RGB, crs=None), like=RGB),
     "One colour": Row("au.tif", tiff(np.full((H, W, 3), 70, np.uint8)), "one colour", like=np.full((H, W, 3), 70)),

@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy import ndimage
 
 import segspectral
 from segspectral.config import make_pipeline
@@ -306,9 +307,32 @@ class TestCommands:
         assert not (folder / "out").exists()
 
 
-def test_sizes_keep_seeds(scene: Scene) -> None:
-    small = make_pipeline({**LIGHT, "sizes": {"min": "300"}})
-    seeds = np.zeros(scene.image.shape, np.int32)
-    seeds[10, 10], seeds[40, 50], seeds[60, 90] = 1, 2, 9
-    made: Segmentation = small.solve(scene, seeds=seeds)
-    assert (made.labels[seeds > 0] == seeds[seeds > 0]).all()
+@pytest.mark.parametrize("by", ["walker", "hierarchy"])
+@pytest.mark.parametrize("sizes", [{"min": "300"}, {"min": "40%"}, {"holes": "all"}, {"min": "5%", "holes": "3%"}])
+def test_a_seed_wins_against_limits_on_sizes_and_it_is_said(scene: Scene, sizes: dict[str, str], by: str) -> None:
+    pipeline = make_pipeline({**LIGHT, "sizes": sizes, "seeds": {"by": by}})
+    least = pipeline.sizes.of_image(scene.image).least
+    rng = np.random.default_rng(5)
+    for count in (3, 40):
+        seeds = np.zeros(scene.image.shape, np.int32)
+        seeds.reshape(-1)[rng.choice(seeds.size, count, replace=False)] = rng.integers(1, 10, count)
+        made: Segmentation = pipeline.solve(scene, seeds=seeds)
+        assert (made.labels[seeds > 0] == seeds[seeds > 0]).all()
+        # What is smaller than the minimum holds a seed, and a note counts these pieces.
+        small = 0
+        for label in np.unique(made.labels):
+            piece, number = ndimage.label(made.labels == label)
+            for one in range(1, number + 1):
+                if (piece == one).sum() < least:
+                    assert (seeds[piece == one] == label).any()
+                    small += 1
+        said = [note for note in made.notes if "because seeds hold the segment there" in note]
+        assert said == (
+            [
+                f"{small} {'piece is' if small == 1 else 'pieces are'} smaller than the minimum, because "
+                "seeds hold the segment there"
+            ]
+            if small
+            else []
+        )
+        assert small or "min" not in sizes or count < 40

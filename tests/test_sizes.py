@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from segspectral.errors import SettingsError
 from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.sizes import Between, Limits, Sizes, level_between
-from segspectral.values import Image, Superpixels
+from segspectral.values import Image, Membership, Superpixels
+from segspectral.values.fragments import Blocks, Fragments
 from tests.cli.conftest import one_error, run
 from tests.conftest import SAMPLES
 
@@ -161,20 +163,29 @@ def test_no_piece_is_smaller_in_the_sample_images(name: str) -> None:
 
 
 def test_cuts_of_the_hierarchy_stay_nested_and_have_as_many_segments_as_requested(photograph: Image) -> None:
-    settings = {"hierarchy": True, "sizes": {"min": "1%", "max": "40%", "holes": "5%"}, "working_pixels": 40_000}
-    pipeline = make_pipeline(LIGHT | settings)
-    scene = pipeline.describe(photograph)
-    cuts = [pipeline.solve(scene, k).labels for k in (2, 4, 8, 16)]
-    least = photograph.shape[0] * photograph.shape[1] / 100
-    for coarse, fine in itertools.pairwise(cuts):
-        assert all(len(np.unique(coarse[fine == segment])) == 1 for segment in np.unique(fine))
-    assert all(min(areas(cut)) >= least for cut in cuts)
+    mask = np.ones(photograph.shape, np.bool_)
+    mask[100:200, 100:250] = False
+    mask[140:150, 140:150] = True
+    for most, image in (("40%", photograph), ("12%", photograph), ("20%", Image(photograph.rgb, "void", mask))):
+        assert_nested(image, most)
     only = make_pipeline(LIGHT | {"hierarchy": True, "sizes": {"min": "1%"}})
     scene = only.describe(photograph)
     assert [only.solve(scene, k).segments for k in (2, 5, 11)] == [2, 5, 11]
     many = only.solve(scene, 100)
     assert many.segments < 100
     assert f"the limits on sizes give {many.segments} segments instead of 100" in many.notes
+
+
+def assert_nested(image: Image, most: str) -> None:
+    settings = {"hierarchy": True, "sizes": {"min": "1%", "max": most, "holes": "5%"}, "working_pixels": 40_000}
+    pipeline = make_pipeline(LIGHT | settings)
+    scene = pipeline.describe(image)
+    cuts = [pipeline.solve(scene, k).labels for k in (2, 4, 8, 16)]
+    least = np.count_nonzero(cuts[0]) / 100
+    for coarse, fine in itertools.pairwise(cuts):
+        assert all(len(np.unique(coarse[fine == segment])) == 1 for segment in np.unique(fine))
+    assert all(min(areas(np.where(surrounded_by_void(cut), 0, cut))) >= least for cut in cuts)
+    assert all(max(areas(cut)) <= float(most[:-1]) * least * 1.06 for cut in cuts)  # holes are filled at last
 
 
 def test_a_cut_whose_regions_are_large_does_not_change(photograph: Image) -> None:
@@ -312,12 +323,22 @@ def test_a_split_keeps_outlines_and_numbers_and_leaves_convex_pieces_and_the_bac
     assert len(np.unique(again)) == len(np.unique(made))
 
 
+def test_after_a_split_no_piece_is_smaller_than_the_minimum() -> None:
+    for seed in range(40):
+        labels, leaves = random_map(seed)
+        made = Sizes(split=True, neck=0.05)(labels, leaves, alike, Limits(least=9))[0]
+        alone = surrounded_by_void(made)
+        assert min(areas(np.where(alone, 0, made)), default=9) >= 9
+        assert ((made > 0) == (labels > 0)).all()
+
+
 def test_the_background_is_the_largest_the_darkest_or_the_brightest_segment() -> None:
     labels = np.full((40, 60), 2, np.int32)
     labels[:, 40:], labels[5:10, 5:10] = 1, 3
     rgb = np.array([0, 200, 90, 30], np.uint8)[labels][..., None].repeat(3, axis=2)
     chosen = {
-        name: Sizes(background=name)._background(labels, Image(rgb)) for name in ("largest", "darkest", "brightest")
+        name: Sizes(background=name).behind(labels, Image(rgb).float32.mean(axis=2))
+        for name in ("largest", "darkest", "brightest")
     }
     assert chosen == {"largest": 2, "darkest": 3, "brightest": 1}
 
@@ -339,18 +360,169 @@ def test_a_model_refuses_what_makes_new_segments(tmp_path: Path) -> None:
     assert set(np.unique(after)) <= set(np.unique(before))
 
 
-def test_a_raster_is_read_whole_and_tiles_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
-    import PIL.Image
+@pytest.mark.parametrize("side", [5, 8, 64])
+def test_fragments_of_blocks_are_those_of_the_whole(side: int) -> None:
+    for seed in range(80):
+        labels, leaves = random_map(seed)
+        at = np.full(labels.shape, -7, np.int32)
+        blocks = Blocks(at, labels.shape)
+        for top, left in itertools.product(range(0, len(labels), side), range(0, labels.shape[1], side + 3)):
+            rows, cols = (top, min(top + side, len(labels))), (left, min(left + side + 3, labels.shape[1]))
+            blocks.add(rows, cols, labels[slice(*rows), slice(*cols)], leaves[slice(*rows), slice(*cols)])
+        found, number = blocks.fragments()
+        whole, where = Fragments.of(labels, leaves)
+        assert (np.append(number, -1)[at] == where).all()
+        for name in ("label", "leaf", "outer"):
+            assert (getattr(found, name) == getattr(whole, name)).all(), name
+        for name in ("area", "borders", "border_length"):
+            assert (getattr(found.graph, name) == getattr(whole.graph, name)).all(), name
 
-    with PIL.Image.open(SAMPLES / "coffee.jpg") as picture:
-        picture.resize((300, 200)).save(tmp_path / "a.tif")
-    options = ("--min-size", "400", "--head", "exact", "--set", "features.cnn=null")
-    for name in ("segment", "batch"):
-        done = run(name, tmp_path / "a.tif", "-o", tmp_path / name, *options)
+
+def test_fragments_are_what_their_definition_says() -> None:
+    for seed in range(30):
+        labels, leaves = random_map(seed)
+        found, at = Fragments.of(labels, leaves)
+        assert ((at < 0) == (labels == 0)).all()
+        for number in range(len(found.label)):
+            inside = at == number
+            assert ndimage.label(inside)[1] == 1
+            assert set(labels[inside]) == {found.label[number]}
+            assert set(leaves[inside]) == {found.leaf[number]}
+            around = np.pad(inside, 1)
+            grown = ndimage.binary_dilation(around)
+            assert found.outer[number] == (np.pad(labels, 1)[grown] == 0).any()
+            assert not (inside & ndimage.binary_dilation(at == number + 1) & (leaves == found.leaf[number])).any() or (
+                found.label[number] != found.label[number + 1] or found.leaf[number] != found.leaf[number + 1]
+            )
+
+
+def test_more_segments_than_files_hold_are_refused() -> None:
+    rows, cols = np.indices((300, 300))
+    labels = ((rows + cols) % 2 + 1).astype(np.int32)
+    membership = Membership(np.ones((1, 1), np.float32))
+    one = np.zeros_like(labels)
+    made = Sizes(pieces=True)(labels, one, alike, Limits())[0]
+    with pytest.raises(SettingsError, match="give 90000 segments, and a label map holds 65535"):
+        Sizes(pieces=True).settled(made, one, None, membership, None, True, 2)  # type: ignore[arg-type]
+
+
+class TestTiles:
+    """In tiles, limits on sizes give what they give in memory for the same label map."""
+
+    @pytest.fixture(scope="class")
+    def raster(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A GeoTIFF of 240 x 180 pixels with void; a pixel has 4 square metres."""
+        rasterio = pytest.importorskip("rasterio", reason="rasterio (extra 'geo') is not installed")
+        pixels = read_image(SAMPLES / "coffee.jpg").uint8[::2, ::2][:180, :240].copy()
+        pixels[20:60, 30:70] = 0
+        pixels[30:35, 40:48] = 200  # an island
+        path = tmp_path_factory.mktemp("tiles") / "a.tif"
+        place = {"crs": "EPSG:32633", "transform": rasterio.Affine(2, 0, 4e5, 0, -2, 5e6), "nodata": 0}
+        with rasterio.open(path, "w", driver="GTiff", height=180, width=240, count=3, dtype="uint8", **place) as file:
+            file.write(np.moveaxis(pixels, -1, 0))
+        return path
+
+    @pytest.fixture(autouse=True)
+    def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from segspectral.rasters import segment
+
+        monkeypatch.setattr(segment, "BLOCK", 64)
+
+    @staticmethod
+    def labels(raster: Path, target: Path, settings: dict[str, Any], nodes: int = 20_000) -> NDArray[np.int32]:
+        import rasterio
+
+        from segspectral.rasters.segment import Tiles, segment_raster
+
+        segment_raster(raster, target, make_pipeline(LIGHT | settings), Tiles(tile=64, max_nodes=nodes))
+        with rasterio.open(target) as file:
+            return np.asarray(file.read(1), np.int32)
+
+    @pytest.mark.parametrize("nodes", [20_000, 120])
+    @pytest.mark.parametrize(
+        "sizes", [{"min": 300}, {"max": 4000, "min": 40}, {"min": "1%", "holes": "all", "pieces": True}, {"max": "9%"}]
+    )
+    def test_the_partition_is_that_of_the_whole_label_map(
+        self, raster: Path, tmp_path: Path, sizes: dict[str, Any], nodes: int
+    ) -> None:
+        from segspectral.rasters.nodes import Grid, describe_raster
+        from segspectral.rasters.raster import DiskMap, Raster
+
+        settings = {"segments": 6, "superpixels": {"count": 6000}}
+        before = self.labels(raster, tmp_path / "a.tif", settings, nodes)
+        after = self.labels(raster, tmp_path / "b.tif", settings | {"sizes": sizes}, nodes)
+        pipeline = make_pipeline(LIGHT | settings | {"sizes": sizes})
+        leaves = np.full(before.shape, -1, np.int32)
+        with Raster.open(raster) as opened, DiskMap.beside(tmp_path / "map", opened.shape) as disk:
+            grid = Grid.of(opened.shape, 6000, 64, nodes)
+            opened.factor = grid.factor
+            assert (grid.factor > 1) == (nodes == 120)
+            disk.shape = opened.cells
+            described = describe_raster(opened, disk, pipeline, grid)
+            cells = np.append(described.number, -1)[disk[:, :]]
+            leaves = np.repeat(np.repeat(cells, grid.factor, 0), grid.factor, 1)[: len(before), : before.shape[1]]
+            ground = opened.ground
+        assert ground == pytest.approx(4, rel=1e-2)
+        between = level_between(described.graph, described.colours)
+        leaves = np.where(before > 0, leaves, -1).astype(np.int32)
+        limits = pipeline.sizes.limits(int((before > 0).sum()), ground)
+        due = pipeline.sizes(before, leaves, between, limits)[0]
+        assert (np.unique(due) > 0).sum() > 1
+        pairs = np.unique(np.stack([due.ravel(), after.ravel()]), axis=1)
+        assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+        assert ((after > 0) == (before > 0)).all()
+        assert np.unique(after[after > 0]).tolist() == list(range(1, int(after.max()) + 1))
+        if sizes != {"max": "9%"}:
+            assert (due != before).any()
+
+    @pytest.mark.parametrize("nodes", [20_000, 120])
+    def test_cuts_of_the_hierarchy_have_no_small_piece_and_stay_nested(
+        self, raster: Path, tmp_path: Path, nodes: int
+    ) -> None:
+        sizes = {"min": "1200m2", "max": "30%", "holes": "2%"}
+        settings = {"hierarchy": True, "superpixels": {"count": 6000}, "sizes": sizes}
+        cuts = [self.labels(raster, tmp_path / "a.tif", settings | {"segments": k}, nodes) for k in (2, 5, 11, 23)]
+        for coarse, fine in itertools.pairwise(cuts):
+            assert all(len(np.unique(coarse[fine == segment])) == 1 for segment in np.unique(fine))
+        island = surrounded_by_void(cuts[-1])
+        for cut in cuts:
+            assert min(areas(np.where(island, 0, cut))) >= 298
+
+    @pytest.mark.parametrize("door", ["segment", "batch"])
+    def test_the_commands_take_limits_in_tiles(self, raster: Path, tmp_path: Path, door: str) -> None:
+        import rasterio
+
+        options = ("--min-size", "1200m2", "--fill-holes", "1%", "--head", "exact", "--set", "features.cnn=null")
+        more = ("-j", "0") if door == "batch" else ()
+        done = run(
+            door, raster, "-o", tmp_path, *options, "--tile", "64", "-k", "6", "--format", "png,csv,cog,gpkg", *more
+        )
         assert done.exit_code == 0, done.output
-        with PIL.Image.open(tmp_path / name / "a_labels.png") as labels:
-            assert min(areas(np.asarray(labels).astype(np.int32))) >= 400
-        refused = run(name, tmp_path / "a.tif", "-o", tmp_path / "tiles", *options, "--tile", "128")
-        assert refused.exit_code != 0
-        assert "sizes are limited in whole images" in refused.output + refused.stderr
+        with rasterio.open(tmp_path / "a_labels.tif") as file:
+            labels = np.asarray(file.read(1), np.int32)
+        island = surrounded_by_void(labels)
+        assert island.sum() == 48
+        assert min(areas(np.where(island, 0, labels))) >= 298
+        notes = json.loads((tmp_path / "a.json").read_text())["notes"]
+        assert (
+            "1 piece is smaller than the minimum, because void pixels or the edges of the image surround them" in notes
+        )
+        rows = (tmp_path / "a_regions.csv").read_text().splitlines()
+        assert len(rows) == 1 + len(np.unique(labels[labels > 0]))
+
+    def test_what_needs_whole_images_or_a_place_is_refused_first(self, raster: Path, tmp_path: Path) -> None:
+        import rasterio
+
+        for door in ("segment", "batch"):
+            said = run(door, raster, "-o", tmp_path / "x", "--split", "--tile", "128")
+            assert said.exit_code != 0
+            assert "touching parts are split in whole images, not in tiles" in said.output + said.stderr
+        with (
+            rasterio.open(raster) as file,
+            rasterio.open(
+                tmp_path / "b.tif", "w", driver="GTiff", height=180, width=240, count=3, dtype="uint8"
+            ) as out,
+        ):
+            out.write(file.read())
+        said = one_error(run("segment", tmp_path / "b.tif", "-o", tmp_path / "x", "--min-size", "9m2", "--tile", "128"))
+        assert "coordinate reference system" in said

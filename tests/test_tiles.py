@@ -487,7 +487,7 @@ def test_nodata_is_compared_in_the_type_of_the_values(
     valid = assert_equal_in_tiles(path)
     assert valid[10:].all()
     assert valid[:10].any() != void
-    told = [note for note in read_image(path).notes if "is no number" in note]
+    told = [note for note in read_image(path).notes if "is not a number" in note]
     assert bool(told) == (text in ("no value", "0,0,0"))
 
 

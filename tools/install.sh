@@ -19,11 +19,11 @@ if [ "$free" -lt 8 ] && [ ! -d "$venv" ]; then
     exit 1
 fi
 
-extras=torch,crf,cluster,geo,heic,imagej,onnx,web
+extras=torch,crf,cluster,geo,heic,imagej,large,onnx,web,zarr
 if ! command -v gcc >/dev/null || ! "$python" -c '
 import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))'; then
-    extras=torch,cluster,geo,heic,imagej,onnx,web
+    extras=torch,cluster,geo,heic,imagej,large,onnx,web,zarr
     echo "gcc or Python.h is missing: installing without the CRF; the guided filter refines instead." >&2
     echo "For the CRF, on Debian or Ubuntu: sudo apt-get install gcc g++ python3-dev, then make clean and again." >&2
 fi
@@ -40,5 +40,5 @@ fi
 
 install -e ".[$extras]" --group dev || {
     echo "The CRF did not compile: installing without it; the guided filter refines instead." >&2
-    install -e '.[torch,cluster,geo,heic,imagej,onnx,web]' --group dev
+    install -e '.[torch,cluster,geo,heic,imagej,large,onnx,web,zarr]' --group dev
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.finding import Search
-from segspectral.images.formats import EXTENSIONS, check_name
+from segspectral.images.formats import EXTENSIONS, check_name, is_zarr
 
 __all__ = ["WHOLE", "Job", "Shard", "find_jobs", "fingerprint_of"]
 
@@ -113,7 +113,7 @@ def find_jobs(
     search = Search(recursive, suffixes, output, complaints.append)
     for given in map(str, inputs):
         check_name(given)
-        folder = os.path.abspath(given) if os.path.isdir(given) else None
+        folder = os.path.abspath(given) if os.path.isdir(given) and not is_zarr(given) else None
         if folder is not None and os.path.realpath(folder) == search.output:
             raise SettingsError("cannot be the output too: the next run would read the results as images", given)
         told = len(complaints)
@@ -138,9 +138,15 @@ def find_jobs(
 
 
 def fingerprint_of(path: str) -> tuple[int, int]:
-    """Return the size in bytes and the time of change in nanoseconds, or (-1, -1) if the file does not exist."""
+    """Return the size in bytes and the time of change in nanoseconds, or (-1, -1) if the file does not exist.
+
+    Those of an OME-Zarr, a folder, are of all files in it.
+    """
     try:
-        stat = os.stat(path)
+        if not is_zarr(path):
+            stat = os.stat(path)
+            return stat.st_size, stat.st_mtime_ns
+        stats = [os.stat(os.path.join(here, name)) for here, _, names in os.walk(path) for name in names]
     except OSError:
         return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+    return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)

@@ -26,6 +26,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from segspectral.batch.jobs import WHOLE, Job, Shard
 from segspectral.errors import BatchError, OutputError
+from segspectral.files import check_folder
 
 try:
     import fcntl
@@ -218,6 +219,7 @@ class Journal:
         except OSError as error:
             if self.path.is_symlink():
                 raise OutputError("is a link, and a journal must be a file; remove it", self.path) from error
+            check_folder(self.path.parent)  # names a file in the way
             raise OutputError(f"cannot be written to ({error.strerror})", self.path.parent) from error
         if fcntl is not None:
             try:

@@ -114,7 +114,7 @@ class Segmenter:
         tiling = tiles if isinstance(tiles, Tiling) else Tiling(tiles or Tiles(), auto=tiles is None)
         tiling = tiling.with_reason(why_whole(formats, pipeline.model, pipeline.sizes))
         pipeline, notes = pipeline.usable()
-        own = tuple(exporter.name for exporter in exporters_named(formats) if exporter.image is not None)
+        own = tuple(exporter.name for exporter in exporters_named(formats, shapes) if exporter.image is not None)
         names = dict(names or {})
         settings = settings_hash(pipeline, tiling, names, category, shapes, look)
         return cls(pipeline, os.path.abspath(out), settings, tiling, own, names, category, shapes, look, notes=notes)

@@ -71,6 +71,12 @@ class Group(TyperGroup):
         super().__init__(**options)
         self.commands: Any = Commands()
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty argument, because an empty path would mean the current folder."""
+        if "" in args:
+            ctx.fail("An argument is empty; is it a variable of the shell that is not set?")
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="segspectral",

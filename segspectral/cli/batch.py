@@ -180,7 +180,8 @@ def status(
 
     history = read_history(output)
     if not (history.runs or history.latest or history.unreadable):
-        raise SettingsError("no batch has written there (it has no journal.jsonl)", output)
+        why = "it has no journal.jsonl" if output.is_dir() else "it is not a folder"
+        raise SettingsError(f"no batch has written there ({why})", output)
     found = _Status.of(history)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))

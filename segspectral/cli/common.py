@@ -6,8 +6,9 @@ Nothing heavy is imported before a command needs it: ``--help`` answers at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,17 @@ def failures(failed: int, images: int) -> str:
     return (
         "the image failed" if images == 1 else f"{'all' if failed == images else f'{failed} of'} {images} images failed"
     )
+
+
+def check_local(values: Iterable[object]) -> None:
+    """Refuse paths that are an address or -, also in lists, before folders get these names. Raises SettingsError."""
+    from segspectral.files.reading import address_of
+
+    for path in chain.from_iterable(value if isinstance(value, list) else [value] for value in values):
+        if isinstance(path, Path) and (address := address_of(path)) is not None:
+            raise SettingsError("is an address; only files and folders of this machine are read and written", address)
+        if path == Path("-"):
+            raise SettingsError("-: standard input and output are not used here; name a file or folder")
 
 
 def check_head(head: str | None) -> None:
@@ -224,6 +236,11 @@ class Report:
         """One more is done, and there is nothing to say about it."""
         if self.bar is not None:
             self.bar.advance(self.task)
+
+    def share(self, text: str, done: float) -> None:
+        """What is going on now, and the share of all that is done."""
+        if self.bar is not None:
+            self.bar.update(self.task, description=text, completed=done)
 
     def line(self, text: str) -> None:
         """One more is done."""

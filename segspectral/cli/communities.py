@@ -56,9 +56,11 @@ def communities(
     if model is not None and (given := [name for name, value in fitting.items() if value]):
         raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
 
+    from segspectral.files import check_folder
     from segspectral.networks import extend_communities, find_communities, write_communities
     from segspectral.networks.graphs import read_graph
 
+    check_folder(output)
     search = _search(options, encoder, number)
     network = read_graph(graph, attributes, labels, dialect=text.dialect())
     print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")

@@ -45,11 +45,13 @@ def convert(
 ) -> None:
     """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     from segspectral.export import Writer, exporters_named, result_stems
+    from segspectral.files import check_folder
 
     exporters, named = exporters_named(to, formats.shapes()), formats.named()
     found = _label_files(labels)
     warn_of_names(named, len(found))
     folder = output or (labels[0] if labels[0].is_dir() else labels[0].parent)
+    check_folder(folder)
     groups = sorted({one.group for one in found})
     stems = {g: result_stems((f.name for f in found if f.group == g), folders=filter(None, groups)) for g in groups}
     writers = {group: Writer(exporters, folder / group) for group in groups}

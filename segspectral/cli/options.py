@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin,
 
 import typer
 
-from segspectral.cli.common import DebugOption, check_head, note, sentences
+from segspectral.cli.common import DebugOption, check_head, check_local, note, sentences
 from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
 from segspectral.heads import HEADS
@@ -123,9 +123,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         debug = given.pop("debug")
         if "debug" in own:
             given["debug"] = debug
-        for name, (kind, options) in groups.items():
-            given[name] = kind(**{option: given.pop(option) for option in options})
         with sentences(debug):
+            check_local(given.values())
+            for name, (kind, options) in groups.items():
+                given[name] = kind(**{option: given.pop(option) for option in options})
             for name in groups:
                 if hasattr(given[name], "check"):
                     given[name].check()
@@ -451,7 +452,9 @@ class FormatOptions:
     overlay: Annotated[
         str,
         typer.Option(
-            metavar="both|borders|tint", help="What the overlay shows of segments.", autocompletion=one_of(OVERLAYS)
+            metavar="|".join(OVERLAYS),
+            help="What the overlay shows of segments; mean: tints of their own mean colours.",
+            autocompletion=one_of(OVERLAYS),
         ),
     ] = Look.style
     opacity: Annotated[

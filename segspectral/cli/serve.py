@@ -91,7 +91,7 @@ def _project(folder: Path, output: Path | None, recursive: bool) -> Project:
     from segspectral.web.labelling import Project, first_classes
 
     if not folder.is_dir():
-        raise ImageError("is no folder; name the folder of the images to label", folder)
+        raise ImageError("is not a folder; name the folder of the images to label", folder)
     output = output or Path(f"{os.path.abspath(folder)}-labels")
     notes: list[str] = []
     found = find_jobs([folder], recursive=recursive, output=output, complain=notes.append, note=notes.append)

@@ -86,7 +86,7 @@ class Folder:
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
         if not folder.is_dir():
-            raise DatasetError("no such folder of predictions", folder)
+            raise DatasetError("is not a folder of predictions", folder)
         named = by_name(files_below(folder), self.SUFFIXES)
         self._files: dict[str, Path] = {}
         for sample in dataset.samples:
@@ -234,10 +234,10 @@ def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
 
 def orientation_of(path: Path) -> tuple[int, tuple[int, int]]:
     """Return the EXIF orientation of a picture and its stored size (H, W); 1 (upright) if the file is not a picture."""
-    import PIL.Image
+    from segspectral.images.formats import JPEG, PNG, TIFF, WEBP, open_picture
 
     try:
-        with PIL.Image.open(path, formats=("JPEG", "PNG", "TIFF", "WEBP")) as image:
+        with open_picture(path, (JPEG, PNG, TIFF, WEBP)) as image:
             orientation = image.getexif().get(0x0112, 1)
             return (orientation if orientation in range(1, 9) else 1), (image.height, image.width)
     except (OSError, ValueError, SyntaxError):

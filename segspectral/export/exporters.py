@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from segspectral.errors import ImageError
+from segspectral.errors import ImageError, SettingsError
 from segspectral.export import annotation, geo, imagej, labelstudio
 from segspectral.export.labelmap import LabelMap
 from segspectral.export.outlines import svg
@@ -208,8 +208,11 @@ def exporters_named(formats: Sequence[str], shapes: Shapes = Shapes()) -> list[E
     Raises
     ------
     SettingsError
-        A name is unknown, or a module that the format needs is not installed.
+        A name is unknown, a module that the format needs is not installed, or ``shapes`` has no effect.
     """
+    if shapes != Shapes() and not set(POLYGONS) & set(formats_named(formats)):
+        option = "--parts" if shapes.single else "--tolerance"
+        raise SettingsError(f"needs a format of polygons, which are {' and '.join(POLYGONS)}", option)
     chosen = [_polygons(name, shapes) if name in POLYGONS else EXPORTERS[name] for name in formats_named(formats)]
     for exporter in chosen:
         exporter.check()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from segspectral.errors import ImageError, SettingsError, about
 from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_file, read_npz
-from segspectral.images.formats import PNG, TIFF, check_name, format_of, open_picture
+from segspectral.images.formats import PNG, TIFF, check_name, format_of, head_of, open_picture
 from segspectral.values import Bands, Segmentation
+from segspectral.values.labels import LARGEST
 
 if TYPE_CHECKING:
     from segspectral.values.place import Georeference
@@ -34,9 +34,6 @@ UNKNOWN = "image"
 
 UNNAMED = "segment"
 """The category of segments without a name."""
-
-LARGEST = 65535
-"""The largest segment number: label maps are stored in PNG and TIFF files with at most 16 bits per pixel."""
 
 MAX_TEXT = 16 * 2**20
 """Limit in bytes for names and colours in a file, and for a summary.
@@ -226,7 +223,7 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     path = Path(path)
     with about(path):
         try:
-            if zipfile.is_zipfile(path):
+            if head_of(path).startswith((b"PK\3\4", b"PK\5\6")):
                 found = _read_npz(path)
             elif format_of(path, among=(PNG, TIFF)) is TIFF:
                 found = _read_tiff(path)

@@ -73,10 +73,14 @@ def tinted(
 ) -> NDArray[np.uint8]:
     """Return the picture of ``overlay`` from its parts; ``table`` (K + 1, 3) holds the colour of each segment.
 
+    With the style ``mean`` these are the mean colours of the segments in the photograph.
+
     A tint changes the hue of a pixel and little of its brightness, so that the photograph keeps its contrast. A border
     is a light line between dark ones, which shows on any ground.
     """
-    if table is None:
+    if look.style == "mean":
+        table = _mean_colours(photograph, labels)
+    elif table is None:
         table = colour_table(int(labels.max()) + 1)
     picture = photograph.copy()
     if look.style != "borders":
@@ -88,6 +92,14 @@ def tinted(
     if look.numbers:
         picture = _with_numbers(picture, labels, names or {})
     return picture
+
+
+def _mean_colours(photograph: NDArray[np.uint8], labels: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """(K + 1, 3) the mean colour of each segment."""
+    flat = labels.reshape(-1)
+    area = np.maximum(np.bincount(flat), 1)
+    sums = [np.bincount(flat, channel.reshape(-1)) for channel in np.moveaxis(photograph, -1, 0)]
+    return np.round(np.stack(sums, axis=1) / area[:, None]).astype(np.uint8)
 
 
 def _with_tint(

@@ -4,6 +4,7 @@ from segspectral.files.reading import (
     check_inside,
     is_inside,
     is_npy,
+    map_npy,
     open_file,
     parse_json,
     read_file,
@@ -20,6 +21,7 @@ from segspectral.files.writing import (
     shortened,
     whole_file,
     write_bytes,
+    write_npz,
     zipped,
 )
 
@@ -30,6 +32,7 @@ __all__ = [
     "is_npy",
     "link_file",
     "link_to",
+    "map_npy",
     "npz",
     "open_file",
     "parse_json",
@@ -41,5 +44,6 @@ __all__ = [
     "unpacked_size",
     "whole_file",
     "write_bytes",
+    "write_npz",
     "zipped",
 ]

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Collection
 from itertools import accumulate
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,22 @@ DEEPEST = 500
 
 HEADER_BYTES = 12_000
 """The part of a file in which its header ends: numpy itself refuses headers of more than 10 000 characters."""
+
+
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+:)/+(?=.)", re.IGNORECASE)
+"""There are at least two letters before the colon, because one letter is a drive of Windows. A ``Path`` shortens two
+slashes to one."""
+
+
+def address_of(name: str | os.PathLike[str]) -> str | None:
+    """Return the address that a name is; None if it is the name of a local file, also of one in a folder ``data:``.
+
+    >>> address_of("https:/example.org/a.png"), address_of("C:/a.png")
+    ('https://example.org/a.png', None)
+    """
+    text = os.fspath(name)
+    found = ADDRESS.match(text)
+    return f"{found[1]}//{text[found.end() :]}" if found and not os.path.lexists(found[1]) else None
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -69,6 +85,19 @@ def read_npy(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> NDArra
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         return _array(file, "the array", size, max_bytes)
+
+
+def map_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The array of an .npy file, whose values are read from it when they are used; it cannot be written to.
+
+    Raises as ``read_npy``.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        head, shape, dtype, order = _header(file, "the array", size, size)
+    if not math.prod(shape) * dtype.itemsize:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", head.tell(), shape, order)
 
 
 def read_npz(
@@ -123,6 +152,22 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any]:
+    head, shape, dtype, order = _header(file, what, size, max_bytes)
+    nbytes = math.prod(shape) * dtype.itemsize
+    data = bytearray(nbytes)
+    done = head.readinto(data)
+    while done < nbytes:
+        got = file.readinto(memoryview(data)[done:])  # type: ignore[attr-defined]
+        if not got:
+            raise ValueError(f"{what} is cut off: it has {done:,} of {nbytes:,} bytes")
+        done += got
+    return np.ndarray(shape, dtype, data, order=order)
+
+
+def _header(
+    file: IO[bytes], what: str, size: int, max_bytes: int
+) -> tuple[io.BytesIO, tuple[int, ...], np.dtype[Any], Literal["C", "F"]]:
+    """The first bytes, with the data from their present position on, and the shape, type and order of the array."""
     try:
         head = io.BytesIO(file.read(min(size, HEADER_BYTES)))
         version = np.lib.format.read_magic(head)
@@ -131,22 +176,20 @@ def _array(file: IO[bytes], what: str, size: int, max_bytes: int) -> NDArray[Any
         )
         if read_header is None:
             raise ValueError(f"{what} has version {version} of the format; versions 1.0 and 2.0 are supported")
-        shape, in_columns, dtype = read_header(head)
+        try:
+            shape, in_columns, dtype = read_header(head)
+        except ValueError as error:  # numpy's sentences show parts of Python's parser
+            raise ValueError(f"{what} has a header that cannot be read") from error
         if dtype.hasobject:
             raise ValueError(f"{what} holds Python objects (pickle), which are not read because they can run code")
         nbytes = math.prod(map(int, shape)) * dtype.itemsize
-        if min(shape, default=0) < 0 or nbytes > max_bytes:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{what} has the impossible shape {shape}")
+        if nbytes > max_bytes:
             raise ValueError(f"{what} {shape} would take {nbytes:,} bytes, more than the limit of {max_bytes:,}")
         if head.tell() + nbytes > size:
             raise ValueError(f"{what} is cut off: its header says {shape}, which takes {nbytes:,} bytes")
-        data = bytearray(nbytes)
-        done = head.readinto(data)
-        while done < nbytes:
-            got = file.readinto(memoryview(data)[done:])  # type: ignore[attr-defined]
-            if not got:
-                raise ValueError(f"{what} is cut off: it has {done:,} of {nbytes:,} bytes")
-            done += got
-        return np.ndarray(shape, dtype, data, order="F" if in_columns else "C")
+        return head, tuple(map(int, shape)), dtype, "F" if in_columns else "C"
     except (OSError, ValueError, MemoryError):
         raise
     except Exception as error:  # numpy parses the header as Python, so its parser can raise many kinds of errors

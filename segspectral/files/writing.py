@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from segspectral.errors import OutputError
+from segspectral.files.reading import address_of
 
 NAME_BYTES = 220
 """File systems allow names of 255 bytes. The rest is for what ``partial_of`` adds: dots, a process id, ".partial"."""
@@ -28,6 +29,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     OutputError
         The file cannot be written.
     """
+    if (address := address_of(path)) is not None:
+        raise OutputError("is an address; only files and folders of this machine are written", address)
+    if path.is_dir():
+        raise OutputError("is a folder; name a file", path)
+    if path.exists() and not path.is_file():  # the file would replace it, as root even /dev/null
+        raise OutputError("is a device or a pipe; name a file", path)
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +59,30 @@ def npz(arrays: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
+
+
+def write_npz(path: Path, **arrays: Any) -> Path:
+    """Write a compressed .npz file completely or not at all.
+
+    An array is given as it is or, if it may be larger than the memory, as its shape and its rows, block after block of
+    float32: later arrays may be filled while the blocks of earlier ones are made.
+
+    Raises
+    ------
+    OutputError
+    """
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, given in arrays.items():
+            shape, blocks = given if isinstance(given, tuple) else (given.shape, [given])
+            dtype = np.dtype(np.float32) if isinstance(given, tuple) else given.dtype
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for block in blocks:
+                    member.write(np.ascontiguousarray(block, dtype).tobytes())
+    return path
 
 
 def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from segspectral.errors import SettingsError
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import Readout
-from segspectral.spectral.knn import nearest
+from segspectral.spectral.search import Search
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership
 
@@ -72,10 +73,14 @@ class Extension(ABC):
     def parts(self) -> dict[str, Any]:
         """Those of ``PARTS`` that it has."""
 
+    @cached_property
+    def _fitted(self) -> Search:
+        return Search(self.parts()["X_fit_"])
+
     def nearest(self, X: NDArray[np.float64], k: int) -> sp.csr_array:
         """(N', N) walk from new points to their k nearest fitted ones, by a Gaussian of the distance to the k-th."""
-        fitted = self.parts()["X_fit_"]
-        distance, neighbor = nearest(fitted, k, X)
+        fitted = self._fitted
+        distance, neighbor = fitted.nearest(k, X)
         scale = np.maximum(distance[:, -1:], np.finfo(np.float64).tiny)
         weights = np.exp(-((distance / scale) ** 2) / 2)
         weights /= weights.sum(axis=1, keepdims=True)

@@ -130,7 +130,7 @@ def _fault(cls: type) -> str | None:
         if is_clusterer(cls):
             return None
         return (
-            f"{cls.__name__} is no head: a head is its name or a mapping with it, derives from "
+            f"{cls.__name__} is not a head: a head is its name or a mapping with it, derives from "
             "segspectral.heads.base.Head, or is a clusterer of scikit-learn's kind, with get_params and fit_predict"
         )
     if cls._solve is Head._solve:

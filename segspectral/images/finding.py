@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from segspectral.errors import ImageError
-from segspectral.images.formats import EXTENSIONS, WITHOUT_HEIC, check_name
+from segspectral.images.formats import EXTENSIONS, WITHOUT_HEIC, WITHOUT_ZARR, ZARR, check_name, is_zarr
 from segspectral.wording import plural
 
 __all__ = ["Search", "find_images"]
@@ -49,8 +49,12 @@ class Search:
         def unreadable(error: OSError) -> None:
             self.complain(f"{error.filename}: the folder cannot be read ({error.strerror})")
 
-        found = []
+        found: list[str] = []
         for here, folders, files in os.walk(folder, onerror=unreadable):
+            # A Zarr is one image, and its folders hold its chunks.
+            arrays = [name for name in folders if is_zarr(os.path.join(here, name))]
+            folders[:] = [name for name in folders if name not in arrays]
+            found += self._images(here, arrays)
             below = [
                 name
                 for name in folders
@@ -58,31 +62,33 @@ class Search:
             ]
             self.folders += 0 if self.recursive else len(below)
             folders[:] = below if self.recursive else []
-            for name in files:
-                path, suffix = os.path.join(here, name), os.path.splitext(name)[1].lower()
-                if not os.path.isfile(path):
-                    continue
-                if not name.lower().endswith(self.extensions):
-                    self.left_out[suffix] += not name.startswith(".")
-                elif name.startswith("."):
-                    self.hidden += 1
-                else:
-                    found.append(path)
+            found += self._images(here, [name for name in files if os.path.isfile(os.path.join(here, name))])
         return sorted(found, key=lambda path: Path(path).parts)
+
+    def _images(self, here: str, names: Iterable[str]) -> Iterator[str]:
+        """The paths of those that are images; the others are counted."""
+        for name in names:
+            if not name.lower().endswith(self.extensions):
+                self.left_out[os.path.splitext(name)[1].lower()] += not name.startswith(".")
+            elif name.startswith("."):
+                self.hidden += 1
+            else:
+                yield os.path.join(here, name)
 
     def named(self, given: str) -> list[str]:
         """The images that a file, a folder or a glob names; none if a folder has none or a glob matches nothing."""
-        if os.path.isdir(given):
+        if os.path.isdir(given) and not is_zarr(given):
             return self.inside(given)
         if os.path.exists(given) or not glob.has_magic(given):
             return [given]
-        return sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
+        return sorted(path for path in glob.glob(given, recursive=True) if os.path.isfile(path) or is_zarr(path))
 
     @property
     def _advice(self) -> str:
         """What to do with files that are images of a format that cannot be read."""
         heic = self.left_out[".heic"] + self.left_out[".heif"]
-        return f"; HEIC: {WITHOUT_HEIC}" if heic else ""
+        zarr = 0 if ZARR.readable else self.left_out[".zarr"]
+        return (f"; HEIC: {WITHOUT_HEIC}" if heic else "") + (f"; OME-Zarr: {WITHOUT_ZARR}" if zarr else "")
 
     @property
     def sentence(self) -> str:
@@ -134,7 +140,7 @@ def find_images(
             found.setdefault(os.path.abspath(path), Path(path))
     if sentence := search.sentence:
         note(sentence)
-    if found and all(path.is_dir() for path in found.values()):
+    if found and all(path.is_dir() and not is_zarr(path) for path in found.values()):
         deeper = "; --recursive searches the subfolders" if search.folders else ""
         raise ImageError(f"no images were found ({', '.join(EXTENSIONS)}){deeper}", ", ".join(map(str, found.values())))
     return list(found.values())

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 
 from segspectral.errors import ImageError
 from segspectral.extras import EXTRAS, installed
+from segspectral.files.reading import address_of
+from segspectral.images.limits import MAX_PIXELS
+from segspectral.wording import listed
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -28,10 +31,13 @@ __all__ = [
     "FORMATS",
     "LISTED",
     "WITHOUT_HEIC",
+    "WITHOUT_ZARR",
     "Format",
     "check_name",
     "format_of",
     "has_place_beside",
+    "head_of",
+    "is_zarr",
     "open_picture",
     "what_is",
 ]
@@ -47,7 +53,7 @@ class Format:
     Parameters
     ----------
     name : the name in messages
-    pillow : Pillow's names of the decoders; that of JPEG also reads MPO
+    pillow : Pillow's names of the decoders, if it has any; that of JPEG also reads MPO
     suffixes : suffixes of the files that are found in a folder
     gdal : GDAL's name of the driver; None if rasters are not read from this format
     lossy : whether pixels may differ from what was saved, so that the format is unfit for label maps
@@ -78,8 +84,10 @@ AVIF = Format("AVIF", ("AVIF",), (".avif",), lossy=True)
 NETPBM = Format("Netpbm", ("PPM",), (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"))
 
 HEIC = Format("HEIC", ("HEIF",), (".heic", ".heif", ".hif"), lossy=True, extra="heic")
+ZARR = Format("OME-Zarr", (), (".zarr",), extra="zarr")
+"""It is a folder, not a file."""
 
-FORMATS = tuple(f for f in (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM, HEIC) if f.readable)
+FORMATS = tuple(f for f in (JPEG, PNG, WEBP, BMP, TIFF, GIF, JPEG2000, AVIF, NETPBM, HEIC, ZARR) if f.readable)
 LISTED = ", ".join(f.name for f in FORMATS)
 
 EXTENSIONS = tuple(suffix for f in FORMATS for suffix in f.suffixes)
@@ -93,9 +101,11 @@ DEVELOP = "develop it into a TIFF or JPEG"
 RASTER = "convert it to a GeoTIFF: gdal_translate FILE map.tif"
 
 VIDEO = ("a video", FRAMES)
+WITHOUT_ZARR = "pip install 'segspectral[zarr]' reads it"
 WITHOUT_HEIC = "pip install 'segspectral[heic]' reads it, or convert it: heif-convert FILE.heic FILE.png"
 RAW = ("a camera's raw file", DEVELOP)
 POSTSCRIPT = ("PostScript", AS_PICTURE)
+TEXT = ("text", "give an image")
 
 STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"\xff\xd8\xff", JPEG),
@@ -134,6 +144,9 @@ STARTS: tuple[tuple[bytes, Format | tuple[str, str]], ...] = (
     (b"7z\xbc\xaf'\x1c", ("a 7z archive", UNPACK)),
     (b"Rar!", ("a RAR archive", UNPACK)),
     (b"\x1f\x8b", ("compressed by gzip", UNPACK)),
+    (b"BZh", ("compressed by bzip2", UNPACK)),
+    (b"\xfd7zXZ\0", ("compressed by xz", UNPACK)),
+    (b"\x28\xb5\x2f\xfd", ("compressed by Zstandard", UNPACK)),
     (b"8BPS", ("a Photoshop file", AS_PICTURE)),
     (b"gimp xcf", ("a GIMP file", AS_PICTURE)),
     (b"\x93NUMPY", ("a NumPy array", "load it in Python and pass the array to segspectral.segment")),
@@ -188,10 +201,6 @@ MARKUP: tuple[tuple[str, tuple[str, str]], ...] = (
     ("<?xml", ("XML", "give an image")),
 )
 
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=.)", re.IGNORECASE)
-"""There are at least two letters before the colon, because one letter is a drive of Windows. A ``Path`` shortens two
-slashes to one."""
-
 
 def check_name(name: str | os.PathLike[str]) -> None:
     """Refuse names that are not names of local files: addresses and ``-``, which only ``segment`` replaces by a file.
@@ -203,9 +212,8 @@ def check_name(name: str | os.PathLike[str]) -> None:
     text = os.fspath(name)
     if text == "-":
         raise ImageError("-: only `segspectral segment` reads an image from standard input; name its file")
-    if (address := ADDRESS.match(text)) and not os.path.lexists(text):
-        whole = f"{address[1]}://{text[address.end() :]}"
-        raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", whole)
+    if (address := address_of(text)) is not None:
+        raise ImageError("is an address, and nothing is downloaded; download the file first and name it here", address)
 
 
 def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) -> Format:
@@ -218,21 +226,29 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
         ``among``.
     """
     check_name(path)
-    found = what_is(_head(path))
+    found = ZARR if is_zarr(path) else what_is(head_of(path))
     if isinstance(found, Format) and found in among:
         return found
     read = ", ".join(f.name for f in FORMATS if f in among)
     if found is HEIC and not HEIC.readable:
         raise ImageError(f"is HEIC, which needs pillow_heif; {WITHOUT_HEIC}", path)
+    if found is ZARR and not ZARR.readable:
+        raise ImageError(f"is OME-Zarr, which needs zarr; {WITHOUT_ZARR}", path)
     if isinstance(found, Format):
-        raise ImageError(f"is {found.name}, but only {read} can be read here", path)
+        only = listed([f.name for f in FORMATS if f in among])
+        raise ImageError(f"is {found.name}, but only {only} can be read here", path)
     if found is None:
         raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
     raise ImageError(f"is {found[0]}, not an image that can be read ({read}); {found[1]}", path)
 
 
-def _head(path: str | os.PathLike[str]) -> bytes:
-    """The first bytes of a regular file. Raises ImageError."""
+def is_zarr(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a Zarr, whatever its name: its metadata lie in it."""
+    return any(os.path.isfile(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray"))
+
+
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a regular file; a pipe or a device, which may have no end, is refused. Raises ImageError."""
     try:
         # A pipe is never opened, because reading would wait for a writer.
         mode = os.stat(path).st_mode
@@ -294,7 +310,7 @@ def _what_text(head: bytes) -> tuple[str, str] | None:
         return POSTSCRIPT
     if begin.startswith("<"):
         return next((what for word, what in MARKUP if word in begin), None)
-    return ("text", "give an image")
+    return TEXT
 
 
 def has_place_beside(path: Path) -> bool:
@@ -324,11 +340,18 @@ def open_picture(path: str | os.PathLike[str], among: Container[Format] = FORMAT
     import PIL.Image
 
     form = format_of(path, among)
+    if form is ZARR:
+        raise ImageError("is OME-Zarr, which cannot be read here; export it as TIFF or PNG", path)
     if form is HEIC:
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with PIL.Image.open(Path(path), formats=form.pillow) as picture:
-            yield picture
+        try:
+            with PIL.Image.open(Path(path), formats=form.pillow) as picture:
+                yield picture
+        except PIL.Image.DecompressionBombError as error:
+            raise ImageError(
+                f"has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles", path
+            ) from error

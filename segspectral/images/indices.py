@@ -74,7 +74,8 @@ def as_index(text: str, number: int) -> tuple[str, str]:
         name, formula = f"index{number}", text
     name = name.strip().lower()
     if not NAMED.fullmatch(name) or re.fullmatch(r"b(and)?\d+", name):
-        raise ValueError(f"'{name[:30]}' is no name of an index: use letters, digits and _, and not the name of a band")
+        what = "use letters, digits and _, and not the name of a band"
+        raise ValueError(f"'{name[:30]}' cannot be the name of an index: {what}")
     Index(name, formula)
     return name, formula
 

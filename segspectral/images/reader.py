@@ -23,6 +23,7 @@ from segspectral.images.formats import (
     JPEG2000,
     LISTED,
     TIFF,
+    ZARR,
     check_name,
     format_of,
     has_place_beside,
@@ -126,6 +127,10 @@ def page_count(path: str | os.PathLike[str]) -> int:
 
             with tiff_plane(path) as (_, _, count, _):
                 return count
+        if format_of(path) is ZARR:
+            from segspectral.images.omezarr import describe
+
+            return describe(path).pages
         with open_picture(path) as picture:
             return int(getattr(picture, "n_frames", 1))
 
@@ -155,8 +160,6 @@ def _told(path: Path) -> Iterator[None]:
             yield
         except PIL.UnidentifiedImageError as error:
             raise ImageError("is damaged, or of a kind that the decoder of its format does not support") from error
-        except PIL.Image.DecompressionBombError as error:
-            raise ImageError(f"has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles") from error
         except (ImageError, SettingsError):
             raise
         except PermissionError as error:
@@ -183,6 +186,10 @@ def _checked_size(path: Path, page: int | None = None) -> tuple[int, int]:
         from segspectral.images.tiff import tiff_size
 
         width, height = tiff_size(path, page)
+    elif format_of(path) is ZARR:
+        from segspectral.images.omezarr import describe
+
+        width, height = describe(path).size
     else:
         with open_picture(path) as picture:
             width, height = picture.size
@@ -197,6 +204,10 @@ def _decoded(path: Path, page: int | None) -> Raw:
         from segspectral.images.tiff import read_tiff
 
         return read_tiff(path, page)
+    if form is ZARR:
+        from segspectral.images.omezarr import read_zarr
+
+        return read_zarr(path, page)
     from segspectral.images.pillow import read_picture
 
     if form is JPEG2000:
@@ -209,7 +220,7 @@ def _void_beside(path: Path, raw: Raw) -> Raw:
     from segspectral.images.tiff import mask_beside
 
     form, known = format_of(path), [raw.valid]
-    if form is not TIFF:
+    if form not in (TIFF, ZARR):
         known.append(mask_beside(path, (raw.values.shape[1], raw.values.shape[0])))
     notes = raw.notes
     if path.with_name(f"{path.name}.aux.xml").is_file() and form.gdal is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.formats import TIFF, format_of, has_place_beside
 from segspectral.images.gdal import NO_COLOUR
-from segspectral.images.limits import check_bytes, check_size
+from segspectral.images.limits import check_bands, check_bytes, check_size
 from segspectral.images.raw import Raw, both, differs, number_of, unassociated, upright
 from segspectral.wording import plural
 
@@ -126,6 +126,7 @@ def _check_page(page: Any, path: Path, least: int, copies: int = 1) -> None:
     """Check the size of a page, of ``copies`` of it together, and of a tile or strip, which is decoded as a whole."""
     width, height = int(page.imagewidth), int(page.imagelength)
     check_size(width, height, path, least=least)
+    check_bands(int(page.samplesperpixel), path)
     bytes_each = -(-max(1, int(page.bitspersample)) // 8)
     whole = copies * int(page.imagedepth) * height * width * int(page.samplesperpixel)
     for size in (whole, math.prod(map(int, page.chunks))):
@@ -350,11 +351,7 @@ def nodata_of(page: Any) -> str | None:
 def said_of_nodata(page: Any) -> tuple[str, ...]:
     """A sentence about a nodata value that is no number."""
     text = " ".join(str(page.tags.valueof(GDAL_NODATA, "")).rstrip("\0").split())
-    return (
-        (f"its nodata value '{text[:40]}' is no number and left out of account",)
-        if text and not nodata_of(page)
-        else ()
-    )
+    return (f"its nodata value '{text[:40]}' is not a number and is ignored",) if text and not nodata_of(page) else ()
 
 
 def orientation_of(page: Any) -> int:

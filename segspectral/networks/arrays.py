@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
-from segspectral.files import is_npy, read_npy, read_npz, unpacked_size
+from segspectral.files import is_npy, map_npy, read_npz, unpacked_size
 
 __all__ = ["FEATURES", "LABELS", "SPARE", "Arrays", "check_unpacked", "is_array_file", "most_unpacked", "vectors"]
 
@@ -76,7 +76,7 @@ class Arrays(dict[str, NDArray[Any]]):
         self.path = path
         try:
             if is_npy(path):
-                super().__init__(arr_0=read_npy(path, path.stat().st_size))
+                super().__init__(arr_0=map_npy(path))
             else:
                 check_unpacked(path, unpacked_size(path))
                 super().__init__(read_npz(path, most_unpacked(path)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,32 +13,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
-from segspectral.files import check_folder, npz, write_bytes
+from segspectral.files import check_folder, npz, write_bytes, write_npz
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import head_from
+from segspectral.heads.storage import load
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
 from segspectral.networks.graphs import Dialect, Graph, read_graph
+from segspectral.networks.vectors import Vectors
 
 __all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 
 
+Told = Callable[[str, int, int], None]
+"""Is told what is done, how many are done, and how many there are."""
+
+WHOLE = 200_000
+"""A head is fitted on all vectors of a file if there are at most so many."""
+
+SAMPLE = 100_000
+"""Of more vectors, a head is fitted on so many unless another number is asked for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The content of a file: features (N, D) or a graph of N nodes, and the true classes (N,) or None."""
+    """The content of a file: N vectors or a graph of N nodes, and the true classes (N,) or None."""
 
-    features: NDArray[np.float64] | None
+    vectors: Vectors | None
     graph: Graph | None
     truth: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        if self.graph is not None:
+            return self.graph.counts.nodes
+        assert self.vectors is not None
+        return len(self.vectors)
 
     def __str__(self) -> str:
         """How the file was read, in one line."""
         if self.graph is not None:
             unused = [] if self.graph.attributes is None else ["its features are not used"]
             return "; ".join([str(self.graph.counts), *self.graph.notes, *unused])
-        assert self.features is not None
-        return f"{self.features.shape[0]} vectors of {self.features.shape[1]} numbers"
+        assert self.vectors is not None
+        return f"{len(self.vectors)} vectors of {self.vectors.width} numbers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +68,14 @@ class Clustering:
     problem : the content of the file
     head : the fitted head
     labels : (N,) cluster ids, in the order of the graph's ``names`` or of the rows
+    fitted : how many of the vectors or nodes the head was fitted on; 0 if it had been fitted before
     agreement : scores against the classes of the file (``clustering_scores``), or None if it has no classes
     """
 
     problem: Problem
     head: Head
     labels: NDArray[np.int64]
+    fitted: int
     agreement: dict[str, float] | None
 
 
@@ -62,19 +84,28 @@ def cluster_file(
     clusters: int = 10,
     *,
     head: Any = DEFAULT_HEAD,
+    model: str | os.PathLike[str] | None = None,
+    sample: int | None = None,
     seed: int = 0,
     output: str | os.PathLike[str] | None = None,
+    save: str | os.PathLike[str] | None = None,
     dialect: Dialect | None = None,
+    progress: Told | None = None,
 ) -> Clustering:
     """Cluster the rows of a file of features, or the nodes of a file of edges.
 
     Parameters
     ----------
-    source : the file, see ``read_problem``
+    source : the file, see ``read_problem``; an .npy file may be larger than the memory
     clusters : K
     head : a Head, its name, or {"name": ..., settings}
+    model : a file that ``Head.save`` wrote: its clusters are predicted, and nothing is fitted
+    sample : the head is fitted on so many vectors, drawn at random, and predicts the others. None takes all, or
+        ``SAMPLE`` if there are more than ``WHOLE``
     output : .npz file to write: labels (N,) int64, probabilities (N, K) float32, and for a graph the node names (N,)
+    save : file for the fitted head; it is written before the others are predicted
     dialect : properties of a text file that the reader cannot find out
+    progress : see ``Told``
 
     Raises
     ------
@@ -83,21 +114,88 @@ def cluster_file(
     SettingsError, GraphError, CollapseError, OutputError
     """
     try:
-        fitted = head_from(head).fresh(n_clusters=clusters, random_state=seed)
+        fitted = head_from(head).fresh(n_clusters=clusters, random_state=seed) if model is None else load(model)
     except ValueError as error:
         raise SettingsError(str(error)) from error
     problem = read_problem(source, dialect)
-    if output is not None:
-        check_folder(Path(output).parent)
-    graph = problem.graph
-    fitted.fit(problem.features, affinity=None if graph is None else graph.affinity)
-    if output is not None:
-        arrays: dict[str, Any] = {"labels": fitted.labels_, "probabilities": fitted.membership_.probabilities}
-        if graph is not None:
-            arrays["names"] = np.array(graph.names)
-        write_bytes(Path(output), npz(arrays))
-    known = None if problem.truth is None else clustering_scores(fitted.labels_, problem.truth)
-    return Clustering(problem, fitted, fitted.labels_, known)
+    for written in (output, save):
+        if written is not None:
+            check_folder(Path(written).parent)
+    told = progress or (lambda what, done, count: None)
+    if problem.vectors is None:
+        if sample is not None or model is not None:
+            option = "sample" if model is None else "model"
+            raise SettingsError(f"{option} is for vectors, and this is a graph, whose nodes are clustered together")
+        chosen = None
+    else:
+        chosen = _drawn(len(problem.vectors), sample, clusters, seed) if model is None else np.empty(0, np.int64)
+    if model is None:
+        told("fitting", 0, len(problem))
+        _fit(fitted, problem, chosen)
+    if save is not None:
+        fitted.save(save)
+    labels = _finish(fitted, problem, chosen, output, told)
+    known = None if problem.truth is None else clustering_scores(labels, problem.truth)
+    return Clustering(problem, fitted, labels, len(labels) if chosen is None else len(chosen), known)
+
+
+def _drawn(count: int, sample: int | None, clusters: int, seed: int) -> NDArray[np.int64] | None:
+    """The rising numbers of the vectors that a head is fitted on; None stands for all of them."""
+    if sample is not None and sample < clusters:
+        raise SettingsError(f"sample is {sample}, and {clusters} clusters need at least so many vectors")
+    size = (SAMPLE if count > WHOLE else count) if sample is None else sample
+    return None if size >= count else np.sort(np.random.default_rng(seed).choice(count, size, replace=False))
+
+
+def _fit(head: Head, problem: Problem, chosen: NDArray[np.int64] | None) -> None:
+    if problem.vectors is not None:
+        head.fit(problem.vectors[slice(None) if chosen is None else chosen])
+    elif problem.graph is not None:
+        head.fit(None, affinity=problem.graph.affinity)
+
+
+def _finish(
+    head: Head,
+    problem: Problem,
+    chosen: NDArray[np.int64] | None,
+    output: str | os.PathLike[str] | None,
+    progress: Told,
+) -> NDArray[np.int64]:
+    """The labels (N,) of all vectors or nodes, which are written with their memberships if there is an ``output``."""
+    if chosen is None or problem.vectors is None:
+        if output is not None:
+            names = {} if problem.graph is None else {"names": np.array(problem.graph.names)}
+            arrays = {"labels": head.labels_, "probabilities": head.membership_.probabilities, **names}
+            write_bytes(Path(output), npz(arrays))
+        return head.labels_
+    labels = np.empty(len(problem), np.int64)
+    parts = _predicted(head, problem.vectors, chosen, labels, progress)
+    if output is None:
+        deque(parts, maxlen=0)
+    else:
+        write_npz(Path(output), probabilities=((len(labels), head.n_clusters), parts), labels=labels)
+    return labels
+
+
+def _predicted(
+    head: Head,
+    vectors: Vectors,
+    fitted: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    progress: Told,
+) -> Iterator[NDArray[np.float32]]:
+    """(n, K) memberships of the vectors, block by block; ``labels`` (N,) is filled on the way.
+
+    Those that the head was ``fitted`` on keep the memberships of the fit.
+    """
+    for block in vectors.blocks():
+        P = head.predict_proba(vectors[block])
+        first, end = np.searchsorted(fitted, [block.start, block.stop])
+        if end > first:
+            P[fitted[first:end] - block.start] = head.membership_.probabilities[first:end]
+        labels[block] = P.argmax(axis=1)
+        progress("predicting", block.stop, len(vectors))
+        yield P
 
 
 def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -> Problem:
@@ -126,7 +224,7 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
         matrix = arrays.matrix()
         if matrix.shape[0] == matrix.shape[1]:
             return _of_graph(read_graph(path, dialect=dialect))
-        features = _rows(path, arrays.dense(matrix))
+        vectors = Vectors.checked(arrays.dense(matrix), path)
     else:
         name = arrays.first_of(FEATURES)
         if name is None:
@@ -135,26 +233,13 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
                 "graph must have edges",
                 path,
             )
-        features = _rows(path, arrays[name])
+        vectors = Vectors.checked(arrays[name], path)
     label = arrays.first_of(LABELS)
     truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
-    if truth is not None and len(truth) != len(features):
-        raise DatasetError(f"has {len(features)} rows of features and {len(truth)} {label}", path)
-    return Problem(features, None, truth)
+    if truth is not None and len(truth) != len(vectors):
+        raise DatasetError(f"has {len(vectors)} rows of features and {len(truth)} {label}", path)
+    return Problem(vectors, None, truth)
 
 
 def _of_graph(graph: Graph) -> Problem:
     return Problem(None, graph, graph.labels)
-
-
-def _rows(path: Path, values: NDArray[Any]) -> NDArray[np.float64]:
-    if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf":
-        raise DatasetError(f"features must be (N, D) numbers, not {values.dtype} {values.shape}", path)
-    if len(values) < 2:
-        raise DatasetError("has only one vector; at least two are needed", path)
-    scale = 255.0 if values.dtype == np.uint8 else 1.0
-    rows = values.reshape(len(values), -1).astype(np.float64) / scale
-    if not np.isfinite(rows).all():
-        bad = int((~np.isfinite(rows)).any(axis=1).argmax())
-        raise DatasetError(f"features contain NaN or infinity, first in row {bad}", path)
-    return rows

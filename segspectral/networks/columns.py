@@ -36,6 +36,8 @@ NO_WEIGHTS = {
 }
 """Columns of numbers that are not weights, or whose large values mean a weak connection."""
 
+ARROW = re.compile(r"[<=>\-\u2013\u2014\u2190-\u2194]+")
+
 WORDS = SOURCES | TARGETS | set(WEIGHTS)
 """Words by which a header is recognised."""
 
@@ -169,17 +171,22 @@ def _stated(dialect: Dialect) -> list[str]:
 
 
 def _plain_columns(path: Path, sample: list[list[str]], dialect: Dialect) -> Columns:
-    """Return the columns of a file without a header: source, target and weight, in this order."""
+    """Return the columns of a file without a header: source, target and weight, in this order.
+
+    An arrow between the nodes, or the relation that Cytoscape writes there in .sif, is a column of its own.
+    """
     first = sample[0]
     width = max(i + 1 for row in sample for i, cell in enumerate(row) if cell)
     ends = [_column(path, name, None) for name in (dialect.source, dialect.target)]
-    source, target = _both(ends, [0, 1])
+    relations = path.suffix.lower() == ".sif"
+    last = 2 if relations or all(len(row) > 2 and ARROW.fullmatch(row[1]) for row in sample) else 1
+    source, target = _both(ends, [0, last])
     if dialect.weight is not None:
         weight = _column(path, dialect.weight, None)
     else:
-        weight = 2 if width > 2 and 2 not in (source, target) else None
+        weight = last + 1 if width > last + 1 and last + 1 not in (source, target) and not relations else None
     if not (_stated(dialect) or dialect.weight):
-        width = min(width, 3)
+        width = min(width, last + 1 + (not relations))
     left_out = tuple(f"column {i + 1}" for i in range(width) if i not in (source, target, weight))
     assumption = ""
     times = [row[weight] for row in sample if weight is not None and len(row) > weight]

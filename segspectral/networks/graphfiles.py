@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
+from segspectral.images.formats import HEAD, what_is
 from segspectral.networks.arrays import FEATURES, LABELS, SPARE, Arrays, is_array_file, vectors
 from segspectral.networks.columns import Dialect, chosen_weight
 from segspectral.networks.edgelists import EdgeList, read_edge_list
-from segspectral.networks.tables import read_bytes, read_text
+from segspectral.networks.sections import looks_like_lgl, parse_lgl, parse_pajek
+from segspectral.networks.tables import PACKED, read_bytes, read_text
 from segspectral.wording import first_line, plural
 
 __all__ = ["Listed", "read_listed"]
+
+BEGIN = 4000
+"""The format of a text is recognised by this many characters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +44,18 @@ def read_listed(path: Path, dialect: Dialect) -> Listed:
     ------
     DatasetError, SettingsError
     """
-    kind = "npz" if is_array_file(path) else _kind(path, read_bytes(path)[:4000])
+    arrays = is_array_file(path)
+    text = "" if arrays else read_text(path)[0].lstrip()
+    kind = "npz" if arrays else _kind(path, text[:BEGIN])
     if kind != "text" and dialect != Dialect(weight=dialect.weight if kind in PARSERS else None):
         raise SettingsError(f"is {kind}, which has no columns: leave out the options for columns", path)
     try:
         if kind == "text":
+            if dialect.comments is None and looks_like_lgl(text):
+                raise DatasetError(
+                    "can be LGL, or edges with headings; name it .lgl, or leave the headings out by --comments '#'",
+                    path,
+                )
             return Listed(read_edge_list(path, dialect))
         if kind == "npz":
             return _from_arrays(path, Arrays(path))
@@ -53,21 +66,24 @@ def read_listed(path: Path, dialect: Dialect) -> Listed:
         raise DatasetError("is larger than the memory", path) from error
 
 
-def _kind(path: Path, begin: bytes) -> str:
-    """Return the format of a file by its first bytes.
+def _kind(path: Path, text: str) -> str:
+    """Return the format of a file by its beginning, or by its suffix where the text can be taken for edges.
 
     Raises
     ------
     DatasetError
         The format is known but not supported.
     """
-    text = begin.decode("latin-1").removeprefix("\xef\xbb\xbf").lstrip()
+    suffix = (path.with_suffix("") if path.suffix.lower() in PACKED else path).suffix.lower()
     lines = [line.strip().lower() for line in text.splitlines()]
-    # Programs write their name and a date at the beginning of a GML file.
+    # Programs write their name and a date at the beginning of a file of GML or DOT.
     body = " ".join(line for line in lines if line and not line.startswith(("#", "creator", "version", "comment")))
+    body = re.sub(r"/\*.*?\*/", "", body).lstrip()
     if text.startswith("<"):
+        if isinstance(page := what_is(text.encode()[:HEAD]), tuple) and page[0] == "a web page":
+            raise DatasetError("is a web page, not a graph; download the file itself", path)
         return "GEXF" if "<gexf" in text else "GraphML"
-    if body.startswith(("graph [", "graph[")) or path.suffix.lower() == ".gml":
+    if body.startswith(("graph [", "graph[")) or suffix == ".gml":
         return "GML"
     if text.lower().startswith("%%matrixmarket"):
         return "Matrix Market"
@@ -76,16 +92,32 @@ def _kind(path: Path, begin: bytes) -> str:
     if len(lines) > 1 and lines[0].startswith("#") and lines[1].startswith("# gmt "):
         # networkx dates its adjacency lists, and only these. In the one of many lines each edge ends with a dict.
         return "a multi-line adjacency list" if "{" in body else "an adjacency list"
-    refused = None
-    if text.startswith(("{", "[")) or path.suffix.lower() == ".json":
-        refused = "JSON"
-    elif body.startswith(("digraph", "strict ")) or (body.startswith("graph") and "--" in body and "{" in body):
-        refused = "DOT"
-    elif path.suffix.lower() == ".lgl":
-        refused = "LGL"
-    if refused is not None:
+    if suffix == ".lgl":
+        return "LGL"
+    if (refused := _refused(suffix, text, body)) is not None:
         raise DatasetError(f"cannot be read as a graph: it is {refused}; write GraphML, or edges as CSV", path)
     return "text"
+
+
+def _refused(suffix: str, text: str, body: str) -> str | None:
+    """Return the name of a format that is known but not read, or None.
+
+    Parameters
+    ----------
+    text : the beginning of the file
+    body : the same on one line in small letters, without comments
+    """
+    if text.startswith(("{", "[")) or suffix == ".json":
+        return "JSON"
+    if re.match(r"(strict\s+)?(di)?graph\b[^{]*\{", body):
+        return "DOT"
+    if body.startswith("leda.graph"):
+        return "LEDA"
+    if re.match(r"(c .*)?p (edge|col|sp|max|cnf|tw) \d", body):
+        return "DIMACS"
+    if suffix in (".graph", ".metis") and re.match(r"\d+ \d+( \d+)* ", body):
+        return "METIS, an adjacency list"
+    return None
 
 
 def _from_arrays(path: Path, arrays: Arrays) -> Listed:
@@ -203,7 +235,8 @@ PARSERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "GraphML": lambda nx, path: nx.read_graphml(io.BytesIO(read_bytes(path))),
     "GEXF": lambda nx, path: nx.read_gexf(io.BytesIO(read_bytes(path))),
     "GML": lambda nx, path: nx.parse_gml(read_text(path)[0], label="id"),
-    "Pajek": lambda nx, path: nx.parse_pajek(read_text(path)[0]),
+    "Pajek": lambda nx, path: parse_pajek(nx, path, read_text(path)[0]),
+    "LGL": lambda nx, path: parse_lgl(nx, path, read_text(path)[0]),
     "an adjacency list": lambda nx, path: nx.parse_adjlist(read_text(path)[0].splitlines()),
     "a multi-line adjacency list": lambda nx, path: nx.parse_multiline_adjlist(iter(read_text(path)[0].splitlines())),
 }

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
 import io
+import lzma
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from segspectral.errors import DatasetError, SettingsError
 from segspectral.files import open_file
+from segspectral.images.formats import HEAD, TEXT, Format, what_is
 from segspectral.networks.arrays import check_unpacked, most_unpacked
 from segspectral.networks.cells import is_number, plain_word
 from segspectral.wording import plural
 
-__all__ = ["NODES", "SAMPLE", "SEPARATORS", "Table", "read_bytes", "read_table", "read_text"]
+__all__ = ["NODES", "PACKED", "SAMPLE", "SEPARATORS", "Table", "read_bytes", "read_table", "read_text"]
 
 SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ",", "bar": "|", "blanks": None}
 NODES = {"node", "nodes", "id", "name", "names"}
 SAMPLE = 1000
 """The separator and the columns are recognised from this many lines: enough for rare cells, and still instant."""
+
+PACKED: Mapping[str, tuple[bytes, Callable[..., Any]]] = {
+    ".gz": (b"\x1f\x8b", gzip.open),
+    ".bz2": (b"BZh", bz2.open),
+    ".xz": (b"\xfd7zXZ\0", lzma.open),
+}
+"""Suffix -> the first bytes of a packed file, by which it is recognised, and the function that unpacks it."""
 
 MAYBE_ROW = re.compile(r"[#%][^\s#%]")
 """A line that begins with a comment mark but may be a row, because names can begin with # or %."""
@@ -116,20 +127,21 @@ class Table:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the contents of a file; a gzip file is unpacked. Raises DatasetError."""
+    """Return the contents of a file; gzip, bzip2 and xz are unpacked. Raises DatasetError."""
     try:
         with open_file(path) as file:
-            packed = file.read(2) == b"\x1f\x8b"
+            begin = file.read(6)
+            unpack = next((unpack for start, unpack in PACKED.values() if begin.startswith(start)), None)
             file.seek(0)
-            if not packed:
+            if unpack is None:
                 return file.read()
-            with gzip.open(file) as stream:
-                data = stream.read(most_unpacked(path) + 1)
+            with unpack(file) as stream:
+                data: bytes = stream.read(most_unpacked(path) + 1)
         check_unpacked(path, len(data))
         return data
     except FileNotFoundError as error:
         raise DatasetError("there is no such file", path) from error
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DatasetError(f"cannot be read ({error})", path) from error
 
 
@@ -148,18 +160,23 @@ def read_text(path: Path) -> tuple[str, str]:
     try:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             text = data.decode("utf-16")
+        elif utf16 := re.match(rb"(?P<be>(\0[\t\n\r -~]){4,})|([\t\n\r -~]\0){4,}", data):
+            text = data.decode("utf-16-be" if utf16["be"] else "utf-16-le")
+            encoding = "read as UTF-16 (it has no byte order mark)"
         else:
             text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if error.encoding.startswith("utf-16"):
-            raise DatasetError("cannot be read: its byte order mark says UTF-16, but it is not", path) from error
+            raise DatasetError(f"cannot be read: it begins like UTF-16, but is not ({error.reason})", path) from error
         # Every byte is a character in Latin-1. Bytes that are control characters there are signs in Windows-1252.
         text = data.decode("cp1252", "replace") if re.search(rb"[\x80-\x9f]", data) else data.decode("latin-1")
         encoding = "read as Latin-1 (it is not UTF-8)"
     text = text.rstrip("\x1a")
     if found := re.search(r"[\x00-\x08\x0e-\x1f\x7f\ufffd]", text):
-        character = f"the character {ord(found[0]):#04x} at {found.start()}"
-        raise DatasetError(f"cannot be read: it is not a text (it has {character})", path)
+        what = f"not a text (it has the character {ord(found[0]):#04x} at {found.start()})"
+        if (known := what_is(data[:HEAD])) is not None and known != TEXT:
+            what = known.name if isinstance(known, Format) else known[0]
+        raise DatasetError(f"cannot be read: it is {what}", path)
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 

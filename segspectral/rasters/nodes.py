@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.features.parts import Means
+from segspectral.features.parts import Colour, Means
 from segspectral.features.stack import Measured
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
 from segspectral.values import Features, Image, Superpixels
@@ -89,14 +89,19 @@ class Nodes:
 
     Parameters
     ----------
+    seeds : (h, w) the seed of the grid that each cell belongs to, -1 on void
     number : (seeds,) int32, the superpixel of each seed of the grid; -1 if the seed has no valid cell
     features : one feature vector per superpixel
     graph : the region graph of the superpixels
+    colours : (N, 3) mean colours in CIELAB
     """
+
+    seeds: DiskMap
 
     number: NDArray[np.int32]
     features: Features
     graph: RegionGraph
+    colours: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.graph)
@@ -135,10 +140,13 @@ def describe_raster(raster: Raster, seed_map: DiskMap, pipeline: Pipeline, grid:
             bands = raster.bands_of_cells(rows, cols)
         view = Image(rgb[crop], raster.path.name, bands=bands)
         corner = (window.rows[0] + crop[0].start, window.cols[0] + crop[1].start)
-        sums.add(here, superpixels, stack.measure(view, superpixels, corner))
-    number, graph, measured = sums.total()
-    features, graph = stack.finish(measured, graph, raster.cells)
-    return Nodes(number, features, graph)
+        measured = dict(stack.measure(view, superpixels, corner))
+        if "colour" not in measured:
+            measured["colour"] = Colour().measure(view, superpixels)
+        sums.add(here, superpixels, measured)
+    number, graph, total = sums.total()
+    features, graph = stack.finish(total, graph, raster.cells)
+    return Nodes(seed_map, number, features, graph, total["colour"].nodes["mean"].astype(np.float64))
 
 
 class _Sums:

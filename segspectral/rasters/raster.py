@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.extras import require
 from segspectral.files import partial_of
-from segspectral.images.formats import TIFF, format_of
+from segspectral.images.formats import TIFF, ZARR, format_of
 from segspectral.images.gdal import names_of, open_header, open_pixels, place_of
 from segspectral.images.indices import colours_of
 from segspectral.images.interpret import SAMPLE, Reading, Scale, bands_said, said_of_bands, scale_of, three_bands
+from segspectral.images.omezarr import open_dataset
+from segspectral.images.place import pixel_on_ground
 from segspectral.images.raw import both, differs, number_of, unassociated
 from segspectral.values import Bands
+from segspectral.values.place import Georeference
 
 __all__ = ["DiskMap", "Raster", "Span", "Window", "windows"]
 
@@ -43,11 +46,18 @@ class Raster:
     """An open raster, of which windows are read as images.
 
     A cell is the mean of the valid pixels among ``factor`` x ``factor`` pixels.
+
+    Parameters
+    ----------
+    dataset : of rasterio, or a ``ZarrDataset``
+    usual : the bands, from 0, that are seen unless ``reading`` says otherwise; None: the first three, or the only one
     """
 
     factor = 1
 
-    def __init__(self, dataset: Any, path: Path, reading: Reading = Reading()) -> None:
+    def __init__(
+        self, dataset: Any, path: Path, reading: Reading = Reading(), usual: tuple[int, ...] | None = None
+    ) -> None:
         self.dataset, self.path, self.reading = dataset, path, reading
         self.crs, self.transform = dataset.crs, dataset.transform
         self.placed = place_of(dataset) is not None
@@ -71,7 +81,7 @@ class Raster:
         """All bands but opacity, from 0, in the units of the file; none if its values are no measurements."""
         self.names = names_of(dataset, [band + 1 for band in self.measured])
         """What the file calls them."""
-        usual = tuple(range(3 if len(colour) >= 3 else 1))
+        usual = tuple(range(3 if len(colour) >= 3 else 1)) if usual is None else usual
         default = (0, 1, 2, 3) if self.inks else tuple(colour[i] for i in colours_of(self.names, usual))
         asked = reading.bands is not None or reading.channels is not None
         chosen = reading.chosen(len(colour), (), str(path))
@@ -91,6 +101,12 @@ class Raster:
     def open(cls, path: Path, reading: Reading = Reading()) -> Iterator[Raster]:
         """Open a raster. Raises ImageError, and SettingsError if a band does not exist or rasterio is not installed."""
         require("geo", "reading in tiles")
+        if format_of(path) is ZARR:
+            with open_dataset(path, reading.number) as (dataset, found, notes):
+                raster = cls(dataset, path, reading, found.shown)
+                raster.stored = _Stored(notes=notes)
+                yield raster
+            return
         from rasterio.errors import RasterioError
 
         stored = _stored(path, reading)
@@ -127,6 +143,11 @@ class Raster:
         scale = self._levels[0]
         seen = {"bands": self.dataset.count, "seen": [band + 1 for band in self.bands]} | bands_said(self.no_pixels)
         return seen | ({"bits": 8} if scale is None else scale.data) | {"said": list(self.said)}
+
+    @cached_property
+    def ground(self) -> float | None:
+        """Area of a pixel on the ground in square metres, at the centre of the raster; None if it is not known."""
+        return pixel_on_ground(Georeference.of(self.crs, self.transform), self.shape) if self.placed else None
 
     @property
     def cells(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ By construction, no segment ends at the edge of a tile:
    features and boundary probabilities come from both tiles.
 3. All nodes are in one graph, and one head or one hierarchy segments it.
 4. Refinement has its own tiles with margins. It works on one common label map.
+5. Limits on sizes are decided on one graph of all fragments, and then painted.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +32,14 @@ from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import whole_file
 from segspectral.images.gdal import open_pixels
 from segspectral.images.reader import FLAT, Reading
+from segspectral.rasters.limited import Drawing, RasterSizes
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
 from segspectral.rasters.raster import DiskMap, Raster, Window, windows
-from segspectral.rasters.tiling import MANY, NO_MODEL, NO_SIZES, Tiles
+from segspectral.rasters.tiling import MANY, NO_MODEL, NO_SPLIT, Tiles
 from segspectral.refine import NoRefinement
 from segspectral.registry import Look
 from segspectral.resolution import joint_upsampling
-from segspectral.values import Image, Membership, Superpixels
+from segspectral.values import Hierarchy, Image, Membership, Superpixels
 
 if TYPE_CHECKING:
     from segspectral.pipeline import AnyRefiner, Observer, Pipeline
@@ -108,8 +111,8 @@ def segment_raster(
     """
     if pipeline.model is not None:
         raise SettingsError(NO_MODEL)
-    if pipeline.sizes.wanted:
-        raise SettingsError(NO_SIZES)
+    if pipeline.sizes.split:
+        raise SettingsError(NO_SPLIT)
     target = Path(target)
     pipeline, notes = pipeline.usable()
     seconds: dict[str, float] = {}
@@ -126,6 +129,7 @@ def segment_raster(
         raster = stack.enter_context(Raster.open(Path(source), pipeline.reading))
         grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles.tile, tiles.max_nodes)
         raster.factor = grid.factor
+        pipeline.sizes.limits(0, raster.ground, str(source))  # whether they can be told in pixels
         notes = (*notes, *raster.said, *filter(None, [pipeline.said_of(raster.no_pixels)]))
         seed_map = stack.enter_context(DiskMap.beside(target, raster.cells))
         with stage("tiles"):
@@ -134,16 +138,32 @@ def segment_raster(
             wider = tiles.scale * max(1.0, len(nodes) / MANY) ** (1 / 3)
             change = {"scale": wider * pipeline.affinity.scale, "contour": tiles.contour}
             affinity = pipeline.affinity.model_copy(update=change)(nodes.features, nodes.graph)
-        refine = pipeline.refine
+        refine, hierarchy = pipeline.refine, pipeline.hierarchy and not raster.flat
+
+        def partition(tree: Hierarchy | None = None) -> Membership:
+            return pipeline.partition(nodes.features, nodes.graph, affinity, tree=tree)
+
         if raster.flat:
             membership, refine, notes = Membership(np.ones((len(nodes), 1), np.float32)), NoRefinement(), (*notes, FLAT)
         else:
-            with stage("hierarchy" if pipeline.hierarchy else "head"):
-                membership = pipeline.partition(nodes.features, nodes.graph, affinity)
-            if pipeline.hierarchy:
+            with stage("hierarchy" if hierarchy else "head"):
+                membership = partition()
+            if hierarchy:
                 refine = NoRefinement()  # refined cuts would not be nested any more
+        draw: Drawing = partial(_refined, raster, nodes, membership, refine)
+        tiles_of_pixels = list(windows(raster.cells, _side(raster.factor), MARGIN_REFINE))
+        if pipeline.sizes.wanted:
+            at = stack.enter_context(DiskMap.beside(target.with_name(f"{target.name}.parts"), raster.shape))
+            sizes = RasterSizes(pipeline.sizes, raster, nodes, affinity, tiles_of_pixels, at)
+            with stage("sizes"):
+                if hierarchy and (pipeline.sizes.min or pipeline.sizes.max):
+                    draw, membership, said = sizes.of_cuts(partial(_leaves, raster, nodes), partition)
+                else:
+                    draw, membership, said = sizes.of_segments(draw, membership)
+            notes = (*notes, *said)
         with stage("refine"):
-            segments = _write_labels(raster, seed_map, nodes, membership, refine, target, names or {})
+            k = membership.probabilities.shape[1]
+            segments = _write_labels(raster, tiles_of_pixels, draw, k, target, names or {})
         read = raster.read_as
     ncut = affinity.ncut(membership.labels)
     return RasterResult(target, raster.shape, len(nodes), segments, ncut, seconds, membership, notes, read)
@@ -172,20 +192,19 @@ def overlay_of_raster(
         return tinted(rgb, labels_seen, look=look, names=names)
 
 
+def _side(factor: int) -> int:
+    """The side in cells of what is refined at once, for cells of ``factor`` pixels."""
+    halvings = max(0, math.ceil(math.log2(factor / BLOCK_FACTOR)))
+    return max(LEAST_BLOCK, BLOCK >> halvings)
+
+
 def _write_labels(
-    raster: Raster,
-    seed_map: DiskMap,
-    nodes: Nodes,
-    membership: Membership,
-    refine: AnyRefiner,
-    target: Path,
-    names: Mapping[int, str],
+    raster: Raster, tiles: Sequence[Window], draw: Drawing, k: int, target: Path, names: Mapping[int, str]
 ) -> tuple[int, ...]:
-    """Refine tile by tile and write the label raster. Returns its segments, ascending."""
+    """Draw tile by tile and write the label raster. Returns its segments, ascending, of at most ``k``."""
     import rasterio
     from rasterio.errors import RasterioError
 
-    k = membership.probabilities.shape[1]
     used: set[int] = set()
     profile = {
         "driver": "GTiff",
@@ -202,15 +221,13 @@ def _write_labels(
         "blockysize": BLOCK_OF_FILE,
         "BIGTIFF": "IF_SAFER",
     }
-    halvings = max(0, math.ceil(math.log2(raster.factor / BLOCK_FACTOR)))
-    block = max(LEAST_BLOCK, BLOCK >> halvings)
     try:
         with whole_file(target) as partial, rasterio.open(partial, "w", **profile) as out:
             if k <= 255:
                 out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
             _tag(out, names)
-            for window in windows(raster.cells, block, MARGIN_REFINE):
-                labels = _refined(raster, seed_map, nodes, membership, refine, window)
+            for window in tiles:
+                labels = draw(window)
                 used.update(np.unique(labels).tolist())
                 out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
     except RasterioError as error:
@@ -228,18 +245,42 @@ def _tag(out: Any, names: Mapping[int, str]) -> None:
 
 
 def _refined(
-    raster: Raster, seed_map: DiskMap, nodes: Nodes, membership: Membership, refine: AnyRefiner, window: Window
+    raster: Raster, nodes: Nodes, membership: Membership, refine: AnyRefiner, window: Window
 ) -> NDArray[np.int32]:
     """(h, w) segments 1..K of a tile's pixels, 0 on void."""
-    ids = seed_map[slice(*window.rows), slice(*window.cols)]
+
+    def labels(image: Image, here: NDArray[np.int32], superpixels: Superpixels) -> NDArray[np.int32]:
+        local = replace(membership, probabilities=membership.probabilities[here], embedding=None)
+        return refine(image, superpixels, local)
+
+    return _drawn(raster, nodes, labels, window)
+
+
+def _leaves(raster: Raster, nodes: Nodes, window: Window) -> NDArray[np.int32]:
+    """(h, w) the superpixels 1..N of a tile's pixels, 0 on void."""
+    return _drawn(raster, nodes, lambda image, here, superpixels: superpixels.to_pixels(here, void=-1), window)
+
+
+def _drawn(
+    raster: Raster,
+    nodes: Nodes,
+    labels_of: Callable[[Image, NDArray[np.int32], Superpixels], NDArray[np.int32]],
+    window: Window,
+) -> NDArray[np.int32]:
+    """(h, w) the labels 1..K of a tile's pixels, 0 on void.
+
+    Parameters
+    ----------
+    labels_of : the cells of a tile, the superpixels there, and where they are -> the labels of cells 0..K-1, -1 on void
+    """
+    ids = nodes.seeds[slice(*window.rows), slice(*window.cols)]
     if (ids[window.inner] < 0).all():
         rows, cols = raster.pixels(*window.core)
         return np.zeros((rows[1] - rows[0], cols[1] - cols[0]), np.int32)
     here, compact = compacted(ids)
     rgb, valid = raster.read_cells(window.rows, window.cols)
     image = Image(rgb, raster.path.name, None if valid.all() else valid)
-    local = replace(membership, probabilities=membership.probabilities[nodes.number[here]], embedding=None)
-    labels = refine(image, Superpixels(compact), local)
+    labels = labels_of(image, nodes.number[here], Superpixels(compact))
     return labels[window.inner] + np.int32(1) if raster.factor == 1 else _at_pixels(raster, window, rgb, labels)
 
 

@@ -12,13 +12,14 @@ from pydantic import Field
 
 from segspectral.errors import ImageError, SettingsError
 from segspectral.extras import EXTRAS, installed, require
-from segspectral.images.formats import JPEG2000, TIFF, format_of
+from segspectral.images.formats import JPEG2000, TIFF, ZARR, format_of
 from segspectral.images.interpret import Reading
 from segspectral.images.limits import MAX_BYTES, MAX_PIXELS
+from segspectral.images.omezarr import describe, stored_bytes
 from segspectral.registry import TILED_FORMATS, formats_named
 from segspectral.settings import Settings, validated
 
-__all__ = ["AUTO_PIXELS", "MANY", "NO_MODEL", "NO_SIZES", "Plan", "Tiles", "Tiling", "why_whole"]
+__all__ = ["AUTO_PIXELS", "MANY", "NO_MODEL", "NO_SPLIT", "Plan", "Tiles", "Tiling", "why_whole"]
 
 AUTO_PIXELS = 50_000_000
 """Rasters with more pixels go through tiles by themselves. In memory, such an image of RGB in 8 bits takes 1.4 GiB."""
@@ -36,7 +37,7 @@ superpixels and 4 to 12 segments, the largest segment had 77 % of the superpixel
 it."""
 
 NO_MODEL = "a model is applied to whole images, not in tiles"
-NO_SIZES = "sizes are limited in whole images, not in tiles, because a piece can lie in several tiles"
+NO_SPLIT = "touching parts are split in whole images, not in tiles, because a piece can lie in several tiles"
 
 
 class Tiles(Settings):
@@ -76,8 +77,8 @@ def why_whole(formats: Sequence[str], model: Any, sizes: Any = None) -> str:
     """
     if model is not None:
         return NO_MODEL
-    if sizes is not None and sizes.wanted:
-        return NO_SIZES
+    if sizes is not None and sizes.split:
+        return NO_SPLIT
     untiled = [name for name in formats_named(formats) if name not in TILED_FORMATS]
     return f"{', '.join(untiled)} can only be made of whole images" if untiled else ""
 
@@ -174,7 +175,7 @@ class Tiling:
 
 def _check_claim(path: Path, size: int, many: str, tile: int) -> None:
     """Raises ImageError if a file claims to hold more bytes of values than any compression leaves room for."""
-    if size > MAX_RATIO * (stored := path.stat().st_size):
+    if size > MAX_RATIO * (stored := stored_bytes(path)):
         raise ImageError(
             f"claims to hold {many} in {stored:,} bytes, so it is damaged or made to do harm; if you know better, "
             f"--tile {tile} reads it",
@@ -183,12 +184,12 @@ def _check_claim(path: Path, size: int, many: str, tile: int) -> None:
 
 
 def _can_be_tiled(path: Path, reading: Reading) -> bool:
-    """Whether it is a TIFF or JPEG 2000, but not a micrograph whose channels are pages, nor a photograph that is stored
-    on its side. Raises ImageError."""
+    """Whether it is a TIFF, JPEG 2000 or OME-Zarr, but not a TIFF whose channels are pages, nor a photograph that is
+    stored on its side. Raises ImageError."""
     from segspectral.images.tiff import can_be_tiled
 
     form = format_of(path)
-    return form is JPEG2000 or (form is TIFF and can_be_tiled(path, reading.number))
+    return form in (JPEG2000, ZARR) or (form is TIFF and can_be_tiled(path, reading.number))
 
 
 def _size(path: Path, reading: Reading) -> tuple[int, int]:
@@ -201,6 +202,9 @@ def _size(path: Path, reading: Reading) -> tuple[int, int]:
             page = plane.pages[0]
             each = -(-int(page.bitspersample) // 8) * int(page.samplesperpixel)
         return width * height, width * height * each
+    if format_of(path) is ZARR:
+        found = describe(path)
+        return found.size[0] * found.size[1], found.nbytes
     if not installed("rasterio"):
         return 0, 0
     from segspectral.images.gdal import raster_size

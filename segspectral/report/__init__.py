@@ -108,7 +108,7 @@ def build(
     """
     out = Path(out)
     if not out.is_dir():
-        raise OutputError("there is no such folder", out)
+        raise OutputError("is a file, not a folder with results" if out.exists() else "there is no such folder", out)
     if not is_inside(out, out / FOLDER / "thumbnail"):
         raise OutputError("is a link out of the folder, so no thumbnails are written there; remove it", out / FOLDER)
     history = read_history(out)

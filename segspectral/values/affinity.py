@@ -25,6 +25,7 @@ class Affinity:
         Symmetric, finite, non-negative, zero diagonal. They are stored as CSR of float32 or float64 with sorted indices
         and without explicit zeros. Weights have no unit: if the largest one is outside 2^-32..2^32, all are multiplied
         by the power of four that brings it near 1. Weights below 2^-300 of the largest are raised to that value.
+    recall : the share of the true nearest neighbours that an approximate search for them found; 1 for exact graphs
 
     Raises
     ------
@@ -33,6 +34,7 @@ class Affinity:
     """
 
     weights: sp.csr_array
+    recall: float = 1.0
 
     def __post_init__(self) -> None:
         w = self.weights

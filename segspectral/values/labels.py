@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["boundaries", "pieces"]
+__all__ = ["LARGEST", "boundaries", "pieces"]
+
+LARGEST = 65_535
+"""The largest number of a segment: files of labels have 16 bits at most."""
 
 
 def boundaries(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:

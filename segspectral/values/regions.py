@@ -148,6 +148,34 @@ class Hierarchy:
         altitudes = np.concatenate([np.zeros(len(inner)), self.altitudes[kept]])
         return Hierarchy(self.graph, merges.astype(np.int64), altitudes, n - len(inner))
 
+    def divided(
+        self, region: NDArray[np.integer], area: NDArray[np.integer | np.floating], most: float
+    ) -> NDArray[np.int32]:
+        """(N,) the regions of a cut after those larger than ``most`` have been divided, as far as leaves allow.
+
+        The leaves of each region are merged again in the order of the tree, except for merges that would be too large.
+        What is merged in a region does not depend on what is around it, so cuts stay nested.
+
+        Parameters
+        ----------
+        region : (N,) a cut
+        area : (N,) the area of each leaf, in the unit of ``most``
+        """
+        size, root = area.tolist(), list(range(len(region)))
+
+        def find(x: int) -> int:
+            while root[x] != x:
+                root[x] = root[root[x]]
+                x = root[x]
+            return x
+
+        within = self.merges[region[self.merges[:, 0]] == region[self.merges[:, 1]]]
+        for i, j in within.tolist():
+            if (a := find(i)) != (b := find(j)) and size[a] + size[b] <= most:
+                root[b] = a
+                size[a] += size[b]
+        return np.unique([find(x) for x in range(len(root))], return_inverse=True)[1].astype(np.int32)
+
     def segments_at(self, level: float) -> int:
         """The number of segments of the horizontal cut at a level. Raises SettingsError if it is outside [0, 1]."""
         if not 0 <= level <= 1:

@@ -183,7 +183,7 @@ class Segmentation:
 
         Parameters
         ----------
-        style : ``borders``, ``tint``, or ``both``
+        style : ``borders``, ``tint``, or ``both``; ``mean`` is both, and the tint of a segment is its own mean colour
         opacity : how much of its colour a segment has, from 0 to 1
         numbers : whether the number of each segment stands on it
 

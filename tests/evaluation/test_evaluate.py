@@ -279,7 +279,7 @@ def test_bad_predictions_are_named(semantic: Dataset, predictions: Path) -> None
     np.save(predictions / "i1.npy", np.zeros(SHAPE, int))
     with pytest.raises(DatasetError, match="belongs to the same image"):
         evaluate(semantic, predictions)
-    with pytest.raises(DatasetError, match="no such folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         evaluate(semantic, predictions / "nowhere")
 
 

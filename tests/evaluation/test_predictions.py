@@ -219,7 +219,7 @@ def test_changed_photographs_are_segmented_again(dataset: Dataset, tmp_path: Pat
     assert calls[3:] == ["b"]
 
 
-@pytest.mark.parametrize("void", ["white", "", "2.5"])
+@pytest.mark.parametrize("void", ["white", " ", "2.5"])
 def test_void_is_a_number_or_none(root: Path, tmp_path: Path, void: str) -> None:
     refused = run("folder", root, "-o", tmp_path / "out", "--void", void)
     assert refused.exit_code == 2

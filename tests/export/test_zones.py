@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -162,3 +163,23 @@ def test_parts_and_tolerance_are_options(tmp_path: Path, labels: NDArray[np.int3
     refused = CliRunner().invoke(app, ["convert", str(tmp_path / "a_labels.png"), "--to", name, "--parts", "all"])
     assert refused.exit_code == 2
     assert "'all' is neither multi nor single" in refused.stderr
+
+
+@pytest.mark.parametrize("option", [("--parts", "single"), ("--tolerance", "3")])
+def test_options_of_polygons_need_a_format_of_polygons(
+    tmp_path: Path, labels: NDArray[np.int32], option: tuple[str, str]
+) -> None:
+    from segspectral.export import label_png
+    from tests.cli.conftest import one_error, run
+
+    (tmp_path / "a_labels.png").write_bytes(label_png(labels))
+    picture = tmp_path / "a.png"
+    PIL.Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(picture)
+    for command in (
+        ("convert", tmp_path / "a_labels.png", "--to", "coco"),
+        ("segment", picture, "-o", tmp_path / "out"),
+        ("batch", picture, "-o", tmp_path / "out", "--format", "csv"),
+    ):
+        said = one_error(run(*command, *option))
+        assert f"{option[0]}: needs a format of polygons, which are gpkg and geojson" in said
+        assert not (tmp_path / "out").exists()

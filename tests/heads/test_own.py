@@ -138,7 +138,7 @@ def test_only_the_user_brings_in_code(folder: Path) -> None:
         ("./broken.py:Head", "cannot be imported .*ZeroDivisionError"),
         ("./my_head.py:Farthest", "has no class Farthest; it has .*Nearest"),
         ("./my_head.py:np", "has no class np"),
-        ("pathlib:Path", "Path is no head"),
+        ("pathlib:Path", "Path is not a head"),
         ("./idle.py:Idle", "Idle has no _solve"),
     ],
 )
@@ -221,7 +221,7 @@ def test_what_a_clusterer_cannot_do_is_told_in_a_sentence() -> None:
     with pytest.raises(SettingsError, match="not NoneType"):
         Clusterer(3).fit(X)
     for odd in (StandardScaler(), BaseEstimator(), 5, dict):
-        with pytest.raises(ValueError, match="is no head"):
+        with pytest.raises(ValueError, match="is not a head"):
             Pipeline(head=odd)
 
 

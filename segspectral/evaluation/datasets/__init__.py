@@ -81,7 +81,7 @@ def open_dataset(
         raise DatasetError(f"unknown data set {name!r}: the known ones are {', '.join(READERS)}")
     base = Path(root)
     if not base.is_dir():
-        raise DatasetError(f"no such folder, expected the root of {DATASETS[name]}", base)
+        raise DatasetError(f"is not a folder; it should be the root of {DATASETS[name]}", base)
     if name == "folder":
         dataset = read_folder(base, split, void)
     elif void is None:

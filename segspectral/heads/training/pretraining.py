@@ -10,7 +10,7 @@ from pydantic import Field
 
 from segspectral.heads.networks import MAX_WIDTH, Mlp, Widths, common_scale
 from segspectral.settings import Settings
-from segspectral.spectral.knn import nearest_neighbors
+from segspectral.spectral.search import Search
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ class Siamese(Settings):
         n = len(X)
         shift, scale = common_scale(X)
         inputs = torch.from_numpy((X - shift) / scale).float().to(device)
-        _, neighbor = nearest_neighbors(X, min(self.neighbors, n - 1))
+        _, neighbor = Search(X).nearest(min(self.neighbors, n - 1))
         first = np.repeat(np.arange(n), neighbor.shape[1])
         # A random pair is in truth a pair of neighbours with probability 1/K; the paper accepts that, too.
         other = (first + np.random.default_rng(seed).integers(1, n, len(first))) % n
