@@ -39,6 +39,7 @@ FORMATS = {
     "png": "label map, an indexed PNG",
     "npz": "labels, superpixels, memberships, eigenvalues for numpy",
     "csv": "table of regions: area, perimeter, box, centroid, mean colour",
+    "table": "table of all measures: shape, neighbours, statistics of each band",
     "coco": "COCO instances, run lengths, one JSON for all images",
     "labelme": "labelme, mask shapes (lossless)",
     "labelme-polygons": "labelme, polygons with holes cut open",
