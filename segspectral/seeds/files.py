@@ -79,27 +79,29 @@ def _of_csv(data: bytes, shape: tuple[int, int], path: Path) -> Seeds:
     if not {"row", "col", "label"} <= set(header):
         raise SettingsError(f"needs the header row,col,label, and has {','.join(header)[:60] or 'no line'}", path)
     at = [header.index(name) for name in ("row", "col", "label")]
-    cells: list[tuple[int, int, str]] = []
+    cells: dict[tuple[int, int], str] = {}
     for number, line in enumerate(rows[1:], 2):
         if not any(line):
             continue
         try:
             row, col, label = (line[place].strip() for place in at)
-            cells.append((int(row), int(col), label))
+            cell = int(row), int(col)
         except (IndexError, ValueError):
             raise SettingsError(
                 f"line {number} is not two whole numbers and a label: {','.join(line)[:60]}", path
             ) from None
-        if not (0 <= cells[-1][0] < shape[0] and 0 <= cells[-1][1] < shape[1]):
+        if not (0 <= cell[0] < shape[0] and 0 <= cell[1] < shape[1]):
             raise SettingsError(
                 f"line {number} is pixel ({row}, {col}), outside the image of {shape[0]} rows and {shape[1]} columns",
                 path,
             )
         if not label:
             raise SettingsError(f"line {number} has no label", path)
+        if cells.setdefault(cell, label) != label:
+            raise SettingsError(f"line {number} gives pixel {cell} the label {label}, but it has {cells[cell]}", path)
     labels = np.zeros(shape, np.int64)
-    numbers = all(label.isdecimal() for *_, label in cells)
-    names = {} if numbers else {label: place for place, label in enumerate(dict.fromkeys(c[2] for c in cells), 1)}
-    for r, c, name in cells:
-        labels[r, c] = min(int(name), 2**31) if numbers else names[name]
+    numbers = all(label.isdecimal() for label in cells.values())
+    names = {} if numbers else {label: place for place, label in enumerate(dict.fromkeys(cells.values()), 1)}
+    for cell, name in cells.items():
+        labels[cell] = min(int(name), 2**31) if numbers else names[name]
     return Seeds(labels, {place: label for label, place in names.items()}, str(path))
