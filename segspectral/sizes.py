@@ -11,11 +11,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from segspectral.errors import SettingsError
 from segspectral.registry import size_parts
@@ -45,7 +45,14 @@ def _size(value: object) -> object:
     return "all" if number == float("inf") else f"{number:.12g}{unit}"
 
 
+def _finite(size: str) -> str:
+    if size == "all":
+        raise ValueError("'all' is a size of holes; write pixels such as 200, a share such as 0.5%, or 400m2")
+    return size
+
+
 Size = Annotated[str, BeforeValidator(_size)]
+FiniteSize = Annotated[Size, AfterValidator(_finite)]
 
 
 class Limits(NamedTuple):
@@ -59,8 +66,8 @@ class Limits(NamedTuple):
 class Sizes(Settings):
     """What sizes the pieces of segments may have. Sizes are pixels, ``0.5%`` of the valid pixels, or ``400m2``."""
 
-    min: Size | None = Field(None, description="smaller pieces join the neighbour that the hierarchy joins first")
-    max: Size | None = Field(None, description="larger pieces are divided, along the strongest borders in them")
+    min: FiniteSize | None = Field(None, description="smaller pieces join the neighbour that the hierarchy joins first")
+    max: FiniteSize | None = Field(None, description="larger pieces are divided, along the strongest borders in them")
     holes: Size | None = Field(
         None, description="holes up to this size take the segment around them; all: holes of any size"
     )
@@ -77,6 +84,14 @@ class Sizes(Settings):
         "none",
         description="the segment behind the objects; max, pieces and split leave it whole",
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min is not None and self.max is not None:
+            (least, one), (most, other) = size_parts(self.min), size_parts(self.max)
+            if one == other and least > most:
+                raise ValueError(f"min={self.min} is larger than max={self.max}; no piece can have both")
+        return self
 
     @property
     def wanted(self) -> bool:
@@ -100,12 +115,19 @@ class Sizes(Settings):
         Raises
         ------
         SettingsError
-            A size is in square metres, and the area of a pixel is not known.
+            A size is in square metres, and the area of a pixel is not known; or the minimum is larger than the maximum.
         """
         given = {"least": self.min, "most": self.max, "holes": self.holes}
-        return Limits(
+        limits = Limits(
             **{name: _pixels(size, valid, ground, source) for name, size in given.items() if size is not None}
         )
+        if valid and limits.least > limits.most:
+            raise SettingsError(
+                f"the minimum size {self.min} is {limits.least:.0f} pixels here, which is larger than the maximum "
+                f"{self.max}, {limits.most:.0f} pixels",
+                source,
+            )
+        return limits
 
     def of_image(self, image: Image) -> Limits:
         """``limits`` for an image."""
@@ -119,12 +141,13 @@ class Sizes(Settings):
         between: Between,
         limits: Limits,
         background: int = 0,
+        held: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """The label map within the limits, and sentences about what they could not be kept for.
 
         Law: afterwards no piece is smaller than ``limits.least``, except one that has no neighbour because void pixels
-        surround it. Void pixels stay. A pixel that is neither in a small piece nor in a hole keeps its segment, unless
-        pieces are divided, split or numbered.
+        surround it, and those with held pixels. Void pixels and held pixels stay. A pixel that is neither in a small
+        piece nor in a hole keeps its segment, unless pieces are divided, split or numbered.
 
         Parameters
         ----------
@@ -132,6 +155,7 @@ class Sizes(Settings):
         leaves : (H, W) the leaf of the hierarchy at each pixel, -1 on void
         between : the level of the border between two leaves
         background : the segment that is never divided; 0 for none
+        held : (H, W) pixels that keep their segments unless pieces are divided, split or numbered; None for none
         """
 
         if self.split:
@@ -139,17 +163,23 @@ class Sizes(Settings):
             fine = Pieces.of(fragments, between)
             labels = _split(_painted(fine.cleaned(fragments.label, limits), at), background, self.neck)
         fragments, at = Fragments.of(labels, leaves)
-        label, notes = self.of_fragments(fragments, between, limits, background)
+        inside = None if held is None else np.isin(np.arange(len(fragments.label)), at[held])
+        label, notes = self.of_fragments(fragments, between, limits, background, inside)
         return _painted(label, at), notes
 
     def of_fragments(
-        self, fragments: Fragments, between: Between, limits: Limits, background: int = 0
+        self,
+        fragments: Fragments,
+        between: Between,
+        limits: Limits,
+        background: int = 0,
+        held: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """(F,) the segments of fragments within the limits, and sentences about what they could not be kept for.
 
-        All that ``__call__`` does but to split, which looks at pixels.
+        All that ``__call__`` does but to split, which looks at pixels. ``held`` (F,) are those with held pixels.
         """
-        fine, label = Pieces.of(fragments, between), fragments.label
+        fine, label = Pieces.of(fragments, between, held), fragments.label
         if np.isfinite(limits.most):
             label = fine.divided(label, limits.most, background)
         label = fine.cleaned(label, limits)
@@ -170,6 +200,7 @@ class Sizes(Settings):
         free: bool,
         before: int | None = None,
         tree: Hierarchy | None = None,
+        held: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.int32], Membership, tuple[str, ...]]:
         """The label map of a scene within the limits, its membership, and sentences for the user.
 
@@ -180,11 +211,12 @@ class Sizes(Settings):
         free : whether the segments may be numbered anew: 1..K by descending area, if there are others than before
         before : how many segments there are without limits; None means those of ``labels``
         tree : the hierarchy of the leaves, if it is not that of the scene
+        held : (H, W) pixels that keep their segments; None for none
         """
         colours = scene.work_superpixels.pool(scene.work.lab)
         background = self.behind(labels, scene.image.float32.mean(axis=2))
         between = level_between(scene.graph, colours, tree)
-        made, notes = self(labels, leaves, between, self.of_image(scene.image), background)
+        made, notes = self(labels, leaves, between, self.of_image(scene.image), background, held)
         before = len(np.unique(labels[labels > 0])) if before is None else before
         leaf = scene.superpixels.labels
         made, membership, said = self.settled(made, leaf, None, membership, scene.affinity, free, before)
@@ -271,7 +303,10 @@ def _pixels(size: str, valid: int, ground: float | None, source: str) -> float:
 def _kept(pieces: Pieces, limits: Limits, background: int) -> tuple[str, ...]:
     """Sentences about pieces outside the limits."""
     area, notes = pieces.graph.area, []
-    if limits.least > 1 and (small := int((area < limits.least).sum())):
+    if limits.least > 1 and (kept := int(((area < limits.least) & pieces.held).sum())):
+        many = plural(kept, "piece is", "pieces are")
+        notes.append(f"{many} smaller than the minimum, because seeds hold the segment there")
+    if limits.least > 1 and (small := int(((area < limits.least) & ~pieces.held).sum())):
         many = plural(small, "piece is", "pieces are")
         notes.append(f"{many} smaller than the minimum, because void pixels or the edges of the image surround them")
     if large := int(((area > limits.most) & (pieces.label != background)).sum()):
@@ -297,21 +332,24 @@ class Pieces:
     graph : areas in pixels, borders, their lengths, and as ``boundary`` the level of each border
     label : (P,) the segment of each piece
     outer : (P,) whether the piece touches the edge of the image, or void
+    held : (P,) whether it keeps its segment, whatever its size
     """
 
     graph: RegionGraph
     label: NDArray[np.int32]
     outer: NDArray[np.bool_]
+    held: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, fragments: Fragments, between: Between) -> Pieces:
+    def of(cls, fragments: Fragments, between: Between, held: NDArray[np.bool_] | None = None) -> Pieces:
         """The graph of fragments with the levels of their borders, which ``united`` makes pieces of."""
         pairs, index = np.unique(np.sort(fragments.leaf[fragments.graph.borders], axis=1), axis=0, return_inverse=True)
         level = np.zeros(len(pairs))
         differ = pairs[:, 0] != pairs[:, 1]
         level[differ] = between(pairs[differ])
         graph = fragments.graph.with_boundary(level[index.reshape(-1)])
-        return cls(graph, fragments.label, fragments.outer)
+        held = np.zeros(len(fragments.label), np.bool_) if held is None else held
+        return cls(graph, fragments.label, fragments.outer, held)
 
     def united(self, label: NDArray[np.int32]) -> tuple[Pieces, NDArray[np.int32]]:
         """The pieces after neighbours of one segment have been joined, and the piece of each of these (P,).
@@ -324,8 +362,8 @@ class Pieces:
         number = connected(self.graph.borders[here == there], np.arange(len(label)))
         segment = np.zeros(int(number.max(initial=-1)) + 1, np.int32)
         segment[number] = label
-        outer = np.bincount(number, self.outer) > 0
-        return Pieces(self.graph.merged(number), segment, outer), number
+        outer, held = (np.bincount(number, flags) > 0 for flags in (self.outer, self.held))
+        return Pieces(self.graph.merged(number), segment, outer, held), number
 
     def cleaned(self, label: NDArray[np.int32], limits: Limits) -> NDArray[np.int32]:
         """(P,) the segments after small pieces have joined others, and then holes have been filled."""
@@ -380,14 +418,14 @@ class Pieces:
         neighbour with which it would be larger than ``most`` is taken only if there is no other.
         """
         merging = _Merging(self)
-        queue = [(size, piece) for piece, size in enumerate(merging.area) if size < least]
+        queue = [(size, piece) for piece, size in enumerate(merging.area) if size < least and not merging.held[piece]]
         heapq.heapify(queue)
         while queue:
             size, piece = heapq.heappop(queue)
             if not merging.near[piece] or merging.area[piece] != size:
                 continue  # it has joined another one, has no neighbour, or has grown
             piece = merging.into_segment_of(piece, merging.best(piece, most))
-            if merging.area[piece] < least:
+            if merging.area[piece] < least and not merging.held[piece]:
                 heapq.heappush(queue, (merging.area[piece], piece))
         return merging.labels()
 
@@ -402,16 +440,17 @@ class Pieces:
         for piece in near[outside]:
             near[piece].append(outside)
         order, parent, low = _depth_first(near, outside)
-        beneath = [*self.graph.area.tolist(), 0.0]
+        # What holds a piece that is held is as good as too large.
+        beneath = [*np.where(self.held, np.inf, self.graph.area).tolist(), 0.0]
         for piece in reversed(order[1:]):
             beneath[parent[piece]] += beneath[piece]
-        label, filled = self.label.copy(), [False] * len(near)
+        label, filled, limit = self.label.copy(), [False] * len(near), min(most, float(self.graph.area.sum()))
         rank = {piece: number for number, piece in enumerate(order)}
         for piece in order[1:]:
             around = parent[piece]
             if around == outside:
                 continue
-            if filled[around] or (low[piece] >= rank[around] and beneath[piece] <= most):
+            if filled[around] or (low[piece] >= rank[around] and beneath[piece] <= limit):
                 filled[piece], label[piece] = True, label[around]
         return label
 
@@ -425,6 +464,7 @@ class _Merging:
         assert graph.boundary is not None
         self.area: list[float] = graph.area.tolist()
         self.label: list[int] = pieces.label.tolist()
+        self.held: list[bool] = pieces.held.tolist()
         self.root = list(range(len(self.area)))
         self.near: list[dict[int, list[float]]] = [{} for _ in self.area]
         sums = graph.border_length * graph.boundary
@@ -463,6 +503,7 @@ class _Merging:
             near[a][other] = near[other][a] = [old[0] + border[0], old[1] + border[1]]
         near[b], self.root[b] = {}, a
         self.area[a] += self.area[b]
+        self.held[a] |= self.held[b]
         return a
 
     def labels(self) -> NDArray[np.int32]:

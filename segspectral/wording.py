@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["few", "first_line", "plural"]
+__all__ = ["few", "first_line", "listed", "plural"]
 
 SHOWN = 5
 """A sentence names at most this many files, so that it still fits on two lines of a terminal."""
@@ -28,6 +28,15 @@ def few(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (", ".join(names[:SHOWN]) + more) or "nothing"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names with "and" before the last.
+
+    >>> listed(["PNG"]), listed(["PNG", "TIFF"]), listed(["a", "b", "c"])
+    ('PNG', 'PNG and TIFF', 'a, b and c')
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def first_line(error: Exception) -> str:

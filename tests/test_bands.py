@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ class TestModels:
         segspectral.segment(stack_of(7), **kept)
         assert Model.load(tmp_path / "m.safetensors").bands == tuple(f"band{i}" for i in range(1, 8))
         for other in (stack_of(4), np.full((H, W, 3), 90, np.uint8)):
-            with pytest.raises(ImageError, match=r"has .*, but the model .* was fitted on images with 7 bands"):
+            with pytest.raises(ImageError, match=r"has .*, but the model .* was made from images with 7 bands"):
                 segspectral.segment(other, **kept)
 
     def test_images_of_other_bands_are_left_out_of_a_fit(self) -> None:
@@ -279,3 +280,21 @@ class TestModels:
         assert [str(error) for error in told if error] == [
             f"has {n} bands, but the images before it have {11 - n} bands" for n in [11 - len(model.bands)] * 3
         ]
+
+
+@pytest.mark.parametrize("command", [("segment",), ("batch", "-j", "0", "--tile", "64")], ids=["whole", "tiled"])
+def test_more_bands_than_any_camera_has_are_refused_before_they_are_decoded(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "claims.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8))
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["SamplesPerPixel"].overwrite(65535)
+    begun = time.monotonic()
+    done = CliRunner().invoke(app, [*command, str(path), "-o", str(tmp_path / "out"), "--set", "features.cnn=null"])
+    assert done.exit_code == 3, done.output
+    assert "65535 bands, more than 1000" in done.output + "".join(
+        file.read_text() for file in (tmp_path / "out").glob("journal.jsonl")
+    )
+    assert time.monotonic() - begun < 20

@@ -185,7 +185,8 @@ class TestSizes:
     @pytest.mark.parametrize(
         ("tags", "says"),
         [
-            ({"samples": 65_000, "width": 5000, "height": 5000}, "GB"),
+            ({"samples": 65_000, "width": 5000, "height": 5000}, "bands"),
+            ({"samples": 900, "width": 5000, "height": 5000}, "GB"),
             ({"width": 20_000, "height": 20_000}, "20000 x 20000"),
             ({"width": 12_000, "height": 12_000, "samples": 3}, "GB"),
             ({"tile_width": 60_000, "tile_height": 60_000}, "GB"),

@@ -146,6 +146,7 @@ def test_a_bad_edge_list_raises_one_sentence(tmp_path: Path, content: str, sente
         ("a.net", b"*Vertices 3\n*Edges\n1 4\n", "line 3: '4' is not a whole number from 1 to 3"),
         ("a.net", b"*Vertices 3\n*Edges\n1\n", "line 3: an edge is two nodes"),
         ("a.net", b"*Vertices 3\n*Vector a\n1\n", "line 2: begins '\\*Vector a'"),
+        ("a.net", b"*Vertices 3\n*Matrix\n0 1 0\n", "line 3: is row 1, the last, of a matrix of 3 nodes"),
         ("a.net", b"*Vertices 3\n*Vertices 3\n", "line 2: begins a second network"),
         ("a.gml", b"graph [ " + b"a [ " * 100_000, "cannot be read as a graph"),
         ("a.graphml", b"<a>" * 100_000, "cannot be read as a graph"),

@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy import ndimage
 
 import segspectral
 from segspectral.config import make_pipeline
@@ -194,11 +195,11 @@ class TestFiles:
             (
                 "s.csv",
                 "row,col,label\n5,200,1\n",
-                "line 2 is pixel (5, 200), outside the image of 72 rows and 96 columns",
+                "line 2: the pixel (5, 200) is outside the image of 72 rows and 96 columns",
             ),
             ("s.csv", "row,col,label\n5,20,1\n6,20,1\n", "all seeds have the label 1"),
-            ("s.csv", "row,col,label\n5,20,\n", "line 2 has no label"),
-            ("s.csv", "row,col,label\n5.5,20,1\n", "line 2 is not two whole numbers and a label"),
+            ("s.csv", "row,col,label\n5,20,\n", "line 2: has no label"),
+            ("s.csv", "row,col,label\n5.5,20,1\n", "line 2: the pixel '5.5,20' is not two whole numbers"),
             ("s.csv", "row,col,label\n5,20,1\n6,20,99999\n", "99999 is not a label of seeds"),
             ("s.csv", "row,col,label\n", "no pixel has a label"),
             ("s.json", "{", "is not a JSON file of labelme"),
@@ -306,9 +307,46 @@ class TestCommands:
         assert not (folder / "out").exists()
 
 
-def test_sizes_keep_seeds(scene: Scene) -> None:
-    small = make_pipeline({**LIGHT, "sizes": {"min": "300"}})
-    seeds = np.zeros(scene.image.shape, np.int32)
-    seeds[10, 10], seeds[40, 50], seeds[60, 90] = 1, 2, 9
-    made: Segmentation = small.solve(scene, seeds=seeds)
-    assert (made.labels[seeds > 0] == seeds[seeds > 0]).all()
+def test_a_label_whose_pixels_all_get_another_one_is_refused(tmp_path: Path) -> None:
+    def point(label: str | None, x: float, y: float) -> dict[str, object]:
+        return {"label": label, "shape_type": "point", "points": [[x, y]]}
+
+    covered = [point("a", 3, 3), point("b", 3, 3), point("c", 9, 9)]
+    with pytest.raises(SettingsError, match="no pixel of 'a' is left, because later shapes lie above it"):
+        seeds_of_shapes(covered, (20, 30))
+    assert seeds_of_shapes([*covered, point(None, 15, 15)], (20, 30)).labels[3, 3] == 2
+    path = tmp_path / "s.csv"
+    path.write_text("row,col,label\n3,4,a\n9,9,b\n3,4,a\n3,4,b\n")
+    with pytest.raises(SettingsError, match=r"line 5: gives pixel \(3, 4\) the label b, but it has a"):
+        read_seeds(path, (20, 30))
+
+
+@pytest.mark.parametrize("by", ["walker", "hierarchy"])
+@pytest.mark.parametrize("sizes", [{"min": "300"}, {"min": "40%"}, {"holes": "all"}, {"min": "5%", "holes": "3%"}])
+def test_a_seed_wins_against_limits_on_sizes_and_it_is_said(scene: Scene, sizes: dict[str, str], by: str) -> None:
+    pipeline = make_pipeline({**LIGHT, "sizes": sizes, "seeds": {"by": by}})
+    least = pipeline.sizes.of_image(scene.image).least
+    rng = np.random.default_rng(5)
+    for count in (3, 40):
+        seeds = np.zeros(scene.image.shape, np.int32)
+        seeds.reshape(-1)[rng.choice(seeds.size, count, replace=False)] = rng.integers(1, 10, count)
+        made: Segmentation = pipeline.solve(scene, seeds=seeds)
+        assert (made.labels[seeds > 0] == seeds[seeds > 0]).all()
+        # What is smaller than the minimum holds a seed, and a note counts these pieces.
+        small = 0
+        for label in np.unique(made.labels):
+            piece, number = ndimage.label(made.labels == label)
+            for one in range(1, number + 1):
+                if (piece == one).sum() < least:
+                    assert (seeds[piece == one] == label).any()
+                    small += 1
+        said = [note for note in made.notes if "because seeds hold the segment there" in note]
+        assert said == (
+            [
+                f"{small} {'piece is' if small == 1 else 'pieces are'} smaller than the minimum, because "
+                "seeds hold the segment there"
+            ]
+            if small
+            else []
+        )
+        assert small or "min" not in sizes or count < 40

@@ -266,6 +266,19 @@ def test_a_size_that_is_none_is_told_before_anything_heavy(tmp_path: Path) -> No
         make_pipeline({"sizes": {"min": "x"}})
 
 
+def test_a_minimum_above_the_maximum_is_refused(photograph: Image, tmp_path: Path) -> None:
+    said = one_error(run("segment", SAMPLES / "cat.jpg", "-o", tmp_path / "x", "--min-size", "500", "--max-size", "50"))
+    assert "min=500 is larger than max=50" in said
+    with pytest.raises(
+        SettingsError, match=r"minimum size 10% is \d+ pixels here, which is larger than the maximum 50"
+    ):
+        make_pipeline(LIGHT | {"sizes": {"min": "10%", "max": 50}}).describe(photograph)
+    for option in ("--min-size", "--max-size"):
+        said = one_error(run("segment", SAMPLES / "cat.jpg", "-o", tmp_path / "x", option, "all"))
+        assert "'all' is a size of holes" in said
+    assert not (tmp_path / "x").exists()
+
+
 def test_options_are_the_settings(tmp_path: Path) -> None:
     options = ("--min-size", "0.5%", "--max-size", "9000", "--fill-holes", "all", "--pieces", "--split")
     shown = run("config", "show", *options)
@@ -321,6 +334,15 @@ def test_a_split_keeps_outlines_and_numbers_and_leaves_convex_pieces_and_the_bac
     assert all((made[truth == n] == part).mean() > 0.95 for n, part in zip((1, 2, 4, 5), parts, strict=True))
     again = Sizes(split=True)(np.rot90(labels).copy(), np.rot90(leaves).copy(), alike, Limits(), background=3)[0]
     assert len(np.unique(again)) == len(np.unique(made))
+
+
+def test_after_a_split_no_piece_is_smaller_than_the_minimum() -> None:
+    for seed in range(40):
+        labels, leaves = random_map(seed)
+        made = Sizes(split=True, neck=0.05)(labels, leaves, alike, Limits(least=9))[0]
+        alone = surrounded_by_void(made)
+        assert min(areas(np.where(alone, 0, made)), default=9) >= 9
+        assert ((made > 0) == (labels > 0)).all()
 
 
 def test_the_background_is_the_largest_the_darkest_or_the_brightest_segment() -> None:

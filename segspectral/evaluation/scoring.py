@@ -87,7 +87,8 @@ def evaluate(
         The measures, the protocol and the data set do not fit together.
     """
     if isinstance(predictor, Pipeline):
-        predictor = Segmenting(predictor, default_scales(dataset, predictor) if scales is None else scales)
+        scales = default_scales(dataset, predictor) if scales is None else scales
+        predictor = Segmenting(predictor, scales, direct=dataset if protocol == "direct" else None)
         settings = predictor.settings if settings is None else settings
         predictor.pipeline.prepare()
     elif scales is not None:

@@ -176,11 +176,16 @@ def _header(
         )
         if read_header is None:
             raise ValueError(f"{what} has version {version} of the format; versions 1.0 and 2.0 are supported")
-        shape, in_columns, dtype = read_header(head)
+        try:
+            shape, in_columns, dtype = read_header(head)
+        except ValueError as error:  # numpy's sentences show parts of Python's parser
+            raise ValueError(f"{what} has a header that cannot be read") from error
         if dtype.hasobject:
             raise ValueError(f"{what} holds Python objects (pickle), which are not read because they can run code")
         nbytes = math.prod(map(int, shape)) * dtype.itemsize
-        if min(shape, default=0) < 0 or nbytes > max_bytes:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{what} has the impossible shape {shape}")
+        if nbytes > max_bytes:
             raise ValueError(f"{what} {shape} would take {nbytes:,} bytes, more than the limit of {max_bytes:,}")
         if head.tell() + nbytes > size:
             raise ValueError(f"{what} is cut off: its header says {shape}, which takes {nbytes:,} bytes")

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from segspectral.errors import ImageError
 from segspectral.extras import EXTRAS, installed
 from segspectral.files.reading import address_of
+from segspectral.images.limits import MAX_PIXELS
+from segspectral.wording import listed
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -233,7 +235,8 @@ def format_of(path: str | os.PathLike[str], among: Container[Format] = FORMATS) 
     if found is ZARR and not ZARR.readable:
         raise ImageError(f"is OME-Zarr, which needs zarr; {WITHOUT_ZARR}", path)
     if isinstance(found, Format):
-        raise ImageError(f"is {found.name}, but only {read} can be read here", path)
+        only = listed([f.name for f in FORMATS if f in among])
+        raise ImageError(f"is {found.name}, but only {only} can be read here", path)
     if found is None:
         raise ImageError(f"is not an image that can be read ({read}), whatever its name says", path)
     raise ImageError(f"is {found[0]}, not an image that can be read ({read}); {found[1]}", path)
@@ -345,5 +348,10 @@ def open_picture(path: str | os.PathLike[str], among: Container[Format] = FORMAT
         register_heif_opener()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with PIL.Image.open(Path(path), formats=form.pillow) as picture:
-            yield picture
+        try:
+            with PIL.Image.open(Path(path), formats=form.pillow) as picture:
+                yield picture
+        except PIL.Image.DecompressionBombError as error:
+            raise ImageError(
+                f"has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles", path
+            ) from error

@@ -12,7 +12,7 @@ import numpy as np
 
 from segspectral.errors import ImageError
 from segspectral.images.formats import FORMATS, format_of
-from segspectral.images.limits import check_bytes, check_size
+from segspectral.images.limits import check_bands, check_bytes, check_size
 from segspectral.images.raw import Raw, number_of
 
 __all__ = [
@@ -71,6 +71,7 @@ def open_header(path: Path, directory: int = 0) -> Iterator[Any]:
         if directory:
             name = f"GTIFF_DIR:{directory + 1}:{name}"
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(name, driver=form.gdal) as dataset:
+            check_bands(dataset.count, path)
             yield dataset
 
 

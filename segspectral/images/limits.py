@@ -6,7 +6,7 @@ import os
 
 from segspectral.errors import ImageError
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "check_bytes", "check_size"]
+__all__ = ["MAX_BANDS", "MAX_BYTES", "MAX_PIXELS", "MIN_SIDE", "check_bands", "check_bytes", "check_size"]
 
 MAX_PIXELS = 150_000_000
 """Images with more pixels are refused before they are decoded: a PNG of 20000 x 20000 pixels can be a file of 1 MB. At
@@ -15,6 +15,10 @@ MAX_PIXELS = 150_000_000
 MAX_BYTES = 16 * MAX_PIXELS
 """Images that take more bytes when they are decoded are refused before; the same holds for one tile or strip of an
 image. The limit is that of MAX_PIXELS with four bands of 32 bits."""
+
+MAX_BANDS = 1000
+"""Images with more bands are refused before they are decoded. Hyperspectral cameras have a few hundred; a file of 300
+bytes can claim 65535, which GDAL takes minutes to open."""
 
 MIN_SIDE = 8
 """Images with a shorter side are refused, because they have no content to segment."""
@@ -28,6 +32,12 @@ def check_size(width: int, height: int, what: str | os.PathLike[str], least: int
         )
     if min(width, height) < least:
         raise ImageError(f"has {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed", what)
+
+
+def check_bands(bands: int, what: str | os.PathLike[str]) -> None:
+    """Raises ImageError if there are more than MAX_BANDS."""
+    if bands > MAX_BANDS:
+        raise ImageError(f"has {bands} bands, more than {MAX_BANDS}; write some of them into a file of its own", what)
 
 
 def check_bytes(size: int, what: str | os.PathLike[str]) -> None:

@@ -160,8 +160,6 @@ def _told(path: Path) -> Iterator[None]:
             yield
         except PIL.UnidentifiedImageError as error:
             raise ImageError("is damaged, or of a kind that the decoder of its format does not support") from error
-        except PIL.Image.DecompressionBombError as error:
-            raise ImageError(f"has more than {MAX_PIXELS:,} pixels; scale it down or cut it into tiles") from error
         except (ImageError, SettingsError):
             raise
         except PermissionError as error:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segspectral.errors import ImageError, SettingsError
 from segspectral.images.formats import TIFF, format_of, has_place_beside
 from segspectral.images.gdal import NO_COLOUR
-from segspectral.images.limits import check_bytes, check_size
+from segspectral.images.limits import check_bands, check_bytes, check_size
 from segspectral.images.raw import Raw, both, differs, number_of, unassociated, upright
 from segspectral.wording import plural
 
@@ -126,6 +126,7 @@ def _check_page(page: Any, path: Path, least: int, copies: int = 1) -> None:
     """Check the size of a page, of ``copies`` of it together, and of a tile or strip, which is decoded as a whole."""
     width, height = int(page.imagewidth), int(page.imagelength)
     check_size(width, height, path, least=least)
+    check_bands(int(page.samplesperpixel), path)
     bytes_each = -(-max(1, int(page.bitspersample)) // 8)
     whole = copies * int(page.imagedepth) * height * width * int(page.samplesperpixel)
     for size in (whole, math.prod(map(int, page.chunks))):

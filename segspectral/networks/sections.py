@@ -11,6 +11,7 @@ from typing import Any
 from segspectral.errors import DatasetError
 from segspectral.networks.arrays import SPARE
 from segspectral.networks.cells import quoted
+from segspectral.wording import plural
 
 __all__ = ["looks_like_lgl", "parse_lgl", "parse_pajek"]
 
@@ -38,7 +39,7 @@ def parse_pajek(networkx: Any, path: Path, text: str) -> Any:
     DatasetError
     """
     graph = networkx.MultiDiGraph()
-    section, row = "", 0
+    section, row, number = "", 0, 0
     for number, line in _lines(text, "%"):
         cells = [cell.strip('"') for cell in CELL.findall(line)]
         row += 1
@@ -63,6 +64,8 @@ def parse_pajek(networkx: Any, path: Path, text: str) -> Any:
                 for node, weight in zip(nodes[1:], weights, strict=False)
                 if weight is None or weight.strip("0.")
             )
+    if section == "*matrix" and row != len(graph):
+        raise _fault(path, number, f"is row {row}, the last, of a matrix of {plural(len(graph), 'node')}")
     return graph
 
 

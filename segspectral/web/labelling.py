@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any
@@ -31,6 +32,9 @@ __all__ = ["MOST_CLASSES", "Class", "ConflictError", "Project", "Projects", "Sta
 
 MOST_CLASSES = 255
 """A label map of the page has 8 bits per pixel; 0 is unlabelled."""
+
+MOST_MEGABYTES = 500
+"""An archive holds photographs up to this size, because it is made in memory."""
 
 SAVED = "labelling.json"
 
@@ -258,8 +262,10 @@ class Project:
             self._write()
         return self.state()
 
-    def exported(self, format: str, only_done: bool = False) -> tuple[bytes, int]:
-        """A zip archive of all labelled images in a format, and how many images it has.
+    def exported(self, format: str, only_done: bool = False) -> tuple[bytes, int, str]:
+        """A zip archive of all labelled images in a format, how many images it has, and a sentence or "".
+
+        It has the photographs, too, if readers of the format expect them beside the labels, and they are not too large.
 
         Raises
         ------
@@ -269,6 +275,7 @@ class Project:
         exporter = EXPORTERS[format]
         exporter.check()
         files: dict[str, bytes] = {}
+        photographs: dict[str, Path] = {}
         parts: list[Any] = []
         count = 0
         for number, image in enumerate(self._images):
@@ -277,19 +284,23 @@ class Project:
                 continue
             count += 1
             place = read_georeference(image.source) if exporter.placed else None
+            pixels, source = labels.astype(np.int32), image.source
             label_map = LabelMap(
-                labels.astype(np.int32), image.name, names=self._names, colours=self._colours, georeference=place
+                pixels, image.name, source, names=self._names, colours=self._colours, georeference=place
             )
             stem = self._stems[image.name]
             if exporter.image is not None:
-                files.update(exporter.image(label_map, stem, None).files)
+                made = exporter.image(label_map, stem, None)
+                files.update(made.files)
+                photographs.update(made.links)
             if exporter.part is not None:
                 parts.append(exporter.part(label_map, stem))
         if not count:
             raise SettingsError(f"no image is {'done' if only_done else 'labelled'} yet")
         if exporter.together is not None:
             files.update(exporter.together(parts, None))
-        return zipped(files.items()), count
+        kept, note = _small_enough(photographs)
+        return zipped(chain(files.items(), ((name, path.read_bytes()) for name, path in kept.items()))), count, note
 
     @property
     def _names(self) -> dict[int, str]:
@@ -359,6 +370,19 @@ class Projects:
             if sum(one.size for one in self._all.values()) + size > self.megabytes * 1e6:
                 raise SettingsError(f"the uploads fill the {self.megabytes} MB of this server; serve their folder")
             project.size += size
+
+
+def _small_enough(photographs: dict[str, Path]) -> tuple[dict[str, Path], str]:
+    """The photographs that an archive can hold, and a sentence about those that are left out, or ""."""
+    there = {name: path for name, path in photographs.items() if path.is_file()}
+    gone, size = len(photographs) - len(there), sum(path.stat().st_size for path in there.values()) / 1e6
+    if size > MOST_MEGABYTES:
+        folder = Path(next(iter(there))).parent.as_posix()
+        return {}, f"the photographs have {size:.0f} MB and are left out; copy them to {folder}"
+    return (
+        there,
+        f"{plural(gone, 'photograph is', 'photographs are')} left out, because the file is gone" if gone else "",
+    )
 
 
 def unpacked(packed: bytes, shape: tuple[int, int], name: str) -> NDArray[np.uint8]:

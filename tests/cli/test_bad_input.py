@@ -74,6 +74,18 @@ class Tells(NeuNcut):
 
 
 class TestBadInput:
+    def test_a_picture_that_claims_too_many_pixels_is_told_alike_in_every_place(self, photo: Path, out: Path) -> None:
+        huge = bad(photo.parent, "bomb", photo)
+        for arguments in (
+            ("segment", huge, "-o", out),
+            ("segment", photo, "-o", out, "--seeds", huge, *FAST),
+            ("segment", photo, "-o", out, "--edges", huge, *FAST),
+            ("convert", huge, "--to", "coco", "-o", out),
+        ):
+            result = run(*arguments)
+            assert result.exit_code == 3
+            assert "has more than 150,000,000 pixels; scale it down or cut it into tiles" in one_error(result)
+
     @pytest.mark.parametrize("head", ["neuncut", "spectralnet", "deepkmeans"])
     def test_a_network_that_no_memory_holds_is_refused_before_the_work(self, photo: Path, out: Path, head: str) -> None:
         for hidden in ("[1000000000]", "[0]", str([4] * 99)):

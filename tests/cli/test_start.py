@@ -41,6 +41,20 @@ class TestStart:
         assert "imported: []" in done.stdout, done.stdout[-300:] + done.stderr
         assert "segment" in done.stdout
 
+    def test_an_interruption_while_it_is_imported_shows_no_traceback(self) -> None:
+        code = (
+            "import builtins, runpy\n"
+            "real = builtins.__import__\n"
+            "def interrupted(name, *rest, **named):\n"
+            "    if name == 'segspectral.cli': raise KeyboardInterrupt\n"
+            "    return real(name, *rest, **named)\n"
+            "builtins.__import__ = interrupted\n"
+            "runpy.run_module('segspectral', run_name='__main__')"
+        )
+        done = python("-c", code)
+        assert done.returncode == 130, done.stderr
+        assert done.stderr == ""
+
     @pytest.mark.parametrize("command", [(), ("segment",), ("demo",), ("checks",), ("config",), ("config", "show")])
     def test_every_command_and_option_has_help(self, command: Sequence[str]) -> None:
         result = run(*command, "--help")

@@ -188,6 +188,44 @@ def test_every_format_has_the_classes_as_categories(folder: Path, tmp_path: Path
         assert client.get(f"{at}/export/coco?only_done=true").headers["x-images"] == "1"
 
 
+def test_an_archive_for_yolo_is_complete_or_says_why_not(
+    folder: Path, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import yaml
+
+    from segspectral.web import labelling as module
+
+    with labelling(project_of(folder, tmp_path / "out"), workers) as (client, at):
+        client.put(f"{at}/classes", json=CLASSES)
+        names = [image["name"] for image in client.get(at).json()["images"]]
+        for number in (0, 2):
+            put(client, at, number, stripes())
+        answer = client.get(f"{at}/export/yolo")
+        assert "x-note" not in answer.headers
+        archive = zipfile.ZipFile(io.BytesIO(answer.content))
+        data = yaml.safe_load(archive.read("yolo/data.yaml"))
+        assert set(data["names"].values()) == {c["name"] for c in CLASSES}
+        assert "path" not in data  # trainers then take the folder of data.yaml
+        lists = [Path(name) for name in archive.namelist() if name.endswith(".txt")]
+        assert len(lists) == 2
+        assert len(archive.namelist()) == 5
+        for path in lists:
+            photograph = archive.read(f"yolo/{data['train']}/{path.stem}.png")
+            assert photograph == (folder / names[0]).read_bytes()
+            lines = archive.read(path.as_posix()).decode().splitlines()
+            assert {int(line.split()[0]) for line in lines} <= set(data["names"])
+        monkeypatch.setattr(module, "MOST_MEGABYTES", 0.0001)
+        large = client.get(f"{at}/export/yolo")
+        assert large.headers["x-note"] == "the photographs have 0 MB and are left out; copy them to yolo/images"
+        assert not [name for name in zipfile.ZipFile(io.BytesIO(large.content)).namelist() if "images" in name]
+        monkeypatch.undo()
+        (folder / names[0]).unlink()
+        gone = client.get(f"{at}/export/yolo")
+        assert gone.headers["x-note"] == "1 photograph is left out, because the file is gone"
+        kept = zipfile.ZipFile(io.BytesIO(gone.content)).namelist()
+        assert [name.startswith("yolo/images/b") for name in kept].count(True) == 1
+
+
 def _member(client: Any, address: str, name: str) -> bytes:
     return zipfile.ZipFile(io.BytesIO(client.get(address).content)).read(name)
 
@@ -220,7 +258,7 @@ def test_serve_says_what_it_leaves_out_and_where_it_saves(folder: Path, monkeypa
         assert words in result.output.replace("\n", " "), result.output
     assert "4 images of" in CliRunner().invoke(app, [*run, "--recursive"]).output
     wrong = [
-        (["serve", str(folder / "a.png")], "no folder"),
+        (["serve", str(folder / "a.png")], "is not a folder"),
         (["serve", str(folder), "-o", str(folder)], "cannot be the output too"),
         (["serve", "-o", "out"], "belong to a FOLDER"),
         (["serve", str(folder), "-o", str(folder / "a.png")], "is a file"),

@@ -160,9 +160,10 @@ async def fill(request: Request, job: AnyJob, result: AnyResult, by: By = "walke
 
 @router.get("/api/projects/{project_id}/export/{format}", **gives("application/zip"))
 def export_all(project: AnyProject, format: AnyFormat, only_done: bool = False) -> Response:
-    """All labelled images in a format, as a zip archive; classes are categories."""
+    """All labelled images in a format, as a zip archive; classes are categories. ``X-Note`` says what is left out."""
     if format not in EXPORTERS:
         raise HTTPException(404, f"there is no format of that name; there are {', '.join(EXPORTERS)}")
-    data, count = project.exported(format, only_done)
+    data, count, note = project.exported(format, only_done)
     headers = {"Content-Disposition": f'attachment; filename="labels_{format}.zip"', "X-Images": str(count)}
+    headers |= {"X-Note": note} if note else {}
     return Response(data, media_type="application/zip", headers=headers)

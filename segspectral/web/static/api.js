@@ -109,7 +109,8 @@ export const filled = async (job, labels) => (
 
 export async function exportedAll(id, format) {
   const answer = await ask(`api/projects/${id}/export/${format}`);
-  return { count: Number(answer.headers.get("x-images")), name: `labels_${format}.zip`, blob: await answer.blob() };
+  const [count, note] = ["x-images", "x-note"].map((name) => answer.headers.get(name));
+  return { count: Number(count), note, name: `labels_${format}.zip`, blob: await answer.blob() };
 }
 
 /** Let the browser save a file. */

@@ -83,7 +83,11 @@ export class Classes {
   }
 
   mark() {
-    for (const item of $("classes").children) item.classList.toggle("on", Number(item.dataset.class) === this.current);
+    for (const item of $("classes").children) {
+      const on = Number(item.dataset.class) === this.current;
+      item.classList.toggle("on", on);
+      if (on) item.scrollIntoView({ block: "nearest", inline: "nearest" }); // on phones they are in one row
+    }
   }
 
   change(one, what) {

@@ -167,7 +167,8 @@ async function exportAll() {
   const made = await api.exportedAll(queue.project.id, $("format").value);
   api.saveFile(made);
   const left = queue.project.images.length - made.count;
-  say(`Exported ${made.count} images${left ? `; ${left} without labels are left out` : ""}`, 6);
+  const rest = [left ? `${left} without labels are left out` : "", made.note].filter(Boolean);
+  say([`Exported ${made.count} ${made.count === 1 ? "image" : "images"}`, ...rest].join("; "), 6);
 }
 
 const size = (factor) => {

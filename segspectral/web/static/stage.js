@@ -89,25 +89,35 @@ export class Stage {
 
   render() {
     const begin = performance.now();
-    const photo = $("photo").getContext("2d");
     const over = $("over").getContext("2d");
-    photo.setTransform(1, 0, 0, 1, 0, 0);
-    photo.clearRect(0, 0, $("photo").width, $("photo").height);
+    const size = this.scale * this.ratio;
+    this.photo(size);
     if (!this.image || !this.buffer || !this.regions) {
       over.clearRect(0, 0, $("over").width, $("over").height);
       return;
     }
-    const size = this.scale * this.ratio;
-    photo.imageSmoothingEnabled = size < 4;
-    photo.setTransform(size, 0, 0, size, this.left * this.ratio, this.top * this.ratio);
-    photo.drawImage(this.image.bitmap, 0, 0);
-    this.tint(size);
+    this.tint();
     over.putImageData(this.buffer, 0, 0);
     this.marks(over, size);
     document.body.dataset.took = (performance.now() - begin).toFixed(1); // for tools that measure
   }
 
-  tint(size) {
+  /** The photograph, which is drawn anew only if the view has changed. */
+  photo(size) {
+    const canvas = $("photo");
+    const view = [size, this.left, this.top, canvas.width, canvas.height].join();
+    if (this.image === this.shown && view === this.view) return;
+    Object.assign(this, { shown: this.image, view });
+    const photo = canvas.getContext("2d");
+    photo.setTransform(1, 0, 0, 1, 0, 0);
+    photo.clearRect(0, 0, canvas.width, canvas.height);
+    if (!this.image) return;
+    photo.imageSmoothingEnabled = size < 4;
+    photo.setTransform(size, 0, 0, size, this.left * this.ratio, this.top * this.ratio);
+    photo.drawImage(this.image.bitmap, 0, 0);
+  }
+
+  tint() {
     const { image, regions, buffer } = this;
     const { wand, superpixels, labels, width, height } = image;
     const out = new Uint32Array(buffer.data.buffer);
@@ -130,7 +140,9 @@ export class Stage {
     let to = columns;
     while (to > 0 && xs[to - 1] >= width) to--;
     if (from < 0 || from >= to) return;
-    // Of the pixel above: its region, twice, plus whether it is under the wand; and its class.
+    // Of each superpixel: its region, twice, plus whether it is under the wand.
+    const keyOf = regions.map((region, s) => 2 * region + (wand.place[s] >= first && wand.place[s] <= last ? 1 : 0));
+    // Of the pixel above: the same, and its class.
     const [keys, classes] = [new Uint32Array(columns), new Uint8Array(columns)];
     let begun = false;
     for (let y = 0; y < rows; y++) {
@@ -138,25 +150,28 @@ export class Stage {
       if (iy < 0) continue;
       if (iy >= height) break;
       const row = iy * width;
-      let key = 0;
-      let kind = 0;
+      const start = y * columns;
+      let key = keyOf[superpixels[row + xs[from]]];
+      let kind = labels[row + xs[from]];
+      let inner = (key & 1 ? bright : plain)[kind];
       for (let x = from; x < to; x++) {
         const i = row + xs[x];
-        const s = superpixels[i];
-        const place = wand.place[s];
-        const lit = place >= first && place <= last ? 1 : 0;
         const [leftKey, leftKind] = [key, kind];
-        key = 2 * regions[s] + lit;
+        key = keyOf[superpixels[i]];
         kind = labels[i];
-        let colour = lit ? bright[kind] : plain[kind];
-        const start = x === from;
-        if ((begun && keys[x] !== key) || (!start && leftKey !== key)) {
-          const other = (begun && (keys[x] & 1) !== lit) || (!start && (leftKey & 1) !== lit);
-          if (other) colour = light;
+        const above = begun ? keys[x] : key;
+        const aboveKind = begun ? classes[x] : kind;
+        if (key === leftKey && kind === leftKind && key === above && kind === aboveKind && begun) {
+          out[start + x] = inner; // most pixels: nothing ends here
+          continue;
+        }
+        let colour = inner = (key & 1 ? bright : plain)[kind];
+        if (above !== key || leftKey !== key) {
+          if ((above & 1) !== (key & 1) || (leftKey & 1) !== (key & 1)) colour = light;
           else if (this.borders) colour = edge;
         }
-        if (colour !== light && ((begun && classes[x] !== kind) || (!start && leftKind !== kind))) colour = between;
-        out[y * columns + x] = colour;
+        if (colour !== light && (aboveKind !== kind || leftKind !== kind)) colour = between;
+        out[start + x] = colour;
         keys[x] = key;
         classes[x] = kind;
       }
