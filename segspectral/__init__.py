@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segspectral.evaluation.datasets import open_dataset
     from segspectral.images.reader import read_image
     from segspectral.pipeline import Pipeline, from_edges, segment
+    from segspectral.teaching import teach
     from segspectral.values import Affinity, Features, Image, Membership, Segmentation, Superpixels
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "open_dataset",
     "read_image",
     "segment",
+    "teach",
 ]
 
 # Modules are imported when they are first used, because importing all of them takes half a second.
@@ -41,6 +43,7 @@ _HOMES = dict.fromkeys(__all__, "values") | {
     "Pipeline": "pipeline",
     "from_edges": "pipeline",
     "segment": "pipeline",
+    "teach": "teaching",
     "read_image": "images.reader",
     "compare": "evaluation",
     "evaluate": "evaluation",

@@ -59,9 +59,6 @@ Observer = Callable[[str, float], None]
 DESCRIBED_BY = (("working_pixels", "superpixels", "edges"), ("features", "model"), ("affinity",))
 """The settings that each stage of ``Pipeline.describe`` depends on, in addition to those of the stages before it."""
 
-OF_THE_MODEL = ("segments", "working_pixels", "superpixels", "features", "head")
-"""Settings that belong to a model, because it can only be applied with them."""
-
 AnyRefiner = Annotated[
     Annotated[DenseCrf | Guided | NoRefinement, Field(discriminator="name")],
     BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value),
@@ -100,7 +97,7 @@ class Pipeline(Settings):
         None, description="edge map of the image, higher is stronger, or a folder with one of the name of each image"
     )
     model: AnyModel | None = Field(
-        None, description="file of a model, from `segspectral fit`; its segments mean the same in all images"
+        None, description="file of a model, from `segspectral fit` or `teach`; its segments mean the same in all images"
     )
 
     @model_validator(mode="before")
@@ -110,7 +107,7 @@ class Pipeline(Settings):
         if not isinstance(data, Mapping) or data.get("model") is None:
             return data
         model = model_from(data["model"])
-        defaults = {name: getattr(model.recipe, name) for name in (*OF_THE_MODEL, "reading")}
+        defaults = {**model.settings(), "reading": model.recipe.reading}
         return defaults | dict(data) | {"model": model}
 
     @model_validator(mode="after")
@@ -124,13 +121,13 @@ class Pipeline(Settings):
                 f"sizes.{' and sizes.'.join(new)} make new segments, which have no number in a model; leave them out, "
                 "or leave out the model"
             )
-        for name in OF_THE_MODEL:
-            ours, fitted = (_plain(getattr(place, name)) for place in (self, self.model.recipe))
+        for name, value in self.model.settings().items():
+            ours, fitted = _plain(getattr(self, name)), _plain(value)
             if ours != fitted:
                 where, given, due = _difference(name, ours, fitted)
                 raise ValueError(
-                    f"{where}={given} contradicts the model {self.model.file}, which was fitted with {due}; leave this "
-                    "setting out, or fit another model with it"
+                    f"{where}={given} contradicts the model {self.model.file}, which was made with {due}; leave this "
+                    "setting out, or make another model with it"
                 )
         return self
 
@@ -351,7 +348,8 @@ class Pipeline(Settings):
                 labels, membership, more = made
                 notes = (*notes, *more)
         resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
-        return Segmentation(labels, scene, membership, resolved, notes, clock.seconds)
+        names = {} if self.model is None else self.model.names
+        return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, names)
 
     def _from_seeds(self, scene: Scene, seeds: Seeds, observer: Observer | None) -> Segmentation:
         """The partition in which each seed keeps its label; the segments have the numbers of the labels."""
@@ -413,7 +411,7 @@ class Pipeline(Settings):
         if self.model is not None:
             if number not in ("auto", self.model.segments):
                 raise SettingsError(
-                    f"the model has {self.model.segments} segments and cannot make {number}; fit another model"
+                    f"the model has {self.model.segments} segments and cannot make {number}; make another model"
                 )
             return self.model.membership(features)
         # All eigenvalues are kept, even if the number is given, because users look at them to choose another number.

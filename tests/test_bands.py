@@ -268,7 +268,7 @@ class TestModels:
         segspectral.segment(stack_of(7), **kept)
         assert Model.load(tmp_path / "m.safetensors").bands == tuple(f"band{i}" for i in range(1, 8))
         for other in (stack_of(4), np.full((H, W, 3), 90, np.uint8)):
-            with pytest.raises(ImageError, match=r"has .*, but the model .* was fitted on images with 7 bands"):
+            with pytest.raises(ImageError, match=r"has .*, but the model .* was made from images with 7 bands"):
                 segspectral.segment(other, **kept)
 
     def test_images_of_other_bands_are_left_out_of_a_fit(self) -> None:

@@ -190,7 +190,7 @@ def test_photographs_are_separated_by_cnn_features(cat: NDArray[np.uint8], tmp_p
     a, b = (Pipeline(model=m, refine="none")(as_image(cat)).labels for m in (fitted, tmp_path / "m"))
     assert a.tobytes() == b.tobytes()
     other = replace(fitted, backbone="0" * 64)
-    with pytest.raises(BackboneError, match="was fitted with other weights of 'tf_efficientnet_lite0'"):
+    with pytest.raises(BackboneError, match="was made with other weights of 'tf_efficientnet_lite0'"):
         Pipeline(model=other)(as_image(cat))
 
 
@@ -215,7 +215,9 @@ def test_a_file_that_is_not_a_model_is_refused_in_one_sentence(model: Model, fil
     replace(model, segment_of=model.segment_of + 9).save(tmp_path / "beyond")
     replace(model, projection=replace(model.projection, axes=model.projection.axes[:, :2])).save(tmp_path / "thin")
     for name in ("head", "text", "cut", "pickle", "narrow", "beyond", "thin"):
-        with pytest.raises(SettingsError, match=f"{name}: is not a model that `segspectral fit` has written, or it is"):
+        with pytest.raises(
+            SettingsError, match=f"{name}: is not a model that `segspectral fit` or `teach` has written, or"
+        ):
             Model.load(tmp_path / name)
     with pytest.raises(SettingsError, match="there is no such model"):
         Model.load(tmp_path / "absent")
@@ -242,7 +244,7 @@ def test_a_changed_file_is_read_again_and_has_another_fingerprint(model: Model, 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"superpixels": {"count": 300}}, r"superpixels.count=300 contradicts the model .*fitted with 60"),
+        ({"superpixels": {"count": 300}}, r"superpixels.count=300 contradicts the model .*made with 60"),
         ({"features": {"colour": {"weight": 2}}}, "features.colour.weight=2.0 contradicts"),
         ({"segments": 5}, "segments=5 contradicts"),
         ({"head": "exact"}, "head.name=exact contradicts|head.* contradicts"),
@@ -428,7 +430,7 @@ def test_faults_of_a_command_are_reported_in_one_sentence(folder: Path, file: Pa
         (("fit", folder, "-o", tmp_path / "m", "--head", "wrong"), "unknown head 'wrong'"),
         (("segment", folder, "-o", tmp_path / "o", "--model", tmp_path / "none"), "there is no such model"),
         (("segment", folder, "-o", tmp_path / "o", "--model", file, "-k", 9), "segments=9 contradicts the model"),
-        (("batch", folder, "-o", tmp_path / "o", "--model", file, "--set", "superpixels.count=9"), "fitted with 60"),
+        (("batch", folder, "-o", tmp_path / "o", "--model", file, "--set", "superpixels.count=9"), "made with 60"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2, result.output

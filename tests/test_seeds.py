@@ -195,11 +195,11 @@ class TestFiles:
             (
                 "s.csv",
                 "row,col,label\n5,200,1\n",
-                "line 2 is pixel (5, 200), outside the image of 72 rows and 96 columns",
+                "line 2: the pixel (5, 200) is outside the image of 72 rows and 96 columns",
             ),
             ("s.csv", "row,col,label\n5,20,1\n6,20,1\n", "all seeds have the label 1"),
-            ("s.csv", "row,col,label\n5,20,\n", "line 2 has no label"),
-            ("s.csv", "row,col,label\n5.5,20,1\n", "line 2 is not two whole numbers and a label"),
+            ("s.csv", "row,col,label\n5,20,\n", "line 2: has no label"),
+            ("s.csv", "row,col,label\n5.5,20,1\n", "line 2: the pixel '5.5,20' is not two whole numbers"),
             ("s.csv", "row,col,label\n5,20,1\n6,20,99999\n", "99999 is not a label of seeds"),
             ("s.csv", "row,col,label\n", "no pixel has a label"),
             ("s.json", "{", "is not a JSON file of labelme"),
@@ -305,6 +305,20 @@ class TestCommands:
         monkeypatch.chdir(folder)
         assert sentence in one_error(run("segment", "in", "-o", "out", *options))
         assert not (folder / "out").exists()
+
+
+def test_a_label_whose_pixels_all_get_another_one_is_refused(tmp_path: Path) -> None:
+    def point(label: str | None, x: float, y: float) -> dict[str, object]:
+        return {"label": label, "shape_type": "point", "points": [[x, y]]}
+
+    covered = [point("a", 3, 3), point("b", 3, 3), point("c", 9, 9)]
+    with pytest.raises(SettingsError, match="no pixel of 'a' is left, because later shapes lie above it"):
+        seeds_of_shapes(covered, (20, 30))
+    assert seeds_of_shapes([*covered, point(None, 15, 15)], (20, 30)).labels[3, 3] == 2
+    path = tmp_path / "s.csv"
+    path.write_text("row,col,label\n3,4,a\n9,9,b\n3,4,a\n3,4,b\n")
+    with pytest.raises(SettingsError, match=r"line 5: gives pixel \(3, 4\) the label b, but it has a"):
+        read_seeds(path, (20, 30))
 
 
 @pytest.mark.parametrize("by", ["walker", "hierarchy"])

@@ -28,6 +28,7 @@ from segspectral.networks import Search
 from segspectral.pipeline import Pipeline
 from segspectral.rasters.segment import Tiles
 from segspectral.shared.model import Recipe
+from segspectral.shared.taught import Lesson
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -146,7 +147,10 @@ def settings() -> str:
         ]
     parts += ["## Settings of `segspectral fit`", "", "Where they differ from those of a pipeline.", ""]
     shared = {"superpixels", "features", "affinity", "head"}
-    parts += [*_tables(Recipe, "", shared), "## Settings of `segspectral batch --tile`", "", *_tables(Tiles, "", set())]
+    parts += _tables(Recipe, "", shared)
+    parts += ["## Settings of `segspectral teach`", "", "Where they differ from those of a pipeline.", ""]
+    parts += _tables(Lesson, "", {"superpixels", "features"})
+    parts += ["## Settings of `segspectral batch --tile`", "", *_tables(Tiles, "", set())]
     parts += ["## Settings of `segspectral communities`", "", *_table(Search, ""), ""]
     return "\n".join(parts) + "\n"
 

@@ -15,7 +15,7 @@ from segspectral.cli.completion import one_of
 from segspectral.cli.options import Limit, Output, PipelineOptions, Without, check_files_beside, command
 from segspectral.errors import SettingsError
 from segspectral.registry import DATASETS
-from segspectral.wording import plural
+from segspectral.wording import few, plural
 
 if TYPE_CHECKING:
     from segspectral.evaluation import ImageScore, Results, Scales
@@ -61,7 +61,10 @@ class ScoreOptions:
     ] = None
     protocol: Annotated[
         str | None,
-        typer.Option(help="How segments get classes: P1, P2, P3, P4 or direct (default: P1 with --model, else P3)."),
+        typer.Option(
+            help="How segments get classes: P1, P2, P3, P4 or direct (default: direct for a model that knows the "
+            "classes, P1 for another --model, else P3)."
+        ),
     ] = None
     matching: Annotated[str, typer.Option(help="What a matching maximises: iou or pixels.")] = "iou"
     scales: Annotated[
@@ -140,14 +143,18 @@ class _Plan:
     @classmethod
     def of(cls, data: Dataset, scores: ScoreOptions, options: PipelineOptions, predictions: Path | None) -> _Plan:
         """Fill in the defaults. Raises SettingsError if the options do not fit together."""
-        from segspectral.evaluation import default_scales
+        from segspectral.evaluation.segmenting import classes_taught, default_scales
 
         pipeline = options.pipeline()
         check_files_beside(pipeline, [sample.image.name for sample in data.samples])
         if scores.scales is None and not (predictions or options.segments) and default_scales(data, pipeline):
             scores = replace(scores, scales=LEVELS)
         shared = pipeline.model is not None
-        scores = replace(scores, protocol=scores.protocol or ("P1" if shared else "P3"))
+        taught = classes_taught(data, pipeline)
+        usual = "direct" if taught else "P1" if shared else "P3"
+        scores = replace(scores, protocol=scores.protocol or usual)
+        if predictions is None and shared and scores.protocol == "direct":
+            data = replace(data, notes=(*data.notes, *_said_of_names(data, pipeline, taught)))
         if predictions is None and scores.protocol in ("P1", "P2", "direct") and not shared:
             raise SettingsError(
                 f"protocol {scores.protocol} needs segments that mean the same in all images; those of one image do "
@@ -198,7 +205,9 @@ class _Plan:
         from segspectral.evaluation import evaluate as score
 
         scores, notes = self.scores, ReadingNotes()
-        predictor = self.predictions or Segmenting(pipeline, self.scales, notes)
+        predictor = self.predictions or Segmenting(
+            pipeline, self.scales, notes, self.data if scores.protocol == "direct" else None
+        )
         with progress(len(self.data)) as report:
 
             def on_image(image: ImageScore, done: int, total: int) -> None:
@@ -218,6 +227,21 @@ class _Plan:
             )
         notes.end()
         return results
+
+
+def _said_of_names(data: Dataset, pipeline: Pipeline, taught: dict[int, int]) -> Iterator[str]:
+    """What direct scores leave out. Raises SettingsError if the model and the data set have no class in common."""
+    names = {} if pipeline.model is None else pipeline.model.names
+    if not taught:
+        raise SettingsError(
+            f"no class of the model ({few([*names.values()])}) is a class of {data.name} ({few(data.classes)}): use "
+            "--protocol P1"
+        )
+    yield f"{plural(len(taught), 'class', 'classes')} of the model {'is' if len(taught) == 1 else 'are'} scored by name"
+    if strangers := [name for segment, name in names.items() if segment not in taught]:
+        yield f"pixels of {few(strangers)} are misses, because {data.name} has no such class"
+    if unknown := [name for place, name in enumerate(data.classes) if place not in taught.values()]:
+        yield f"the model knows no {few(unknown)}, so their IoU is 0"
 
 
 def _void(text: str) -> int | Literal["none"]:

@@ -38,7 +38,9 @@ def fit(
     if output.is_dir():
         raise OutputError(f"is a folder; name the file of the model, such as {output / 'my.safetensors'}", output)
     paths = readable_images(images, output.parent, debug=debug)[:limit]
-    recipe = _recipe(options, segments)
+    from segspectral.shared.model import Recipe
+
+    recipe = options.onto(Recipe(), {} if segments is None else {"segments": segments})
     model, failed = _fit(paths, recipe, debug)
     model.save(output)
     about: dict[str, Any] = dict(model.about)
@@ -50,23 +52,6 @@ def fit(
     if failed:
         print(f"{failed} of {plural(len(paths), 'image')} could not be read", file=sys.stderr)
     raise typer.Exit(SOME_FAILED if failed else OK)
-
-
-def _recipe(options: PipelineOptions, segments: int | None) -> Recipe:
-    """The defaults, ``--config``, the named options and ``--set``, each on top of the last. Raises SettingsError."""
-    from segspectral.config import load_onto, merge_assignments
-    from segspectral.settings import with_settings
-    from segspectral.shared.model import Recipe
-
-    recipe = Recipe() if options.config is None else load_onto(Recipe(), options.config)
-    cnn = None if options.backbone is None else {"cnn": {"backbone": options.backbone}}
-    for name, value in {"segments": segments, "head": options.head, "features": cnn, "seed": options.seed}.items():
-        if value is not None:
-            recipe = with_settings(recipe, {name: value}, f"--{name}")
-    for name, settings in options.named():
-        if name in READING:
-            recipe = with_settings(recipe, settings, f"--{name}")
-    return with_settings(recipe, merge_assignments(options.set_), "--set") if options.set_ else recipe
 
 
 def _fit(paths: list[Path], recipe: Recipe, debug: bool) -> tuple[Model, int]:

@@ -45,11 +45,8 @@ def models_load(model: ModelPath) -> None:
 
     head, file = hub.load(model), hub.model_file(model)
     if isinstance(head, Model):
-        name, segments = type(head.head).__name__, plural(head.segments, "segment")
-        print(
-            f"{file}: {segments} shared by all images, by a {name} fitted on {hub.fitted_on(head)}; "
-            "segspectral segment --model applies it"
-        )
+        segments = plural(head.segments, "segment")
+        print(f"{file}: {segments} shared by all images, by {head.made_by}; segspectral segment --model applies it")
         return
     features = plural(getattr(head, "n_features_in_", 0), "feature")
     print(
@@ -111,7 +108,7 @@ def export_onnx(
     if model is not None:
         if hub.is_model(model):
             raise SettingsError(
-                "a model of `segspectral fit` takes images and not rows, which ONNX export cannot do; "
+                "a model of `segspectral fit` or `teach` takes images and not rows, which ONNX export cannot do; "
                 "heads saved by `segspectral cluster --save` can be exported",
                 model,
             )

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -45,6 +45,7 @@ from segspectral.registry import (
 if TYPE_CHECKING:
     from segspectral.pipeline import Pipeline
     from segspectral.rasters.tiling import Tiling
+    from segspectral.settings import Settings
 
 __all__ = [
     "WHOLE",
@@ -76,6 +77,8 @@ READING = ("bands", "index", "stretch", "page", "channels")
 
 WHOLE = "seeds and edges belong to whole images"
 """Why an image with either is not read in tiles."""
+
+Kind = TypeVar("Kind", bound="Settings")
 
 PRESETS = [name for name in presets() if "/" not in name]
 
@@ -169,7 +172,7 @@ class PipelineOptions:
         ),
     ] = None
     model: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A model of `segspectral fit`: all images share its segments.")
+        Path | None, typer.Option(metavar="FILE", help="A model of `fit` or `teach`: all images share its segments.")
     ] = None
     backbone: Annotated[str | None, typer.Option(help="A timm model, such as tf_efficientnet_lite0.")] = None
     refine: Annotated[
@@ -302,6 +305,26 @@ class PipelineOptions:
             pipeline = with_settings(pipeline, merge_assignments(self.set_), "--set")
         self._tell_unused(pipeline)
         return pipeline
+
+    def onto(self, defaults: Kind, more: Mapping[str, Any]) -> Kind:
+        """The settings of a model to be made: ``defaults``, ``--config``, the named options, ``more``, ``--set``.
+
+        Raises
+        ------
+        SettingsError
+        """
+        from segspectral.config import load_onto, merge_assignments
+        from segspectral.settings import with_settings
+
+        made = defaults if self.config is None else load_onto(defaults, self.config)
+        cnn = None if self.backbone is None else {"cnn": {"backbone": self.backbone}}
+        for name, value in {"head": self.head, "features": cnn, "seed": self.seed, **more}.items():
+            if value is not None:
+                made = with_settings(made, {name: value}, f"--{name}")
+        for name, settings in self.named():
+            if name in READING:
+                made = with_settings(made, settings, f"--{name}")
+        return with_settings(made, merge_assignments(self.set_), "--set") if self.set_ else made
 
     def files(self) -> Iterator[Path]:
         """The settings files, those that come later on top. Raises SettingsError if there is no such preset."""
@@ -456,7 +479,9 @@ class FormatOptions:
             raise SettingsError("write a number of pixels, such as 2", "--tolerance")
 
     def look(self) -> Look:
-        """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity."""
+        """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity, or it has no effect."""
+        if self.overlay == "borders" and self.opacity != Look.opacity:
+            raise SettingsError("needs an overlay with colours, which borders have not", "--opacity")
         return Look(self.overlay, self.opacity, self.numbers)
 
     def shapes(self) -> Shapes:
@@ -502,6 +527,6 @@ def warn_of_names(names: Mapping[int, str], images: int) -> None:
     """Say that ``--names`` mean nothing over images that no model has segmented."""
     if names and images > 1:
         note(
-            "--names: segment 1 of one image is not segment 1 of another, unless a model of `segspectral fit` made "
+            "--names: segment 1 of one image is not segment 1 of another, unless a model of `fit` or `teach` made "
             "both; --category NAME gives all segments one category"
         )

@@ -89,7 +89,8 @@ def evaluate(
     if not isinstance(dataset, Dataset):
         raise TypeError(f"a data set comes from segspectral.open_dataset(...), not {type(dataset).__name__}")
     if isinstance(predictor, Pipeline):
-        predictor = Segmenting(predictor, default_scales(dataset, predictor) if scales is None else scales)
+        scales = default_scales(dataset, predictor) if scales is None else scales
+        predictor = Segmenting(predictor, scales, direct=dataset if protocol == "direct" else None)
         settings = predictor.settings if settings is None else settings
         predictor.pipeline.prepare()
     elif scales is not None:

@@ -181,7 +181,7 @@ def names_of(segmentation: Segmentation, names: Mapping[int, str] | None = None)
     """Return the names of the segments.
 
     The segments of a model mean the same in every image, so each has a name ("segment 3") even if none was given. Those
-    of seeds have the names of the seeds.
+    of a taught model have the names of its classes, those of seeds the names of the seeds.
     """
     model = segmentation.pipeline.model
     shared = {} if model is None else {s: f"segment {s}" for s in range(1, model.segments + 1)}

@@ -98,6 +98,7 @@ def summary(segmentation: Segmentation) -> dict[str, Any]:
         "read": dict(image.read),
         "void_pixels": int((segmentation.labels == 0).sum()),
         "segments": segmentation.segments,
+        "classes": {str(segment): name for segment, name in sorted(segmentation.names.items())},
         "superpixels": len(segmentation.scene.graph),
         "ncut": segmentation.ncut,
         "outcome": {"name": membership.outcome.name.lower(), "sentence": membership.outcome.sentence},

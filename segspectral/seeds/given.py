@@ -51,16 +51,18 @@ class Seeds:
     labels : (H, W) integers, at the size of the image: a label from 1, or 0 where it is unknown
     names : label -> name
     source : the file that they come from, in messages
+    fewest : how many labels there must be: two to divide an image; one if the others are in other images
 
     Raises
     ------
     SettingsError
-        The labels are not integers from 0 to ``MOST_LABELS``, or there are fewer than two of them.
+        The labels are not integers from 0 to ``MOST_LABELS``, or there are fewer than ``fewest`` of them.
     """
 
     labels: NDArray[np.integer]
     names: Mapping[int, str] = field(default_factory=dict)
     source: str = "seeds"
+    fewest: int = 2
 
     def __post_init__(self) -> None:
         values = np.asarray(self.labels)
@@ -75,7 +77,7 @@ class Seeds:
         known = np.flatnonzero(np.bincount(values.reshape(-1).astype(np.int32))[1:]) + 1
         if not len(known):
             raise SettingsError("no pixel has a label; all are 0, which means unknown", self.source)
-        if len(known) == 1:
+        if len(known) < self.fewest:
             raise SettingsError(
                 f"all seeds have the label {known[0]}, so that the whole image would have it; give at least two labels",
                 self.source,
@@ -93,6 +95,7 @@ def seeds_of_shapes(
     shape: tuple[int, int],
     names: Sequence[str] | None = None,
     source: str = "seeds",
+    fewest: int = 2,
 ) -> Seeds:
     """Seeds from shapes as labelme stores them; later shapes lie above earlier ones.
 
@@ -107,7 +110,8 @@ def seeds_of_shapes(
     Raises
     ------
     SettingsError
-        A shape has another type, no points, a label that is not among the names, or lies outside the image.
+        A shape has another type, no points, a label that is not among the names, or lies outside the image; or others
+        cover all shapes of a label, and none erases.
     """
     import cv2
 
@@ -137,7 +141,18 @@ def seeds_of_shapes(
             away = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             mask = (away <= (width - 1) / 2).astype(np.uint8)
         labels[mask > 0] = number[label] if label else 0
-    return Seeds(labels, {place: name for name, place in number.items()}, source)
+    _check_covered(shapes, number, labels, source)
+    return Seeds(labels, {place: name for name, place in number.items()}, source, fewest)
+
+
+def _check_covered(
+    shapes: Sequence[Mapping[str, Any]], number: Mapping[str, int], labels: NDArray[np.int32], source: str
+) -> None:
+    """Raises SettingsError if later shapes cover all pixels of a label; what is erased on purpose may be gone."""
+    given = dict.fromkeys(one.get("label") or "" for one in shapes)
+    lost = [f"'{name}'" for name in given if name and number[name] not in labels]
+    if lost and "" not in given:
+        raise SettingsError(f"no pixel of {', '.join(lost)} is left, because later shapes lie above it", source)
 
 
 def _checked(one: Any, where: str, shape: tuple[int, int], source: str) -> tuple[str, str, NDArray[np.float64], float]:

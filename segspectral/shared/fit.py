@@ -1,4 +1,4 @@
-"""Many images -> one ``Model``: a sample of their regions makes one graph, which one head clusters."""
+"""Many images -> one ``FittedModel``: a sample of their regions makes one graph, which one head clusters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.heads.storage import saved_name
 from segspectral.images.reader import as_image
 from segspectral.resolution import downsampled
-from segspectral.shared.model import Block, Model, Parts, Projection, Recipe, said_of_keys, unit
+from segspectral.shared.model import Block, FittedModel, Parts, Projection, Recipe, said_of_keys, unit
 from segspectral.spectral.discretise import agglomerate
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
@@ -41,7 +41,7 @@ def fit_model(
     observer: Callable[[Any, SegspectralError | None], None] | None = None,
     note: Callable[[Any, tuple[str, ...]], None] | None = None,
     progress: Progress | None = None,
-) -> Model:
+) -> FittedModel:
     """Fit one head over many images.
 
     Parameters
@@ -106,7 +106,7 @@ def fit_described(
     *,
     backbone: str = "",
     progress: Progress | None = None,
-) -> Model:
+) -> FittedModel:
     """``fit_model`` for about ``images`` images whose parts have been computed, in this order."""
     with threadpool_limits(1, user_api="blas"):
         sample = _Sample(recipe, images)
@@ -138,7 +138,15 @@ def fit_described(
         order = np.argsort(-np.bincount(segment_of[labels], area, recipe.segments), kind="stable")
         segment_of = np.argsort(order)[segment_of]
     about = {"images": sample.images, "nodes": len(rows), "ncut": affinity.ncut(segment_of[labels])}
-    return Model(recipe, projection, head, segment_of, backbone, about, bands=sample.bands)
+    return FittedModel(
+        recipe=recipe,
+        projection=projection,
+        head=head,
+        segment_of=segment_of,
+        backbone=backbone,
+        about=about,
+        bands=sample.bands,
+    )
 
 
 class _Sample:

@@ -1,8 +1,8 @@
 """Fitted heads and models as folders with a model card, and their exchange with the Hugging Face hub.
 
-A folder contains ``model.safetensors`` (from ``Head.save`` or ``segspectral fit``), ``config.json`` (the settings in
-its header, for programs that cannot read safetensors) and ``README.md`` (a model card). Only the first file is read
-back, and nothing is unpickled.
+A folder contains ``model.safetensors`` (from ``Head.save``, ``segspectral fit`` or ``teach``), ``config.json`` (the
+settings in its header, for programs that cannot read safetensors) and ``README.md`` (a model card). Only the first file
+is read back, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import segspectral
 from segspectral.errors import OutputError, SettingsError
 from segspectral.features.backbones.timm_models import hub_reachable
 from segspectral.files import write_bytes
+from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.heads.base import Head
@@ -29,7 +30,6 @@ __all__ = [
     "CONFIG",
     "WEIGHTS",
     "config_of",
-    "fitted_on",
     "is_model",
     "load",
     "model_card",
@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+
+UNSUPERVISED = ["unsupervised", "spectral-clustering"]
+"""Tags on the cards of what is fitted without labels."""
 
 
 def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
@@ -68,7 +72,7 @@ def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike
 
 
 def load(model: str | os.PathLike[str]) -> Head | Model:
-    """Load a fitted head, or a model from ``segspectral fit``, from a folder or a safetensors file.
+    """Load a fitted head, or a model, from a folder or a safetensors file.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def load(model: str | os.PathLike[str]) -> Head | Model:
 
 
 def is_model(model: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder declares that it contains a model from ``segspectral fit``."""
+    """Whether a file or folder declares that it contains a model."""
     try:
         header = config_of(model).get("segspectral")
     except SettingsError:
@@ -173,15 +177,13 @@ def model_card(fitted: Head | Model, config: Mapping[str, Any]) -> str:
     """
     from segspectral.shared.model import Model
 
-    kind, title, what, facts, use = _of_model(fitted) if isinstance(fitted, Model) else _of_head(fitted)
+    tags, title, what, facts, use = _of_model(fitted) if isinstance(fitted, Model) else _of_head(fitted)
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return f"""---
 library_name: segspectral
 pipeline_tag: image-segmentation
 tags:
-- unsupervised
-- spectral-clustering
-- {kind.lower()}
+{chr(10).join(f"- {tag}" for tag in tags)}
 ---
 
 # {title}
@@ -207,7 +209,7 @@ tags:
 """
 
 
-def _of_head(head: Head) -> tuple[str, str, str, dict[str, Any], str]:
+def _of_head(head: Head) -> tuple[list[str], str, str, dict[str, Any], str]:
     kind = type(head).__name__
     facts = {
         "head": kind,
@@ -225,16 +227,15 @@ head.predict(X)  # (N, {facts["features"]}) features -> (N,) clusters 0..{head.n
 head.predict_proba(X)  # (N, {head.n_clusters}) memberships
 ```"""
     what = "A spectral clustering head, fitted without labels by segspectral."
-    return kind, f"{kind}, {head.n_clusters} clusters", what, facts, use
+    return [*UNSUPERVISED, kind.lower()], f"{kind}, {head.n_clusters} clusters", what, facts, use
 
 
-def _of_model(model: Model) -> tuple[str, str, str, dict[str, Any], str]:
-    kind, cnn = type(model.head).__name__, model.recipe.features.cnn
+def _of_model(model: Model) -> tuple[list[str], str, str, dict[str, Any], str]:
+    cnn = model.recipe.features.cnn
     facts = {
         "segments": model.segments,
-        "head": kind,
+        "made by": model.made_by,
         "backbone": "none" if cnn is None else f"{cnn.backbone}, strides {', '.join(map(str, cnn.strides))}",
-        "fitted on": fitted_on(model),
     }
     use = f"""```bash
 segspectral segment photo.jpg -o out --model {WEIGHTS}   # also batch and evaluate
@@ -245,14 +246,12 @@ import segspectral
 
 segspectral.segment("photo.jpg", model="{WEIGHTS}").labels  # (H, W) segments 1..{model.segments}
 ```"""
+    if model.names:
+        listing = ", ".join(f"{segment} {name}" for segment, name in model.names.items())
+        what = f"Classes with names, taught by a few labels with `segspectral teach`: {listing}."
+        return ["semantic-segmentation"], plural(model.segments, "class", "classes"), what, facts, use
     what = "Segments that mean the same in every image, fitted on many images without labels by `segspectral fit`."
-    return kind, f"{model.segments} segments shared by all images", what, facts, use
-
-
-def fitted_on(model: Model) -> str:
-    """The numbers of superpixels and images that a model was fitted on, as far as its file gives them."""
-    nodes, images = (value if isinstance(value := model.about.get(name), int) else "?" for name in ("nodes", "images"))
-    return f"{nodes} superpixels of {images} images"
+    return UNSUPERVISED, f"{plural(model.segments, 'segment')} shared by all images", what, facts, use
 
 
 def _plain(text: str) -> Any:

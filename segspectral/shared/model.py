@@ -1,13 +1,14 @@
-"""One head that was fitted on many images, so that segment 3 means the same in every image.
+"""Models: segment 3 means the same in every image. A fitted model has one head that was fitted on many images.
 
 ::
 
     Image -> Superpixels -> parts -> one fixed linear map -> means over regions -> head -> merged -> Membership
 
-A pipeline learns the scale of the features and the clusters of the graph from each image. A model learns them once: the
-features of all images are standardised and reduced together, one graph contains the regions of all images, and one head
-is trained on it. In this graph, a region is connected to its nearest neighbours and to the regions that it touches. To
-apply the model to an image, neither a graph nor training is needed.
+The other kind of model is taught by labels (``taught``). A pipeline learns the scale of the features and the clusters
+of the graph from each image. A fitted model learns them once: the features of all images are standardised and reduced
+together, one graph contains the regions of all images, and one head is trained on it. In this graph, a region is
+connected to its nearest neighbours and to the regions that it touches. To apply the model to an image, neither a graph
+nor training is needed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import hashlib
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, NamedTuple
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -43,10 +46,25 @@ from segspectral.values import Bands, Features, Image, Membership, Superpixels
 from segspectral.values.regions import RegionGraph
 from segspectral.wording import plural
 
-__all__ = ["AnyModel", "Model", "Parts", "Projection", "Recipe", "Regions", "model_from", "unit"]
+__all__ = [
+    "AnyModel",
+    "Description",
+    "FittedModel",
+    "Model",
+    "Parts",
+    "Projection",
+    "Recipe",
+    "Regions",
+    "area_means",
+    "model_from",
+    "unit",
+]
 
 FORMAT = 1
 """Version of the file format. Files with another number are refused."""
+
+KINDS = {"fitted": "segspectral.shared.model:FittedModel", "taught": "segspectral.shared.taught:TaughtModel"}
+"""Kind of model -> where its class is, which has ``unpacked``. A taught model has classes in its header."""
 
 
 class Block(NamedTuple):
@@ -99,25 +117,24 @@ class Regions(Settings):
         if graph.boundary is None or self.level == 0:
             return values, np.arange(len(graph), dtype=np.int32)
         region = graph.hierarchy.regions(level=self.level)
-        rows = _means(region, graph.area, values)
+        rows = area_means(region, graph.area, values)
         if self.context > self.level:
             wider = graph.hierarchy.regions(level=self.context)
             around = np.empty(len(rows), dtype=np.int32)
             around[region] = wider
-            rows = (rows + _means(wider, graph.area, values)[around]) / np.float32(2)
+            rows = (rows + area_means(wider, graph.area, values)[around]) / np.float32(2)
         return rows, region
 
 
-def _means(region: NDArray[np.int32], area: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.float32]:
+def area_means(region: NDArray[np.int32], area: NDArray[Any], values: NDArray[np.float32]) -> NDArray[np.float32]:
     """(R, D) the means of values (N, D) over regions, weighted by area."""
     sums = sp.csr_array((area.astype(np.float64), (region, np.arange(len(region)))))
     return np.asarray((sums @ values) / sums.sum(axis=1)[:, None], dtype=np.float32)
 
 
-class Recipe(Settings):
-    """The settings with which a model is fitted; ``--config`` and ``--set`` of ``segspectral fit`` change them."""
+class Description(Settings):
+    """How a model reads and describes images."""
 
-    segments: int = Field(21, ge=2, le=10_000, description="number of segments over all images")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="random seed; equal seeds give equal models")
     nodes: int = Field(
         16_000, ge=100, description="maximum number of regions in the graph, from images that are drawn at random"
@@ -125,6 +142,40 @@ class Recipe(Settings):
     reading: Reading = Reading()
     working_pixels: WorkingPixels = WORKING_PIXELS
     superpixels: Slic = Slic()
+    features: FeatureStack = FeatureStack()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def without_places(self) -> Self:
+        """A copy without names of files and folders, because a model from elsewhere must not open any of them."""
+        if self.features.cnn is None:
+            return self
+        cnn = self.features.cnn.model_copy(update={"weights": None, "cache": None})
+        return self.model_copy(update={"features": self.features.model_copy(update={"cnn": cnn})})
+
+    def parts(self, image: Image, superpixels: Superpixels) -> Parts:
+        """The features of an image before they are scaled, and its region graph."""
+        measured = self.features.measure(image, superpixels)
+        nodes = {
+            Block(name, stride): values
+            for name, extractor in self.features.extractors().items()
+            for stride, values in extractor.by_stride(measured[name], image.shape).items()
+        }
+        return Parts(nodes, self.features.with_boundary(measured, superpixels.region_graph), self.bands_of(image))
+
+    def bands_of(self, image: Image) -> tuple[str, ...]:
+        """``Bands.keys`` of the image, if bands that it does not show are features."""
+        known = self.features.bands is not None and image.bands is not None and image.bands.unseen
+        return image.bands.keys if known and image.bands is not None else ()
+
+
+class Recipe(Description):
+    """The settings with which a model is fitted; ``--config`` and ``--set`` of ``segspectral fit`` change them."""
+
+    segments: int = Field(21, ge=2, le=10_000, description="number of segments over all images")
     features: FeatureStack = FeatureStack(
         colour=None, texture=None, position=None, bands=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
     )
@@ -146,33 +197,6 @@ class Recipe(Settings):
         le=1,
         description="exponent of the sizes when clusters are merged; 1: average linkage; lower: large ones grow larger",
     )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def without_places(self) -> Recipe:
-        """The recipe without names of files and folders, because a model from elsewhere must not open any of them."""
-        if self.features.cnn is None:
-            return self
-        cnn = self.features.cnn.model_copy(update={"weights": None, "cache": None})
-        return self.model_copy(update={"features": self.features.model_copy(update={"cnn": cnn})})
-
-    def parts(self, image: Image, superpixels: Superpixels) -> Parts:
-        """The features of an image before they are scaled, and its region graph."""
-        measured = self.features.measure(image, superpixels)
-        nodes = {
-            Block(name, stride): values
-            for name, extractor in self.features.extractors().items()
-            for stride, values in extractor.by_stride(measured[name], image.shape).items()
-        }
-        return Parts(nodes, self.features.with_boundary(measured, superpixels.region_graph), self.bands_of(image))
-
-    def bands_of(self, image: Image) -> tuple[str, ...]:
-        """``Bands.keys`` of the image, if bands that it does not show are features."""
-        known = self.features.bands is not None and image.bands is not None and image.bands.unseen
-        return image.bands.keys if known and image.bands is not None else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,64 +254,94 @@ class Projection:
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray((rows - self.shift) @ self.axes, dtype=np.float32)
 
+    def checked(self) -> int:
+        """D, if the shapes fit together and all numbers are finite. Raises SettingsError."""
+        if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in (self.shift, self.axes)):
+            raise SettingsError("its projection does not consist of finite numbers")
+        if self.shift.ndim != 1 or self.axes.ndim != 2 or len(self.axes) != len(self.shift):
+            raise SettingsError("its arrays have the wrong dimensions")
+        return len(self.shift)
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A fitted head and the map to its features: Image, Superpixels -> Features -> Membership.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model(ABC):
+    """What gives the segments of an image the same meaning in all images: Image, Superpixels -> Features -> Membership.
 
     Law: the result for an image depends on that image alone; equal images get equal segments.
 
     Parameters
     ----------
-    recipe : the settings with which it was fitted
-    projection : the map to the head's features
-    head : the fitted head, with at most ``recipe.segments * recipe.fine`` clusters
-    segment_of : (clusters,) the segment 0..K-1 of each cluster of the head
+    recipe : the settings with which it was made
     backbone : fingerprint of the CNN's weights; "" without a CNN
-    about : facts about the fit, for people
-    bands : ``Bands.keys`` of the images that it was fitted on, if bands that they do not show are features
+    about : facts about how it was made, for people
+    bands : ``Bands.keys`` of the images that it was made from, if bands that they do not show are features
     file : path of the file that it was read from
     """
 
-    recipe: Recipe
-    projection: Projection
-    head: Head
-    segment_of: NDArray[np.int64]
+    FIXED: ClassVar[tuple[str, ...]] = ("segments", "working_pixels", "superpixels", "features")
+    """Settings of a pipeline that belong to the model, because it can only be applied with them."""
+
+    recipe: Description
     backbone: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
     bands: tuple[str, ...] = ()
 
     @property
+    @abstractmethod
     def segments(self) -> int:
-        return self.recipe.segments
+        """How many segments there are, over all images."""
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Segment -> name, for segments that are classes; a model that nobody has taught has no names."""
+        return {}
+
+    @property
+    @abstractmethod
+    def made_by(self) -> str:
+        """By what it was made from what, for people."""
+
+    @abstractmethod
+    def described(self, parts: Parts) -> Features:
+        """``features`` for parts that have been computed."""
+
+    @abstractmethod
+    def membership(self, features: Features) -> Membership:
+        """(N, K) the memberships in the model's segments, in their fixed order."""
+
+    @abstractmethod
+    def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The arrays of the file, and what its header holds beside ``_header``."""
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of a pipeline that belong to the model."""
+        return {name: getattr(self if name == "segments" else self.recipe, name) for name in self.FIXED}
 
     def features(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
-        """The features of the superpixels for the head, and their region graph.
-
-        Features have unit length and are equal within a region.
+        """The features of the superpixels for the model, and their region graph.
 
         Raises
         ------
         BackboneError
-            The CNN has other weights than when the model was fitted.
+            The CNN has other weights than when the model was made.
         ImageError
-            The image has other bands than those of the fit.
+            The image has other bands than those that it was made from.
         """
         if not self.bands:
             image = replace(image, bands=None)
         elif self.recipe.bands_of(image) != self.bands:
             raise ImageError(
-                f"has {said_of_keys(self.recipe.bands_of(image))}, but the model {self.file} was fitted on images with "
+                f"has {said_of_keys(self.recipe.bands_of(image))}, but the model {self.file} was made from images with "
                 f"{said_of_keys(self.bands)}",
                 image.name,
             )
         cnn = self.recipe.features.cnn
         if cnn is not None and cnn.load().fingerprint != self.backbone:
             raise BackboneError(
-                f"was fitted with other weights of '{cnn.backbone}' than those found here "
+                f"was made with other weights of '{cnn.backbone}' than those found here "
                 f"({cnn.load().source}); save the right ones as {cnn.backbone}.safetensors in the folder that "
-                f"{WEIGHTS_VARIABLE} names, or fit the model again",
+                f"{WEIGHTS_VARIABLE} names, or make the model again",
                 self.file or "the model",
             )
         parts = self.recipe.parts(image, superpixels)
@@ -297,29 +351,12 @@ class Model:
         """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""
         if self.bands or bands is None or not bands.unseen:
             return self.recipe.features.said_of(bands)
-        return "the model knows the shown bands alone, like those of the images that it was fitted on"
-
-    def described(self, parts: Parts) -> Features:
-        """``features`` for parts that have been computed."""
-        if (width := parts.rows.shape[1]) != len(self.projection.shift):
-            raise SettingsError(
-                f"is damaged: it maps {len(self.projection.shift)} features, but its settings give {width}",
-                self.file or "the model",
-            )
-        # The map and the means are linear, so their order does not matter. There are fewer columns after the map.
-        rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
-        return Features(unit(rows)[region])
-
-    def membership(self, features: Features) -> Membership:
-        """(N, K) the memberships in the model's segments, in their fixed order."""
-        clusters = self.head.predict_proba(features.nodes)
-        merged = np.eye(self.segments, dtype=np.float32)[self.segment_of]
-        return Membership(clusters @ merged)
+        return "the model knows the shown bands alone, like those of the images that it was made from"
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of a hash of everything that results depend on."""
-        tensors, header = self._packed()
+        tensors, header = self._whole()
         digest = hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "about"}, sort_keys=True).encode())
         for name in sorted(tensors):
             digest.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
@@ -327,26 +364,35 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file with its settings as JSON in the header. Raises OutputError."""
-        write_tensors(path, *self._packed())
+        write_tensors(path, *self._whole())
 
-    def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        tensors: dict[str, NDArray[Any]] = {}
-        head = pack(self.head, tensors, self.head.extension_.KEPT)
-        tensors |= {"shift": self.projection.shift, "axes": self.projection.axes, "segment_of": self.segment_of}
+    def _whole(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        tensors, own = self._packed()
         header = {
             "model": FORMAT,
             "recipe": self.recipe.without_places().model_dump(mode="json"),
             "backbone": self.backbone,
             "about": dict(self.about),
-            "fitted": head,
+            **own,
         }
         if self.bands:
             header["bands"] = list(self.bands)
         return tensors, header
 
+    def _count(self, name: str) -> int | str:
+        """A number of ``about``, as far as the file gives it."""
+        return value if isinstance(value := self.about.get(name), int) else "?"
+
+    def _check_width(self, parts: Parts, expected: int) -> None:
+        """Raise SettingsError if the settings give another number of features than the model takes."""
+        if (width := parts.rows.shape[1]) != expected:
+            raise SettingsError(
+                f"is damaged: it maps {expected} features, but its settings give {width}", self.file or "the model"
+            )
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """Load a model from a file of ``save``, or from a folder of ``segspectral models save``.
+        """Load a model of any kind from a file of ``save``, or from a folder of ``segspectral models save``.
 
         It is kept in memory until the file changes.
 
@@ -360,48 +406,98 @@ class Model:
         try:
             stat = os.stat(path)
         except (OSError, ValueError) as error:
-            raise SettingsError("there is no such model; `segspectral fit` fits one", path) from error
+            raise SettingsError("there is no such model; `segspectral fit` and `teach` make one", path) from error
         return _read(os.fspath(path), stat.st_mtime_ns, stat.st_size)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedModel(Model):
+    """A head that was fitted without labels, and the map to its features.
+
+    Parameters
+    ----------
+    projection : the map to the head's features
+    head : the fitted head, with at most ``recipe.segments * recipe.fine`` clusters
+    segment_of : (clusters,) the segment 0..K-1 of each cluster of the head
+    """
+
+    FIXED = (*Model.FIXED, "head")
+
+    recipe: Recipe
+    projection: Projection
+    head: Head
+    segment_of: NDArray[np.int64]
+
+    @property
+    def segments(self) -> int:
+        return self.recipe.segments
+
+    @property
+    def made_by(self) -> str:
+        nodes, images = (self._count(name) for name in ("nodes", "images"))
+        return f"a {type(self.head).__name__} fitted on {nodes} superpixels of {images} images"
+
+    def described(self, parts: Parts) -> Features:
+        """``features`` for parts that have been computed. They have unit length and are equal within a region."""
+        self._check_width(parts, len(self.projection.shift))
+        # The map and the means are linear, so their order does not matter. There are fewer columns after the map.
+        rows, region = self.recipe.regions(parts.graph, self.projection(parts.rows))
+        return Features(unit(rows)[region])
+
+    def membership(self, features: Features) -> Membership:
+        clusters = self.head.predict_proba(features.nodes)
+        merged = np.eye(self.segments, dtype=np.float32)[self.segment_of]
+        return Membership(clusters @ merged)
+
+    def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        tensors: dict[str, NDArray[Any]] = {}
+        head = pack(self.head, tensors, self.head.extension_.KEPT)
+        tensors |= {"shift": self.projection.shift, "axes": self.projection.axes, "segment_of": self.segment_of}
+        return tensors, {"fitted": head}
+
+    @classmethod
+    def unpacked(cls, header: dict[str, Any], tensors: dict[str, NDArray[Any]], common: dict[str, Any]) -> FittedModel:
+        """The model of a file, whose header and arrays go together; call it within ``whole``."""
+        model = cls(
+            recipe=Recipe.model_validate(header["recipe"]).without_places(),
+            projection=Projection(tensors["shift"], tensors["axes"]),
+            head=unpack(header["fitted"], tensors),
+            segment_of=tensors["segment_of"],
+            **common,
+        )
+        segment_of = model.segment_of
+        shift = model.projection.checked()
+        if segment_of.ndim != 1 or segment_of.dtype.kind != "i":
+            raise SettingsError("its arrays have the wrong dimensions")
+        # Each segment must have a cluster. This also bounds the numbers in the header by the size of the file.
+        if set(segment_of.tolist()) != set(range(model.segments)) or len(segment_of) != model.head.n_clusters:
+            raise SettingsError(f"its clusters do not form {model.segments} segments")
+        model.membership(Features(unit(model.projection(np.ones((1, shift), np.float32)))))
+        return model
 
 
 @lru_cache(maxsize=4)
 def _read(path: str, mtime_ns: int, size: int) -> Model:
-    with whole(path, "a model that `segspectral fit` has written"):
+    with whole(path, "a model that `segspectral fit` or `teach` has written"):
         header, tensors = read_tensors(path)
         if header["model"] != FORMAT:
-            raise SettingsError("is a model of another version of segspectral; fit it again", path)
+            raise SettingsError("is a model of another version of segspectral; make it again", path)
         if not isinstance(header["backbone"], str) or not isinstance(header["about"], dict):
             raise SettingsError("its fields backbone or about have the wrong type")
         if not all(isinstance(key, str) for key in header.get("bands", ())):
             raise SettingsError("its field bands has the wrong type")
-        model = Model(
-            Recipe.model_validate(header["recipe"]).without_places(),
-            Projection(tensors["shift"], tensors["axes"]),
-            unpack(header["fitted"], tensors),
-            tensors["segment_of"],
-            header["backbone"],
-            header["about"],
-            path,
-            tuple(header.get("bands", ())),
-        )
-        _try(model)
+        common = {
+            "backbone": header["backbone"],
+            "about": header["about"],
+            "file": path,
+            "bands": tuple(header.get("bands", ())),
+        }
+        home, name = KINDS["taught" if "classes" in header else "fitted"].split(":")
+        model: Model = getattr(import_module(home), name).unpacked(header, tensors, common)
+        cnn = model.recipe.features.cnn
+        if cnn is not None and not re.fullmatch(r"\w+(\.\w+)*", cnn.backbone, re.ASCII):
+            raise SettingsError("its backbone is not a name of a timm model")
     return model
-
-
-def _try(model: Model) -> None:
-    """Check that the shapes of a model's arrays fit together, so that a fault is not found only at the first image."""
-    shift, axes, segment_of = model.projection.shift, model.projection.axes, model.segment_of
-    if any(array.dtype.kind != "f" or not np.isfinite(array).all() for array in (shift, axes)):
-        raise SettingsError("its projection does not consist of finite numbers")
-    if shift.ndim != 1 or axes.ndim != 2 or segment_of.ndim != 1 or segment_of.dtype.kind != "i":
-        raise SettingsError("its arrays have the wrong dimensions")
-    # Each segment must have a cluster. This also bounds the numbers in the header by the size of the file.
-    if set(segment_of.tolist()) != set(range(model.segments)) or len(segment_of) != model.head.n_clusters:
-        raise SettingsError(f"its clusters do not form {model.segments} segments")
-    cnn = model.recipe.features.cnn
-    if cnn is not None and not re.fullmatch(r"\w+(\.\w+)*", cnn.backbone, re.ASCII):
-        raise SettingsError("its backbone is not a name of a timm model")
-    model.membership(Features(unit(model.projection(np.ones((1, len(shift)), np.float32)))))
 
 
 def said_of_keys(keys: tuple[str, ...]) -> str:
@@ -434,7 +530,7 @@ AnyModel = Annotated[
     InstanceOf[Model],
     BeforeValidator(model_from),
     PlainSerializer(lambda model: {"file": model.file, "fingerprint": model.fingerprint}, when_used="json"),
-    WithJsonSchema({"type": "string", "description": "file of a model, from segspectral fit"}),
+    WithJsonSchema({"type": "string", "description": "file of a model, from segspectral fit or teach"}),
 ]
 """The type of a field of settings that is a model."""
 

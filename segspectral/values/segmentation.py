@@ -118,7 +118,7 @@ class Segmentation:
     pipeline : the pipeline that was run, with ``segments`` as a number
     notes : sentences for the user, such as which strategies had to be replaced
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
-    names : segment -> name, if the seeds have names
+    names : segment -> name, if the seeds or the classes of the model have names
     """
 
     labels: NDArray[np.int32]
