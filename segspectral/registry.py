@@ -174,7 +174,7 @@ def settings_file(path: str | os.PathLike[str]) -> Path:
     return known[named]
 
 
-def formats_named(options: Sequence[str]) -> list[str]:
+def formats_named(options: str | Sequence[str]) -> list[str]:
     """The formats of ``--format`` options, each once. An option may hold several names, separated by commas.
 
     Raises
@@ -182,6 +182,7 @@ def formats_named(options: Sequence[str]) -> list[str]:
     SettingsError
         A name is unknown.
     """
+    options = [options] if isinstance(options, str) else options
     names = dict.fromkeys(part.strip() for option in options for part in option.split(","))
     for name in names:
         if name not in FORMATS:

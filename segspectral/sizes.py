@@ -11,11 +11,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from segspectral.errors import SettingsError
 from segspectral.registry import size_parts
@@ -45,7 +45,14 @@ def _size(value: object) -> object:
     return "all" if number == float("inf") else f"{number:.12g}{unit}"
 
 
+def _finite(size: str) -> str:
+    if size == "all":
+        raise ValueError("'all' is a size of holes; write pixels such as 200, a share such as 0.5%, or 400m2")
+    return size
+
+
 Size = Annotated[str, BeforeValidator(_size)]
+FiniteSize = Annotated[Size, AfterValidator(_finite)]
 
 
 class Limits(NamedTuple):
@@ -59,8 +66,8 @@ class Limits(NamedTuple):
 class Sizes(Settings):
     """What sizes the pieces of segments may have. Sizes are pixels, ``0.5%`` of the valid pixels, or ``400m2``."""
 
-    min: Size | None = Field(None, description="smaller pieces join the neighbour that the hierarchy joins first")
-    max: Size | None = Field(None, description="larger pieces are divided, along the strongest borders in them")
+    min: FiniteSize | None = Field(None, description="smaller pieces join the neighbour that the hierarchy joins first")
+    max: FiniteSize | None = Field(None, description="larger pieces are divided, along the strongest borders in them")
     holes: Size | None = Field(
         None, description="holes up to this size take the segment around them; all: holes of any size"
     )
@@ -77,6 +84,14 @@ class Sizes(Settings):
         "none",
         description="the segment behind the objects; max, pieces and split leave it whole",
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min is not None and self.max is not None:
+            (least, one), (most, other) = size_parts(self.min), size_parts(self.max)
+            if one == other and least > most:
+                raise ValueError(f"min={self.min} is larger than max={self.max}; no piece can have both")
+        return self
 
     @property
     def wanted(self) -> bool:
@@ -100,12 +115,19 @@ class Sizes(Settings):
         Raises
         ------
         SettingsError
-            A size is in square metres, and the area of a pixel is not known.
+            A size is in square metres, and the area of a pixel is not known; or the minimum is larger than the maximum.
         """
         given = {"least": self.min, "most": self.max, "holes": self.holes}
-        return Limits(
+        limits = Limits(
             **{name: _pixels(size, valid, ground, source) for name, size in given.items() if size is not None}
         )
+        if valid and limits.least > limits.most:
+            raise SettingsError(
+                f"the minimum size {self.min} is {limits.least:.0f} pixels here, which is larger than the maximum "
+                f"{self.max}, {limits.most:.0f} pixels",
+                source,
+            )
+        return limits
 
     def of_image(self, image: Image) -> Limits:
         """``limits`` for an image."""

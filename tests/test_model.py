@@ -215,7 +215,9 @@ def test_a_file_that_is_not_a_model_is_refused_in_one_sentence(model: Model, fil
     replace(model, segment_of=model.segment_of + 9).save(tmp_path / "beyond")
     replace(model, projection=replace(model.projection, axes=model.projection.axes[:, :2])).save(tmp_path / "thin")
     for name in ("head", "text", "cut", "pickle", "narrow", "beyond", "thin"):
-        with pytest.raises(SettingsError, match=f"{name}: is not a model that `segspectral fit` or `teach` has"):
+        with pytest.raises(
+            SettingsError, match=f"{name}: is not a model that `segspectral fit` or `teach` has written, or"
+        ):
             Model.load(tmp_path / name)
     with pytest.raises(SettingsError, match="there is no such model"):
         Model.load(tmp_path / "absent")

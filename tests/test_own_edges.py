@@ -135,6 +135,7 @@ def test_files_of_8_and_16_bits_and_arrays_say_the_same(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.npy"):
         assert np.allclose(read_edges(tmp_path / name, SHAPE)[0], edges / 255, atol=1e-6), name
     assert "divided by their largest value, 3" in as_edges(np.full(SHAPE, 3.0), SHAPE)[1]
+    assert "0 everywhere" in as_edges(np.zeros(SHAPE, np.uint16), SHAPE)[1]
 
 
 class TestCommands:

@@ -307,6 +307,20 @@ class TestCommands:
         assert not (folder / "out").exists()
 
 
+def test_a_label_whose_pixels_all_get_another_one_is_refused(tmp_path: Path) -> None:
+    def point(label: str | None, x: float, y: float) -> dict[str, object]:
+        return {"label": label, "shape_type": "point", "points": [[x, y]]}
+
+    covered = [point("a", 3, 3), point("b", 3, 3), point("c", 9, 9)]
+    with pytest.raises(SettingsError, match="no pixel of 'a' is left, because later shapes lie above it"):
+        seeds_of_shapes(covered, (20, 30))
+    assert seeds_of_shapes([*covered, point(None, 15, 15)], (20, 30)).labels[3, 3] == 2
+    path = tmp_path / "s.csv"
+    path.write_text("row,col,label\n3,4,a\n9,9,b\n3,4,a\n3,4,b\n")
+    with pytest.raises(SettingsError, match=r"line 5: gives pixel \(3, 4\) the label b, but it has a"):
+        read_seeds(path, (20, 30))
+
+
 @pytest.mark.parametrize("by", ["walker", "hierarchy"])
 @pytest.mark.parametrize("sizes", [{"min": "300"}, {"min": "40%"}, {"holes": "all"}, {"min": "5%", "holes": "3%"}])
 def test_a_seed_wins_against_limits_on_sizes_and_it_is_said(scene: Scene, sizes: dict[str, str], by: str) -> None:

@@ -266,6 +266,19 @@ def test_a_size_that_is_none_is_told_before_anything_heavy(tmp_path: Path) -> No
         make_pipeline({"sizes": {"min": "x"}})
 
 
+def test_a_minimum_above_the_maximum_is_refused(photograph: Image, tmp_path: Path) -> None:
+    said = one_error(run("segment", SAMPLES / "cat.jpg", "-o", tmp_path / "x", "--min-size", "500", "--max-size", "50"))
+    assert "min=500 is larger than max=50" in said
+    with pytest.raises(
+        SettingsError, match=r"minimum size 10% is \d+ pixels here, which is larger than the maximum 50"
+    ):
+        make_pipeline(LIGHT | {"sizes": {"min": "10%", "max": 50}}).describe(photograph)
+    for option in ("--min-size", "--max-size"):
+        said = one_error(run("segment", SAMPLES / "cat.jpg", "-o", tmp_path / "x", option, "all"))
+        assert "'all' is a size of holes" in said
+    assert not (tmp_path / "x").exists()
+
+
 def test_options_are_the_settings(tmp_path: Path) -> None:
     options = ("--min-size", "0.5%", "--max-size", "9000", "--fill-holes", "all", "--pieces", "--split")
     shown = run("config", "show", *options)

@@ -479,7 +479,9 @@ class FormatOptions:
             raise SettingsError("write a number of pixels, such as 2", "--tolerance")
 
     def look(self) -> Look:
-        """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity."""
+        """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity, or it has no effect."""
+        if self.overlay == "borders" and self.opacity != Look.opacity:
+            raise SettingsError("needs an overlay with colours, which borders have not", "--opacity")
         return Look(self.overlay, self.opacity, self.numbers)
 
     def shapes(self) -> Shapes:

@@ -209,7 +209,7 @@ EXPORTERS: Mapping[str, Exporter] = {
 }
 
 
-def exporters_named(formats: Sequence[str], shapes: Shapes = Shapes()) -> list[Exporter]:
+def exporters_named(formats: str | Sequence[str], shapes: Shapes = Shapes()) -> list[Exporter]:
     """Return the exporters of ``--format`` options, each once. An option may hold several names, separated by commas.
 
     Parameters

@@ -103,7 +103,7 @@ def read_edges(path: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32],
 
 
 def as_edges(values: Any, shape: tuple[int, int], source: object = "edges") -> tuple[NDArray[np.float32], str]:
-    """An edge map (H, W) float32 in [0, 1], and how it was scaled if that is a guess, as a sentence for the user.
+    """An edge map (H, W) float32 in [0, 1], and a sentence for the user: how it was scaled if that is a guess.
 
     Integers of 8 and 16 bits are divided by their largest possible value. Other numbers are taken as they are if they
     lie in [0, 1], and else divided by the largest one in the map.
@@ -123,6 +123,8 @@ def as_edges(values: Any, shape: tuple[int, int], source: object = "edges") -> t
         raise SettingsError(
             f"the edges have negative values ({values.min():g}); 0 is no edge, higher is stronger", source
         )
+    if not values.any():
+        return np.zeros(shape, np.float32), "the edge map is 0 everywhere, so that no border is stronger than another"
     if values.dtype.kind == "b":
         return values.astype(np.float32), ""
     if values.dtype.kind == "u" and values.dtype.itemsize in LARGEST:

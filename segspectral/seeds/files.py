@@ -117,15 +117,17 @@ def _of_labelme(path: Path, shape: tuple[int, int], fewest: int) -> Seeds:
 
 
 def _of_csv(path: Path, shape: tuple[int, int], fewest: int) -> Seeds:
-    cells: list[tuple[int, int, str]] = []
+    cells: dict[tuple[int, int], str] = {}
     for number, (row, col, label) in csv_lines(path, ("row", "col", "label")):
         where = f"{path}, line {number}"
         if not label:
             raise SettingsError("has no label", where)
-        cells.append((*pixel(row, col, shape, where), label))
+        cell = pixel(row, col, shape, where)
+        if cells.setdefault(cell, label) != label:
+            raise SettingsError(f"gives pixel {cell} the label {label}, but it has {cells[cell]}", where)
     labels = np.zeros(shape, np.int64)
-    numbers = all(label.isdecimal() for *_, label in cells)
-    names = {} if numbers else {label: place for place, label in enumerate(dict.fromkeys(c[2] for c in cells), 1)}
-    for r, c, name in cells:
-        labels[r, c] = min(int(name), 2**31) if numbers else names[name]
+    numbers = all(label.isdecimal() for label in cells.values())
+    names = {} if numbers else {label: place for place, label in enumerate(dict.fromkeys(cells.values()), 1)}
+    for cell, name in cells.items():
+        labels[cell] = min(int(name), 2**31) if numbers else names[name]
     return Seeds(labels, {place: label for label, place in names.items()}, str(path), fewest)

@@ -110,7 +110,8 @@ def seeds_of_shapes(
     Raises
     ------
     SettingsError
-        A shape has another type, no points, a label that is not among the names, or lies outside the image.
+        A shape has another type, no points, a label that is not among the names, or lies outside the image; or others
+        cover all shapes of a label, and none erases.
     """
     import cv2
 
@@ -140,7 +141,18 @@ def seeds_of_shapes(
             away = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             mask = (away <= (width - 1) / 2).astype(np.uint8)
         labels[mask > 0] = number[label] if label else 0
+    _check_covered(shapes, number, labels, source)
     return Seeds(labels, {place: name for name, place in number.items()}, source, fewest)
+
+
+def _check_covered(
+    shapes: Sequence[Mapping[str, Any]], number: Mapping[str, int], labels: NDArray[np.int32], source: str
+) -> None:
+    """Raises SettingsError if later shapes cover all pixels of a label; what is erased on purpose may be gone."""
+    given = dict.fromkeys(one.get("label") or "" for one in shapes)
+    lost = [f"'{name}'" for name in given if name and number[name] not in labels]
+    if lost and "" not in given:
+        raise SettingsError(f"no pixel of {', '.join(lost)} is left, because later shapes lie above it", source)
 
 
 def _checked(one: Any, where: str, shape: tuple[int, int], source: str) -> tuple[str, str, NDArray[np.float64], float]:

@@ -126,7 +126,8 @@ def pipeline_from_client(base: Pipeline, *settings: Mapping[str, Any]) -> Pipeli
     for one in settings:
         if one.get("model") is not None:
             raise SettingsError("model: cannot be chosen from here")
-        for name, text in _strings(one):
+        # The texts of sizes have types of their own, none of which is a place.
+        for name, text in _strings({name: value for name, value in one.items() if name != "sizes"}):
             if text not in allowed:
                 raise SettingsError(f"{name}: '{text[:40]}' cannot be chosen from here")
         pipeline = with_settings(pipeline, one)

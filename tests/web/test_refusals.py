@@ -111,12 +111,23 @@ def test_settings_reach_no_file_network_or_device(client: Any, photograph: bytes
         ("segments: 5\x00", "settings: is not YAML"),
         ("segment: 5", "did you mean segments"),
         ("head.stepps: 5", "did you mean head.steps"),
+        ("sizes.min: /etc/passwd", "is not a size"),
+        ("sizes.min: 40\nsizes.max: 30", "min=40 is larger than max=30"),
+        ("sizes: /etc/passwd", "sizes"),
     ],
 )
 def test_settings_that_are_none_are_told(client: Any, text: str, sentence: str) -> None:
     answer = client.post("/api/jobs", data={"sample": "cat.jpg", "settings": "head: neuncut", "more": text})
     assert answer.status_code == 422
     assert sentence in answer.json()["detail"]
+
+
+def test_sizes_are_pixels_shares_or_square_metres_here_too(client: Any, photograph: bytes) -> None:
+    state = wait(client, submit(client, photograph, sizes={"min": "40%", "holes": "all"}).json()["id"])
+    assert state["status"] == "done"
+    assert len(state["regions"]) <= 2
+    refused = wait(client, submit(client, photograph, sizes={"min": "9m2"}).json()["id"])
+    assert "coordinate reference system" in refused["error"]
 
 
 def test_settings_in_yaml_with_dots_in_json_and_on_top_of_each_other(client: Any, photograph: bytes) -> None:
