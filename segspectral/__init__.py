@@ -53,4 +53,5 @@ __getattr__ = imported_on_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    """Return what a notebook completes: the names for users, not those of imports."""
+    return sorted([*(name for name in globals() if name.startswith("__")), *__all__])

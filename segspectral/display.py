@@ -24,6 +24,7 @@ from segspectral.export import (
 )
 from segspectral.export import save as save_files
 from segspectral.extras import installed
+from segspectral.files import check_folder
 from segspectral.heads.settings import head_to
 from segspectral.values import Segmentation
 from segspectral.wording import plural
@@ -108,13 +109,17 @@ def table(segmentation: Segmentation) -> Any:
 
 
 def save(
-    segmentation: Segmentation, folder: str | os.PathLike[str], formats: Sequence[str] = (), stem: str | None = None
+    segmentation: Segmentation,
+    folder: str | os.PathLike[str],
+    formats: str | Sequence[str] = (),
+    stem: str | None = None,
 ) -> list[Path]:
     """Write the files of ``segspectral segment`` and those of further formats; see ``Segmentation.save``."""
     stem = stem or Path(segmentation.image.name).stem
-    exporters = exporters_named(list(formats))
+    exporters = exporters_named(formats)
     for exporter in exporters:
         exporter.check()
+    check_folder(Path(folder))
     written = list(save_files(segmentation, folder, stem).values())
     if exporters:
         writer, label_map = Writer(exporters, Path(folder)), LabelMap.of(segmentation)

@@ -39,6 +39,7 @@ FORMATS = {
     "png": "label map, an indexed PNG",
     "npz": "labels, superpixels, memberships, eigenvalues for numpy",
     "csv": "table of regions: area, perimeter, box, centroid, mean colour",
+    "table": "table of all measures: shape, neighbours, statistics of each band",
     "coco": "COCO instances, run lengths, one JSON for all images",
     "labelme": "labelme, mask shapes (lossless)",
     "labelme-polygons": "labelme, polygons with holes cut open",
@@ -173,7 +174,7 @@ def settings_file(path: str | os.PathLike[str]) -> Path:
     return known[named]
 
 
-def formats_named(options: Sequence[str]) -> list[str]:
+def formats_named(options: str | Sequence[str]) -> list[str]:
     """The formats of ``--format`` options, each once. An option may hold several names, separated by commas.
 
     Raises
@@ -181,6 +182,7 @@ def formats_named(options: Sequence[str]) -> list[str]:
     SettingsError
         A name is unknown.
     """
+    options = [options] if isinstance(options, str) else options
     names = dict.fromkeys(part.strip() for option in options for part in option.split(","))
     for name in names:
         if name not in FORMATS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from inspect import Parameter, Signature
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticUndefined
@@ -17,7 +17,26 @@ __all__ = ["NestedError", "Settings", "explain", "merged_settings", "validated",
 Kind = TypeVar("Kind", bound="Settings")
 
 
-class Settings(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _Constructor
+else:
+
+    class _Constructor(type(BaseModel)):
+        """Makes sentences of the faults of settings in Python code, as of those in files.
+
+        The validation of nested settings does not pass here: only the outermost call knows the whole name of a setting.
+        """
+
+        def __call__(cls, *unnamed: Any, **settings: Any) -> Any:
+            if unnamed:
+                raise TypeError(f"settings have names, such as {cls.__name__}({next(iter(cls.model_fields))}=...)")
+            try:
+                return super().__call__(**settings)
+            except ValidationError as error:
+                raise SettingsError(explain(error, cls)) from error
+
+
+class Settings(BaseModel, metaclass=_Constructor):
     """A frozen pydantic model whose fields are settings; unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -25,6 +25,7 @@ COMMANDS = {
     "Evaluate": {"evaluate": "evaluate:evaluate", "compare": "compare:compare"},
     "Results": {
         "convert": "convert:convert",
+        "measure": "measure:measure",
         "report": "report:report",
         "models": "models:models_app",
         "export": "models:export_app",

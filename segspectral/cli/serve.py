@@ -88,13 +88,18 @@ def _project(folder: Path, output: Path | None, recursive: bool) -> Project:
     """The images of a folder, with what was labelled before. Raises ImageError, OutputError, SettingsError."""
     from segspectral.batch import find_jobs
     from segspectral.files import check_folder
+    from segspectral.images.formats import EXTENSIONS, ZARR, is_zarr
     from segspectral.web.labelling import Project, first_classes
 
-    if not folder.is_dir():
+    if not folder.is_dir() or is_zarr(folder):
         raise ImageError("is not a folder; name the folder of the images to label", folder)
     output = output or Path(f"{os.path.abspath(folder)}-labels")
     notes: list[str] = []
-    found = find_jobs([folder], recursive=recursive, output=output, complain=notes.append, note=notes.append)
+    # The page opens copies of files, and an OME-Zarr is a folder; those are counted with what is left out.
+    files = [suffix for suffix in EXTENSIONS if suffix not in ZARR.suffixes]
+    found = find_jobs(
+        [folder], recursive=recursive, extensions=files, output=output, complain=notes.append, note=notes.append
+    )
     check_folder(output)
     project = Project(output, str(output), notes, first_classes())
     project.add((Path(job.path), job.name) for job in found)

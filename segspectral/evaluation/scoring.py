@@ -88,6 +88,8 @@ def evaluate(
     SettingsError
         The measures, the protocol and the data set do not fit together.
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"a data set comes from segspectral.open_dataset(...), not {type(dataset).__name__}")
     plan = Plan.of(dataset, measures, protocol, agreement)
     if isinstance(predictor, Pipeline):
         scales = default_scales(dataset, predictor) if scales is None else scales

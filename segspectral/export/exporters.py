@@ -20,6 +20,7 @@ import numpy as np
 from segspectral.errors import ImageError, SettingsError
 from segspectral.export import annotation, geo, imagej, labelstudio
 from segspectral.export.labelmap import LabelMap
+from segspectral.export.measuring import measured, planes_of
 from segspectral.export.outlines import svg
 from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
@@ -28,6 +29,7 @@ from segspectral.extras import require
 from segspectral.files import link_file, npz, whole_file, write_bytes
 from segspectral.images.place import read_georeference
 from segspectral.registry import FORMATS, Shapes, formats_named
+from segspectral.values import Image
 from segspectral.values.place import Georeference
 
 __all__ = ["EXPORTERS", "Exported", "Exporter", "Writer", "exporters_named"]
@@ -152,6 +154,14 @@ def _npz(label_map: LabelMap) -> bytes:
     return npz({name: array for name, array in arrays.items() if array is not None})
 
 
+def _measures(label_map: LabelMap) -> bytes:
+    if label_map.segmentation is not None:
+        return csv_bytes(measured(label_map, planes_of(label_map.segmentation.image)))
+    if label_map.pixels is None:
+        return csv_bytes(measured(label_map))
+    return csv_bytes(measured(label_map, planes_of(Image(label_map.pixels, bands=label_map.bands))))
+
+
 def _yolo(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
     return Exported(*annotation.yolo(label_map, stem), annotation.yolo_image(label_map, stem))
 
@@ -177,6 +187,7 @@ EXPORTERS: Mapping[str, Exporter] = {
             _one_file("_regions.csv", lambda label_map: csv_bytes(region_table(label_map))),
             windowed=("_regions.csv", _table),
         ),
+        _listed("table", _one_file("_table.csv", _measures)),
         _listed("coco", part=annotation.coco_image, together=annotation.coco),
         _listed("labelme", lambda label_map, stem, folder: Exported(annotation.labelme(label_map, stem, folder))),
         _listed(
@@ -198,7 +209,7 @@ EXPORTERS: Mapping[str, Exporter] = {
 }
 
 
-def exporters_named(formats: Sequence[str], shapes: Shapes = Shapes()) -> list[Exporter]:
+def exporters_named(formats: str | Sequence[str], shapes: Shapes = Shapes()) -> list[Exporter]:
     """Return the exporters of ``--format`` options, each once. An option may hold several names, separated by commas.
 
     Parameters

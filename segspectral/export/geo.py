@@ -20,7 +20,7 @@ from segspectral.images.gdal import CACHE_BYTES
 from segspectral.registry import Shapes
 from segspectral.values.place import Georeference
 
-__all__ = ["cog", "cog_of_raster", "copy_raster", "geojson", "geopackage", "geotiff", "png_of_raster"]
+__all__ = ["cog", "cog_of_raster", "copy_raster", "geojson", "geopackage", "geotiff", "layer_of", "png_of_raster"]
 
 LAYER, GEOMETRY = "segments", "geom"
 """The layer of a GeoPackage, and its column of geometries."""
@@ -102,14 +102,29 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
     -------
     The share of pixels that the simplified polygons keep.
     """
+    zones = item.zones(wanted)
+    _write_layer(path, zones.shapes, item.table(wanted), item.georeference, wanted.single)
+    add_style(path, LAYER, GEOMETRY, item.colours, item.names)
+    return zones.kept
+
+
+def layer_of(item: LabelMap, table: list[dict[str, Any]], place: Georeference | None, path: Path) -> None:
+    """``geopackage`` of the exact outlines of segments with the columns of another table, a row per segment."""
+    windowed = WindowedMap.of(item)
+    _write_layer(path, windowed.zones(Shapes(tolerance=0)).shapes, table, place, False)
+    add_style(path, LAYER, GEOMETRY, windowed.colours, windowed.names)
+
+
+def _write_layer(
+    path: Path, outlines: Any, table: list[dict[str, Any]], place: Georeference | None, single: bool
+) -> None:
+    """Write the only layer of a GeoPackage: outlines in pixels, and a row for each."""
     import pyogrio
     import shapely
 
-    zones = item.zones(wanted)
-    georeference = item.georeference or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
-    shapes = shapely.transform(zones.shapes, lambda xy: to_map(xy, georeference))
-    table = item.table(wanted)
-    if item.georeference is not None:
+    georeference = place or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+    shapes = shapely.transform(outlines, lambda xy: to_map(xy, georeference))
+    if place is not None:
         area = shapely.area(shapes)
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
     # A segment may have no measurement in a band: NaN becomes NULL.
@@ -126,12 +141,10 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
             layer=LAYER,
             driver="GPKG",
             dataset_options={"VERSION": "1.3"},  # programs of some years ago warn of newer ones
-            geometry_type="Polygon" if wanted.single else "MultiPolygon",
+            geometry_type="Polygon" if single else "MultiPolygon",
             crs=georeference.crs or None,
             layer_options={"GEOMETRY_NAME": GEOMETRY},
         )
-    add_style(path, LAYER, GEOMETRY, item.colours, item.names)
-    return zones.kept
 
 
 def geojson(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:

@@ -206,12 +206,14 @@ class Segmentation:
         """Show the overlay in the notebook, or in a window of the desktop."""
         self._shown_by("display", "show")
 
-    def save(self, folder: str | os.PathLike[str], formats: Sequence[str] = (), stem: str | None = None) -> list[Path]:
+    def save(
+        self, folder: str | os.PathLike[str], formats: str | Sequence[str] = (), stem: str | None = None
+    ) -> list[Path]:
         """Write label map, overlay, table and summary, as ``segspectral segment`` does; return the paths.
 
         Parameters
         ----------
-        formats : further formats, as after ``--format``: ``["coco", "labelme"]``; warnings say what a format loses
+        formats : further formats, as of ``--format``: "coco" or ["coco", "labelme"]; warnings say what a format loses
         stem : what the names of the files begin with; by default, the name of the image without its suffix
 
         Raises

@@ -53,6 +53,14 @@ def subspace_distance(affinity: Affinity, A: NDArray[Any], B: NDArray[Any]) -> f
     return float(A.shape[1] - ((A.T * affinity.degree) @ B).__pow__(2).sum())
 
 
+def squared_sines(A: NDArray[Any], B: NDArray[Any], weight: NDArray[Any] | float = 1.0) -> NDArray[Any]:
+    """(K,) squared sines of the angles between each column of A (N, K) and that of B, under weights (N,)."""
+    weight = np.broadcast_to(weight, len(A))[:, None]
+    return np.asarray(
+        1 - (weight * A * B).sum(axis=0) ** 2 / ((weight * A**2).sum(axis=0) * (weight * B**2).sum(axis=0))
+    )
+
+
 def ring(n: int) -> Affinity:
     return Affinity(sp.csr_array(np.roll(np.eye(n), 1, 1) + np.roll(np.eye(n), -1, 1)))
 

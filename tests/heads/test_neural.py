@@ -36,7 +36,7 @@ from segspectral.spectral.knn import knn_affinity
 from segspectral.spectral.ritz import rayleigh_ritz
 from segspectral.superpixels import Slic
 from segspectral.values import Affinity, Outcome
-from tests.heads.data import accuracy, circles, digits, moons, subspace_distance
+from tests.heads.data import accuracy, circles, digits, moons, squared_sines, subspace_distance
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -106,6 +106,9 @@ def test_spectralnet_on_digits() -> None:
     assert rayleigh_ratio(h) <= 1.05
     assert subspace_distance(d["affinity"], h.membership_.embedding, d["vectors"][:, :10]) <= 0.05
     plain = SpectralClustering(10).fit(d["X"], affinity=d["affinity"])
+    # Each output is one eigenvector, not only their span; on unseen points, Nystroem's extension of it.
+    assert squared_sines(h.membership_.embedding, d["vectors"][:, :10], d["affinity"].degree).max() <= 0.02
+    assert squared_sines(h.transform(d["unseen"]), plain.transform(d["unseen"])).max() <= 0.05
     assert nmi(plain.labels_, h.labels_) >= 0.95
     assert nmi(d["unseen_y"], h.predict(d["unseen"])) >= nmi(d["y"], plain.labels_) - 0.05
     # No loss is below the sum of the eigenvalues: the jitter leaves no way around the constraint.

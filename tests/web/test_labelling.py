@@ -249,10 +249,13 @@ def test_serve_says_what_it_leaves_out_and_where_it_saves(folder: Path, monkeypa
     uvicorn = pytest.importorskip("uvicorn")
     monkeypatch.setattr("segspectral.web.jobs.Workers.prepare", lambda workers: None)
     monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: sockets[0].close())
+    (folder / "cells.zarr").mkdir()
+    (folder / "cells.zarr" / "zarr.json").write_text("{}")
     run = ["serve", str(folder), "--port", "0", "--set", "features.cnn=null"]
     result = CliRunner().invoke(app, run)
     assert result.exit_code == 0, result.output
-    for words in ("1 hidden file left out", "1 .txt", "3 images of", f"saved in {folder}-labels", "/label.html"):
+    left_out = ("1 hidden file left out", "1 .txt, 1 .zarr")
+    for words in (*left_out, "3 images of", f"saved in {folder}-labels", "/label.html"):
         assert words in result.output.replace("\n", " "), result.output
     assert "4 images of" in CliRunner().invoke(app, [*run, "--recursive"]).output
     wrong = [
