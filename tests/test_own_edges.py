@@ -175,11 +175,34 @@ class TestCommands:
             np.savez(root / "gt" / f"{path.stem}.npz", segs=truth[None], bdrys=borders)
         covering = {}
         for name, options in (("own", ["--edges", folder / "edges"]), ("learned", [])):
-            arguments = [folder / "bsds", "-o", folder / name, "--measures", "region", "--set", "features.cnn=null"]
+            measures = "region,edges" if options else "region"
+            arguments = [folder / "bsds", "-o", folder / name, "--measures", measures, "--set", "features.cnn=null"]
             done = run("evaluate", "bsds", *arguments, *options)
             assert done.exit_code == 0, done.stderr
-            covering[name] = json.loads((folder / name / "results.json").read_text())["region"]["covering_ods"]
+            results = json.loads((folder / name / "results.json").read_text())
+            covering[name] = results["region"]["covering_ods"]
         assert covering["own"] > 0.9 > covering["learned"]
+        results = json.loads((folder / "own" / "results.json").read_text())
+        assert results["edges"]["edges_ods"] > 0.9
+        assert "non-maximum suppression" in results["protocol"]["edges"]
+        shown = json.loads((folder / "own" / "evaluation.json").read_text())
+        assert shown["measures"] == "region,edges"
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (("--set", "features.cnn=null"), "there is no network: leave edges out of the measures, or give --edges"),
+            (("--predictions", "edges"), "label maps have no edge map"),
+        ],
+    )
+    def test_scores_of_edges_need_edges(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], sentence: str
+    ) -> None:
+        monkeypatch.chdir(folder)
+        (folder / "in").rename(folder / "images")
+        (folder / "edges").rename(folder / "masks")
+        assert sentence in one_error(run("evaluate", "folder", ".", "-o", "out", "--measures", "edges", *options))
+        assert not (folder / "out").exists()
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

@@ -57,7 +57,10 @@ class ScoreOptions:
     """What is scored, and how."""
 
     measures: Annotated[
-        str | None, typer.Option(help="Some of semantic,contour,region,boundary (default: what fits the data set).")
+        str | None,
+        typer.Option(
+            help="Some of semantic,contour,region,boundary,edges (default: what fits the data set, without edges)."
+        ),
     ] = None
     protocol: Annotated[
         str | None,
@@ -143,7 +146,7 @@ class _Plan:
     @classmethod
     def of(cls, data: Dataset, scores: ScoreOptions, options: PipelineOptions, predictions: Path | None) -> _Plan:
         """Fill in the defaults. Raises SettingsError if the options do not fit together."""
-        from segspectral.evaluation.segmenting import classes_taught, default_scales
+        from segspectral.evaluation.segmenting import check_edges, classes_taught, default_scales
 
         pipeline = options.pipeline()
         check_files_beside(pipeline, [sample.image.name for sample in data.samples])
@@ -167,7 +170,15 @@ class _Plan:
             )
         if options.level is not None and scores.scales:
             raise SettingsError("--level gives one segmentation of each image: leave out --scales")
-        return cls(data, scores, _scales(scores.scales), pipeline, predictions)
+        plan = cls(data, scores, _scales(scores.scales), pipeline, predictions)
+        if plan.of_edges:
+            check_edges(predictions or pipeline)
+        return plan
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether the edge map is scored."""
+        return "edges" in (self.scores.measures or "").split(",")
 
     def claim(self, output: Path, root: Path, void: str | None, *, overwrite: bool) -> None:
         """Make the folder of results ours, or raise OutputError."""
@@ -206,7 +217,7 @@ class _Plan:
 
         scores, notes = self.scores, ReadingNotes()
         predictor = self.predictions or Segmenting(
-            pipeline, self.scales, notes, self.data if scores.protocol == "direct" else None
+            pipeline, self.scales, notes, self.data if scores.protocol == "direct" else None, edges=self.of_edges
         )
         with progress(len(self.data)) as report:
 
@@ -272,6 +283,8 @@ def _print(results: Results, said: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from segspectral.evaluation.plan import MEASURES
+
     data = results.data
     name = " ".join(filter(None, (data["dataset"]["name"], data["dataset"]["split"])))
     table = Table(title=f"{name}, {plural(data['images'], 'image')}")
@@ -283,7 +296,7 @@ def _print(results: Results, said: int) -> None:
         )
     console = Console(width=100 if not sys.stdout.isatty() else None)
     console.print(table)
-    for measure in ("semantic", "contour", "region", "boundary"):
+    for measure in MEASURES:
         if measure in data["protocol"]:
             console.print(f"{measure}: {data['protocol'][measure]}", highlight=False, markup=False)
     for text in data["notes"][said:]:

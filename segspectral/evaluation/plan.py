@@ -13,13 +13,14 @@ from segspectral.errors import SettingsError
 from segspectral.evaluation.datasets import Dataset
 from segspectral.metrics.boundary import BoundaryCounts
 from segspectral.metrics.contour import CONTOUR_KINDS, Share
+from segspectral.metrics.edges import EdgeCounts
 from segspectral.metrics.region import RegionCounts
 from segspectral.metrics.semantic import Agreement, ClassCounts, ClusterCounts
 from segspectral.metrics.superpixel import SuperpixelCounts
 
 __all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Protocol"]
 
-MEASURES = ("semantic", "contour", "region", "boundary")
+MEASURES = ("semantic", "contour", "region", "boundary", "edges")
 PROTOCOLS = ("direct", "P1", "P2", "P3", "P4")
 
 Protocol = Literal["direct", "P1", "P2", "P3", "P4"]
@@ -31,6 +32,7 @@ KINDS: dict[str, type[Any]] = {
     "ceiling": ClassCounts,
     "region": RegionCounts,
     "boundary": BoundaryCounts,
+    "edges": EdgeCounts,
     "superpixel": SuperpixelCounts,
     **dict.fromkeys(CONTOUR_KINDS, Share),
 }

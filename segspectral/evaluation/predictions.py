@@ -23,10 +23,11 @@ __all__ = ["Called", "Folder", "Prediction", "Predictor", "Reading", "orientatio
 
 @dataclass(frozen=True)
 class Prediction:
-    """Label maps of one image, (H, W) or (S, H, W), and its superpixels (H, W) or None."""
+    """Label maps of one image, (H, W) or (S, H, W), its superpixels (H, W), and its edge map (H, W) in [0, 1]."""
 
-    labels: NDArray[np.integer]
+    labels: ArrayLike
     superpixels: NDArray[np.integer] | None = None
+    edges: NDArray[np.floating] | None = None
 
 
 Predictor = Callable[[Path], "ArrayLike | Prediction"]
@@ -57,12 +58,11 @@ class Called:
         """Yield the predictions that can be examined before they are scored: none."""
         yield from ()
 
-    def load(self, sample: Sample) -> tuple[Mask, NDArray[np.integer] | None]:
-        """Return the label maps and the superpixels of an image."""
+    def load(self, sample: Sample) -> tuple[Mask, Prediction]:
+        """Return the label maps of an image, and the prediction with all that was made beside them."""
         made = self._predict(sample.image)
-        if isinstance(made, Prediction):
-            return Mask(made.labels), made.superpixels
-        return Mask(np.asarray(made)), None
+        made = made if isinstance(made, Prediction) else Prediction(made)
+        return Mask(np.asarray(made.labels)), made
 
 
 class Folder:
@@ -119,9 +119,10 @@ class Folder:
         for path in self._files.values():
             yield path, _read(path)
 
-    def load(self, sample: Sample) -> tuple[Mask, NDArray[np.integer] | None]:
-        """Return the label maps of an image; a file has no superpixels."""
-        return _read(self._files[sample.id]), None
+    def load(self, sample: Sample) -> tuple[Mask, Prediction]:
+        """Return the label maps of an image; a file has nothing else."""
+        mask = _read(self._files[sample.id])
+        return mask, Prediction(mask.values)
 
 
 def _read(path: Path) -> Mask:

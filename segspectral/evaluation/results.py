@@ -36,6 +36,7 @@ HEADLINES = {
         *("fop_ods", "fop_ois"),
     ),
     "boundary": ("f_ods", "f_ois", "ap"),
+    "edges": ("edges_ods", "edges_ois", "edges_ap"),
 }
 """The scores that have an interval and a line in the table, by group."""
 
@@ -166,7 +167,7 @@ class Results:
 
     def ranking(self) -> str:
         """Return the column of ``rows`` by which images are ranked; larger values are better."""
-        for name in ("miou_present", "covering", "f", "csurka_bf"):
+        for name in ("miou_present", "covering", "f", "csurka_bf", "edges_f"):
             if self.rows and name in self.rows[0]:
                 return name
         raise ValueError("there is no score per image by which to rank")
@@ -230,7 +231,7 @@ def groups_of(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
     if "semantic" in plan.measures:
         groups["semantic"] = _every_protocol(plan, scores)[plan.protocol]
-    for name in ("region", "boundary", "superpixel", "ceiling", *CONTOUR_KINDS):
+    for name in ("region", "boundary", "edges", "superpixel", "ceiling", *CONTOUR_KINDS):
         found = [s.counts[name] for s in scores if name in s.counts]
         if found and len(found) != len(scores):
             raise DatasetError(f"only {len(found)} of {plural(len(scores), 'image')} counted for {name}")
@@ -297,6 +298,10 @@ def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
         )
     if "boundary" in plan.measures:
         said["boundary"] = "BSDS: one-to-one matching within 0.0075 of the diagonal, exact maximum, thinned"
+    if "edges" in plan.measures:
+        said["edges"] = (
+            "BSDS: the pixel edge map, thinned by non-maximum suppression and cut at 99 thresholds; matched as boundary"
+        )
     return said
 
 
@@ -319,6 +324,8 @@ def _row(score: ImageScore, counts: Mapping[str, Any]) -> dict[str, Any]:
         row |= {name: scores[f"{name}_ois"] for name in ("covering", "pri", "vi", "fop")}
     if "boundary" in counts:
         row["f"] = counts["boundary"].scores()["f_ois"]
+    if "edges" in counts:
+        row["edges_f"] = counts["edges"].scores()["edges_ois"]
     if "superpixel" in counts:
         scores = counts["superpixel"].scores()
         row |= {"superpixels": scores.pop("segments")} | scores

@@ -17,13 +17,14 @@ from segspectral.errors import DatasetError, SettingsError
 from segspectral.evaluation.datasets import Dataset, Sample, Truth
 from segspectral.evaluation.folder import Finished
 from segspectral.evaluation.plan import ImageScore, Plan, Protocol
-from segspectral.evaluation.predictions import Called, Folder, Predictor, Reading, orientation_of
+from segspectral.evaluation.predictions import Called, Folder, Prediction, Predictor, Reading, orientation_of
 from segspectral.evaluation.results import TRIMAP_WIDTH, Results
-from segspectral.evaluation.segmenting import Scales, Segmenting, default_scales
+from segspectral.evaluation.segmenting import Scales, Segmenting, check_edges, default_scales
 from segspectral.export.pictures import colour_table, jpeg
 from segspectral.files import read_file
-from segspectral.metrics.boundary import boundary_counts
+from segspectral.metrics.boundary import boundary_counts, drawn_boundaries
 from segspectral.metrics.contour import contour_counts
+from segspectral.metrics.edges import edge_counts
 from segspectral.metrics.region import region_counts
 from segspectral.metrics.semantic import Agreement, cluster_counts, image_hungarian, image_majority, named_map
 from segspectral.metrics.superpixel import superpixel_counts
@@ -63,8 +64,9 @@ def evaluate(
         For a pipeline only: what each image is segmented into. The default is that of the pipeline, and the levels of
         the hierarchy for BSDS500.
     measures : sequence of str, optional
-        Some of "semantic", "contour", "region", "boundary". The default for data sets with classes is the first two
-        (only the first for P1 and P2, whose class names are known only at the end), and else the other two.
+        Some of "semantic", "contour", "region", "boundary", "edges". The default for data sets with classes is the
+        first two (only the first for P1 and P2, whose class names are known only at the end), and else the next two.
+        "edges" scores the pixel edge map, which a pipeline or the ``edges`` of a ``Prediction`` gives.
     protocol, agreement
         See ``Plan``. "P3" and "P4" are always reported. The protocols of the whole data set are reported only on
         request, because they need ids that mean the same in every image.
@@ -88,14 +90,18 @@ def evaluate(
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(f"a data set comes from segspectral.open_dataset(...), not {type(dataset).__name__}")
+    plan = Plan.of(dataset, measures, protocol, agreement)
     if isinstance(predictor, Pipeline):
         scales = default_scales(dataset, predictor) if scales is None else scales
-        predictor = Segmenting(predictor, scales, direct=dataset if protocol == "direct" else None)
+        predictor = Segmenting(
+            predictor, scales, direct=dataset if protocol == "direct" else None, edges="edges" in plan.measures
+        )
         settings = predictor.settings if settings is None else settings
         predictor.pipeline.prepare()
     elif scales is not None:
         raise SettingsError("scales are for a pipeline; label maps are scored as they are")
-    plan = Plan.of(dataset, measures, protocol, agreement)
+    if "edges" in plan.measures and not callable(predictor):
+        check_edges(predictor)
     predictions = Called(predictor, dataset) if callable(predictor) else Folder(Path(predictor), dataset)
     reading = Reading(dataset, protocol, predictions)
     made = json.dumps(settings or {}, sort_keys=True, default=str)
@@ -136,7 +142,7 @@ def _score(
 ) -> ImageScore:
     truth = sample.truth()
     start = time.perf_counter()
-    mask, superpixels = predictions.load(sample)
+    mask, made = predictions.load(sample)
     seconds = time.perf_counter() - start
     where = predictions.file(sample) if predictions.together else sample.id
     if mask.values.ndim not in (2, 3) or mask.values.dtype.kind not in "iub" or mask.values.size == 0:
@@ -152,7 +158,7 @@ def _score(
     if plan.of_classes and len(labels) > 1:
         raise DatasetError(f"has {len(labels)} scales but semantic scores need one label map", where)
     try:
-        counts = dict(_counts(dataset, truth, labels, superpixels, plan))
+        counts = dict(_counts(dataset, truth, labels, made, plan))
     except ValueError as error:
         raise DatasetError(error, where) from error
     segments = tuple(len(np.unique(one)) for one in labels)
@@ -161,9 +167,9 @@ def _score(
 
 
 def _counts(
-    dataset: Dataset, truth: Truth, labels: NDArray[np.integer], superpixels: NDArray[np.integer] | None, plan: Plan
+    dataset: Dataset, truth: Truth, labels: NDArray[np.integer], made: Prediction, plan: Plan
 ) -> Iterator[tuple[str, Any]]:
-    void = dataset.void
+    void, superpixels = dataset.void, made.superpixels
     if "semantic" in plan.measures:
         C, actual = len(dataset.classes), truth.labels[0]
         yield "P3", image_hungarian(labels[0], actual, C, void=void, by=plan.agreement)
@@ -179,10 +185,24 @@ def _counts(
         yield from contour_counts(named, actual, width=TRIMAP_WIDTH, void=void).items()
     if superpixels is not None:
         yield "superpixel", superpixel_counts(superpixels, truth.labels, void=void)
+    yield from _counts_of_regions(truth, labels, made.edges, plan, void)
+
+
+def _counts_of_regions(
+    truth: Truth,
+    labels: NDArray[np.integer],
+    edges: NDArray[np.floating] | None,
+    plan: Plan,
+    void: int | None,
+) -> Iterator[tuple[str, Any]]:
     if "region" in plan.measures:
         yield "region", region_counts(labels, truth.labels, void=void)
     if "boundary" in plan.measures:
         yield "boundary", boundary_counts(labels, truth.labels, human_boundaries=truth.boundaries)
+    if "edges" in plan.measures:
+        if edges is None:
+            raise ValueError("has no edge map: give the edges of its Prediction, or leave edges out of the measures")
+        yield "edges", edge_counts(edges, drawn_boundaries(truth.labels, truth.boundaries))
 
 
 def _stamp(settings: tuple[Any, ...], files: Sequence[Path]) -> str:

@@ -6,16 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.errors import SettingsError
 from segspectral.evaluation.datasets import Dataset
 from segspectral.evaluation.predictions import Prediction
+from segspectral.features.backbones import DEFAULT_BACKBONE
 from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.values.regions import SWEEP_LEVELS
+from segspectral.values.segmentation import Scene
 
-__all__ = ["Scales", "Segmenting", "classes_taught", "default_scales"]
+__all__ = ["Scales", "Segmenting", "check_edges", "classes_taught", "default_scales"]
 
 Scales = Sequence[int] | Literal["levels"]
 """Numbers of segments; or the levels ``SWEEP_LEVELS`` of the hierarchy. One number of the pipeline if it is empty."""
@@ -25,6 +29,18 @@ def default_scales(dataset: Dataset, pipeline: Pipeline) -> Scales:
     """Levels for BSDS500, as papers report it, unless the pipeline decides on one segmentation of each image."""
     one = pipeline.segments != "auto" or pipeline.model is not None or pipeline.level is not None
     return "levels" if dataset.name == "bsds" and not one else ()
+
+
+def check_edges(source: Pipeline | Path | str) -> None:
+    """Raise SettingsError if a pipeline, or a folder of label maps, has no pixel edge map to score."""
+    if not isinstance(source, Pipeline):
+        raise SettingsError(
+            "label maps have no edge map: leave edges out of the measures, or segment with --edges FOLDER"
+        )
+    cnn = source.features.cnn
+    if source.edges is None and (cnn is None or cnn.backbone != DEFAULT_BACKBONE):
+        which = "there is no network" if cnn is None else f"the backbone '{cnn.backbone}' has no edge map"
+        raise SettingsError(f"{which}: leave edges out of the measures, or give --edges FOLDER")
 
 
 def classes_taught(dataset: Dataset, pipeline: Pipeline) -> dict[int, int]:
@@ -41,6 +57,12 @@ class Segmenting:
     ----------
     tell : is called with the path of each image and the notes about how it was read
     direct : a data set whose classes the model knows by name; label maps then hold what its masks have for them
+    edges : whether the pixel edge map is wanted: that of the user, or else that of the network
+
+    Raises
+    ------
+    SettingsError
+        The edge map is wanted, and the pipeline has none.
     """
 
     def __init__(
@@ -49,7 +71,11 @@ class Segmenting:
         scales: Scales = (),
         tell: Callable[[Path, tuple[str, ...]], None] | None = None,
         direct: Dataset | None = None,
+        edges: bool = False,
     ) -> None:
+        if edges:
+            check_edges(pipeline)
+        self._edges = edges
         self._value = None if direct is None else _values(direct, pipeline)
         self.by_level, self.numbers = scales == "levels", [] if scales == "levels" else list(scales)
         # The levels need no head and no refiner.
@@ -61,17 +87,25 @@ class Segmenting:
         image = read_image(path, self.pipeline.reading)
         if self._tell is not None:
             self._tell(path, image.notes)
-        if self.by_level:
-            tree = self.pipeline.describe(image).hierarchy
-            maps = [tree.labels(level=level) for level in SWEEP_LEVELS]
-            return Prediction(np.stack(maps), tree.superpixels.labels)
-        if not self.numbers:
-            result = self.pipeline(image)
-            labels = result.labels if self._value is None else self._value[result.labels]
-            return Prediction(labels, result.superpixels.labels)
         scene = self.pipeline.describe(image)
+        edges = self._edge_map(scene) if self._edges else None
+        if self.by_level:
+            maps = [scene.hierarchy.labels(level=level) for level in SWEEP_LEVELS]
+            return Prediction(np.stack(maps), scene.hierarchy.superpixels.labels, edges)
+        if not self.numbers:
+            result = self.pipeline.solve(scene)
+            labels = result.labels if self._value is None else self._value[result.labels]
+            return Prediction(labels, result.superpixels.labels, edges)
         results = [self.pipeline.solve(scene, number) for number in self.numbers]
-        return Prediction(np.stack([result.labels for result in results]), results[0].superpixels.labels)
+        return Prediction(np.stack([result.labels for result in results]), results[0].superpixels.labels, edges)
+
+    def _edge_map(self, scene: Scene) -> NDArray[np.float32]:
+        """(H, W) the edge map of the image, which was made at the size at which the image was segmented."""
+        edges, cnn = scene.work.edges, self.pipeline.features.cnn
+        if edges is None and cnn is not None:
+            edges = cnn.edge_map(scene.work)
+        assert edges is not None
+        return cv2.resize(edges, scene.image.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
 
 def _values(dataset: Dataset, pipeline: Pipeline) -> NDArray[Any]:

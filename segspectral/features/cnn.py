@@ -76,6 +76,10 @@ class Cnn(Extractor):
         )
         return Means({int(s): kept[s] for s in sorted(set(kept) - {EDGES}, key=int)}, _only(kept, EDGES))
 
+    def edge_map(self, image: Image) -> NDArray[np.float32] | None:
+        """(H, W) the probability that a person would draw an edge at each pixel; None if the network gives none."""
+        return self.load().activations(image.filled(image.float32), edges=True).edges
+
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
         """(N, channels) the principal components of all maps, each of which is scaled to a total variance of one."""
         scaled = []

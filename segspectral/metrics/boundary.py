@@ -25,7 +25,7 @@ from segspectral.metrics.contingency import same_shape, stack
 from segspectral.metrics.correspondence import correspond, thin
 from segspectral.metrics.counts import Counts, f_measure
 
-__all__ = ["TOLERANCE", "BoundaryCounts", "boundary_counts", "boundary_map", "soft_boundary_counts"]
+__all__ = ["TOLERANCE", "BoundaryCounts", "boundary_counts", "boundary_map", "drawn_boundaries", "soft_boundary_counts"]
 
 TOLERANCE = 0.0075
 """Share of the image's diagonal within which boundary pixels match (``maxDist`` of the official code)."""
@@ -120,8 +120,12 @@ def boundary_counts(
         If shapes disagree.
     """
     edges = thin(boundary_map(stack(segmentations)))
-    human = thin(boundary_map(stack(truths))) if human_boundaries is None else stack(human_boundaries) > 0
-    return _count(edges, human, tolerance)
+    return _count(edges, drawn_boundaries(truths, human_boundaries), tolerance)
+
+
+def drawn_boundaries(truths: ArrayLike, human_boundaries: ArrayLike | None) -> NDArray[np.bool_]:
+    """Return the human boundaries (A, H, W): those given, or else those of label maps (H, W) or (A, H, W)."""
+    return thin(boundary_map(stack(truths))) if human_boundaries is None else stack(human_boundaries) > 0
 
 
 def soft_boundary_counts(

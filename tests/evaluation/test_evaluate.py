@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +154,39 @@ def test_a_pipeline_is_scored_as_its_label_maps_are(regions: Dataset) -> None:
     assert asked.data["region"] == pytest.approx(evaluate(regions, pairs, measures=["region"]).data["region"])
     with pytest.raises(SettingsError, match="scales are for a pipeline"):
         evaluate(regions, levels, scales=[2])
+
+
+def test_the_edge_map_of_a_pipeline_and_of_a_user_are_scored(regions: Dataset, tmp_path: Path) -> None:
+    quick: dict[str, Any] = {"superpixels": {"count": 20}, "features": {"cnn": None}}
+    edges = tmp_path / "edges"
+    edges.mkdir()
+    for sample in regions.samples:
+        drawn = sample.truth().boundaries
+        assert drawn is not None
+        Image.fromarray((255 * drawn.mean(axis=0)).astype(np.uint8)).save(edges / f"{sample.id}.png")
+    own = segspectral.evaluate(regions, segspectral.Pipeline(edges=edges, **quick), measures=["edges", "boundary"])
+    learned = segspectral.evaluate(regions, segspectral.Pipeline(superpixels={"count": 20}), measures=["edges"])
+    # The photographs are black, so the network sees nothing.
+    assert learned.data["edges"]["edges_ods"] < 0.4 < own.data["edges"]["edges_ods"]
+    assert {"edges_ods", "edges_ois", "edges_ap"} == set(own.data["interval_95"]["edges"])
+    assert own.rows[0]["edges_f"] > learned.rows[0]["edges_f"]
+    assert learned.ranking() == "edges_f"
+    given = {sample.id: np.asarray(Image.open(edges / f"{sample.id}.png")) / 255 for sample in regions.samples}
+    called = evaluate(
+        regions, lambda path: Prediction(bsds_segs(int(path.stem)), edges=given[path.stem]), measures=["edges"]
+    )
+    assert called.data["edges"] == pytest.approx(own.data["edges"], abs=1e-6)
+
+
+def test_what_has_no_edge_map_is_told(regions: Dataset, predictions: Path) -> None:
+    with pytest.raises(SettingsError, match=r"label maps have no edge map.*--edges"):
+        evaluate(regions, predictions, measures=["edges"])
+    with pytest.raises(SettingsError, match="there is no network: leave edges out"):
+        evaluate(regions, segspectral.Pipeline(features={"cnn": None}), measures=["edges"])
+    with pytest.raises(SettingsError, match="'resnet18' has no edge map"):
+        evaluate(regions, segspectral.Pipeline(features={"cnn": {"backbone": "resnet18"}}), measures=["edges"])
+    with pytest.raises(DatasetError, match=r"0: has no edge map"):
+        evaluate(regions, sweep, measures=["edges"])
 
 
 def test_superpixels_give_their_ceiling(semantic: Dataset) -> None:
