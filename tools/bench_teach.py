@@ -264,6 +264,8 @@ def album_of(items: Sequence[Item], settings: dict[str, Any]) -> Album:
 def clicks_or_all(arguments: argparse.Namespace, everything: bool) -> None:
     root = arguments.data / "camvid"
     (train, classes), (val, _) = data_set("camvid", root, "train"), data_set("camvid", root, "val")
+    if arguments.within:
+        train = val
     begin = time.process_time()
     album = album_of(train, arguments.settings)
     print(f"describing: {(time.process_time() - begin) / len(train):.2f} s of process time an image", flush=True)
@@ -271,6 +273,8 @@ def clicks_or_all(arguments: argparse.Namespace, everything: bool) -> None:
     for number in range(arguments.draws):
         rng = np.random.default_rng(100 + number)
         chosen = rng.choice(len(train), arguments.images, replace=False).tolist()
+        if arguments.within:
+            val = [item for n, item in enumerate(train) if n not in chosen]
         clicks = draw(train, chosen, arguments.each, rng)
         if everything:
             clicks = {n: np.argwhere(train[n].truth != 255) for n in chosen}
@@ -392,6 +396,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--each", type=int, default=20)
+    parser.add_argument("--within", action="store_true", help="the folder is CamVid's val; its other images are scored")
     parser.add_argument("--superpixels", type=int, default=Lesson().superpixels.count)
     arguments = parser.parse_args()
     arguments.settings = {"superpixels": Slic(count=arguments.superpixels)}

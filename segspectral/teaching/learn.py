@@ -35,6 +35,9 @@ FOLDS = 3
 
 TEMPERATURES = np.geomspace(0.25, 8, 61)
 
+MOST = 20_000
+"""From so many superpixels with labels at most is learned: more take minutes and bring little."""
+
 NEVER = -40.0
 """The logit of a class of which nothing is labelled."""
 
@@ -129,7 +132,8 @@ def learn(album: Album, labels: Labels) -> TaughtModel:
 
 def _targets(album: Album, labels: Labels) -> tuple[_Targets, list[str]]:
     """The superpixels with labels, and sentences about labels that contradict each other or lie on void pixels."""
-    K, parts, mixed, void = len(labels.classes), [], 0, 0
+    K, parts, mixed, void, left = len(labels.classes), [], 0, 0, 0
+    rng, quota = np.random.default_rng(album.lesson.seed), max(1, MOST // len(labels.given))
     for number, (path, given) in enumerate(labels.given.items()):
         if path not in album.pages:
             raise SettingsError(f"labels {path.name}, which is not among the images of the album", given.source)
@@ -147,6 +151,8 @@ def _targets(album: Album, labels: Labels) -> tuple[_Targets, list[str]]:
         node = np.flatnonzero(counts.any(axis=1))
         if not len(node):
             continue
+        left += max(0, len(node) - quota)
+        node = np.sort(rng.choice(node, min(quota, len(node)), replace=False))
         counts = counts[node]
         mixed += int(((counts > 0).sum(axis=1) > 1).sum())
         total = counts.sum(axis=1)
@@ -155,6 +161,8 @@ def _targets(album: Album, labels: Labels) -> tuple[_Targets, list[str]]:
         rows = album.lesson.surroundings(page.graph, page.components)[node]
         parts.append((rows, counts / total[:, None], weight, np.full(len(node), number)))
     notes = []
+    if left:
+        notes.append(f"{plural(left, 'superpixel')} with labels beyond {MOST} are left out, drawn at random")
     if mixed:
         count = plural(mixed, "superpixel has", "superpixels have")
         notes.append(f"{count} labels of several classes, which count in proportion to their pixels")
