@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Write the default network as one ONNX file: EfficientNet-Lite0 and the edge decoder, for images of any size.
 
-    tools/export_network.py [OUT.onnx]
+    tools/export_network.py [OUT.onnx] [--weights RUN]
+
+RUN is a folder of ``tools/fit_network.py``, whose weights replace those of EfficientNet-Lite0 and of the decoder.
 
 It needs the extras torch and onnx. Run it again whenever ``edges.safetensors`` has changed; a test compares the file
 with torch. The weights keep single precision (12 MB). In half precision (6 MB) the maps differ by 1 % from those of
@@ -25,7 +27,8 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 import segspectral
-from segspectral.features.backbones.edge_decoder import trained
+from segspectral.features.backbones.base import DEFAULT_BACKBONE
+from segspectral.features.backbones.edge_decoder import EdgeDecoder, decoder_of, trained
 from segspectral.features.backbones.packaged import EDGES, FILE, FINGERPRINT, INPUTS, output_of
 from segspectral.features.backbones.timm_models import TimmModel, load_timm_model
 
@@ -38,11 +41,11 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: TimmModel) -> None:
+    def __init__(self, backbone: TimmModel, decoder: EdgeDecoder) -> None:
         super().__init__()
         self.strides = backbone.strides
         self.network = with_fixed_padding(copy.deepcopy(backbone.network))
-        self.decoder = trained()
+        self.decoder = decoder
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(backbone, name)).reshape(1, -1, 1, 1))
 
@@ -90,15 +93,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     package = Path(segspectral.__file__).parent
     parser.add_argument("out", nargs="?", type=Path, default=package / FILE)
-    out = parser.parse_args().out
-    backbone = load_timm_model(device="cpu")
+    parser.add_argument("--weights", type=Path, metavar="RUN", help="folder of tools/fit_network.py")
+    arguments = parser.parse_args()
+    out, run = arguments.out, arguments.weights
+    said = "EfficientNet-Lite0, Apache-2.0"
+    if run is None:
+        backbone, decoder = load_timm_model(device="cpu"), trained()
+    else:
+        backbone = load_timm_model(weights=str(run / f"{DEFAULT_BACKBONE}.safetensors"), device="cpu")
+        decoder = decoder_of((run / "edges.safetensors").read_bytes())
+        said += "; changed: trained further on BSDS500 train"
     outputs = [*(output_of(stride) for stride in backbone.strides), EDGES]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = Path(folder) / "exported.onnx"
         # torch's newer exporter does not terminate for a CNN with a variable height and width.
         torch.onnx.export(
-            Network(backbone).eval(),
+            Network(backbone, decoder).eval(),
             (torch.rand(1, 3, 96, 128), torch.rand(1, 3, 48, 64)),
             exported,
             dynamo=False,
@@ -109,7 +120,7 @@ def main() -> None:
         )
         model = simplified(exported, Path(folder))
     model.producer_name, model.producer_version = "segspectral", ""
-    helper.set_model_props(model, {FINGERPRINT: backbone.fingerprint, "weights": "EfficientNet-Lite0, Apache-2.0"})
+    helper.set_model_props(model, {FINGERPRINT: backbone.fingerprint, "weights": said})
     onnx.checker.check_model(model, full_check=True)
     out.write_bytes(model.SerializeToString())
     print(f"-> {out}, {out.stat().st_size / 1e6:.1f} MB")

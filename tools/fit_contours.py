@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Fit the edge decoder and the contour cues on BSDS500 train, and write the weights in segspectral/features/weights.
 
-    tools/fit_contours.py --data DATA [--limit 200] [--counts 600 1000]
+    tools/fit_contours.py --data DATA [--limit 200] [--counts 600 1000] [--folds RUN0 RUN1]
 
 1. The edge decoder, on pixels: the target is the share of people who drew an edge within about two pixels.
 2. The weights of the contour cues, on the borders of superpixels: the target is the share of people who put the two
    sides into different regions. The edge cues come from decoders that were not trained on the image (two folds).
+
+With ``--folds``, two folders of ``tools/fit_network.py --fold 0`` and ``--fold 1``, all CNN cues of an image come from
+the network that was not trained on it, and only the weights of the cues are fitted.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +31,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from segspectral.features import Cnn
-from segspectral.features.backbones import FeatureMap
-from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder, edge_probability
+from segspectral.features.backbones import DEFAULT_BACKBONE, FeatureMap
+from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder, decoder_of, edge_probability
 from segspectral.features.backbones.timm_models import load_timm_model
 from segspectral.features.contours import Contours, Cues, Logistic, described, edge_cues
 from segspectral.features.edges import edges_along
@@ -156,12 +159,15 @@ def fit_passes(
     return {"first": first, "second": second}, precisions
 
 
-def read(root: Path, limit: int) -> Iterable[Example]:
-    backbone = load_timm_model()
+def read(root: Path, limit: int, networks: Sequence[Cnn]) -> Iterable[Example]:
+    """Yield the images with the maps of the networks, which take turns."""
+    backbones = [load_timm_model(weights=network.weights) for network in networks]
     paths = sorted((root / "images").glob("*.jpg"))
-    for path in paths[:: max(1, len(paths) // limit)][:limit]:
+    for index, path in enumerate(paths[:: max(1, len(paths) // limit)][:limit]):
         image = read_image(path)
-        yield Example(image, backbone(image.float32), np.load(root / "gt" / f"{path.stem}.npz")["segs"])
+        yield Example(
+            image, backbones[index % len(backbones)](image.float32), np.load(root / "gt" / f"{path.stem}.npz")["segs"]
+        )
 
 
 def main() -> None:
@@ -171,19 +177,29 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[600, 1000])
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral/features/weights")
+    parser.add_argument("--folds", type=Path, nargs=2, metavar="RUN")
     arguments = parser.parse_args()
-    examples = list(read(arguments.data / "bsds500" / "train", arguments.limit))
+    networks = [Cnn()]
+    if arguments.folds:
+        for fold, run in enumerate(arguments.folds):
+            if (found := torch.load(run / "checkpoint.pt", weights_only=True)["settings"]["fold"]) != fold:
+                parser.error(f"{run} is of --fold {found}, and --fold {fold} is needed here")
+        networks = [Cnn(weights=str(run / f"{DEFAULT_BACKBONE}.safetensors")) for run in arguments.folds]
+    examples = list(read(arguments.data / "bsds500" / "train", arguments.limit, networks))
     # Decoder 0 has not seen the even images, decoder 1 not the odd ones.
-    folds = [train_decoder(examples[1 - fold :: 2], arguments.epochs) for fold in (0, 1)]
-    decoder = train_decoder(examples, arguments.epochs)
-    save_file({n: t.half().contiguous() for n, t in decoder.state_dict().items()}, arguments.out / "edges.safetensors")
+    if arguments.folds:
+        folds = [decoder_of((run / "edges.safetensors").read_bytes()) for run in arguments.folds]
+    else:
+        folds = [train_decoder(examples[1 - fold :: 2], arguments.epochs) for fold in (0, 1)]
+        weights = train_decoder(examples, arguments.epochs).state_dict()
+        save_file({n: t.half().contiguous() for n, t in weights.items()}, arguments.out / "edges.safetensors")
 
-    contours, pool = Contours(), Cnn()
+    contours = Contours()
     superpixels, deep, edges, measured, targets = [], [], [], [], []
     for index, (image, maps, people) in enumerate(examples):
         made = Slic(count=arguments.counts[index // 2 % len(arguments.counts)])(image)
         superpixels.append(made)
-        deep.append(pool.measure(image, made).nodes)
+        deep.append(networks[index % len(networks)].measure(image, made).nodes)
         edges.append(edge_cues(edges_along(made, edge_probability(image.float32, maps, folds[index % 2]))))
         measured.append(contours.measure(image, made))
         targets.append(share_of_people(made, people))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segspectral.features.backbones.base import FeatureMap
 from segspectral.features.edges import full_size, half_lab
 
-__all__ = ["CHANNELS", "EdgeDecoder", "edge_probability", "trained"]
+__all__ = ["CHANNELS", "EdgeDecoder", "decoder_of", "edge_probability", "trained"]
 
 CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
 """Stride -> number of channels of EfficientNet-Lite0, the backbone that the decoder was trained on."""
@@ -57,9 +57,14 @@ class EdgeDecoder(nn.Module):
 @cache
 def trained() -> EdgeDecoder:
     """The decoder with the weights that come with segspectral."""
+    return decoder_of(files("segspectral").joinpath("features/weights/edges.safetensors").read_bytes())
+
+
+def decoder_of(file: bytes) -> EdgeDecoder:
+    """The decoder with the weights of a safetensors file."""
     from safetensors.torch import load
 
-    weights = load(files("segspectral").joinpath("features/weights/edges.safetensors").read_bytes())
+    weights = load(file)
     decoder = EdgeDecoder(weights["raw.weight"].shape[0], weights["c1.weight"].shape[0])
     decoder.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return decoder.eval()
