@@ -308,3 +308,26 @@ def test_the_wheel_has_the_presets_and_the_sample_images(tmp_path: Path) -> None
     assert {f"segspectral/configs/{path.name}" for path in CONFIGS} <= names
     assert {f"segspectral/configs/papers/{path.name}" for path in PAPERS} <= names
     assert {"segspectral/sample_images/cat.jpg", "segspectral/features/weights/edges.safetensors"} <= names
+
+
+def test_no_setting_that_costs_time_is_without_a_limit() -> None:
+    """A model from somebody else, or a client of the page, could ask for steps without end."""
+    unlimited: set[str] = set()
+
+    def look(schema: Any, name: str) -> None:
+        if isinstance(schema, list):
+            schema = dict(enumerate(schema))
+        if not isinstance(schema, dict):
+            return
+        if schema.get("type") == "integer" and not {"maximum", "exclusiveMaximum"} & schema.keys():
+            unlimited.add(name)
+        for key, part in schema.items():
+            for inner, one in part.items() if key == "properties" else [(name, part)]:
+                look(one, inner)
+
+    look(Pipeline.model_json_schema(), "")
+    # What the size of the image or of the graph limits, however large the number is.
+    by_image = {"strides", "pixels", "bands", "page", "channels", "neighbors", "components", "working_pixels"}
+    assert unlimited <= by_image | {"batch_size", "patience", "subsample", "exact_below"}
+    with pytest.raises(ValueError, match="steps"):
+        make_pipeline({"features": {"contours": {"steps": [4, 10**9]}}})

@@ -38,6 +38,7 @@ class Cnn(Extractor):
     strides: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (4, 8, 16),
         min_length=1,
+        max_length=16,
         description="strides of the maps that are used; strides that the network does not have are ignored",
     )
     channels: int = Field(24, ge=1, le=4096, description="number of principal components")

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -87,6 +87,10 @@ def fitted(variant: str) -> tuple[Logistic, Logistic]:
     return first, second
 
 
+Steps = Annotated[int, Field(ge=0, le=1000)]
+"""After 1000 steps the walk has mixed; a file that asks for millions would never end."""
+
+
 class Contours(Settings):
     """The boundary probability (M,) of each border between superpixels."""
 
@@ -99,7 +103,7 @@ class Contours(Settings):
         le=1,
         description="weight of the edge map that a user gives; the learned boundary probability has the rest",
     )
-    steps: tuple[int, int] = Field((4, 32), description="numbers of steps of the random walk: few, and many")
+    steps: tuple[Steps, Steps] = Field((4, 32), description="numbers of steps of the random walk: few, and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely boundaries block the random walk")
 
     def measure(self, image: Image, superpixels: Superpixels, texture: Means | None = None) -> Means:

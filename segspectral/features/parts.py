@@ -108,8 +108,8 @@ class Texture(Extractor):
     """
 
     weight: float = Field(0.5, gt=0, description="weight of these features in the distance between superpixels")
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1.0, 2.0, 4.0), min_length=1, description="standard deviations in pixels of the Gaussians"
+    scales: tuple[Annotated[float, Field(gt=0, le=256)], ...] = Field(
+        (1.0, 2.0, 4.0), min_length=1, max_length=16, description="standard deviations in pixels of the Gaussians"
     )
 
     def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Means:

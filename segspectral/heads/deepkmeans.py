@@ -63,7 +63,7 @@ class DeepKMeans(NetworkHead):
 
     encoder: ClassVar[Encoder] = "mlp"  # type: ignore[misc]  # it does not look at the graph
     batch_size: BatchSize = 256
-    pretraining: Annotated[int, Field(ge=1)] = 30
+    pretraining: Annotated[int, Field(ge=1, le=10_000)] = 30
     weight: Annotated[float, Field(ge=0)] = 1.0
     sharpness: Annotated[float, Field(gt=0)] = 1000.0
 

@@ -35,7 +35,7 @@ Steps = Annotated[int, Field(ge=0, le=1_000_000)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 BatchSize = Annotated[int, Field(ge=8)]
 Patience = Annotated[int, Field(ge=0)]
-Spare = Annotated[int, Field(ge=0)]
+Spare = Annotated[int, Field(ge=0, le=4096)]
 TimeLimit = Annotated[float, Field(gt=0)] | None
 Device = Literal["cpu", "cuda", "mps"]
 

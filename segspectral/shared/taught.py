@@ -43,9 +43,12 @@ class Lesson(Description):
     )
     balance: float = Field(0.4, ge=0, le=1, description="0: each label counts the same; 1: each class counts the same")
     nodes: int = Field(
-        4000, ge=0, description="maximum number of regions without a label that labels spread to; 0: they do not spread"
+        4000,
+        ge=0,
+        le=100_000,
+        description="maximum number of regions without a label that labels spread to; 0: they do not spread",
     )
-    neighbors: int = Field(20, ge=1, description="number of nearest neighbours of a region, over all images")
+    neighbors: int = Field(20, ge=1, le=1000, description="number of nearest neighbours of a region, over all images")
     spread: float = Field(
         0.5,
         ge=0,

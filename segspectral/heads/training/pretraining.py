@@ -27,7 +27,7 @@ class Autoencoder(Settings):
 
     hidden: Widths = Field((512, 512, 2048), description="widths of the encoder; the decoder mirrors them")
     code: int = Field(10, ge=1, le=MAX_WIDTH, description="length of the code")
-    epochs: int = Field(40, ge=1, description="times through all rows")
+    epochs: int = Field(40, ge=1, le=10_000, description="times through all rows")
     batch_size: int = Field(256, ge=2, description="rows in a step")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
 
@@ -83,7 +83,7 @@ class Siamese(Settings):
     code: int = Field(10, ge=1, le=MAX_WIDTH, description="dimensions of the space in which distances are taken")
     neighbors: int = Field(5, ge=1, description="nearest neighbours of each point that make pairs")
     margin: float = Field(1.0, gt=0, description="distance from which random pairs are left alone")
-    epochs: int = Field(30, ge=1, description="times through all pairs")
+    epochs: int = Field(30, ge=1, le=10_000, description="times through all pairs")
     batch_size: int = Field(128, ge=2, description="pairs in a step")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
 
