@@ -6,7 +6,7 @@ They are grids of panels of equal size with titles, drawn with Pillow and OpenCV
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "eigenvector_pictures",
     "entropy",
     "figure",
+    "numbered",
 ]
 
 Picture = NDArray[np.uint8]
@@ -179,6 +180,26 @@ def eigengap_curve(segmentation: Segmentation, height: int = 300, width: int = P
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ACCENT if k == chosen else INK)
     draw.line(points, INK, scale)
     return _shrunk(np.asarray(sheet), height, width)
+
+
+def numbered(photograph: Picture, places: Mapping[int, tuple[int, int]]) -> Picture:
+    """The photograph (H, W, 3) with a ring around each place, its row and column, and the number of the place."""
+    import PIL.Image
+    import PIL.ImageDraw
+
+    sheet = PIL.Image.fromarray(photograph.copy())
+    draw = PIL.ImageDraw.Draw(sheet)
+    radius = max(4, round(min(photograph.shape[:2]) / 60))
+    font = _font(max(12, 3 * radius))
+    for number, (row, col) in places.items():
+        # A dark line outside a light one shows on any ground; the pixel itself stays as it is.
+        for size, ink, line in ((radius + 2, INK, 3), (radius, PAPER, 2)):
+            draw.ellipse((col - size, row - size, col + size, row + size), outline=ink, width=line)
+        left = col > photograph.shape[1] * 0.9
+        beside = col - radius - 4 if left else col + radius + 4
+        anchor = "rm" if left else "lm"
+        draw.text((beside, row), str(number), PAPER, font, anchor=anchor, stroke_width=2, stroke_fill=INK)
+    return np.array(sheet)
 
 
 def _superpixel_picture(segmentation: Segmentation, height: int, width: int) -> Picture:

@@ -5,6 +5,7 @@
     tools/bench_teach.py all     [--draws 5] [--images 10]
     tools/bench_teach.py voc     [--draws 5]
     tools/bench_teach.py aerial  [--draws 5] [--each 30]
+    tools/bench_teach.py suggest [--draws 5]
     tools/bench_teach.py time
 
 DATA holds camvid, voc2012 and aerial; default: $SEGSPECTRAL_DATA, else ../shared/data. Labels are taken from the
@@ -12,14 +13,17 @@ truths as a person would give them: a click is at a random pixel of a class that
 image. All methods of a draw get the same clicks, and are scored on pixels without a refiner; the row "with the CRF" is
 of the first draw alone.
 
-for trainable segmentation (a random forest on multiscale_basic_features at the clicked pixels), and the same forest on
-for trainable segmentation, a random forest on multiscale_basic_features at the clicked pixels, and the same forest on
-the statistics of our superpixels (colour, texture, position, CNN).
+clicks: the peers are scikit-image's recipe for trainable segmentation, a random forest on multiscale_basic_features at
+the clicked pixels, and the same forest on the statistics of our superpixels (colour, texture, position, CNN).
 all: all labels of the images; the peer is a linear model on the CNN's maps, upsampled to pixels.
 voc: every second image of VOC 2012's list; up to 20 images for each class, one click in each object and one in the
 background; the other images are scored.
 aerial: each tile of LoveDA is scored by clicks in the others; the peer is a forest on the means of the bands of our
 superpixels.
+suggest: a draw is a folder of 34 images of CamVid, all of which are scored. Rounds of five images end at 10, 20, 40 and
+80 clicks at random, and at 6, 12, 24 and 48 that `suggest` chose; a click on void is spent. The peers are random places
+of five random images, random places of any images, and places of classes that are drawn at random among those of five
+random images, as somebody would choose them who knows the classes.
 time: 96 images with 2000 clicks, and teaching again.
 """
 
@@ -29,10 +33,10 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +54,7 @@ from segspectral.superpixels import Slic
 from segspectral.teaching import Album, Labels
 from segspectral.teaching.labels import Given
 from segspectral.teaching.learn import learn
+from segspectral.teaching.places import IMAGES, suggest
 from segspectral.values import Superpixels
 
 Clicks = dict[int, NDArray[np.int64]]
@@ -359,6 +364,116 @@ def aerial(arguments: argparse.Namespace) -> None:
     table.end()
 
 
+PLACES = (10, 20, 40, 80)
+"""Clicks at random after each round."""
+
+SHARE = 0.6
+"""So many of them are suggested."""
+
+FOLDER = 34
+"""Images of a draw."""
+
+
+def suggestions(arguments: argparse.Namespace) -> None:
+    root = arguments.data / "camvid"
+    (train, classes), (val, _) = data_set("camvid", root, "train"), data_set("camvid", root, "val")
+    items = [*train, *val]
+    # Each folder of a draw has as many regions in its graph as the default would give it.
+    settings = {**arguments.settings, "nodes": Lesson().nodes * len(items) // FOLDER}
+    whole = album_of(items, settings)
+    print(f"{len(items)} images are described", flush=True)
+    table = Table()
+    for number in range(arguments.draws):
+        rng = np.random.default_rng(100 + number)
+        part = [items[n] for n in np.sort(rng.choice(len(items), FOLDER, replace=False))]
+        album = replace(whole, pages={item.path: whole.pages[item.path] for item in part})
+        for name, choose in WAYS.items():
+            _rounds(table, name, choose, _Draw(part, album, classes, rng))
+    table.end()
+
+
+class _Draw(NamedTuple):
+    """A folder whose images are labelled."""
+
+    items: Sequence[Item]
+    album: Album
+    classes: int
+    rng: np.random.Generator
+
+
+Places = list[tuple[int, int, int]]
+"""The number of the image, the row and the column of each."""
+
+
+def _rounds(
+    table: Table,
+    name: str,
+    choose: Callable[[_Draw, Labels | None, TaughtModel | None, int], Places],
+    draw: _Draw,
+) -> None:
+    """mIoU after each round; ``choose`` gives so many further places."""
+    given: Clicks = {}
+    labels, model, done = None, None, 0
+    for count in PLACES:
+        end = round(SHARE * count) if choose is _suggested else count
+        for n, row, col in choose(draw, labels, model, end - done):
+            of = int(draw.items[n].truth[row, col])
+            if of != 255:
+                given[n] = np.concatenate([given.get(n, np.empty((0, 3), np.int64)), [[row, col, of]]])
+        done = end
+        labels = as_labels(draw.items, given, draw.classes)
+        model = learn(draw.album, labels)
+        table.add(f"{name}, {end}", scored(draw.items, draw.classes, of_album(model, draw.album))[0])
+
+
+def of_album(model: TaughtModel, album: Album) -> Callable[[Item], NDArray[np.int64]]:
+    """What the model says of an image of an album, whose features are known."""
+
+    def predict(item: Item) -> NDArray[np.int64]:
+        page = album.pages[item.path]
+        rows = album.lesson.surroundings(page.graph, page.components)
+        height, width = item.truth.shape
+        places = (np.arange(height)[:, None], np.arange(width)[None])
+        return (rows @ model.weights + model.bias).argmax(axis=1)[page.superpixel(*places)]
+
+    return predict
+
+
+def _suggested(draw: _Draw, labels: Labels | None, model: TaughtModel | None, count: int) -> Places:
+    number = {item.path: n for n, item in enumerate(draw.items)}
+    return [(number[p.image], p.row, p.col) for p in suggest(draw.album, labels, model, clicks=count)]
+
+
+def _random_places(draw: _Draw, _: Labels | None, __: TaughtModel | None, count: int) -> Places:
+    opened = draw.rng.choice(len(draw.items), IMAGES, replace=False)
+    return [_place(draw, int(opened[place % IMAGES])) for place in range(count)]
+
+
+def _random_anywhere(draw: _Draw, _: Labels | None, __: TaughtModel | None, count: int) -> Places:
+    return [_place(draw, int(draw.rng.integers(len(draw.items)))) for ___ in range(count)]
+
+
+def _random_classes(drawn: _Draw, _: Labels | None, __: TaughtModel | None, count: int) -> Places:
+    opened = drawn.rng.choice(len(drawn.items), IMAGES, replace=False).tolist()
+    each = draw(drawn.items, opened, -(-count // IMAGES), drawn.rng)
+    return [(n, int(found[k, 0]), int(found[k, 1])) for k in range(-(-count // IMAGES)) for n, found in each.items()][
+        :count
+    ]
+
+
+WAYS = {
+    "suggested": _suggested,
+    "random places of five images": _random_places,
+    "random places of any images": _random_anywhere,
+    "random classes of five images": _random_classes,
+}
+
+
+def _place(draw: _Draw, image: int) -> tuple[int, int, int]:
+    height, width = draw.items[image].truth.shape
+    return image, int(draw.rng.integers(height)), int(draw.rng.integers(width))
+
+
 def _some(truth: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
     """Up to 1000 pixels of each class."""
     found: list[int] = []
@@ -391,7 +506,7 @@ def seconds(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["clicks", "all", "voc", "aerial", "time"])
+    parser.add_argument("what", choices=["clicks", "all", "voc", "aerial", "suggest", "time"])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--images", type=int, default=10)
@@ -403,7 +518,7 @@ def main() -> None:
     if arguments.what in ("clicks", "all"):
         clicks_or_all(arguments, arguments.what == "all")
     else:
-        {"voc": voc, "aerial": aerial, "time": seconds}[arguments.what](arguments)
+        {"voc": voc, "aerial": aerial, "suggest": suggestions, "time": seconds}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,13 @@ __all__ = ["app", "main"]
 
 COMMANDS = {
     "Segment": {"segment": "segment:segment", "demo": "segment:demo", "serve": "serve:serve"},
-    "Many images": {"batch": "batch:batch", "status": "batch:status", "fit": "fit:fit", "teach": "teach:teach"},
+    "Many images": {
+        "batch": "batch:batch",
+        "status": "batch:status",
+        "fit": "fit:fit",
+        "teach": "teach:teach",
+        "suggest": "suggest:suggest",
+    },
     "Evaluate": {"evaluate": "evaluate:evaluate", "compare": "compare:compare"},
     "Results": {
         "convert": "convert:convert",

@@ -13,27 +13,27 @@ from segspectral.errors import OutputError, SegspectralError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
-    from segspectral.shared.taught import Lesson
+    from segspectral.shared.taught import Lesson, TaughtModel
     from segspectral.teaching import Album, Labels
+
+LABELS = (
+    "A CSV file image,row,col,class; or a folder with a label image (0 is unknown), a JSON file of labelme or a CSV "
+    "file row,col,label of the name of some of the images. Several: --labels A --labels B."
+)
+LabelFiles = Annotated[list[Path] | None, typer.Option(metavar="FILE|FOLDER", help=LABELS)]
+Names = Annotated[
+    str | None,
+    typer.Option(metavar="1=NAME,...", help="Names of the numbers in label images (default: lines of names.txt)."),
+]
 
 
 @command
 def teach(
     images: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders, images or globs.")],
-    labels: Annotated[
-        Path,
-        typer.Option(
-            metavar="FILE|FOLDER",
-            help="A CSV file image,row,col,class; or a folder with a label image (0 is unknown), a JSON file of "
-            "labelme or a CSV file row,col,label of the name of some of the images.",
-        ),
-    ],
+    labels: Annotated[list[Path], typer.Option(metavar="FILE|FOLDER", help=LABELS)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model: classes.safetensors.")],
     options: Annotated[PipelineOptions, Only("backbone", "config", "set_", "seed", *READING)],
-    names: Annotated[
-        str | None,
-        typer.Option(metavar="1=NAME,...", help="Names of the numbers in label images (default: lines of names.txt)."),
-    ] = None,
+    names: Names = None,
     unknown: Annotated[
         float | None,
         typer.Option(metavar="0..1", help="What no class has with this probability is `unknown` (default: never)."),
@@ -55,7 +55,7 @@ def teach(
     known = read_labels(labels, paths, None if names is None else parse_names(names))
     for sentence in known.notes:
         note(sentence)
-    album, failed = _album(paths, known, _lesson(options, unknown), debug)
+    album, failed = album_of(paths, known, lesson_of(options, unknown), debug)
     from segspectral.teaching.learn import learn
 
     model = learn(album, known)
@@ -73,7 +73,7 @@ def teach(
     raise typer.Exit(SOME_FAILED if failed else OK)
 
 
-def _lesson(options: PipelineOptions, unknown: float | None) -> Lesson:
+def lesson_of(options: PipelineOptions, unknown: float | None) -> Lesson:
     """The defaults, ``--config``, the named options and ``--set``, each on top of the last. Raises SettingsError."""
     from segspectral.shared.taught import Lesson
 
@@ -81,7 +81,9 @@ def _lesson(options: PipelineOptions, unknown: float | None) -> Lesson:
     return options.onto(Lesson(), more)
 
 
-def _album(paths: list[Path], labels: Labels, lesson: Lesson, debug: bool) -> tuple[Album, int]:
+def album_of(
+    paths: list[Path], labels: Labels, lesson: Lesson, debug: bool, model: TaughtModel | None = None
+) -> tuple[Album, int]:
     """The images, described, and how many of those without labels could not be read; each of them is told."""
     from segspectral.teaching import Album
 
@@ -96,6 +98,6 @@ def _album(paths: list[Path], labels: Labels, lesson: Lesson, debug: bool) -> tu
                     raise error
 
         notes = ReadingNotes()
-        album = Album.of(paths, lesson, first=list(labels.given), observer=seen, note=notes)
+        album = Album.of(paths, lesson, first=list(labels.given), model=model, observer=seen, note=notes)
         notes.end()
         return album, faults.count

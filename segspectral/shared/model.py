@@ -319,7 +319,12 @@ class Model(ABC):
         return {name: getattr(self if name == "segments" else self.recipe, name) for name in self.FIXED}
 
     def features(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
-        """The features of the superpixels for the model, and their region graph.
+        """The features of the superpixels for the model, and their region graph. Raises as ``parts``."""
+        parts = self.parts(image, superpixels)
+        return self.described(parts), parts.graph
+
+    def parts(self, image: Image, superpixels: Superpixels) -> Parts:
+        """``Description.parts`` of the image as the model sees it.
 
         Raises
         ------
@@ -344,8 +349,7 @@ class Model(ABC):
                 f"{WEIGHTS_VARIABLE} names, or make the model again",
                 self.file or "the model",
             )
-        parts = self.recipe.parts(image, superpixels)
-        return self.described(parts), parts.graph
+        return self.recipe.parts(image, superpixels)
 
     def said_of(self, bands: Bands | None) -> str:
         """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""

@@ -114,8 +114,12 @@ class TaughtModel(Model):
 
     def described(self, parts: Parts) -> Features:
         """``features`` for parts that have been computed: the components of each superpixel and of its surroundings."""
+        return Features(self.recipe.surroundings(parts.graph, self.components(parts)))
+
+    def components(self, parts: Parts) -> NDArray[np.float32]:
+        """(N, D) the principal components of each superpixel. Raises SettingsError if the model is damaged."""
         self._check_width(parts, len(self.projection.shift))
-        return Features(self.recipe.surroundings(parts.graph, self.projection(parts.rows)))
+        return self.projection(parts.rows)
 
     def probabilities(self, features: Features) -> NDArray[np.float32]:
         """(N, K) the probability of each class."""

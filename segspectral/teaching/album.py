@@ -13,13 +13,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from segspectral.errors import ImageError, SegspectralError
+from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.features.cnn import principal_axes
 from segspectral.images.reader import as_image
 from segspectral.resolution import downsampled
 from segspectral.shared.model import Parts, Projection, said_of_keys
-from segspectral.shared.taught import Lesson
+from segspectral.shared.taught import Lesson, TaughtModel
 from segspectral.spectral.knn import knn_affinity
+from segspectral.teaching.labels import Given
 from segspectral.values import Superpixels
 from segspectral.values.regions import RegionGraph
 
@@ -58,6 +59,24 @@ class Page:
         small, large = self.superpixels.shape, self.shape
         return self.superpixels.labels[rows * small[0] // large[0], cols * small[1] // large[1]]
 
+    def pixel(self, row: int, col: int) -> tuple[int, int]:
+        """The pixel of the image in the middle of a pixel of the working size."""
+        found = []
+        for place, small, large in zip((row, col), self.superpixels.shape, self.shape, strict=True):
+            first, end = -(-place * large // small), -(-(place + 1) * large // small)
+            found.append((first + end - 1) // 2)
+        return found[0], found[1]
+
+    def superpixels_of(self, given: Given) -> NDArray[np.int32]:
+        """(P,) the superpixel of each pixel with a label, -1 on void. Raises SettingsError if one lies outside."""
+        height, width = self.shape
+        if (given.rows >= height).any() or (given.cols >= width).any():
+            raise SettingsError(
+                f"has pixels outside {self.path.name}, which has {height} rows and {width} columns as it is read",
+                given.source,
+            )
+        return self.superpixel(given.rows, given.cols)
+
 
 @dataclass(frozen=True, eq=False)
 class Album:
@@ -87,6 +106,7 @@ class Album:
         lesson: Lesson | None = None,
         *,
         first: Collection[Path] = (),
+        model: TaughtModel | None = None,
         observer: Callable[[Path, SegspectralError | None], None] | None = None,
         note: Callable[[Path, tuple[str, ...]], None] | None = None,
     ) -> Album:
@@ -95,6 +115,8 @@ class Album:
         Parameters
         ----------
         first : images with labels: all of them are opened. The others are drawn at random until the graph is full
+        model : its settings and its projection are taken, so that it can be applied to ``drawn``; by default the
+            projection is learned from the images
         observer : called after each image with its path, and with an error if it cannot be read; such images without
             labels are left out
         note : called with each image that is read, and with sentences about how it was read
@@ -103,9 +125,10 @@ class Album:
         ------
         ImageError
             An image with labels cannot be read, or an image has other bands than those before it.
-        BackboneError
+        BackboneError, SettingsError
+            The model was made with other weights of the CNN, or is damaged.
         """
-        lesson = lesson or Lesson()
+        lesson = lesson or (model.recipe if model is not None else Lesson())
         rng = np.random.default_rng(lesson.seed)
         others = [image for image in images if image not in set(first)]
         room = max(0, lesson.nodes // FEWEST - len(first)) if lesson.nodes else 0
@@ -120,22 +143,28 @@ class Album:
                 opened += 1
                 failure = None
                 try:
-                    found.append(_described(path, lesson, found[0][3] if found else None, note))
+                    found.append(_described(path, lesson, model, found[0][3] if found else None, note))
                 except ImageError as error:
                     failure = error
                 if observer is not None:
                     observer(path, failure)
                 if failure is not None and path in first:
                     raise failure
-            projection = _projection(found, lesson, rng)
+            projection = _projection(found, lesson, rng) if model is None else model.projection
         pages = {}
         for path, shape, superpixels, parts in found:
             drawn = np.sort(rng.choice(len(parts.graph), min(quota, len(parts.graph)), replace=False))
-            components = projection(parts.rows)
+            components = projection(parts.rows) if model is None else model.components(parts)
             pages[path] = Page(path, shape, superpixels, parts.graph, components, drawn)
         cnn = lesson.features.cnn
         backbone = "" if cnn is None else cnn.load().fingerprint
         return cls(lesson, pages, projection, backbone, found[0][3].bands, len(first) + len(others) - opened)
+
+    def page_of(self, path: Path, given: Given) -> Page:
+        """The page of an image with labels. Raises SettingsError if there is none."""
+        if path not in self.pages:
+            raise SettingsError(f"labels {path.name}, which is not among the images of the album", given.source)
+        return self.pages[path]
 
     @cached_property
     def drawn(self) -> NDArray[np.float32]:
@@ -154,7 +183,11 @@ class Album:
 
 
 def _described(
-    path: Path, lesson: Lesson, known: Parts | None, note: Callable[[Any, tuple[str, ...]], None] | None
+    path: Path,
+    lesson: Lesson,
+    model: TaughtModel | None,
+    known: Parts | None,
+    note: Callable[[Any, tuple[str, ...]], None] | None,
 ) -> tuple[Path, tuple[int, int], Superpixels, Parts]:
     """An image with its superpixels and their features. Raises ImageError if its bands are not those of ``known``."""
     whole = as_image(path, reading=lesson.reading)
@@ -162,7 +195,7 @@ def _described(
         note(path, whole.notes)
     image = downsampled(whole, lesson.working_pixels)
     superpixels = lesson.superpixels(image)
-    parts = lesson.parts(image, superpixels)
+    parts = (model or lesson).parts(image, superpixels)
     if known is not None and parts.bands != known.bands:
         raise ImageError(
             f"has {said_of_keys(parts.bands)}, but the images before it have {said_of_keys(known.bands)}", path

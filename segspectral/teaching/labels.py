@@ -16,7 +16,7 @@ from segspectral.images.reader import image_size
 from segspectral.seeds.files import SEED_SUFFIXES, csv_lines, pixel, read_seeds
 from segspectral.wording import few, first_line, plural
 
-__all__ = ["UNKNOWN", "Given", "Labels", "read_labels"]
+__all__ = ["UNKNOWN", "Given", "Labels", "names_of", "read_labels"]
 
 HEADER = ("image", "row", "col", "class")
 
@@ -106,13 +106,14 @@ def _plain(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").split())
 
 
-def read_labels(path: Path, images: Sequence[Path], names: Mapping[int, str] | None = None) -> Labels:
+def read_labels(path: Path | Sequence[Path], images: Sequence[Path], names: Mapping[int, str] | None = None) -> Labels:
     """Read labels, before any image is decoded.
 
     Parameters
     ----------
-    path : a CSV file with the header ``image,row,col,class``, pixels from 0; or a folder with a label image (0 is
-        unknown), a JSON file of labelme or a CSV file ``row,col,label`` for some of the images, of the image's name
+    path : a CSV file with the header ``image,row,col,class``, pixels from 0, in which lines without a class do not
+        count; or a folder with a label image (0 is unknown), a JSON file of labelme or a CSV file ``row,col,label`` for
+        some of the images, of the image's name; or several of these
     images : all images of the folder
     names : number -> class, for label images; by default line N of ``names.txt`` in the folder, or "class N"
 
@@ -125,21 +126,25 @@ def read_labels(path: Path, images: Sequence[Path], names: Mapping[int, str] | N
     ImageError
         The header of an image with labels cannot be read.
     """
-    if not path.exists():
-        raise SettingsError("there is no such file or folder of labels", path)
-    made, notes = _Collected(), []
-    if names and not path.is_dir():
-        raise SettingsError("names belong to the numbers in label images; this file has names of its own", path)
-    if path.is_dir():
-        notes = _of_folder(path, images, dict(names or {}), made)
-    else:
-        _of_table(path, images, made)
+    paths = [path] if isinstance(path, Path) else list(path)
+    for one in paths:
+        if not one.exists():
+            raise SettingsError("there is no such file or folder of labels", one)
+    made, notes = _Collected(), list[str]()
+    if names and not any(one.is_dir() for one in paths):
+        raise SettingsError("names belong to the numbers in label images; this file has names of its own", paths[0])
+    for one in paths:
+        if one.is_dir():
+            notes += _of_folder(one, images, dict(names or {}), made)
+        else:
+            notes += _of_table(one, images, made)
+    where = ", ".join(str(one) for one in paths)
     if not made.parts:
-        raise SettingsError("has no labels", path)
+        raise SettingsError("; ".join(["has no labels", *notes]), where)
     used = sorted({number for parts in made.parts.values() for *_, of in parts for number in np.unique(of).tolist()})
     if len(used) < 2:
         raise SettingsError(
-            f"has only the class '{list(made.classes)[used[0]]}'; give labels of two classes at least", path
+            f"has only the class '{list(made.classes)[used[0]]}'; give labels of two classes at least", where
         )
     if missing := [name for number, name in enumerate(made.classes) if number not in used]:
         notes.append(f"no pixel is labelled {few(missing)}, so nothing will be")
@@ -169,6 +174,12 @@ def shape_of(image: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def names_of(images: Sequence[Path], among: Sequence[Path]) -> list[str]:
+    """The shortest end of the path of each image by which ``read_labels`` finds it among these."""
+    find = _Finder(among)
+    return [find.shortest(image) for image in images]
+
+
 class _Finder:
     """Finds the image that a text means: its path, the end of its path, or its name with or without the suffix."""
 
@@ -188,9 +199,17 @@ class _Finder:
             raise SettingsError(f"there is no image '{text}' in the folder", where)
         raise SettingsError(f"'{text}' may be {few([str(one) for one in found])}; write more of its path", where)
 
+    def shortest(self, image: Path) -> str:
+        """The shortest end of the path of an image by which it is found."""
+        ends = ("/".join(image.parts[-count:]) for count in range(1, len(image.parts)))
+        found = next((end for end in ends if self._by[end] == [image]), image.as_posix())
+        # What begins like a formula is changed when a table is written, so that programs do not run it.
+        return f"./{found}" if found[0] in "=+-@" else found
 
-def _of_table(path: Path, images: Sequence[Path], made: _Collected) -> None:
-    find, shapes = _Finder(images), dict[Path, tuple[int, int]]()
+
+def _of_table(path: Path, images: Sequence[Path], made: _Collected) -> list[str]:
+    """Collect the lines of a table; a sentence about those without a class, if there are some."""
+    find, shapes, empty = _Finder(images), dict[Path, tuple[int, int]](), 0
     cells: dict[Path, list[tuple[int, int, int]]] = {}
     for number, (name, row_text, col_text, label) in csv_lines(path, HEADER):
         where = f"{path}, line {number}"
@@ -198,10 +217,15 @@ def _of_table(path: Path, images: Sequence[Path], made: _Collected) -> None:
         if image not in shapes:
             shapes[image] = shape_of(image)
         row, col = pixel(row_text, col_text, shapes[image], where)
+        if not label:
+            empty += 1
+            continue
         cells.setdefault(image, []).append((row, col, made.number(label, where)))
     for image, found in cells.items():
         rows, cols, of = np.array(found, np.int64).T
         made.add(image, (rows, cols, of), str(path))
+    some = plural(empty, "line has no class and does", "lines have no class and do")
+    return [f"{path}: {some} not count"] if empty else []
 
 
 def _of_folder(path: Path, images: Sequence[Path], names: dict[int, str], made: _Collected) -> list[str]:
@@ -221,14 +245,15 @@ def _of_folder(path: Path, images: Sequence[Path], names: dict[int, str], made: 
     wanted = {image.stem: image for image in images}
     if len(wanted) < len(images):
         raise SettingsError("images of one name cannot be told apart in a folder of labels; give a CSV file", path)
-    strangers = []
+    strangers, seen = [], dict[Path, Path]()
     for file in sorted(file for file in path.iterdir() if file.suffix.lower() in SEED_SUFFIXES):
         image = wanted.get(file.stem, wanted.get(file.stem.removesuffix(ENDING)))
         if image is None or file in images:
             strangers.append(file.name)
             continue
-        if image in made.parts:
-            raise SettingsError(f"{made.sources[image]} has labels of the same image; leave one of them", file)
+        if image in seen:
+            raise SettingsError(f"{seen[image]} has labels of the same image; leave one of them", file)
+        seen[image] = file
         with about(file):
             seeds = read_seeds(file, shape_of(image), fewest=1)
         called = {**seeds.names} or names
@@ -236,7 +261,7 @@ def _of_folder(path: Path, images: Sequence[Path], names: dict[int, str], made: 
         numbers, place = np.unique(seeds.labels[rows, cols], return_inverse=True)
         classes = [made.number(called.get(number, f"class {number}"), str(file)) for number in numbers.tolist()]
         made.add(image, (rows, cols, np.array(classes, np.int64)[place]), str(file))
-    if not made.parts and strangers:
+    if not seen and strangers:
         raise SettingsError(f"no file has the name of an image of the folder: {few(strangers)}", path)
     left = plural(len(strangers), "file belongs", "files belong")
     return [f"{path}: {left} to no image: {few(strangers)}"] if strangers else []

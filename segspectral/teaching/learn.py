@@ -44,7 +44,7 @@ NEVER = -40.0
 
 def teach(
     folder: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    labels: str | os.PathLike[str] | Labels,
+    labels: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Labels,
     *,
     names: Mapping[int, str] | None = None,
     recursive: bool = False,
@@ -55,7 +55,7 @@ def teach(
     Parameters
     ----------
     folder : a folder of images, or a list of images
-    labels : what ``read_labels`` reads, or ``Labels``
+    labels : what ``read_labels`` reads, one or several, or ``Labels``
     names : number -> class, for label images
     recursive : whether subfolders are searched
     settings : fields of ``Lesson``, such as ``unknown=0.5``
@@ -70,7 +70,9 @@ def teach(
     """
     images = find_images([folder] if isinstance(folder, str | os.PathLike) else folder, recursive=recursive)
     lesson = with_settings(Lesson(), settings) if settings else Lesson()
-    known = labels if isinstance(labels, Labels) else read_labels(Path(labels), images, names)
+    if isinstance(labels, str | os.PathLike):
+        labels = [labels]
+    known = labels if isinstance(labels, Labels) else read_labels([Path(one) for one in labels], images, names)
     return learn(Album.of(images, lesson, first=list(known.given)), known)
 
 
@@ -135,16 +137,8 @@ def _targets(album: Album, labels: Labels) -> tuple[_Targets, list[str]]:
     K, parts, mixed, void, left = len(labels.classes), [], 0, 0, 0
     rng, quota = np.random.default_rng(album.lesson.seed), max(1, MOST // len(labels.given))
     for number, (path, given) in enumerate(labels.given.items()):
-        if path not in album.pages:
-            raise SettingsError(f"labels {path.name}, which is not among the images of the album", given.source)
-        page = album.pages[path]
-        height, width = page.shape
-        if (given.rows >= height).any() or (given.cols >= width).any():
-            raise SettingsError(
-                f"has pixels outside {path.name}, which has {height} rows and {width} columns as it is read",
-                given.source,
-            )
-        of = page.superpixel(given.rows, given.cols)
+        page = album.page_of(path, given)
+        of = page.superpixels_of(given)
         void += int((of < 0).sum())
         counts = np.zeros((len(page.graph), K))
         np.add.at(counts, (of[of >= 0], given.classes[of >= 0]), 1)

@@ -36,6 +36,8 @@ def completed(line: str) -> list[str]:
         ("segment --refine c", ["crf"]),
         ("demo co", ["coffee.jpg"]),
         ("seg", ["segment"]),
+        ("sug", ["suggest"]),
+        ("suggest --cl", ["--clicks"]),
         ("segment --hea", ["--head"]),
         ("segment --head nothing-like-it", []),
     ],
