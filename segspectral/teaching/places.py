@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,8 @@ class _Candidates(NamedTuple):
     labelled: NDArray[np.bool_]
 
     def part(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> _Candidates:
-        return _Candidates(*(column[chosen] for column in self))
+        columns: list[Any] = [column[chosen] for column in self]
+        return _Candidates(*columns)
 
 
 def suggest(
@@ -151,7 +152,7 @@ def _labelled(album: Album, labels: Labels) -> dict[Path, NDArray[np.int64]]:
     found = {}
     for path, given in labels.given.items():
         of = album.page_of(path, given).superpixels_of(given)
-        found[path] = np.unique(of[of >= 0])
+        found[path] = np.unique(of[of >= 0]).astype(np.int64)
     return found
 
 
