@@ -65,8 +65,8 @@ class ScoreOptions:
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="How segments get classes: P1, P2, P3, P4 or direct (default: direct for a model that knows the "
-            "classes, P1 for another --model, else P3)."
+            help="How segments get classes: P1, P2, P3, P4, diffcut or direct (default: direct for a model that knows "
+            "the classes, P1 for another --model, else P3)."
         ),
     ] = None
     matching: Annotated[str, typer.Option(help="What a matching maximises: iou or pixels.")] = "iou"

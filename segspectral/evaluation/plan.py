@@ -21,14 +21,18 @@ from segspectral.metrics.superpixel import SuperpixelCounts
 __all__ = ["MEASURES", "PROTOCOLS", "ImageScore", "Plan", "Protocol"]
 
 MEASURES = ("semantic", "contour", "region", "boundary", "edges")
-PROTOCOLS = ("direct", "P1", "P2", "P3", "P4")
+PROTOCOLS = ("direct", "P1", "P2", "P3", "P4", "diffcut")
 
-Protocol = Literal["direct", "P1", "P2", "P3", "P4"]
+WITHOUT_CONTOURS = ("P1", "P2", "diffcut")
+"""Protocols that do not name the segments of each image at its own size."""
+
+Protocol = Literal["direct", "P1", "P2", "P3", "P4", "diffcut"]
 
 KINDS: dict[str, type[Any]] = {
     "clusters": ClusterCounts,
     "P3": ClassCounts,
     "P4": ClassCounts,
+    "diffcut": ClassCounts,
     "ceiling": ClassCounts,
     "region": RegionCounts,
     "boundary": BoundaryCounts,
@@ -44,8 +48,8 @@ class Plan:
     """The measures and the protocol of an evaluation.
 
     ``measures`` are some of ``MEASURES``. ``protocol`` says how clusters are named (``segspectral.metrics.semantic``).
-    Under "direct", "P1" and "P2" the ids of the label maps mean the same in the whole data set; under "P3" and "P4"
-    they do not. ``agreement`` is the quantity that a matching maximises.
+    Under "direct", "P1" and "P2" the ids of the label maps mean the same in the whole data set; under the others they
+    do not. ``agreement`` is the quantity that a matching maximises.
     """
 
     measures: tuple[str, ...]
@@ -59,10 +63,11 @@ class Plan:
         unknown = [m for m in self.measures if m not in MEASURES]
         if unknown or not self.measures:
             raise SettingsError(f"measures must be some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}")
-        if "contour" in self.measures and self.protocol in ("P1", "P2"):
+        if "contour" in self.measures and self.protocol in WITHOUT_CONTOURS:
+            why = "counts 128 x 128 pixels of each image" if self.protocol == "diffcut" else "names those of all images"
             raise SettingsError(
-                f"contour scores name the segments of each image separately, but {self.protocol} names those of all "
-                "images at the end: leave contour out of the measures, or use protocol direct, P3 or P4"
+                f"contour scores name the segments of each image at its own size, but {self.protocol} {why}: leave "
+                "contour out of the measures, or use protocol direct, P3 or P4"
             )
 
     @classmethod
@@ -71,7 +76,7 @@ class Plan:
     ) -> Plan:
         """Fill in the measures that fit the data set, if none are given; see ``segspectral.evaluation.evaluate``."""
         if measures is None:
-            of_classes = ("semantic",) if protocol in ("P1", "P2") else ("semantic", "contour")
+            of_classes = ("semantic",) if protocol in WITHOUT_CONTOURS else ("semantic", "contour")
             measures = of_classes if dataset.classes else ("region", "boundary")
         plan = cls(tuple(measures), protocol, agreement)
         if plan.of_classes and not dataset.classes:

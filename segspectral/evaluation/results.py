@@ -241,7 +241,8 @@ def groups_of(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
 
 
 def _every_protocol(plan: Plan, scores: Sequence[ImageScore]) -> dict[str, list[Any]]:
-    protocols = {p: [s.counts[p] for s in scores] for p in ("P3", "P4")}
+    of_images = ("P3", "P4", *["diffcut"] * (plan.protocol == "diffcut"))
+    protocols = {p: [s.counts[p] for s in scores] for p in of_images}
     if all("clusters" in s.counts for s in scores):
         clusters = [s.counts["clusters"] for s in scores]
         whole = total(clusters)
@@ -259,6 +260,8 @@ _PROTOCOLS = {
     "scored",
     "P3": "one Hungarian matching per image; it uses the labels that are scored",
     "P4": "majority class per segment of an image; it uses the labels that are scored, so it is an upper bound",
+    "diffcut": "one Hungarian matching per image at 128 x 128 pixels, segments without a class are background; it uses "
+    "the labels that are scored",
 }
 
 
@@ -284,6 +287,7 @@ def _protocol(plan: Plan, dataset: Dataset) -> dict[str, Any]:
     said["agreement"] = plan.agreement
     if "semantic" in plan.measures:
         by = "" if plan.protocol in ("direct", "P4") else f", by {'IoU' if plan.agreement == 'iou' else 'pixels'}"
+        by = ", by pixels" if plan.protocol == "diffcut" else by
         said["semantic"] = f"{plan.protocol}: {_PROTOCOLS[plan.protocol]}{by}; extra clusters count as misses"
     if "contour" in plan.measures:
         said["contour"] = (

@@ -26,7 +26,14 @@ from segspectral.metrics.boundary import boundary_counts, drawn_boundaries
 from segspectral.metrics.contour import contour_counts
 from segspectral.metrics.edges import edge_counts
 from segspectral.metrics.region import region_counts
-from segspectral.metrics.semantic import Agreement, cluster_counts, image_hungarian, image_majority, named_map
+from segspectral.metrics.semantic import (
+    Agreement,
+    cluster_counts,
+    image_diffcut,
+    image_hungarian,
+    image_majority,
+    named_map,
+)
 from segspectral.metrics.superpixel import superpixel_counts
 from segspectral.pipeline import Pipeline
 
@@ -174,7 +181,10 @@ def _counts(
         C, actual = len(dataset.classes), truth.labels[0]
         yield "P3", image_hungarian(labels[0], actual, C, void=void, by=plan.agreement)
         yield "P4", image_majority(labels[0], actual, C, void=void)
-        if plan.protocol not in ("P3", "P4"):
+        if plan.protocol == "diffcut":
+            background = dataset.classes.index("background") if "background" in dataset.classes else None
+            yield "diffcut", image_diffcut(labels[0], actual, C, void=void, background=background)
+        elif plan.protocol not in ("P3", "P4"):
             yield "clusters", cluster_counts(labels[0], actual, C, void=void)
         if superpixels is not None:
             yield "ceiling", image_majority(superpixels, actual, C, void=void)

@@ -1,4 +1,4 @@
-"""Semantic scores: mIoU, per-class IoU and pixel accuracy, under the four matching protocols of the field.
+"""Semantic scores: mIoU, per-class IoU and pixel accuracy, under the matching protocols of the field.
 
 The clusters of an unsupervised method have no names. How they are named changes the score more than the method does,
 so every score here has the name of its protocol, and scores of different protocols are never mixed:
@@ -11,6 +11,7 @@ P1      one Hungarian matching for the data set, one cluster per class       ``C
 P2      every cluster takes the class it holds most of, in the data set      ``ClusterCounts.majority``
 P3      one Hungarian matching per image                                     ``image_hungarian``
 P4      every segment of an image takes its majority class: an upper bound   ``image_majority``
+diffcut P3 as DiffCut and DiffSeg count it                                   ``image_diffcut``
 ======  ===================================================================  ===========================
 
 P2, P3 and P4 use the labels of the images that they score. P4 of the superpixels is the upper bound of every
@@ -19,7 +20,7 @@ segmentation made of them. Void pixels are removed from both maps before anythin
 
 References: P1 follows Van Gansbeke et al. (ICCV 2021) and Melas-Kyriazi et al. (CVPR 2022) by IoU, or Cho et al. (CVPR
 2021) and Hamilton et al. (ICLR 2022) by pixels; P2 follows Deng and Luo (ICCV 2023); P3 follows Tian et al. (CVPR
-2024).
+2024); ``diffcut`` follows Couairon et al. (NeurIPS 2024).
 
 >>> truth = np.array([[0, 0, 1, 1, 255]])
 >>> counts = cluster_counts(np.array([[7, 7, 7, 3, 3]]), truth, classes=2, void=255)
@@ -39,7 +40,15 @@ from scipy.optimize import linear_sum_assignment
 from segspectral.metrics.contingency import compact
 from segspectral.metrics.counts import Counts
 
-__all__ = ["Agreement", "ClassCounts", "ClusterCounts", "cluster_counts", "image_hungarian", "image_majority"]
+__all__ = [
+    "Agreement",
+    "ClassCounts",
+    "ClusterCounts",
+    "cluster_counts",
+    "image_diffcut",
+    "image_hungarian",
+    "image_majority",
+]
 
 Agreement = Literal["iou", "pixels"]
 """What a matching maximises: the sum of the IoU of the pairs, or the number of pixels they share."""
@@ -178,6 +187,60 @@ def image_majority(prediction: ArrayLike, truth: ArrayLike, classes: int, *, voi
     The arguments are those of ``cluster_counts``.
     """
     return _of_image(prediction, truth, classes, void, lambda pixels: pixels.argmax(axis=1))
+
+
+DIFFCUT_SIDES = (1024, 128)
+"""DiffCut scales the truth to a square of the first side, and counts pixels at one of the second."""
+
+
+def image_diffcut(
+    prediction: ArrayLike, truth: ArrayLike, classes: int, *, void: int | None = None, background: int | None = None
+) -> ClassCounts:
+    """P3 as the published figures of DiffCut, DiffSeg and MaskCut are counted (Couairon et al. 2024, released code).
+
+    Pixels are those of a central square, one pixel smaller than the image, scaled to 128 x 128 without smoothing.
+    A matching shares as many pixels as possible. If there is a background, void pixels belong to it, and segments are
+    matched with the other classes first; all segments that get none are joined, and then a second matching is with all
+    classes. A class that is not in the image may get a segment that is left, whose pixels are then false positives.
+
+    Parameters
+    ----------
+    background : the class that many segments may belong to
+    prediction, truth, classes, void : those of ``cluster_counts``
+    """
+    predicted, labels = (_central_square(np.asarray(values)) for values in (prediction, truth))
+    if background is None:
+        return _of_image(predicted, labels, classes, void, lambda pixels: _matched_by_pixels(pixels, classes))
+    if void is not None:
+        labels = np.where(labels == void, background, labels)
+    _, pixels = _by_segment(predicted, labels, classes, None)
+    others = np.delete(np.arange(classes), background)
+    first = _matched_by_pixels(pixels[:, others], classes - 1)
+    # A class counts as found if any segment that was matched, not only its own, holds some of its pixels.
+    found = pixels[first >= 0][:, others].any(axis=0)
+    kept = (first >= 0) & np.append(found, False)[first]
+    joined = pixels[~kept].sum(axis=0, keepdims=True)
+    rows = np.concatenate([pixels[kept], joined[joined.any(axis=1)]])  # not more than classes
+    order = np.append(others, background)
+    return ClassCounts(_regroup(rows, order[_matched_by_pixels(rows[:, order], classes)]), 1)
+
+
+def _central_square(values: NDArray[Any]) -> NDArray[Any]:
+    side = max(min(values.shape) - 1, 1)
+    top, left = (round((length - side) / 2) for length in values.shape)
+    large, small = DIFFCUT_SIDES
+    at = ((np.arange(small) * (large // small) + 0.5) * (side / large)).astype(int)
+    return values[np.ix_(top + at, left + at)]
+
+
+def _matched_by_pixels(pixels: Table, classes: int) -> NDArray[np.intp]:
+    """The class of each segment (K,) of a table (K, C), or -1; a class without pixels may get a segment, too."""
+    square = np.zeros((classes, max(classes, len(pixels))), np.int64)
+    square[:, : len(pixels)] = pixels.T
+    matched, column = linear_sum_assignment(square, maximize=True)
+    found = np.full(square.shape[1], -1, np.intp)
+    found[column] = matched
+    return found[: len(pixels)]
 
 
 def named_map(

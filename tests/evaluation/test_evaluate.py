@@ -97,7 +97,7 @@ def test_folder_of_predictions_in_every_format(semantic: Dataset, predictions: P
 
 
 def test_protocols_are_named_and_kept_apart(semantic: Dataset, predictions: Path) -> None:
-    for protocol in ("direct", "P1", "P2", "P3", "P4"):
+    for protocol in ("direct", "P1", "P2", "P3", "P4", "diffcut"):
         results = evaluate(semantic, predictions, protocol=protocol, bootstrap=0)  # type: ignore[arg-type]
         data = results.data
         assert data["semantic"]["protocol"] == protocol

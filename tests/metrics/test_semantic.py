@@ -11,6 +11,7 @@ from segspectral.metrics.semantic import (
     ClassCounts,
     ClusterCounts,
     cluster_counts,
+    image_diffcut,
     image_hungarian,
     image_majority,
 )
@@ -236,3 +237,66 @@ def test_a_cityscapes_image_takes_less_than_a_third_of_a_second() -> None:
         cluster_counts(prediction, truth, 19, void=VOID).hungarian().scores()
         times.append(time.process_time() - start)
     assert min(times) < 0.3
+
+
+# --- the protocol of DiffCut ---
+
+
+def diffcut_by_loops(prediction: np.ndarray, truth: np.ndarray, background: int | None) -> np.ndarray:
+    """Hits, false positives and misses (3, C) of one image, step by step, by trying all one-to-one namings."""
+    side = min(truth.shape) - 1
+    top, left = (round((n - side) / 2) for n in truth.shape)
+    maps = []
+    for values in (prediction, truth):
+        square, small = values[top : top + side, left : left + side], np.zeros((128, 128), int)
+        for r, c in itertools.product(range(128), repeat=2):
+            small[r, c] = square[int((8 * r + 0.5) * side / 1024), int((8 * c + 0.5) * side / 1024)]
+        maps.append(small)
+    segments, labels = maps
+
+    def best(names: list[int]) -> dict[int, int]:
+        """Class -> segment, with the most shared pixels; segments from 1000 on do not exist."""
+        ids = [*np.unique(segments).tolist(), *range(1000, 1000 + len(names))]
+        tried = (dict(zip(names, some, strict=True)) for some in itertools.permutations(ids, len(names)))
+        return max(tried, key=lambda pairs: sum(((labels == n) & (segments == s)).sum() for n, s in pairs.items()))
+
+    if background is not None:
+        labels[labels == VOID] = background
+        pairs = best([n for n in range(C) if n != background])
+        matched = np.isin(segments, list(pairs.values()))
+        kept = [s for n, s in pairs.items() if ((labels == n) & matched).any()]
+        segments[~np.isin(segments, kept)] = 999
+    pairs, counts = best(list(range(C))), np.zeros((3, C), int)
+    for name, segment in pairs.items():
+        ours, theirs = segments == segment, labels == name
+        counts[:, name] = (ours & theirs).sum(), (ours & ~theirs & (labels != VOID)).sum(), (~ours & theirs).sum()
+    return counts
+
+
+@pytest.mark.parametrize("background", [None, 0, 2])
+@pytest.mark.parametrize("clusters", [2, 4, 5])
+def test_the_protocol_of_diffcut_is_that_of_its_steps(clusters: int, background: int | None) -> None:
+    prediction, truth = case(clusters, clusters, shape=(33, 31))
+    pixels = image_diffcut(prediction, truth, C, void=VOID, background=background).pixels
+    hits = np.diagonal(pixels[:C])
+    found = np.stack([hits, pixels[:C].sum(axis=1) - hits, pixels.sum(axis=0) - hits])
+    np.testing.assert_array_equal(found, diffcut_by_loops(prediction, truth, background))
+
+
+def test_diffcut_joins_what_has_no_class_to_the_background() -> None:
+    truth = np.zeros((65, 65), int)
+    truth[16:48, 16:48] = 1
+    parts = np.where(truth == 1, 9, np.indices(truth.shape)[0] // 16)  # the background falls into stripes
+    assert image_diffcut(parts, truth, 2, background=0).scores()["miou_seen"] == 1.0
+    assert image_diffcut(parts, truth, 2).scores()["miou_seen"] < 0.8
+    assert image_hungarian(parts, truth, 2).scores()["miou_seen"] < 0.8
+
+
+def test_diffcut_counts_void_as_background() -> None:
+    truth = np.zeros((65, 65), int)
+    truth[16:48, 16:48] = 1
+    void = truth.copy()
+    void[:, :8] = VOID
+    for background, same in ((0, True), (None, False)):
+        counts = (image_diffcut(truth, t, 2, void=VOID, background=background).pixels for t in (truth, void))
+        assert np.array_equal(*counts) == same
