@@ -8,9 +8,9 @@ and what they can gain at most.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,8 @@ COUNT_SHARE = 0.01
 """Regions with a smaller share of the area are not counted by ``count_regions``."""
 
 
-class Levels(NamedTuple):
+@dataclass(frozen=True)
+class Levels:
     """Levels of the hierarchy, from 0 to 1."""
 
     cut: float

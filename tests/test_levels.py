@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -112,7 +113,7 @@ def test_the_program_writes_levels_that_the_pipeline_reads(
     monkeypatch.setattr(sys, "argv", ["fit_level.py", "--data", str(tmp_path / "data"), "--out", str(tmp_path)])
     tool.main()
     written = json.loads((tmp_path / "level.json").read_text())
-    assert set(written) == set(fitted()._fields)
+    assert set(written) == set(asdict(fitted()))
     assert set(written.values()) <= set(SWEEP_LEVELS)
     assert capsys.readouterr().out.count("oracles") == len(written)
     (tmp_path / "level.json").unlink()

@@ -24,6 +24,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ from segspectral.features.cnn import EDGES
 from segspectral.features.edges import edges_along
 from segspectral.features.parts import Means
 from segspectral.images.reader import read_image
-from segspectral.levels import Levels, count_regions, fitted
+from segspectral.levels import count_regions, fitted
 from segspectral.metrics.contingency import Contingency
 from segspectral.metrics.region import covering
 from segspectral.pipeline import Pipeline
@@ -172,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
     parser.add_argument("--limit", type=int, default=200)
-    parser.add_argument("--levels", nargs="+", choices=Levels._fields, default=Levels._fields)
+    parser.add_argument("--levels", nargs="+", choices=tuple(MEASURES), default=tuple(MEASURES))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral/features/weights")
     parser.add_argument("--score", metavar="SPLIT")
     parser.add_argument("--folds", type=Path, nargs=2, metavar="RUN", default=())
@@ -183,14 +184,14 @@ def main() -> None:
     levels = fitted()
     for name, images in read(root, arguments.limit, arguments.folds, arguments.levels).items():
         if arguments.score is None:
-            levels = levels._replace(**{name: best_level(images)})
+            levels = replace(levels, **{name: best_level(images)})
             print(f"{name}: covering {cross_fitted(images):.4f} with the levels of five parts, each from the others")
         level = getattr(levels, name)
         print(f"{name}: level {level} has covering {covered_at(images, level):.4f} on {len(images)} images")
         best, others = oracle(images), of_the_others(images)
         print(f"  oracles: the best level of each image {best:.4f}, the best for its other people {others:.4f}")
     if arguments.score is None:
-        (arguments.out / "level.json").write_text(json.dumps(levels._asdict()) + "\n")
+        (arguments.out / "level.json").write_text(json.dumps(asdict(levels)) + "\n")
 
 
 if __name__ == "__main__":
