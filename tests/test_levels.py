@@ -137,5 +137,6 @@ def test_scenes_of_a_fold_have_its_edges(tool: ModuleType) -> None:
     usual = pipeline.describe(image).graph.boundary
     same = tool.described(pipeline, image, tool.Network(Cnn(), trained())).graph.boundary
     other = tool.described(pipeline, image, tool.Network(Cnn(), EdgeDecoder().eval())).graph.boundary
+    assert usual is not None
     np.testing.assert_allclose(same, usual, atol=1e-4)
     assert np.abs(other - usual).max() > 0.01
