@@ -21,6 +21,7 @@ from segspectral.heads.base import Head
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
 from segspectral.images.planes import as_edges, file_beside, read_edges
 from segspectral.images.reader import FLAT, Reading, as_image
+from segspectral.levels import count_regions, fitted
 from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
 from segspectral.seeds.files import SEED_SUFFIXES, read_seeds
@@ -40,14 +41,6 @@ from segspectral.values.regions import Hierarchy, RegionGraph
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
 
 STAGES = ("superpixels", "features", "affinity", "head", "refine")
-
-AUTO_LEVEL = 0.24
-"""The level at which cuts of the hierarchy have the best covering on BSDS500 train, with one level for all images
-(ODS)."""
-
-COUNT_LEVEL, COUNT_SHARE = 0.28, 0.01
-"""The automatic number of segments of a head is the number of regions at COUNT_LEVEL that have at least COUNT_SHARE of
-the area. Both numbers were fitted on BSDS500 train."""
 
 TYPICAL_SEGMENTS, LOG_DEVIATION = 6, 0.5
 """The prior of ``eigengap_segments``: people who segment photographs mark about 6 regions. The prior is
@@ -434,7 +427,7 @@ class Pipeline(Settings):
     def _cut(self, tree: Hierarchy, number: int | Literal["auto"]) -> NDArray[np.int32]:
         """(N,) the regions of a hierarchy: at the level, or this many."""
         if self.level is not None or number == "auto":
-            return tree.regions(level=AUTO_LEVEL if self.level is None else self.level)
+            return tree.regions(level=fitted().cut if self.level is None else self.level)
         return tree.regions(segments=number)
 
     def _automatic_number(self, graph: RegionGraph, eigenvalues: NDArray[np.float64]) -> int:
@@ -445,11 +438,8 @@ class Pipeline(Settings):
         by_eigengap = min(eigengap_segments(eigenvalues), len(graph))
         if graph.boundary is None:
             return by_eigengap
-        regions = graph.hierarchy.regions(level=COUNT_LEVEL)
-        if regions.max() == 0:
-            return by_eigengap
-        share = np.bincount(regions, graph.area) / graph.area.sum()
-        return int(np.clip((share >= COUNT_SHARE).sum(), 2, min(self.max_segments, len(graph))))
+        counted = count_regions(graph.hierarchy, fitted().count)
+        return int(np.clip(counted, 2, min(self.max_segments, len(graph)))) if counted else by_eigengap
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         """(H, W) segments 1..K, 0 on void: the refiner's labels. No segment that the head has found is lost."""

@@ -20,8 +20,9 @@ from segspectral.errors import SettingsError
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.base import Head, Solution
 from segspectral.images.reader import as_image
+from segspectral.levels import fitted
 from segspectral.metrics.communities import modularity
-from segspectral.pipeline import COUNT_LEVEL, STAGES, Pipeline, eigengap_segments, segment
+from segspectral.pipeline import STAGES, Pipeline, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
 from segspectral.settings import with_settings
 from segspectral.values import Affinity, Image, Membership, Segmentation, Superpixels
@@ -107,7 +108,7 @@ class TestPlanted:
         self, samples: Path
     ) -> None:
         result = segment(samples / "galaxies.jpg")
-        assert result.hierarchy.segments_at(COUNT_LEVEL) == 1
+        assert result.hierarchy.segments_at(fitted().count) == 1
         assert result.membership.eigenvalues is not None
         assert result.segments == eigengap_segments(result.membership.eigenvalues) > 2
         assert np.bincount(result.labels.ravel()).max() < 0.9 * result.labels.size

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import SegspectralError
 from segspectral.export import LabelMap
+from segspectral.levels import fitted
 from segspectral.napari.layers import image_of, labels_layer, plane_of
 from segspectral.pipeline import Pipeline
 from segspectral.settings import with_settings
@@ -35,7 +36,7 @@ class SegmentWidget(Container):
         self.seeds.tooltip = "a Labels layer with strokes: its labels spread over the image"
         self.nested = CheckBox(value=True, text="Nested regions", tooltip="cut the hierarchy; else by the head")
         self.segments = SpinBox(value=0, min=0, max=1000, label="Segments", tooltip="0: chosen for the image")
-        self.level = FloatSlider(value=0.24, min=0, max=1, step=0.01, label="Level", tooltip="if Segments is 0")
+        self.level = FloatSlider(value=fitted().cut, min=0, max=1, step=0.01, label="Level", tooltip="if Segments is 0")
         self.smallest = LineEdit(value="", label="Smallest", tooltip="of a piece: 200 (pixels) or 0.5%")
         self.run = PushButton(text="Segment")
         self.said = Label(value="")

@@ -1,0 +1,53 @@
+"""The levels at which a hierarchy is cut if nobody says where: two numbers that ``tools/fit_level.py`` has fitted.
+
+They depend on the boundary probabilities, so they are fitted again when the network or the weights of the contours
+change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that look at the image were tried,
+and what they can gain at most.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from segspectral.values.regions import Hierarchy
+
+__all__ = ["COUNT_SHARE", "Levels", "count_regions", "fitted"]
+
+COUNT_SHARE = 0.01
+"""Regions with a smaller share of the area are not counted by ``count_regions``."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of the hierarchy, from 0 to 1."""
+
+    cut: float
+    """Where a hierarchy is cut: the level whose cuts have the best covering, with one level for all images."""
+    count: float
+    """Where regions are counted for the automatic number of a head: the level with the best covering of the head."""
+
+
+@cache
+def fitted() -> Levels:
+    """The levels that come with segspectral."""
+    return Levels(**json.loads(files("segspectral").joinpath("features/weights/level.json").read_text()))
+
+
+def count_regions(tree: Hierarchy, level: float) -> int:
+    """The number of regions at a level that have at least ``COUNT_SHARE`` of the area; 0 if there is only one region.
+
+    Raises
+    ------
+    SettingsError
+        The level is outside [0, 1].
+    """
+    regions = tree.regions(level=level)
+    if regions.max() == 0:
+        return 0
+    share = np.bincount(regions, tree.graph.area) / tree.graph.area.sum()
+    return int((share >= COUNT_SHARE).sum())
