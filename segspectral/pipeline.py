@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from segspectral.affinity import KnnAffinity
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
+from segspectral.features.cnn import Seen
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
@@ -33,7 +34,7 @@ from segspectral.sizes import LargeLeaves, Sizes, work_leaves
 from segspectral.spectral.discretise import soft_membership
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.walk import diffused
-from segspectral.superpixels import Slic, along_edges
+from segspectral.superpixels import AnySuperpixels, Watershed
 from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
 from segspectral.values.fragments import Fragments
 from segspectral.values.regions import Hierarchy, RegionGraph
@@ -79,7 +80,7 @@ class Pipeline(Settings):
     )
     reading: Reading = Reading()
     working_pixels: WorkingPixels = WORKING_PIXELS
-    superpixels: Slic = Slic()
+    superpixels: AnySuperpixels = Watershed()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
@@ -256,13 +257,15 @@ class Pipeline(Settings):
         with threadpool_limits(1, user_api="blas"):
             if known is None or shared < 1:
                 work = downsampled(image, pipeline.working_pixels)
-                follow = along_edges(pipeline.superpixels.count) if work.edges is not None else pipeline.superpixels
-                superpixels = clock("superpixels", _one_superpixel if plain else follow, work)
+                seen = pipeline.features.see(work) if pipeline.follows_network and work.edges is None else None
+                superpixels = clock("superpixels", _one_superpixel if plain else pipeline._divide, work, seen)
             else:
-                image, work, superpixels = known.image, known.work, known.work_superpixels
+                image, work, superpixels, seen = known.image, known.work, known.work_superpixels, None
             if known is None or shared < 2:
-                extract = pipeline.features if pipeline.model is None else pipeline.model.features
-                features, graph = clock("features", extract, work, superpixels)
+                if pipeline.model is None:
+                    features, graph = clock("features", pipeline.features, work, superpixels, seen)
+                else:
+                    features, graph = clock("features", pipeline.model.features, work, superpixels)
             else:
                 features, graph = known.features, known.graph
             if known is None or shared < 3:
@@ -297,10 +300,9 @@ class Pipeline(Settings):
         CollapseError
         """
         pipeline, _ = self.usable()
-        if (shared := _stages_shared(pipeline, scene.pipeline)) < len(DESCRIBED_BY):
+        if changed := [name for names in DESCRIBED_BY for name in names if _differ(pipeline, scene.pipeline, name)]:
             raise SettingsError(
-                f"the scene was described with other settings of {' or '.join(DESCRIBED_BY[shared])}: "
-                "describe the image again"
+                f"the scene was described with other settings of {' and '.join(changed)}: describe the image again"
             )
         if seeds is None and pipeline.seeds.path is not None:
             file = file_beside(pipeline.seeds.path, scene.image.name, "seeds", SEED_SUFFIXES)
@@ -424,6 +426,14 @@ class Pipeline(Settings):
         area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
 
+    @property
+    def follows_network(self) -> bool:
+        """Whether superpixels follow the pixel edge map of the network, where the user gives none."""
+        return isinstance(self.superpixels, Watershed) and self.features.sees_edges
+
+    def _divide(self, image: Image, seen: Seen | None) -> Superpixels:
+        return self.superpixels(image, None if seen is None else seen.edges)
+
     def _cut(self, tree: Hierarchy, number: int | Literal["auto"]) -> NDArray[np.int32]:
         """(N,) the regions of a hierarchy: at the level, or this many."""
         if self.level is not None or number == "auto":
@@ -472,10 +482,16 @@ class _Clock:
 
 def _stages_shared(ours: Pipeline, theirs: Pipeline) -> int:
     """The number of first stages of ``DESCRIBED_BY`` whose settings are equal in two pipelines."""
+    if ours.follows_network != theirs.follows_network:
+        return 0
     for number, names in enumerate(DESCRIBED_BY):
-        if any(_plain(getattr(ours, name)) != _plain(getattr(theirs, name)) for name in names):
+        if any(_differ(ours, theirs, name) for name in names):
             return number
     return len(DESCRIBED_BY)
+
+
+def _differ(ours: Pipeline, theirs: Pipeline, name: str) -> bool:
+    return bool(_plain(getattr(ours, name)) != _plain(getattr(theirs, name)))
 
 
 def segment(source: Any, segments: int | Literal["auto"] | None = None, **settings: Any) -> Segmentation:
@@ -592,7 +608,7 @@ def _one_colour(image: Image) -> bool:
     return image.flat and image.edges is None
 
 
-def _one_superpixel(image: Image) -> Superpixels:
+def _one_superpixel(image: Image, seen: Seen | None) -> Superpixels:
     shape = image.rgb.shape[:2]
     return Superpixels(np.zeros(shape, np.int32) if image.mask is None else image.mask.astype(np.int32) - np.int32(1))
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
 from segspectral.values.labels import pieces
 
-__all__ = ["Slic", "along_edges"]
+__all__ = ["AnySuperpixels", "Slic", "Watershed"]
 
 XYZ_OF_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 """The matrix from linear RGB with the primaries of sRGB to CIE XYZ."""
@@ -22,8 +22,9 @@ XYZ_OF_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0
 WHITE = (0.95047, 1.0, 1.08883)
 """CIE XYZ of the white point D65."""
 
-EVENNESS = 1e-4
-"""Compactness of the watershed of ``along_edges``: where there are no edges, superpixels are even cells."""
+Count = Annotated[
+    int, Field(ge=2, le=100_000, description="requested number of superpixels; approximately as many are made")
+]
 
 SMALLEST, LARGEST = 0.5, 3.0
 """Pieces below this share of the mean area of a superpixel are added to a neighbour; pieces above are cut."""
@@ -36,10 +37,8 @@ class Slic(Settings):
     connected.
     """
 
+    count: Count = 600
     name: Literal["slic"] = "slic"
-    count: int = Field(
-        600, ge=2, le=100_000, description="requested number of superpixels; SLIC returns approximately as many"
-    )
     compactness: float = Field(
         20.0,
         gt=0,
@@ -53,7 +52,13 @@ class Slic(Settings):
         description="standard deviation in pixels of the Gaussian that smooths the image first; 0: no smoothing",
     )
 
-    def __call__(self, image: Image) -> Superpixels:
+    @property
+    def plain(self) -> Slic:
+        """Itself: it looks at no edge map."""
+        return self
+
+    def __call__(self, image: Image, edges: NDArray[np.float32] | None = None) -> Superpixels:
+        """The superpixels of an image (H, W); its edges do not count."""
         height, width = image.shape
         colours = image.float32.reshape(-1, 3) if image.mask is None else image.float32[image.mask]
         if (colours == colours[0]).all():
@@ -113,28 +118,86 @@ class Slic(Settings):
         return np.asarray(_enforce_label_connectivity_cython(labels, smallest, largest, start_label=1))[0]
 
 
-def along_edges(count: int) -> Callable[[Image], Superpixels]:
-    """Superpixels of an image with an edge map: a compact watershed of the map from a grid (Neubert and Protzel 2014).
+class Watershed(Settings):
+    """Compact watershed of an edge map from a grid of seeds (Neubert and Protzel 2014); SLIC if there is no edge map.
 
-    SLIC does not know the map, and its superpixels miss thin edges. With one person's borders on BSDS500 train as the
-    map, the regions built on SLIC have a covering of .41, and those built on these of .98 (soft borders: .80, .96).
+    SLIC knows colours alone, and its superpixels miss borders that the network, or the user, knows of.
     """
 
-    def superpixels(image: Image) -> Superpixels:
-        from skimage.segmentation import watershed
+    count: Count = 600
+    name: Literal["watershed"] = "watershed"
+    evenness: float = Field(
+        1e-4, ge=0, le=1, description="weight of the distance from the seed: where there are no edges, cells are even"
+    )
+    gradient: float = Field(
+        1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"
+    )
 
-        assert image.edges is not None
-        rows, cols = _seeds(image.shape, count)
-        markers = np.zeros(image.shape, np.int32)
-        markers[np.ix_(rows, cols)] = np.arange(1, len(rows) * len(cols) + 1).reshape(len(rows), len(cols))
-        mask = None
-        if image.mask is not None:
-            mask, markers = image.mask.copy(), np.where(image.mask, markers, 0)
-        labels = watershed(image.edges, markers, mask=mask, compactness=EVENNESS)
-        # What void pixels cut off has no place of the grid; it becomes superpixels of its own.
-        return Superpixels(pieces(labels if mask is None else np.where(mask, labels, -1)))
+    @property
+    def plain(self) -> Slic:
+        """The superpixels of images without an edge map, and of rasters in tiles."""
+        return Slic(count=self.count)
 
-    return superpixels
+    def __call__(self, image: Image, edges: NDArray[np.float32] | None = None) -> Superpixels:
+        """The superpixels of an image (H, W).
+
+        Parameters
+        ----------
+        edges : (H, W) the edge map of a network; that of the user, if the image has one, replaces it
+        """
+        if image.edges is not None:
+            return self.along(image, image.edges)
+        if edges is None or image.flat:
+            return self.plain(image)
+        return self.along(image, edges + np.float32(self.gradient) * _gradient(image))
+
+    def along(self, image: Image, heights: NDArray[np.floating[Any]]) -> Superpixels:
+        """The watershed of heights (H, W).
+
+        The compiled function of scikit-image is called directly; the rest of ``skimage.segmentation.watershed`` would
+        only import many packages.
+        """
+        from skimage.segmentation._watershed_cy import watershed_raveled
+
+        rows, cols = _seeds(image.shape, self.count)
+        # A frame of void pixels, in which no flood goes on.
+        shape = (image.shape[0] + 2, image.shape[1] + 2)
+        framed, valid, labels = np.zeros(shape), np.zeros(shape, np.int8), np.zeros(shape, np.int32)
+        inside = np.s_[1:-1, 1:-1]
+        framed[inside], valid[inside] = heights, 1 if image.mask is None else image.mask
+        labels[inside][np.ix_(rows, cols)] = np.arange(1, len(rows) * len(cols) + 1).reshape(len(rows), len(cols))
+        labels *= valid
+        watershed_raveled(
+            framed.ravel(),
+            np.flatnonzero(labels),
+            np.array([-shape[1], -1, 1, shape[1]]),
+            valid.ravel(),
+            np.array([shape[1], 1]),
+            self.evenness,
+            labels.ravel(),
+            False,
+        )
+        # What void pixels cut off has no seed; it becomes superpixels of its own.
+        return Superpixels(pieces(labels[inside] if image.mask is None else np.where(image.mask, labels[inside], -1)))
+
+
+def _of_name(value: Any) -> Any:
+    """Settings with the name of their method. Settings that SLIC alone has mean SLIC, also on top of the default."""
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, Mapping):
+        return value
+    method = {"name": "watershed", **value}
+    if method["name"] == "watershed" and set(method) - set(Watershed.model_fields) & set(Slic.model_fields):
+        default = {name: field.default for name, field in Watershed.model_fields.items() if name != "count"}
+        return {name: given for name, given in value.items() if default.get(name) != given} | {"name": "slic"}
+    return method
+
+
+AnySuperpixels = Annotated[
+    Annotated[Slic | Watershed, Field(discriminator="name")],
+    BeforeValidator(_of_name),
+]
 
 
 def _seeds(shape: tuple[int, int], count: int) -> tuple[range, range]:
@@ -162,3 +225,10 @@ def _lab(image: Image) -> NDArray[np.float32]:
     xyz /= np.array(WHITE, np.float32)
     x, y, z = cv2.split(np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16.0 / 116.0))
     return np.asarray(cv2.merge([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]))
+
+
+def _gradient(image: Image) -> NDArray[np.float32]:
+    """(H, W) the length of the gradient of CIELAB per pixel, by Sobel's filters; L* is scaled to 0..1."""
+    lab = cv2.cvtColor(image.filled(image.float32), cv2.COLOR_RGB2LAB) / np.float32(100)
+    along = [cv2.Sobel(lab, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1))]
+    return np.asarray(np.sqrt(sum((part**2).sum(axis=2) for part in along)))

@@ -307,7 +307,7 @@ def test_the_wheel_has_the_presets_and_the_sample_images(tmp_path: Path) -> None
         names = set(archive.namelist())
     assert {f"segspectral/configs/{path.name}" for path in CONFIGS} <= names
     assert {f"segspectral/configs/papers/{path.name}" for path in PAPERS} <= names
-    assert {"segspectral/sample_images/cat.jpg", "segspectral/features/weights/edges.safetensors"} <= names
+    assert {"segspectral/sample_images/cat.jpg", "segspectral/features/weights/segspectral_lite0.onnx"} <= names
 
 
 def test_no_setting_that_costs_time_is_without_a_limit() -> None:

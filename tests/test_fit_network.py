@@ -17,6 +17,8 @@ from segspectral.metrics.boundary import boundary_map
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
+from segspectral.features.backbones.edge_decoder import decoder_of, edge_probability  # noqa: E402
+
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
@@ -79,11 +81,12 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
 
 
-def test_trunk_and_decoder_change_and_batch_norms_do_not(tool: ModuleType, finished: Path) -> None:
-    from segspectral.features.backbones.edge_decoder import trained
-
+def test_trunk_and_decoder_change_and_batch_norms_do_not(
+    tool: ModuleType, data: Path, settings: Any, finished: Path
+) -> None:
+    decoder = tool.decoder_alone(tool.load_timm_model(device="cpu"), tool.read(data, 3), settings.epochs)
     before = tool.tensors_of_the_package() | {
-        f"decoder {name}": tensor.half() for name, tensor in trained().state_dict().items()
+        f"decoder {name}": tensor.half() for name, tensor in decoder.state_dict().items()
     }
     after = {
         name.split()[1] if "lite0" in name else f"decoder {name.split()[1]}": t for name, t in tensors(finished).items()
@@ -104,7 +107,7 @@ def test_another_seed_gives_other_weights(
 
 
 def test_the_loss_falls_on_what_is_seen_again_and_again(tool: ModuleType, data: Path, settings: Any) -> None:
-    training = tool.Training(tool.load_timm_model(device="cpu"), settings._replace(steps=12))
+    training = tool.Training(tool.load_timm_model(device="cpu"), settings._replace(steps=12), tool.EdgeDecoder())
     examples = tool.read(data, 3)[:1]
     batch = tool.batch_of(examples, settings, 0)
 
@@ -118,13 +121,13 @@ def test_the_loss_falls_on_what_is_seen_again_and_again(tool: ModuleType, data: 
     assert loss() < 0.9 * before
 
 
-def test_at_the_start_the_map_is_that_of_the_package(tool: ModuleType, data: Path, settings: Any) -> None:
+def test_at_the_start_the_map_is_that_of_the_decoder(tool: ModuleType, data: Path, settings: Any) -> None:
     """The balance is taken out again, whatever it is."""
-    from segspectral.features.backbones import load_backbone
-
-    example = tool.read(data, 3)[0]
-    network = tool.Training(tool.load_timm_model(device="cpu"), settings._replace(balance=5.0)).averaged()
-    expected = load_backbone().activations(example.rgb.astype(np.float32) / 255, edges=True).edges
+    example, backbone = tool.read(data, 3)[0], tool.load_timm_model(device="cpu")
+    decoder = tool.decoder_alone(backbone, [example], 1)
+    network = tool.Training(backbone, settings._replace(balance=5.0), decoder).averaged()
+    rgb = example.rgb.astype(np.float32) / 255
+    expected = edge_probability(rgb, backbone(rgb), decoder)
     np.testing.assert_allclose(network.edge_map(example.rgb), expected, atol=1e-4)
 
 
@@ -153,12 +156,6 @@ def test_a_fold_leaves_out_every_second_image_and_scores_it(
     assert "before: edges_ods" in shown
     assert "after: edges_ods" in shown
     assert shown.count("on 2 images") == 2
-    # The decoder that comes with segspectral has seen all images of BSDS500 train, so a fold begins with its own.
-    shipped, own = (
-        tool.trained().state_dict(),
-        tool.decoder_alone(tool.load_timm_model(device="cpu"), tool.read(data, 3)[1::2], 1),
-    )
-    assert all(not torch.equal(tensor, shipped[name]) for name, tensor in own.state_dict().items())
 
 
 def test_what_does_not_fit_gets_a_sentence(
@@ -188,18 +185,23 @@ def test_the_network_file_of_a_run_computes_the_same(
     import runpy
     import sys
 
-    from segspectral.features.backbones import packaged
-    from segspectral.features.backbones.timm_models import load_timm_model
+    from segspectral.features.backbones import packaged, packaged_torch
 
     root = Path(__file__).parents[1]
     out = tmp_path / "network.onnx"
-    monkeypatch.setattr(sys, "argv", ["export_network.py", str(out), "--weights", str(finished)])
+    monkeypatch.setattr(sys, "argv", ["export_network.py", str(finished), str(out)])
     runpy.run_path(str(root / "tools" / "export_network.py"), run_name="__main__")
     assert out.stat().st_size < 13e6
+    shipped = packaged.PackagedNetwork().fingerprint
     monkeypatch.setattr(packaged, "FILE", str(out))  # an absolute path wins
-    made = packaged.PackagedNetwork()
-    trunk = load_timm_model(weights=str(finished / "tf_efficientnet_lite0.safetensors"), device="cpu")
-    assert made.fingerprint == trunk.fingerprint != load_timm_model(device="cpu").fingerprint
+    monkeypatch.setattr(packaged_torch, "FILE", str(out))
+    made, in_torch = packaged.PackagedNetwork(), packaged_torch.load_in_torch()
+    assert made.fingerprint == in_torch.fingerprint != shipped
+    trunk = tool.load_timm_model(weights=str(finished / "tf_efficientnet_lite0.safetensors"), device="cpu")
     rgb = tool.read(data, 3)[0].rgb.astype(np.float32) / 255
-    for one, other in zip(made(rgb), trunk(rgb), strict=True):
-        np.testing.assert_allclose(one.values, other.values, atol=1e-4 * np.abs(other.values).max())
+    expected = edge_probability(rgb, trunk(rgb), decoder_of((finished / "edges.safetensors").read_bytes()))
+    for network in (made, in_torch):
+        maps, edges = network.activations(rgb, edges=True)
+        np.testing.assert_allclose(edges, expected, atol=1e-4)
+        for one, other in zip(maps, trunk(rgb), strict=True):
+            np.testing.assert_allclose(one.values, other.values, atol=1e-4 * np.abs(other.values).max())

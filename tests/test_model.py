@@ -190,7 +190,7 @@ def test_photographs_are_separated_by_cnn_features(cat: NDArray[np.uint8], tmp_p
     a, b = (Pipeline(model=m, refine="none")(as_image(cat)).labels for m in (fitted, tmp_path / "m"))
     assert a.tobytes() == b.tobytes()
     other = replace(fitted, backbone="0" * 64)
-    with pytest.raises(BackboneError, match="was made with other weights of 'tf_efficientnet_lite0'"):
+    with pytest.raises(BackboneError, match="was made with other weights of 'segspectral_lite0'"):
         Pipeline(model=other)(as_image(cat))
 
 
@@ -221,7 +221,7 @@ def test_a_file_that_is_not_a_model_is_refused_in_one_sentence(model: Model, fil
             Model.load(tmp_path / name)
     with pytest.raises(SettingsError, match="there is no such model"):
         Model.load(tmp_path / "absent")
-    newer = whole.replace(b'"model": 1', b'"model": 9').replace(b'\\"model\\": 1', b'\\"model\\": 9')
+    newer = whole.replace(b'"model": 2', b'"model": 9').replace(b'\\"model\\": 2', b'\\"model\\": 9')
     (tmp_path / "newer").write_bytes(newer)
     with pytest.raises(SettingsError, match="another version"):
         Model.load(tmp_path / "newer")

@@ -7,9 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.measure import label
-from skimage.segmentation import slic
+from skimage.segmentation import slic, watershed
 
-from segspectral.superpixels import Slic, _lab, _seeds
+from segspectral.errors import SettingsError
+from segspectral.pipeline import Pipeline
+from segspectral.settings import with_settings
+from segspectral.superpixels import Slic, Watershed, _lab, _seeds
 from segspectral.values import Image
 from segspectral.values.labels import pieces
 
@@ -59,3 +62,68 @@ def test_pieces_are_connected_components_in_order(shape: tuple[int, int], void: 
     found = pieces(labels)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, label(labels + 1, connectivity=1, background=0) - 1)
+
+
+# --- the watershed ---
+
+
+@pytest.mark.parametrize("void", [False, True])
+@pytest.mark.parametrize("count", [2, 60, 1000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_watershed_is_that_of_scikit_image(shape: tuple[int, int], count: int, void: bool) -> None:
+    random = np.random.default_rng(count)
+    rgb, heights = random.integers(0, 255, (*shape, 3), np.uint8), random.random(shape)
+    mask = np.indices(shape).sum(axis=0) % 41 > 4 if void else None
+    rows, cols = _seeds(shape, count)
+    markers = np.zeros(shape, np.int32)
+    markers[np.ix_(rows, cols)] = np.arange(len(rows) * len(cols)).reshape(len(rows), len(cols)) + 1
+    expected = watershed(heights, markers, mask=mask, compactness=1e-4)
+    expected = pieces(expected if mask is None else np.where(mask, expected, -1))
+    np.testing.assert_array_equal(Watershed(count=count).along(Image(rgb, mask=mask), heights).labels, expected)
+
+
+def test_superpixels_end_at_an_edge_that_colours_do_not_show() -> None:
+    ramp = np.broadcast_to(np.linspace(90, 110, 80).astype(np.uint8)[:, None, None], (80, 120, 3))
+    edges = np.zeros((80, 120), np.float32)
+    edges[:, 49:51] = 0.7
+
+    def crossing(labels: NDArray[np.int32]) -> int:
+        """The number of superpixels with at least ten pixels on both sides of the edge."""
+        sides = [np.bincount(part.ravel(), minlength=labels.max() + 1) for part in (labels[:, :49], labels[:, 51:])]
+        return int(((sides[0] >= 10) & (sides[1] >= 10)).sum())
+
+    image = Image(ramp)
+    assert crossing(Watershed(count=40)(image, edges).labels) == 0
+    assert crossing(Slic(count=40)(image).labels) > 3
+
+
+def test_edges_of_the_user_replace_those_of_the_network(cat: NDArray[np.uint8]) -> None:
+    rows, cols = np.indices(cat.shape[:2])
+    own, network = (rows % 20 == 10).astype(np.float32), (cols % 20 == 10).astype(np.float32)
+    method = Watershed(count=60)
+    of_user = method(Image(cat, edges=own), network)
+    np.testing.assert_array_equal(of_user.labels, method(Image(cat, edges=own)).labels)
+    assert not np.array_equal(of_user.labels, method(Image(cat), network).labels)
+
+
+def test_the_default_follows_the_network_and_slic_does_not(cat: NDArray[np.uint8]) -> None:
+    scene = Pipeline().describe(cat)
+    image, edges = scene.work, Pipeline().features.see(scene.work)
+    assert edges is not None
+    np.testing.assert_array_equal(scene.superpixels.labels, Watershed()(image, edges.edges).labels)
+    slic_of = Slic()(image).labels
+    for settings in ({"superpixels": "slic"}, {"features": {"cnn": None}}, {"features": {"contours": None}}):
+        pipeline = Pipeline.model_validate(settings)
+        np.testing.assert_array_equal(pipeline.describe(cat).superpixels.labels, slic_of)
+        # They are not taken over from a scene that followed the network.
+        again = pipeline.describe(cat, known=scene)
+        np.testing.assert_array_equal(again.superpixels.labels, slic_of)
+
+
+def test_settings_of_slic_mean_slic() -> None:
+    assert Pipeline.model_validate({"superpixels": {"compactness": 10}}).superpixels == Slic(compactness=10)
+    assert with_settings(Pipeline(), {"superpixels": {"count": 50}}).superpixels == Watershed(count=50)
+    assert with_settings(Pipeline(), {"superpixels": "slic"}).superpixels == Slic()
+    assert with_settings(Pipeline(), {"superpixels": {"compactness": 10}}).superpixels == Slic(compactness=10)
+    with pytest.raises(SettingsError, match=r"unknown setting superpixels\.evenness"):
+        with_settings(Pipeline(), {"superpixels": {"compactness": 10, "evenness": 0.5}})

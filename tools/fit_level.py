@@ -26,17 +26,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from fit_contours import Network
 from numpy.typing import NDArray
 
-from segspectral.features import Cnn
-from segspectral.features.backbones import DEFAULT_BACKBONE
-from segspectral.features.backbones.edge_decoder import EdgeDecoder, decoder_of, edge_probability
-from segspectral.features.cnn import EDGES
-from segspectral.features.edges import edges_along
-from segspectral.features.parts import Means
 from segspectral.images.reader import read_image
 from segspectral.levels import count_regions, fitted
 from segspectral.metrics.contingency import Contingency
@@ -49,28 +43,13 @@ Coverings = NDArray[np.float64]
 """(L, P) the coverings of the human maps of one image, as shares of the image, at each of ``SWEEP_LEVELS``."""
 
 
-class Network(NamedTuple):
-    """A network of one fold, with the decoder that was trained with it."""
-
-    cnn: Cnn
-    decoder: EdgeDecoder
-
-    @classmethod
-    def of(cls, run: Path) -> Network:
-        weights = run / f"{DEFAULT_BACKBONE}.safetensors"
-        return cls(Cnn(weights=str(weights)), decoder_of((run / "edges.safetensors").read_bytes()))
-
-
 def described(pipeline: Pipeline, image: Image, network: Network | None) -> Scene:
-    """The scene of an image, with the CNN and the pixel edge map of another network if there is one."""
+    """The scene of an image, as another network sees it if there is one."""
     if network is None:
         return pipeline.describe(image)
-    superpixels = pipeline.superpixels(image)
-    measured = dict(pipeline.features.measure(image, superpixels))
-    maps = network.cnn.load().activations(image.filled(image.float32)).maps
-    edges = edges_along(superpixels, edge_probability(image.float32, maps, network.decoder))
-    measured["cnn"] = Means(network.cnn.measure(image, superpixels).nodes, {EDGES: edges})
-    features, graph = pipeline.features.finish(measured, superpixels.region_graph, image.shape)
+    seen = network.see(image)
+    superpixels = pipeline.superpixels(image, seen.edges)
+    features, graph = pipeline.features(image, superpixels, seen)
     return Scene(image, image, superpixels, features, graph, pipeline.affinity(features, graph), pipeline)
 
 
@@ -155,7 +134,7 @@ def of_the_others(images: Sequence[Coverings]) -> float:
 
 def read(root: Path, limit: int, runs: Sequence[Path], names: Sequence[str]) -> dict[str, list[Coverings]]:
     """The coverings of each image for each name of ``MEASURES``; the networks take turns, as in ``fit_contours``."""
-    pipeline, networks = Pipeline(), [Network.of(run) for run in runs]
+    pipeline, networks = Pipeline(), Network.of_runs(runs)
     paths = sorted((root / "images").glob("*.jpg"))
     chosen = paths[:: max(1, len(paths) // limit)][:limit]
     found: dict[str, list[Coverings]] = {name: [] for name in names}

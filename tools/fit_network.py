@@ -7,10 +7,11 @@ RUN gets ``checkpoint.pt``, and every ``--every`` steps the averaged weights, as
 ``tf_efficientnet_lite0.safetensors``. A run that was stopped goes on with ``--resume``, and ends with the weights that
 it would have had without the stop. Equal seeds give equal weights on one machine with one number of threads.
 
-``tools/export_network.py --weights RUN`` makes the network file from the weights, and ``tools/fit_contours.py --folds``
-the weights of the contour cues from two runs with ``--fold 0`` and ``--fold 1``. Such a run leaves every second image
-out, and scores the raw edge map on these before and after, by which settings can be chosen. It begins with a decoder of
-its own, which ``fit_contours`` trains for ``--epochs``, because the one that comes with segspectral knows all images.
+``tools/export_network.py RUN`` makes the network file from the weights, and ``tools/fit_contours.py RUN0 RUN1`` the
+weights of the contour cues from two runs with ``--fold 0`` and ``--fold 1``. Such a run leaves every second image out,
+and scores the raw edge map on these before and after, by which settings can be chosen.
+
+A run begins with EfficientNet-Lite0 as ImageNet left it, and a decoder that is trained for ``--epochs`` on its maps.
 
 The targets are soft: the share of people who drew an edge within about two pixels. An edge counts ``--balance`` times;
 the logarithm of this is taken from the decoder's bias afterwards, so that the map stays a probability. Each map of the
@@ -33,16 +34,14 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as nnf
-from fit_contours import Example as Described
-from fit_contours import people_edges, train_decoder
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from segspectral.errors import SegspectralError, SettingsError
 from segspectral.evaluation.datasets import open_dataset
-from segspectral.features.backbones.base import DEFAULT_BACKBONE, padded
-from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder, trained
+from segspectral.features.backbones.base import ARCHITECTURE, padded
+from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder
 from segspectral.features.backbones.timm_models import TimmModel, load_timm_model
 from segspectral.features.edges import full_size, half_lab
 from segspectral.files.writing import whole_file, write_bytes
@@ -52,6 +51,10 @@ from segspectral.metrics.edges import edge_counts
 from segspectral.values import Image
 
 CHECKPOINT = "checkpoint.pt"
+
+DECODER_CROP = 112
+"""Side of the crops of ``decoder_alone``, in half-resolution pixels; a multiple of the coarsest stride's cells."""
+
 WARM_UP = 100
 """The learning rates rise linearly over this many steps, and then fall with the cosine."""
 
@@ -70,7 +73,7 @@ class Settings(NamedTuple):
     steps: int = 4000
     seed: int = 0
     fold: int | None = None
-    epochs: int = 24
+    epochs: int = 6
     limit: int = 200
     crop: int = 256
     batch: int = 4
@@ -124,6 +127,19 @@ class Network(nn.Module):
             maps = self.trunk((image.to(device) - self.mean) / self.std)
             odds = self.decoder(torch.from_numpy(half_lab(values)).to(device), dict(zip(CHANNELS, maps, strict=True)))
         return full_size(torch.sigmoid(odds)[0, 0].cpu().numpy(), rgb.shape[:2])
+
+
+def people_edges(people: NDArray[np.integer]) -> Tensor:
+    """Return (1, 1, h, w) at half resolution: the share of people with a boundary within one cell."""
+    height, width = people.shape[1:]
+    total = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
+    for regions in people:
+        edge = np.zeros((2 * total.shape[0], 2 * total.shape[1]), np.uint8)
+        edge[: height - 1, :width] |= regions[1:] != regions[:-1]
+        edge[:height, : width - 1] |= regions[:, 1:] != regions[:, :-1]
+        coarse = edge.reshape(total.shape[0], 2, total.shape[1], 2).max(axis=(1, 3))
+        total += cv2.dilate(coarse, np.ones((3, 3), np.uint8))
+    return torch.from_numpy(total / len(people))[None, None]
 
 
 def crop_of(example: Example, size: int, random: np.random.Generator) -> tuple[NDArray[np.float32], Tensor]:
@@ -182,11 +198,9 @@ def rate(step: int, steps: int) -> float:
 class Training:
     """The network, the average of its weights, and the state of the optimizer."""
 
-    def __init__(
-        self, backbone: TimmModel, settings: Settings, decoder: EdgeDecoder | None = None, device: str = "cpu"
-    ) -> None:
+    def __init__(self, backbone: TimmModel, settings: Settings, decoder: EdgeDecoder, device: str = "cpu") -> None:
         self.settings, self.step, self.seconds = settings, 0, 0.0
-        self.network = Network(backbone, decoder or trained()).to(device)
+        self.network = Network(backbone, decoder).to(device)
         decoder = [*self.network.decoder.parameters(), *self.network.sides.parameters()]
         groups = [([p for p in self.network.trunk.parameters() if p.requires_grad], settings.trunk_rate)]
         groups += [(decoder, settings.decoder_rate)]
@@ -228,7 +242,7 @@ class Training:
         """Write the checkpoint and the averaged weights; ``whole`` has the tensors that the trunk does not use."""
         network = self.averaged().cpu()
         trunk = {**whole, **network.trunk.state_dict()}
-        write_bytes(folder / f"{DEFAULT_BACKBONE}.safetensors", save({k: t.contiguous() for k, t in trunk.items()}))
+        write_bytes(folder / f"{ARCHITECTURE}.safetensors", save({k: t.contiguous() for k, t in trunk.items()}))
         half = {name: tensor.half().contiguous() for name, tensor in network.decoder.state_dict().items()}
         write_bytes(folder / "edges.safetensors", save(half))
         state = {
@@ -276,11 +290,49 @@ def read(root: Path, limit: int) -> list[Example]:
     return examples
 
 
-def decoder_alone(backbone: TimmModel, examples: Sequence[Example], epochs: int) -> EdgeDecoder:
-    """The decoder on the maps of the trunk as it is."""
-    images = [Image(example.rgb) for example in examples]
-    described = [Described(image, backbone(image.float32), e.people) for image, e in zip(images, examples, strict=True)]
-    return train_decoder(described, epochs)
+def decoder_alone(backbone: TimmModel, examples: Sequence[Example], epochs: int, seed: int = 0) -> EdgeDecoder:
+    """A decoder of the trunk as it is.
+
+    It minimises the cross-entropy on random crops that are mirrored at random, without a tenth of the channels.
+    """
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    decoder = EdgeDecoder()
+    images = [Image(example.rgb).float32 for example in examples]
+    data = [(*decoder.tensors(i, backbone(i)), people_edges(e.people)) for i, e in zip(images, examples, strict=True)]
+    scales = {}
+    for stride in CHANNELS:
+        values = torch.cat([maps[stride].flatten(2)[0] for _, maps, _ in data[::5]], dim=1)
+        scales[stride] = values.std(dim=1)[None, :, None, None] + 1e-3
+    optimizer = torch.optim.AdamW(decoder.parameters(), weight_decay=1e-2)
+    batches = epochs * -(-len(data) // 2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=batches + 1, pct_start=0.1)
+    for epoch in range(epochs):
+        order, total = random.permutation(len(data)), 0.0
+        for first in range(0, len(order), 2):
+            optimizer.zero_grad()
+            for index in order[first : first + 2]:
+                lab, maps, target = data[index]
+                row, col = (16 * int(random.integers(0, (size - DECODER_CROP) // 16 + 1)) for size in lab.shape[-2:])
+                lab, target = (t[..., row : row + DECODER_CROP, col : col + DECODER_CROP] for t in (lab, target))
+                crops = {}
+                for stride, values in maps.items():
+                    cells, r, c = 2 * DECODER_CROP // stride, 2 * row // stride, 2 * col // stride
+                    crops[stride] = nnf.dropout2d(values[..., r : r + cells, c : c + cells] / scales[stride], 0.1)
+                if random.random() < 0.5:
+                    lab, target = lab.flip(-1), target.flip(-1)
+                    crops = {stride: values.flip(-1) for stride, values in crops.items()}
+                loss = nnf.binary_cross_entropy_with_logits(decoder(lab, crops), target)
+                (loss / 2).backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+            optimizer.step()
+            schedule.step()
+        if epoch % 6 == 5:
+            print(f"decoder on {len(data)} images, epoch {epoch + 1}: loss {total / len(data):.4f}", flush=True)
+    with torch.no_grad():  # the scales become part of the weights
+        for stride, scale in scales.items():
+            decoder.strides[str(stride)].weight /= scale  # type: ignore[operator]
+    return decoder.eval()
 
 
 def score(network: Network, examples: Sequence[Example]) -> str:
@@ -313,10 +365,10 @@ def train(
     if not resume and (folder / CHECKPOINT).exists():
         raise SettingsError("holds a run; go on with --resume, or choose another RUN", folder)
     backbone = load_timm_model(device="cpu")
-    used, held_out, decoder = examples, examples[:0], None
+    used, held_out = examples, examples[:0]
     if settings.fold is not None:
         used, held_out = examples[1 - settings.fold :: 2], examples[settings.fold :: 2]
-        decoder = None if resume else decoder_alone(backbone, used, settings.epochs)
+    decoder = EdgeDecoder() if resume else decoder_alone(backbone, used, settings.epochs)
     training = Training(backbone, settings, decoder, device)
     if resume:
         training.load(folder)

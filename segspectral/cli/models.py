@@ -120,13 +120,15 @@ def export_onnx(
 
 def _features(options: PipelineOptions, size: tuple[int, int]) -> bytes:
     """The CNN of a pipeline as an ONNX model. Raises SettingsError if the pipeline has none."""
+    from segspectral.features.backbones import DEFAULT_BACKBONE
+    from segspectral.features.backbones.packaged_torch import load_in_torch
     from segspectral.features.backbones.timm_models import load_timm_model
     from segspectral.shared import onnx
 
     cnn = options.pipeline().features.cnn
     if cnn is None:
         raise SettingsError("features.cnn is null: there is no CNN to export")
-    loaded = load_timm_model(cnn.backbone, cnn.weights, "cpu")
+    loaded = load_in_torch() if cnn.backbone == DEFAULT_BACKBONE else load_timm_model(cnn.backbone, cnn.weights, "cpu")
     strides = sorted({*cnn.strides} & {*loaded.strides}) or [max(loaded.strides)]
     return onnx.features_to_onnx(loaded, size, strides)
 

@@ -14,6 +14,7 @@ from segspectral.errors import SettingsError
 from segspectral.evaluation.datasets import Dataset
 from segspectral.evaluation.predictions import Prediction
 from segspectral.features.backbones import DEFAULT_BACKBONE
+from segspectral.features.cnn import Seen
 from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.values.regions import SWEEP_LEVELS
@@ -103,7 +104,7 @@ class Segmenting:
         """(H, W) the edge map of the image, which was made at the size at which the image was segmented."""
         edges, cnn = scene.work.edges, self.pipeline.features.cnn
         if edges is None and cnn is not None:
-            edges = cnn.edge_map(scene.work)
+            edges = Seen(cnn, scene.work).edges
         assert edges is not None
         return cv2.resize(edges, scene.image.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 

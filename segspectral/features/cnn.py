@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -10,17 +11,43 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 import segspectral
-from segspectral.features.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
+from segspectral.features.backbones import DEFAULT_BACKBONE, Activations, Backbone, load_backbone
 from segspectral.features.cache import FeatureCache
 from segspectral.features.edges import edges_along
 from segspectral.features.parts import Extractor, Means
 from segspectral.spectral.signs import column_signs
 from segspectral.values import Image, Superpixels
 
-__all__ = ["EDGES", "Cnn", "principal_axes", "principal_components"]
+__all__ = ["EDGES", "Cnn", "Seen", "principal_axes", "principal_components"]
 
 EDGES = "edges"
 """Key of the means of the pixel edge map along borders: (M, 2), the probability of an edge and its log odds."""
+
+
+class Seen:
+    """What a network sees in one image: it looks when it is first asked, and only once."""
+
+    def __init__(self, cnn: Cnn, image: Image) -> None:
+        self.cnn, self.image = cnn, image
+
+    @cached_property
+    def activations(self) -> Activations:
+        """The maps, and the pixel edge map (H, W)."""
+        return self.cnn.load().activations(self.image.filled(self.image.float32), edges=True)
+
+    @cached_property
+    def edges(self) -> NDArray[np.float32] | None:
+        """(H, W) the probability that a person would draw an edge at each pixel; None if the network gives none."""
+        cnn = self.cnn
+        if cnn.cache is None or cnn.backbone != DEFAULT_BACKBONE:
+            return self.activations.edges
+
+        def make() -> dict[str, NDArray[np.float32]]:
+            edges = self.activations.edges
+            assert edges is not None
+            return {EDGES: edges}
+
+        return cnn.cache.get({"rgb": self.image.rgb, "mask": self.image.mask}, cnn.key("edge map"), make)[EDGES]
 
 
 class Cnn(Extractor):
@@ -55,31 +82,34 @@ class Cnn(Extractor):
         """The network; it is loaded once per process. Raises BackboneError."""
         return load_backbone(self.backbone, self.weights, self.device)
 
+    def key(self, what: str) -> str:
+        """A text for the cache: what is kept, and all settings and weights that it depends on."""
+        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides"})
+        return f"{segspectral.__version__} {settings} {what} {backbone.engine} {backbone.fingerprint}"
+
     def measure(
-        self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0), *, edges: bool = False
+        self,
+        image: Image,
+        superpixels: Superpixels,
+        corner: tuple[int, int] = (0, 0),
+        *,
+        edges: bool = False,
+        seen: Seen | None = None,
     ) -> Means:
         """Stride -> (N, C) mean activations; with ``edges`` also the means of the pixel edge map along the borders.
 
-        Only the default backbone has a pixel edge map.
+        Only the default backbone has a pixel edge map. ``seen`` is what the network has seen in this image already.
         """
         if self.cache is None:
-            return self._pool(image, superpixels, edges)
+            return self._pool(image, superpixels, edges, seen)
 
         def make() -> dict[str, NDArray[np.floating]]:
-            made = self._pool(image, superpixels, edges)
+            made = self._pool(image, superpixels, edges, seen)
             return {str(key): values for key, values in (*made.nodes.items(), *made.borders.items())}
 
-        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides"})
-        kept = self.cache.get(
-            {"rgb": image.rgb, "mask": image.mask, "superpixels": superpixels.labels},
-            f"{segspectral.__version__} {settings} {edges} {backbone.engine} {backbone.fingerprint}",
-            make,
-        )
+        arrays = {"rgb": image.rgb, "mask": image.mask, "superpixels": superpixels.labels}
+        kept = self.cache.get(arrays, self.key(str(edges)), make)
         return Means({int(s): kept[s] for s in sorted(set(kept) - {EDGES}, key=int)}, _only(kept, EDGES))
-
-    def edge_map(self, image: Image) -> NDArray[np.float32] | None:
-        """(H, W) the probability that a person would draw an edge at each pixel; None if the network gives none."""
-        return self.load().activations(image.filled(image.float32), edges=True).edges
 
     def finish(self, means: Means, shape: tuple[int, int]) -> NDArray[np.float32]:
         """(N, channels) the principal components of all maps, each of which is scaled to a total variance of one."""
@@ -94,12 +124,15 @@ class Cnn(Extractor):
         """Stride -> (N, C) mean activations, neither scaled nor reduced."""
         return {stride: values.astype(np.float32) for stride, values in means.nodes.items()}
 
-    def _pool(self, image: Image, superpixels: Superpixels, edges: bool) -> Means:
-        maps, edge_map = self.load().activations(image.filled(image.float32), edges=edges)
+    def _pool(self, image: Image, superpixels: Superpixels, edges: bool, seen: Seen | None) -> Means:
+        if seen is None:
+            maps, edge_map = self.load().activations(image.filled(image.float32), edges=edges)
+        else:
+            maps, edge_map = seen.activations
         deepest = {map_.stride: map_ for map_ in maps}  # the last map of each stride
         chosen = sorted(s for s in set(self.strides) if s in deepest) or [max(deepest)]
         nodes = {s: superpixels.pool_grid(deepest[s].values, s).astype(np.float32) for s in chosen}
-        return Means(nodes, {} if edge_map is None else {EDGES: edges_along(superpixels, edge_map)})
+        return Means(nodes, {} if edge_map is None or not edges else {EDGES: edges_along(superpixels, edge_map)})
 
 
 def _only(arrays: Mapping[str, NDArray[np.float32]], name: str) -> dict[str, NDArray[np.float32]]:

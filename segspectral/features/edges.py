@@ -1,9 +1,9 @@
 """The pixel edge map: the probability that a person would draw an edge at each pixel.
 
-The default backbone keeps its ImageNet weights. A small decoder (about 50 000 weights, ``backbones.edge_decoder``) on
-its maps was trained on the human edges of BSDS500 train by ``tools/fit_contours.py``, similarly to holistically-nested
-edge detection (Xie and Tu 2015): every stride contributes through one linear map, so that only a few channels must be
-upsampled. It works at half the image's resolution.
+The default backbone has a small decoder (about 50 000 weights, ``backbones.edge_decoder``) on its maps. Both were
+trained on the human edges of BSDS500 train by ``tools/fit_network.py``, similarly to holistically-nested edge detection
+(Xie and Tu 2015): every stride contributes through one linear map, so that only a few channels must be upsampled. The
+decoder works at half the image's resolution.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from segspectral.features.cnn import Cnn
+from segspectral.features.backbones import DEFAULT_BACKBONE
+from segspectral.features.cnn import Cnn, Seen
 from segspectral.features.contours import Contours
 from segspectral.features.parts import BandStatistics, Colour, Extractor, Means, Position, Texture
 from segspectral.settings import Settings
@@ -50,9 +51,21 @@ class FeatureStack(Settings):
             raise ValueError(f"at least one of {', '.join(needed)} is needed")
         return self
 
-    def __call__(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
+    def __call__(
+        self, image: Image, superpixels: Superpixels, seen: Seen | None = None
+    ) -> tuple[Features, RegionGraph]:
         """The features (N, D) of the superpixels, and their region graph with boundary probabilities."""
-        return self.finish(self.measure(image, superpixels), superpixels.region_graph, image.shape)
+        return self.finish(self.measure(image, superpixels, seen=seen), superpixels.region_graph, image.shape)
+
+    @property
+    def sees_edges(self) -> bool:
+        """Whether there is a pixel edge map of the network, and it counts."""
+        by_network = self.cnn is not None and self.cnn.backbone == DEFAULT_BACKBONE
+        return by_network and self.contours is not None and self.contours.edges
+
+    def see(self, image: Image) -> Seen | None:
+        """What the network sees in an image: its pixel edge map and its activations; None without a network."""
+        return None if self.cnn is None else Seen(self.cnn, image)
 
     def extractors(self) -> dict[str, Extractor]:
         """Name -> extractor, in order, without those that are null."""
@@ -73,14 +86,19 @@ class FeatureStack(Settings):
             return "the features are those of the shown bands alone, because features.bands is null"
         return f"features beside what is shown: {bands.unseen_said} (--set features.bands=null leaves them out)"
 
-    def measure(self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0)) -> Measured:
-        """Measure an image, or a tile whose first pixel is at ``corner`` (row, column), with all extractors."""
+    def measure(
+        self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0), *, seen: Seen | None = None
+    ) -> Measured:
+        """Measure an image, or a tile whose first pixel is at ``corner`` (row, column), with all extractors.
+
+        ``seen`` is what the network has seen in this image already.
+        """
         measured: dict[str, Means] = {}
         for name, part in self.extractors().items():
             if part is self.cnn:
                 # The pixel edge map is decoded from the activations of the same pass.
                 edges = self.contours is not None and self.contours.edges
-                measured[name] = self.cnn.measure(image, superpixels, corner, edges=edges)
+                measured[name] = self.cnn.measure(image, superpixels, corner, edges=edges, seen=seen)
             else:
                 measured[name] = part.measure(image, superpixels, corner)
         if self.contours is not None:

@@ -240,7 +240,7 @@ def _grid_slic(rgb: NDArray[np.float32], side: int, pipeline: Pipeline) -> NDArr
     # centres.
     padded = np.pad(rgb, ((0, (down + 1) * side - height), (0, across * side - width), (0, 0)), mode="edge")
     padded[-1, 0], padded[-1, -1] = 0, 1
-    method = pipeline.superpixels
+    method = pipeline.superpixels.plain
     labels = slic(
         padded,
         n_segments=(down + 1) * across,

@@ -32,7 +32,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJs
 from segspectral.affinity import KnnAffinity
 from segspectral.errors import BackboneError, ImageError, SettingsError
 from segspectral.features import Cnn, FeatureStack
-from segspectral.features.backbones import WEIGHTS_VARIABLE
+from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
 from segspectral.features.cnn import principal_axes
 from segspectral.heads.base import Head
 from segspectral.heads.neuncut import NeuNcut
@@ -60,7 +60,7 @@ __all__ = [
     "unit",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format. Files with another number are refused."""
 
 KINDS = {"fitted": "segspectral.shared.model:FittedModel", "taught": "segspectral.shared.taught:TaughtModel"}
@@ -343,10 +343,12 @@ class Model(ABC):
             )
         cnn = self.recipe.features.cnn
         if cnn is not None and cnn.load().fingerprint != self.backbone:
+            right = (
+                f"save the right ones as {cnn.backbone}.safetensors in the folder that {WEIGHTS_VARIABLE} names, or "
+            )
             raise BackboneError(
-                f"was made with other weights of '{cnn.backbone}' than those found here "
-                f"({cnn.load().source}); save the right ones as {cnn.backbone}.safetensors in the folder that "
-                f"{WEIGHTS_VARIABLE} names, or make the model again",
+                f"was made with other weights of '{cnn.backbone}' than those found here ({cnn.load().source}); "
+                f"{right if cnn.backbone != DEFAULT_BACKBONE else ''}make the model again",
                 self.file or "the model",
             )
         return self.recipe.parts(image, superpixels)

@@ -17,12 +17,31 @@ from numpy.typing import NDArray
 from segspectral.affinity import KnnAffinity
 from segspectral.features import FeatureStack
 from segspectral.refine import REFINERS, Guided, crf_installed
-from segspectral.superpixels import Slic
+from segspectral.superpixels import Slic, Watershed
 from segspectral.values import Affinity, Bands, Features, Image, Index, Membership, Superpixels
 from segspectral.values.regions import RegionGraph
 from tests.contracts import stage_laws as laws
 
-METHODS = {"slic": Slic(count=60), "slic, blurred": Slic(count=60, sigma=1.5), "slic, few": Slic(count=2)}
+
+def along_stripes(count: int) -> Callable[[Image], Superpixels]:
+    """Superpixels of images whose edge map, whatever they show, has a stripe at every 17th column."""
+
+    def superpixels(image: Image) -> Superpixels:
+        edges = np.zeros(image.shape, np.float32)
+        edges[:, ::17] = 0.8
+        return Watershed(count=count)(image, edges)
+
+    return superpixels
+
+
+METHODS = {
+    "slic": Slic(count=60),
+    "slic, blurred": Slic(count=60, sigma=1.5),
+    "slic, few": Slic(count=2),
+    "watershed": along_stripes(60),
+    "watershed, few": along_stripes(2),
+    "watershed, without edges": Watershed(count=60),
+}
 EXTRACTORS = {
     **FeatureStack().extractors(),
     "all parts": FeatureStack(),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ARCHITECTURE",
     "DEFAULT_BACKBONE",
     "WEIGHTS_VARIABLE",
     "Activations",
@@ -21,7 +22,12 @@ __all__ = [
     "weights_in_folder",
 ]
 
-DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DEFAULT_BACKBONE = "segspectral_lite0"
+"""The network that comes with segspectral; it is the only one that has a pixel edge map."""
+
+ARCHITECTURE = "tf_efficientnet_lite0"
+"""timm's name of the model whose weights were trained further for the default network."""
+
 WEIGHTS_VARIABLE = "SEGSPECTRAL_WEIGHTS"
 
 
@@ -47,7 +53,7 @@ class Backbone(ABC):
 
     Attributes
     ----------
-    name : timm's name of the model
+    name : DEFAULT_BACKBONE, or timm's name of the model
     source : the file or package of the weights, for messages
     strides : (L,) pixels per cell of each map, finest first; for a ViT, the patch size occurs several times
     """

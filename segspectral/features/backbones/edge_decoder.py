@@ -1,10 +1,8 @@
-"""The network of the pixel edge map in torch: for its training, for GPUs, and for the file of ``packaged``."""
+"""The part of the default network that draws the pixel edge map, in torch: for its training, its file, and GPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import torch
@@ -15,10 +13,10 @@ from torch import Tensor, nn
 from segspectral.features.backbones.base import FeatureMap
 from segspectral.features.edges import full_size, half_lab
 
-__all__ = ["CHANNELS", "EdgeDecoder", "decoder_of", "edge_probability", "trained"]
+__all__ = ["CHANNELS", "EdgeDecoder", "decoder_of", "edge_probability"]
 
 CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
-"""Stride -> number of channels of EfficientNet-Lite0, the backbone that the decoder was trained on."""
+"""Stride -> number of channels of EfficientNet-Lite0."""
 
 
 class EdgeDecoder(nn.Module):
@@ -54,12 +52,6 @@ class EdgeDecoder(nn.Module):
         return lab, {m.stride: torch.from_numpy(m.values).permute(2, 0, 1)[None] for m in maps}
 
 
-@cache
-def trained() -> EdgeDecoder:
-    """The decoder with the weights that come with segspectral."""
-    return decoder_of(files("segspectral").joinpath("features/weights/edges.safetensors").read_bytes())
-
-
 def decoder_of(file: bytes) -> EdgeDecoder:
     """The decoder with the weights of a safetensors file."""
     from safetensors.torch import load
@@ -70,17 +62,14 @@ def decoder_of(file: bytes) -> EdgeDecoder:
     return decoder.eval()
 
 
-def edge_probability(
-    rgb: NDArray[np.float32], maps: Sequence[FeatureMap], decoder: EdgeDecoder | None = None
-) -> NDArray[np.float32]:
+def edge_probability(rgb: NDArray[np.float32], maps: Sequence[FeatureMap], decoder: EdgeDecoder) -> NDArray[np.float32]:
     """(H, W) the probability that a person would draw an edge within about two pixels.
 
     Parameters
     ----------
     rgb : (H, W, 3) in [0, 1]
-    maps : all maps of the default backbone; the decoder was trained on them
+    maps : all maps of the network that the decoder was trained on
     """
-    decoder = decoder or trained()
     with torch.inference_mode():
         half = torch.sigmoid(decoder(*decoder.tensors(rgb, maps)))[0, 0].numpy()
     return full_size(half, rgb.shape[:2])

