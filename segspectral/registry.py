@@ -23,6 +23,7 @@ __all__ = [
     "OVERLAYS",
     "PARTS",
     "REFINERS",
+    "SPACES",
     "TILED_FORMATS",
     "TOLERANCE",
     "Look",
@@ -67,6 +68,9 @@ step that removes stairs."""
 
 REFINERS = ("crf", "guided", "none")
 """Names after ``--refine``; ``segspectral.refine`` has their classes."""
+
+SPACES = ("raw", "code", "siamese", "both", "scattering")
+"""Names after ``--space``, the default first; ``segspectral.heads.spaces`` makes them."""
 
 DATASETS = {
     "voc": "PASCAL VOC 2012, 21 classes",

@@ -98,6 +98,8 @@ def readers_files(tmp_path_factory: pytest.TempPathFactory, cat: NDArray[np.uint
     classes = np.arange(90) % 3
     for name in ("points.npy", "more.npy"):
         np.save(folder / name, (rng.normal(0, 0.3, (1500, 6)) + np.eye(6)[np.arange(1500) % 5] * 5).astype(np.float32))
+    np.savez(folder / "images.npz", x=rng.normal(0, 1, (40, 8, 8)))
+    np.save(folder / "more_images.npy", rng.normal(0, 1, (5, 8, 8)))
     np.savez(folder / "vectors.npz", x=rng.normal(0, 0.3, (90, 4)) + np.eye(4)[classes] * 5, labels=classes)
     return folder
 

@@ -5,6 +5,8 @@ Each result is one JSON line in ``--results``; results that exist are not comput
 
     python tools/bench_communities.py cora blocks later size
     python tools/bench_communities.py cora --rows modularity louvain --seeds 1
+
+The row "leiden" is there where the package leidenalg is installed.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,9 +40,13 @@ from segspectral.metrics.communities import conductance, modularity
 from segspectral.networks import find_communities
 from segspectral.networks.find import extend_communities, scaled
 from segspectral.networks.graphs import Graph, read_graph, undirected
+from segspectral.networks.number import choose_number
 from segspectral.values import Affinity
 
 COMMUNITIES = 16
+
+POLISHED = ", polished"
+"""What the name of a row ends with if single nodes move after the head."""
 
 CORA: dict[str, tuple[Any, float]] = {
     "modularity": ("modularity", 0.2),
@@ -98,13 +105,30 @@ def cora_row(graph: Graph, row: str, seed: int) -> dict[str, float]:
         labels = np.empty(len(graph), dtype=np.int64)
         for community, nodes in enumerate(parts):
             labels[list(nodes)] = community
+    elif row == "leiden":
+        labels, spent = timed(lambda: leiden(graph, seed))
     elif row == "regularized spectral, edges alone":
         labels, spent = timed(lambda: spectral_communities(graph.affinity, COMMUNITIES, seed=seed))
     else:
-        head, weight = CORA[row]
-        found, spent = timed(lambda: find_communities(graph, COMMUNITIES, head=head, weight=weight, seed=seed))
+        head, weight = CORA[row.removesuffix(POLISHED)]
+        found, spent = timed(
+            lambda: find_communities(
+                graph, COMMUNITIES, head=head, weight=weight, polish=row.endswith(POLISHED), seed=seed
+            )
+        )
         labels = found.labels
     return scores(graph, labels) | spent
+
+
+def leiden(graph: Graph, seed: int) -> Any:
+    """The communities (N,) of highest modularity that leidenalg finds (Traag, Waltman and van Eck 2019)."""
+    import igraph
+    import leidenalg
+
+    edges = sp.triu(graph.affinity.weights).tocoo()
+    network = igraph.Graph(len(graph), np.stack([edges.row, edges.col], axis=1).tolist())
+    way = leidenalg.ModularityVertexPartition
+    return np.array(leidenalg.find_partition(network, way, weights=edges.data.tolist(), seed=seed).membership)
 
 
 def blocks(sizes: tuple[int, ...], seed: int) -> Graph:
@@ -185,9 +209,23 @@ def in_child(edges: int, head: str) -> dict[str, Any]:
 
 
 def cora(results: Results, graph: Graph, rows: list[str], seeds: int) -> None:
-    every = [*CORA, "regularized spectral, edges alone", "louvain", "k-means on attributes"]
+    peers = ["louvain", *(["leiden"] if find_spec("leidenalg") else [])]
+    polished = [f"{name}{POLISHED}" for name in ("modularity", "exact")]
+    every = [*CORA, *polished, "regularized spectral, edges alone", *peers, "k-means on attributes"]
     for row, seed in product(rows or every, range(seeds)):
         results.once(f"Cora, K = 16/{row}/{seed}", partial(cora_row, graph, row, seed))
+
+
+def numbers(results: Results, seeds: int) -> None:
+    """Let ``-k auto`` choose the number of 4, 8 and 16 planted blocks of 60 nodes, on seeds from 100 on."""
+
+    def run(count: int, seed: int) -> dict[str, float]:
+        graph = blocks((60,) * count, seed)
+        choice, spent = timed(lambda: choose_number(graph.affinity, seed=seed))
+        return {"right": float(choice.number == count), "chosen": float(choice.number), **spent}
+
+    for count, seed in product((4, 8, 16), range(100, 100 + seeds)):
+        results.once(f"-k auto/{count} planted blocks/{seed}", partial(run, count, seed))
 
 
 def planted_blocks(results: Results, rows: list[str], seeds: int) -> None:
@@ -211,7 +249,7 @@ def tables(results: Results) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help="any of cora, blocks, later, size; none prints the tables")
+    parser.add_argument("parts", nargs="*", help="any of cora, blocks, numbers, later, size; none prints the tables")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
     parser.add_argument("--results", type=Path, default=Path("out/bench_communities.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
@@ -234,6 +272,8 @@ def main() -> None:
             cora(results, graph, options.rows, options.seeds)
         if "blocks" in parts:
             planted_blocks(results, options.rows, options.seeds)
+        if "numbers" in parts:
+            numbers(results, options.seeds)
         if "later" in parts:
             for row, seed in product(("modularity", "mincut", "exact"), range(options.seeds)):
                 results.once(f"Cora, a tenth later/{row}/{seed}", partial(later_row, graph, row, seed, folder))

@@ -12,6 +12,7 @@ from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.heads import DEFAULT_HEAD
+from segspectral.registry import SPACES
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ def cluster(
     text: DialectOptions,
     clusters: Annotated[
         int | None, typer.Option("--clusters", "-k", min=1, help="How many clusters (default: 10).")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(SPACES),
+            help="What vectors are turned into before they are compared: codes, outputs of a Siamese network, of both, "
+            f"or scattering coefficients of square images (default: {SPACES[0]}).",
+        ),
     ] = None,
     sample: Annotated[
         int | None,
@@ -44,7 +53,8 @@ def cluster(
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
     from segspectral.networks.clustering import cluster_file
 
-    given = {"-k": clusters, "--head": options.head, "--seed": options.seed, "--sample": sample, "--save": save}
+    given: dict[str, object] = {"-k": clusters, "--head": options.head, "--space": space, "--seed": options.seed}
+    given |= {"--sample": sample, "--save": save}
     if model is not None and (named := [name for name, value in given.items() if value is not None]):
         raise SettingsError(f"{named[0]} is for a fit, and --model brings a head that has been fitted; leave one out")
     head, seed = options.head or DEFAULT_HEAD, options.seed or 0
@@ -53,6 +63,7 @@ def cluster(
             file,
             clusters or 10,
             head=head,
+            space=space,
             model=model,
             sample=sample,
             seed=seed,

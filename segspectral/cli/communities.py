@@ -43,6 +43,10 @@ def communities(
     encoder: Annotated[
         str | None, typer.Option(help="The network of a head that has one: gcn (it sees neighbours) or mlp.")
     ] = None,
+    polish: Annotated[
+        bool | None,
+        typer.Option("--polish", help="Move single nodes in the end as long as that raises the modularity."),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="A saved head: new nodes join the communities it has found.")
     ] = None,
@@ -52,6 +56,7 @@ def communities(
     if number is not None and number != "auto" and not (number.isascii() and number.isdigit() and int(number) > 0):
         raise SettingsError(f"-k is a whole number from 1, or auto, not '{number}'")
     fitting = {"-k": number, "--attribute-weight": attribute_weight, "--encoder": encoder, "--save": save}
+    fitting["--polish"] = polish
     fitting |= {"--head": options.head, "--preset": options.preset, "--config": options.config, "--seed": options.seed}
     if model is not None and (given := [name for name, value in fitting.items() if value]):
         raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
@@ -61,7 +66,7 @@ def communities(
     from segspectral.networks.graphs import read_graph
 
     check_folder(output)
-    search = _search(options, encoder, number)
+    search = _search(options, encoder, number, polish)
     network = read_graph(graph, attributes, labels, dialect=text.dialect())
     print(f"{graph}: {'; '.join([str(network.counts), *network.notes])}")
     if model is not None:
@@ -69,7 +74,9 @@ def communities(
         print(f"{plural(int(found.new.sum()), 'node is', 'nodes are')} new to {model}")
     else:
         weight = search.attribute_weight if attribute_weight is None else attribute_weight
-        found = find_communities(network, search.communities, head=search.head, weight=weight, seed=search.seed)
+        found = find_communities(
+            network, search.communities, head=search.head, weight=weight, polish=search.polish, seed=search.seed
+        )
     if save is not None:
         found.save(save)
     written = write_communities(found, output)
@@ -77,7 +84,7 @@ def communities(
     print(f"-> {', '.join(map(str, [*written, *([save] if save is not None else [])]))}")
 
 
-def _search(options: PipelineOptions, encoder: str | None, number: str | None) -> Search:
+def _search(options: PipelineOptions, encoder: str | None, number: str | None, polish: bool | None) -> Search:
     """The defaults, ``--preset``, ``--config`` and the named options, each on top of the last. Raises SettingsError."""
     from segspectral.config import load_onto
     from segspectral.networks import Search
@@ -90,6 +97,7 @@ def _search(options: PipelineOptions, encoder: str | None, number: str | None) -
         "--head": {} if options.head is None else {"head": {"name": options.head}},
         "--encoder": {} if encoder is None else {"head": {"encoder": encoder}},
         "-k": {} if number is None else {"communities": number if number == "auto" else int(number)},
+        "--polish": {} if polish is None else {"polish": polish},
         "--seed": {} if options.seed is None else {"seed": options.seed},
     }
     for option, changes in settings.items():

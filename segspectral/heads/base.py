@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from segspectral.errors import GraphError, SettingsError
 from segspectral.heads.copies import equal_rows, one_each, together, twins
 from segspectral.heads.estimator import Estimator
-from segspectral.heads.extension import Extension, Learnt, extension_of
+from segspectral.heads.extension import Extension, Learnt, RandomWalk, extension_of
+from segspectral.heads.networks import Mlp
 from segspectral.heads.parameters import Parameters, parameter_model
+from segspectral.heads.spaces import Scattering, Space, check_space, into, learn_space, space_name
 from segspectral.settings import explain
 from segspectral.spectral.knn import Bandwidth, Neighbors, Symmetrization, knn_affinity
 from segspectral.spectral.walk import walk_matrix
@@ -67,6 +69,7 @@ class Fitted:
     loss_curve_ : (steps,) float64, empty if nothing was trained
     extension_ : Extension, which gives the memberships of other nodes: by the network that was trained or, if there is
         none, by a random walk to the fitted nodes
+    space_ : the map from features into the ``space`` of the head; None if the features stay as they are
     """
 
     labels_: NDArray[np.int64]
@@ -77,6 +80,7 @@ class Fitted:
     outcome_: Outcome
     loss_curve_: NDArray[np.float64]
     extension_: Extension
+    space_: Mlp | Scattering | None = None
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
     effective_rank_: float
@@ -92,6 +96,9 @@ class Head(Fitted, Parameters, Estimator):
     n_clusters : K, the number of clusters, 1 <= K <= N; the only parameter that may be given by position
     n_neighbors, bandwidth, symmetrize : of the kNN affinity that ``fit`` builds when it is given none, see
         ``knn_affinity``
+    space : what the features are turned into before they are compared and clustered: "raw" leaves them as they are,
+        "code" takes the codes of an autoencoder, "siamese" the outputs of a Siamese network of the features, "both" of
+        the codes, and "scattering" the scattering transform of square images; ``SpaceSettings`` has their settings
     random_state : int; equal seeds give equal bytes
 
     Laws
@@ -112,6 +119,7 @@ class Head(Fitted, Parameters, Estimator):
     n_neighbors: Neighbors = 10
     bandwidth: Bandwidth = "self_tuning"
     symmetrize: Symmetrization = "max"
+    space: Space = "raw"
     random_state: int = 0
 
     @abstractmethod
@@ -127,6 +135,7 @@ class Head(Fitted, Parameters, Estimator):
 
     def check_installed(self) -> None:
         """Raise SettingsError if the head needs a package that is not installed; the message says how to install it."""
+        check_space(self.space, type(self).__name__)
 
     def _needs_features(self) -> bool:
         """Whether the head maps features, and cannot cluster a bare graph."""
@@ -172,6 +181,11 @@ class Head(Fitted, Parameters, Estimator):
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
         affinity = None if affinity is None else as_affinity(affinity)
+        if affinity is not None and self.space != "raw":
+            raise SettingsError(
+                f"space={space_name(self.space)} makes the graph of the features it has turned into others; give "
+                "features without an affinity, or space=raw"
+            )
         bare = X is None and affinity is not None
         if X is None and affinity is not None:
             if self._needs_features():
@@ -183,6 +197,8 @@ class Head(Fitted, Parameters, Estimator):
             X = self._positions(affinity)
         X = self._rows(X)
         self._check_clusters(len(X))
+        space = learn_space(self.space, X, seed=self.random_state, device=getattr(self, "device", "cpu"))
+        X = into(space, X)
         graph = self._graph(X, affinity)
         copies = self._copies(X, None if affinity is None else graph, bare)
         if copies.max() < self.n_clusters:
@@ -197,6 +213,8 @@ class Head(Fitted, Parameters, Estimator):
         # A network of a graph without features maps positions in that graph, and new nodes have none.
         learnt, nodes = (None, None) if bare else (solution.learnt, X.copy())
         self.extension_ = extension_of(learnt, nodes, graph, membership)
+        if space is not None:
+            self.space_ = space
         self.affinity_ = graph
         self.membership_ = membership
         self.labels_ = membership.labels
@@ -241,6 +259,20 @@ class Head(Fitted, Parameters, Estimator):
             raise SettingsError(f"{type(self).__name__} with these settings has no spectral embedding")
         return embedding
 
+    def relabel(self, labels: NDArray[np.int64]) -> None:
+        """Give the fitted nodes other clusters (N,): each takes the membership of its old one, and the other way round.
+
+        A random walk carries them over to new nodes; a network is as it was trained, and maps new nodes as before.
+        """
+        self._check_is_fitted()
+        P, rows = self.membership_.probabilities.copy(), np.arange(len(labels))
+        P[rows, self.labels_], P[rows, labels] = P[rows, labels], P[rows, self.labels_]
+        self.membership_ = replace(self.membership_, probabilities=P)
+        self.labels_ = self.membership_.labels
+        self.ncut_ = self.affinity_.ncut(self.labels_)
+        if isinstance(self.extension_, RandomWalk):
+            self.extension_ = replace(self.extension_, membership=self.membership_)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted head to one safetensors file, settings as JSON in its header; ``segspectral.heads.load``."""
         from segspectral.heads.storage import save
@@ -280,7 +312,7 @@ class Head(Fitted, Parameters, Estimator):
         elif X is None:
             raise SettingsError(f"{type(self).__name__} was fitted on features; give those of the new nodes, too")
         else:
-            X = self._rows(X, fitting=False)
+            X = into(self.space_, self._rows(X, fitting=False))
         if not self.extension_.needs_graph:
             return X, sp.csr_array((len(X), 0))
         n = len(self.labels_)

@@ -111,7 +111,7 @@ class FeatureMap(_Network):
 
     network: Mlp
     needs_graph = False
-    KEPT = ("network_", "readout_", "n_features_in_")
+    KEPT = ("network_", "readout_", "n_features_in_", "space_")
 
     def outputs(
         self, X: NDArray[np.float64] | None, links: sp.csr_array, *, hidden: bool = False
@@ -167,7 +167,7 @@ class RandomWalk(Extension):
     membership: Membership
     needs_graph = True
     inductive = False
-    KEPT = ("X_fit_", "labels_", "membership_", "eigenvalues_", "n_features_in_")
+    KEPT = ("X_fit_", "labels_", "membership_", "eigenvalues_", "n_features_in_", "space_")
 
     @property
     def needs_features(self) -> bool:  # type: ignore[override]

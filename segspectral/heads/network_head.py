@@ -92,6 +92,7 @@ class TrainedHead(Head):
         return True
 
     def check_installed(self) -> None:
+        super().check_installed()
         if self._has_network:
             require("torch", f"the network of {type(self).__name__}")
 

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 __all__ = ["FROM_PIPELINE", "Parameters", "checked_parameters", "parameter_model"]
 
-FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symmetrize")
-"""Parameters that a pipeline has elsewhere: ``segments``, ``seed`` and ``affinity``."""
+FROM_PIPELINE = ("n_clusters", "random_state", "n_neighbors", "bandwidth", "symmetrize", "space")
+"""Parameters that a pipeline has elsewhere, ``segments``, ``seed`` and ``affinity``, or that are for vectors alone."""
 
 
 @dataclass_transform(eq_default=False, kw_only_default=True, field_specifiers=(field,))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from segspectral.errors import SettingsError
-from segspectral.heads.base import Solution
-from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Gcn
-from segspectral.heads.network_head import Effort, NetworkHead, Spare, sees_graph
+from segspectral.heads.network_head import Effort, NetworkHead, Spare
 from segspectral.heads.networks import Mlp
 from segspectral.heads.readout import with_best_last_layer
-from segspectral.heads.training.pretraining import Autoencoder, Siamese
 from segspectral.values import Affinity
 
 if TYPE_CHECKING:
@@ -41,13 +36,12 @@ class SpectralNet(NetworkHead):
     Parameters
     ----------
     spare : columns beyond K that the network has in training
-    siamese : the distance of the kNN affinity is learnt first (section 3.2); None leaves this out
-    autoencoder : codes are mapped and compared instead of the features; None leaves this out
 
     Published values
     ----------------
     hidden (1024, 1024, 512), spare 0, batches of 1024; up to 30 epochs, that is 1750 steps for 60000 points, with a
-    patience of 10 epochs; a learning rate of 0.001, divided by 10 on plateaus.
+    patience of 10 epochs; a learning rate of 0.001, divided by 10 on plateaus. The affinity is that of a Siamese
+    network (section 3.2), on MNIST of codes, which is ``space="both"``.
 
     Differs from the paper
     ----------------------
@@ -67,40 +61,13 @@ class SpectralNet(NetworkHead):
        Rayleigh-Ritz in the span of all hidden units.
     7. The hidden layers have leaky ReLUs, and the last one is linear instead of tanh. Adam has a cosine decay, and
        gradients are clipped to norm 1.
+    8. With ``space="both"`` the network maps the outputs of the Siamese network, where the paper maps the codes.
     """
 
     EFFORT = Effort((128, 128), 400, 1e-2)
     SMALL_EFFORT = Effort((64, 64), 160, 3e-2)
 
     spare: Spare = 6
-    siamese: Siamese | None = None
-    autoencoder: Autoencoder | None = None
-
-    def _check_settings(self) -> None:
-        super()._check_settings()
-        if self.autoencoder is not None and sees_graph(self.encoder):
-            raise SettingsError("autoencoder is for encoder='mlp'; graph convolutions reduce features themselves")
-
-    def _graph(self, X: NDArray[np.float64], affinity: Any) -> Affinity:
-        """With ``siamese``, of the distances that it learns."""
-        self._code: Mlp | None = None
-        if affinity is not None and (self.siamese is not None or self.autoencoder is not None):
-            raise SettingsError("siamese and autoencoder learn the affinity: give them, or an affinity, not both")
-        if self.autoencoder is not None:
-            self._code = self.autoencoder.encoder(X, seed=self.random_state, device=self.device)
-            X = self._code(X)
-        if self.siamese is not None:
-            X = self.siamese.encoder(X, seed=self.random_state, device=self.device)(X)
-        return super()._graph(X, affinity)
-
-    def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution:
-        code = self.__dict__.pop("_code")
-        solution = super()._solve(X if code is None else code(X), affinity, progress)
-        if code is None or solution.learnt is None:
-            return solution
-        network, readout = solution.learnt
-        assert isinstance(network, Mlp)
-        return replace(solution, learnt=Learnt(code.then(network), readout))
 
     def _refit(
         self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None

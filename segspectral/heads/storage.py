@@ -25,6 +25,7 @@ from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
 from segspectral.heads.parameters import checked_parameters
 from segspectral.heads.readout import Centres, Readout, Softmax, SpectralMap
+from segspectral.heads.spaces import Scattering
 from segspectral.values import Affinity, Membership, Outcome
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ LARGEST_HEADER = 16 * 2**20
 FITTED = ("labels_", "membership_", "affinity_", "ncut_", "eigenvalues_", "outcome_", "loss_curve_")
 """Attributes that every saved head has."""
 
-VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Gcn, Membership, Mlp, Softmax, SpectralMap)}
+VALUES = {cls.__name__: cls for cls in (Affinity, Centres, Gcn, Membership, Mlp, Scattering, Softmax, SpectralMap)}
 
 
 def save(head: Head, path: str | os.PathLike[str], notes: dict[str, Any] | None = None) -> None:

@@ -22,6 +22,7 @@ from segspectral.metrics.clustering import clustering_scores
 from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
 from segspectral.networks.graphs import Dialect, Graph, read_graph
 from segspectral.networks.vectors import Vectors
+from segspectral.registry import SPACES
 
 __all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 
@@ -84,6 +85,7 @@ def cluster_file(
     clusters: int = 10,
     *,
     head: Any = DEFAULT_HEAD,
+    space: str | None = None,
     model: str | os.PathLike[str] | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -99,6 +101,8 @@ def cluster_file(
     source : the file, see ``read_problem``; an .npy file may be larger than the memory
     clusters : K
     head : a Head, its name, or {"name": ..., settings}
+    space : what vectors are turned into before they are compared and clustered, see ``Head``; None leaves it to the
+        head
     model : a file that ``Head.save`` wrote: its clusters are predicted, and nothing is fitted
     sample : the head is fitted on so many vectors, drawn at random, and predicts the others. None takes all, or
         ``SAMPLE`` if there are more than ``WHOLE``
@@ -113,18 +117,23 @@ def cluster_file(
         The file cannot be read as features or edges.
     SettingsError, GraphError, CollapseError, OutputError
     """
+    if space is not None and space not in SPACES:
+        raise SettingsError(f"there is no space '{space}'; there are {', '.join(SPACES)}")
+    given = {"n_clusters": clusters, "random_state": seed} | ({} if space is None else {"space": space})
     try:
-        fitted = head_from(head).fresh(n_clusters=clusters, random_state=seed) if model is None else load(model)
+        fitted = head_from(head).fresh(**given) if model is None else load(model)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    fitted.check_installed()
     problem = read_problem(source, dialect)
     for written in (output, save):
         if written is not None:
             check_folder(Path(written).parent)
     told = progress or (lambda what, done, count: None)
     if problem.vectors is None:
-        if sample is not None or model is not None:
-            option = "sample" if model is None else "model"
+        for option, value in {"model": model, "sample": sample, "space": space}.items():
+            if value is None:
+                continue
             raise SettingsError(f"{option} is for vectors, and this is a graph, whose nodes are clustered together")
         chosen = None
     else:

@@ -21,6 +21,7 @@ from segspectral.metrics.clustering import clustering_scores
 from segspectral.metrics.communities import conductance, coverage, modularity
 from segspectral.networks.graphs import Graph
 from segspectral.networks.number import Choice, choose_number
+from segspectral.networks.polish import polished
 from segspectral.registry import ATTRIBUTE_WEIGHT, COMMUNITIES
 from segspectral.settings import Settings
 from segspectral.spectral.knn import knn_affinity
@@ -48,6 +49,9 @@ class Search(Settings):
         ge=0,
         le=1,
         description="weight of the similarity of attributes against the edges; 0 uses only the edges",
+    )
+    polish: bool = Field(
+        False, description="whether single nodes move in the end as long as that raises the modularity of the edges"
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
@@ -120,6 +124,7 @@ def find_communities(
     head: Any = DEFAULT_HEAD,
     weight: float = ATTRIBUTE_WEIGHT,
     most: int = 20,
+    polish: bool = False,
     seed: int = 0,
 ) -> Communities:
     """Find the communities of a graph.
@@ -130,6 +135,7 @@ def find_communities(
     head : a Head, its name, or {"name": ..., settings}
     weight : weight of the similarity of attributes in the graph that the head sees, from 0 (only edges) to 1
     most : largest number that "auto" may choose
+    polish : whether single nodes move in the end as long as that raises the modularity of the edges (``polished``)
 
     Raises
     ------
@@ -151,6 +157,8 @@ def find_communities(
     except ValueError as error:
         raise SettingsError(str(error)) from error
     fitted.fit(X, affinity=affinity)
+    if polish:
+        fitted.relabel(polished(graph.affinity, fitted.labels_, fitted.n_clusters))
     seconds = {"graph": after_graph - begin, "number": after_choice - after_graph}
     seconds["head"] = time.perf_counter() - after_choice
     P = fitted.membership_.probabilities

@@ -21,6 +21,7 @@ from segspectral.extras import require
 from segspectral.features.backbones.timm_models import TimmModel
 from segspectral.heads.base import Head
 from segspectral.heads.extension import FeatureMap
+from segspectral.heads.spaces import Scattering, into
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ def head_to_onnx(head: Head) -> bytes:
     import torch
 
     module = head_module(head)
-    embeds = head.extension_.embedding(np.zeros((1, head.n_features_in_)), sp.csr_array((1, 0))) is not None
+    example = into(head.space_, np.zeros((1, head.n_features_in_)))
+    embeds = head.extension_.embedding(example, sp.csr_array((1, 0))) is not None
     outputs = ["memberships", "embedding"][: 1 + embeds]
     nodes = torch.export.Dim("nodes")
     about = {"head": type(head).__name__, "clusters": str(head.n_clusters)}
@@ -111,7 +113,13 @@ def head_module(head: Head) -> torch.nn.Module:
             "fit a head with the encoder mlp to export it"
         )
 
-    network, readout = extension.network.module(), extension.readout
+    if isinstance(head.space_, Scattering):
+        raise SettingsError(
+            f"{type(head).__name__} was fitted with space=scattering, which is no network that could be exported; fit "
+            "it with another space"
+        )
+    whole = extension.network if head.space_ is None else head.space_.then(extension.network)
+    network, readout = whole.module(), extension.readout
 
     class HeadModule(torch.nn.Module):
         def __init__(self) -> None:

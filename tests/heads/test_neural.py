@@ -27,6 +27,7 @@ from segspectral.heads.neuncut import NeuNcut, ncut_loss
 from segspectral.heads.neuralef import NeuralEF
 from segspectral.heads.readout import with_best_last_layer
 from segspectral.heads.rsm import RSM
+from segspectral.heads.spaces import SpaceSettings
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.heads.training.loop import Subgraphs, orthonormal, quadratic, rayleigh_quotients, train
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
@@ -345,16 +346,14 @@ def test_rsm_on_digits() -> None:
 
 def test_code_space_and_siamese_distances() -> None:
     d = digits()
-    code = Autoencoder(hidden=(64,), code=10, epochs=40)
     distance = Siamese(hidden=(64,), epochs=8)
-    h = SpectralNet(10, hidden=(64, 64), steps=200, autoencoder=code, siamese=distance).fit(d["X"])
+    both = SpaceSettings(name="both", autoencoder=Autoencoder(hidden=(64,), epochs=40), siamese=distance)
+    h = SpectralNet(10, hidden=(64, 64), steps=200, space=both).fit(d["X"])
     assert nmi(d["y"], h.labels_) > 0.6
     assert np.array_equal(h.predict(d["X"]), h.labels_)
     S = distance.encoder(d["X"], seed=0)(d["X"])
     near = knn_affinity(S, neighbors=2).weights.tocoo()
     assert (d["y"][near.row] == d["y"][near.col]).mean() > 0.8
-    with pytest.raises(SettingsError, match="not both"):
-        SpectralNet(10, siamese=distance).fit(d["X"], affinity=d["affinity"])
 
 
 def test_deep_k_means_clusters_digits_and_not_circles() -> None:

@@ -1,0 +1,144 @@
+"""Spaces: what vectors are turned into before a head compares and clusters them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from segspectral.errors import SettingsError
+from segspectral.extras import require
+from segspectral.heads.networks import Mlp
+from segspectral.heads.training.pretraining import Autoencoder, Siamese
+from segspectral.settings import Settings
+from segspectral.spectral.scattering import SMALLEST, grid, paths, scattering
+
+__all__ = ["LEARNT", "Scattering", "Space", "SpaceSettings", "check_space", "into", "learn_space", "space_name"]
+
+LEARNT = ("code", "siamese", "both")
+"""Spaces that a network makes, for which torch is needed."""
+
+CHUNK = 4096
+"""Number of images that are turned into scattering coefficients at once: 57 MB of those of MNIST."""
+
+SAMPLE = 20_000
+"""The components of scattering coefficients are those of so many images, drawn at random: 280 MB of those of MNIST."""
+
+FAINTEST = 1e-4
+"""Paths of scattering that vary less than this share of the strongest are noise of the computation, and stay faint."""
+
+
+class SpaceSettings(Settings):
+    """A space with settings of its own; its bare name stands for the defaults."""
+
+    name: Literal["code", "siamese", "both", "scattering"] = Field(description="as the bare name")
+    autoencoder: Autoencoder = Field(Autoencoder(), description="of code and both")
+    siamese: Siamese = Field(Siamese(), description="of siamese and both")
+    components: int = Field(200, ge=1, le=4096, description="principal components of scattering")
+
+
+Space = Literal["raw", "code", "siamese", "both", "scattering"] | SpaceSettings
+"""What a head compares and clusters: the features as they are; the codes of an autoencoder; the outputs of a Siamese
+network, of the features or, with "both", of the codes; the scattering transform of square images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scattering:
+    """Principal components of scattering coefficients, each path of which has been brought to a variance of 1.
+
+    Without this the mean grey of the image is nearly all that is compared.
+
+    Parameters
+    ----------
+    shift : (M,) float32, the mean of the coefficients
+    axes : (M, C) float32
+    """
+
+    shift: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, X: NDArray[np.float64], components: int, seed: int) -> Scattering:
+        """The components that vary most over the images X (N, S * S)."""
+        from sklearn.decomposition import PCA
+
+        some = np.random.default_rng(seed).permutation(len(X))[:SAMPLE]
+        rows = np.concatenate([_coefficients(X[some[block]]) for block in _blocks(len(some))])
+        shift = rows.mean(axis=0)
+        rows -= shift
+        variance = (rows**2).mean(axis=0).reshape(paths(_side(X.shape[1])), -1)
+        spread = np.sqrt(variance.mean(axis=1))
+        scale = np.repeat(np.maximum(spread, max(FAINTEST * float(spread.max()), 1e-30)), variance.shape[1])
+        rows /= scale
+        found = PCA(min(components, *rows.shape), svd_solver="randomized", random_state=seed).fit(rows)
+        return cls(shift, np.ascontiguousarray(found.components_.T / scale[:, None], dtype=np.float32))
+
+    def __call__(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, C) of images (N, S * S). SettingsError if they are not of the size for which it was made."""
+        side = _side(X.shape[1])
+        if paths(side) * grid(side) ** 2 != len(self.shift) or self.axes.shape[:1] != self.shift.shape:
+            raise SettingsError(f"the scattering is of other images than those of {side} x {side} pixels")
+        parts = [(_coefficients(X[block]) - self.shift) @ self.axes for block in _blocks(len(X))]
+        return np.concatenate(parts).astype(np.float64)
+
+
+def space_name(space: Space) -> str:
+    return space.name if isinstance(space, SpaceSettings) else space
+
+
+def check_space(space: Space, who: str) -> None:
+    """Raise SettingsError if a space needs a package that is not installed; ``who`` has the space."""
+    if space_name(space) in LEARNT:
+        require("torch", f"the space {space_name(space)} of {who}")
+
+
+def learn_space(space: Space, X: NDArray[np.float64], *, seed: int, device: str = "cpu") -> Mlp | Scattering | None:
+    """The map from features (N, D) into a space, learnt on X; None if the features stay as they are.
+
+    Raises
+    ------
+    SettingsError
+        The features are no square images, and the space is ``scattering``.
+    """
+    if isinstance(space, SpaceSettings):
+        settings = space
+    elif space == "raw":
+        return None
+    else:
+        settings = SpaceSettings(name=space)
+    if settings.name == "scattering":
+        return Scattering.of(X, settings.components, seed)
+    code = None
+    if settings.name in ("code", "both"):
+        code = settings.autoencoder.encoder(X, seed=seed, device=device)
+    if settings.name == "code":
+        return code
+    apart = settings.siamese.encoder(into(code, X), seed=seed, device=device)
+    return apart if code is None else code.then(apart)
+
+
+def into(space: Mlp | Scattering | None, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Features (N, D) in a space."""
+    return X if space is None else space(X)
+
+
+def _coefficients(X: NDArray[np.float64]) -> NDArray[np.float32]:
+    side = _side(X.shape[1])
+    return scattering(X.reshape(-1, side, side)).reshape(len(X), -1)
+
+
+def _side(width: int) -> int:
+    side = int(np.sqrt(width))
+    if side * side != width or side < SMALLEST:
+        raise SettingsError(
+            f"the space scattering is for square images of one channel, from {SMALLEST} x {SMALLEST} pixels on, and "
+            f"vectors of {width} numbers are none; take the space code or siamese"
+        )
+    return side
+
+
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
