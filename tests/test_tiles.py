@@ -153,9 +153,10 @@ def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: 
     assert flat.notes[-1] == FLAT
 
 
-def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
+@pytest.mark.parametrize("segments", [4, 6])  # into five segments, two cuts of this landscape are nearly equally good
+def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, segments: int, tmp_path: Path):
     source = write(tmp_path / "land.tif", landscape[0][:384, :384])
-    cnn = with_settings(pipeline, {"features": {"cnn": {}}, "refine": "none"})
+    cnn = with_settings(pipeline, {"segments": segments, "features": {"cnn": {}}, "refine": "none"})
     whole, tiled = (
         labels_of(segment_raster(source, tmp_path / f"{size}.tif", cnn, Tiles(tile=size)).labels) for size in (384, 192)
     )
