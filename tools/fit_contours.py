@@ -151,12 +151,13 @@ def main() -> None:
     arguments = parser.parse_args()
     networks = Network.of_runs(arguments.runs)
     cnns = {"edges": Cnn(), "cnn": Cnn(backbone=ARCHITECTURE), "plain": None}
-    samples = open_dataset("bsds", arguments.data / "bsds500", split="train").samples
+    # The place in the whole split says which run left an image out.
+    samples = list(enumerate(open_dataset("bsds", arguments.data / "bsds500", split="train").samples))
     samples = samples[:: max(1, len(samples) // arguments.limit)][: arguments.limit]
     fitted = {}
     for variant, cnn in cnns.items():
         borders = Borders([], [], [], [])
-        for index, sample in enumerate(samples):
+        for index, sample in samples:
             network = networks[index % 2] if variant == "edges" else None  # run 0 left the even images out
             borders.add(sample, arguments.counts[index // 2 % len(arguments.counts)], cnn, network)
         fitted[variant], (first, second) = fit_passes(*borders)

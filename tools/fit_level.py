@@ -136,15 +136,16 @@ def read(root: Path, limit: int, runs: Sequence[Path], names: Sequence[str]) -> 
     """The coverings of each image for each name of ``MEASURES``; the networks take turns, as in ``fit_contours``."""
     pipeline, networks = Pipeline(), Network.of_runs(runs)
     paths = sorted((root / "images").glob("*.jpg"))
-    chosen = paths[:: max(1, len(paths) // limit)][:limit]
+    # The place in the whole split says which run left an image out.
+    chosen = list(enumerate(paths))[:: max(1, len(paths) // limit)][:limit]
     found: dict[str, list[Coverings]] = {name: [] for name in names}
-    for index, path in enumerate(chosen):
+    for done, (index, path) in enumerate(chosen, 1):
         scene = described(pipeline, read_image(path), networks[index % len(networks)] if networks else None)
         people = np.load(root / "gt" / f"{path.stem}.npz")["segs"]
         for name in names:
             found[name].append(MEASURES[name](scene, people))
-        if index % 20 == 19:
-            print(f"{index + 1} of {len(chosen)} images", flush=True)
+        if done % 20 == 0:
+            print(f"{done} of {len(chosen)} images", flush=True)
     return found
 
 
