@@ -10,8 +10,8 @@
 
 DATA holds camvid, voc2012 and aerial; default: $SEGSPECTRAL_DATA, else ../shared/data. Labels are taken from the
 truths as a person would give them: a click is at a random pixel of a class that is drawn at random among those of the
-image. All methods of a draw get the same clicks, and are scored on pixels without a refiner; the rows "with the CRF" are
-of the first draw alone.
+image. All methods of a draw get the same clicks, and are scored on pixels without a refiner; the rows "with the
+CRF" are of the first draw alone.
 
 clicks: the peers are scikit-image's recipe for trainable segmentation, a random forest on multiscale_basic_features at
 the clicked pixels, and the same forest on the statistics of our superpixels (colour, texture, position, CNN).
