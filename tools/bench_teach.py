@@ -520,6 +520,8 @@ def main() -> None:
     parser.add_argument("--superpixels", type=int, default=Lesson().superpixels.count)
     arguments = parser.parse_args()
     arguments.settings = {"superpixels": Slic(count=arguments.superpixels), "spreading": arguments.spreading}
+    if arguments.what not in ("clicks", "time"):
+        arguments.settings["refine"] = "none"  # all is scored without one, and to choose takes time
     if arguments.what in ("clicks", "all"):
         clicks_or_all(arguments, arguments.what == "all")
     else:

@@ -66,6 +66,7 @@ def suggest(
         note(sentence)
     taught = None if model is None else _taught(model, options)
     lesson = lesson_of(options, None) if taught is None else taught.recipe
+    lesson = lesson.model_copy(update={"refine": "none"})  # places are superpixels; to choose a refiner takes time
     album, failed = album_of(paths, known, lesson, debug, taught)
     if taught is None and labels:
         from segspectral.teaching.learn import learn
