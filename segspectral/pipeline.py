@@ -19,7 +19,7 @@ from segspectral.features import FeatureStack
 from segspectral.features.cnn import Seen
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
-from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
+from segspectral.heads.settings import ChosenHead, head_from, head_schema, head_to
 from segspectral.images.planes import as_edges, file_beside, read_edges
 from segspectral.images.reader import FLAT, Reading, as_image
 from segspectral.levels import count_regions, fitted
@@ -41,7 +41,7 @@ from segspectral.values.regions import Hierarchy, RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
 
-STAGES = ("superpixels", "features", "affinity", "head", "refine")
+STAGES = ("superpixels", "features", "affinity", "partition", "refine")
 
 TYPICAL_SEGMENTS, LOG_DEVIATION = 6, 0.5
 """The prior of ``eigengap_segments``: people who segment photographs mark about 6 regions. The prior is
@@ -72,7 +72,7 @@ class Pipeline(Settings):
         "auto",
         description="number of segments; auto: from the image's hierarchy, or the eigengap if no boundary is closed",
     )
-    max_segments: int = Field(16, ge=2, le=1000, description="maximum number of segments that auto chooses")
+    max_segments: int = Field(16, ge=2, le=1000, description="maximum number of segments that auto chooses for a head")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="random seed; equal seeds give equal results")
     hierarchy: bool = Field(False, description="cut the hierarchy of the image instead of running the head")
     level: float | None = Field(
@@ -83,7 +83,10 @@ class Pipeline(Settings):
     superpixels: AnySuperpixels = Watershed()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
-    head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
+    head: ChosenHead = Field(
+        None,
+        description=f"head; null: {DEFAULT_HEAD} if a number of segments is given, and regions of the hierarchy if not",
+    )
     refine: AnyRefiner = DenseCrf()
     sizes: Sizes = Sizes()
     seeds: Seeding = Seeding()
@@ -171,7 +174,8 @@ class Pipeline(Settings):
         # This is computed only here, because it imports all heads.
         head = head_schema()
         schema.setdefault("$defs", {}).update(head.pop("$defs"), Head=head)
-        schema["properties"]["head"] = {"$ref": "#/$defs/Head"}
+        described = {key: schema["properties"]["head"][key] for key in ("description", "default")}
+        schema["properties"]["head"] = {"anyOf": [{"$ref": "#/$defs/Head"}, {"type": "null"}], **described}
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
@@ -183,7 +187,7 @@ class Pipeline(Settings):
             A package of a strategy that the user has chosen is not installed.
         """
         if self.model is None and not self.hierarchy:
-            self.head.check_installed()
+            self._head.check_installed()
         if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
             install = "pip install 'segspectral[crf]'"
             if "refine" in self.model_fields_set:
@@ -322,8 +326,17 @@ class Pipeline(Settings):
                 fragments, at = Fragments.of(drawn + np.int32(1), drawn)
                 large = clock("sizes", LargeLeaves.of, fragments, scene.graph.hierarchy, limits.least)
                 leaves, tree = np.append(large.leaf, np.int32(-1))[at], large.tree
-            name = "hierarchy" if pipeline.hierarchy else "head"
-            membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree)
+            regions = pipeline._takes_regions(scene.graph, number)
+            membership = clock(
+                "partition",
+                pipeline.partition,
+                scene.features,
+                scene.graph,
+                scene.affinity,
+                number,
+                tree,
+                regions,
+            )
             if large is not None:
                 membership = large.within(limits.most, membership, scene.affinity)
                 labels = np.append(membership.labels + 1, 0).astype(np.int32)[leaves]
@@ -342,7 +355,9 @@ class Pipeline(Settings):
                 )
                 labels, membership, more = made
                 notes = (*notes, *more)
-        resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
+        # With a number, the same settings would run a head.
+        found = "auto" if regions else membership.probabilities.shape[1]
+        resolved = pipeline.model_copy(update={"segments": found})
         names = {} if self.model is None else self.model.names
         return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, names)
 
@@ -382,6 +397,7 @@ class Pipeline(Settings):
         affinity: Affinity,
         segments: int | Literal["auto"] | None = None,
         tree: Hierarchy | None = None,
+        regions: bool = False,
     ) -> Membership:
         """The membership of the N superpixels of an image or of a raster.
 
@@ -393,6 +409,7 @@ class Pipeline(Settings):
         features, graph, affinity : of the same N superpixels
         segments : the number of segments; None means that of the pipeline
         tree : the hierarchy that is cut; None means that of ``graph``
+        regions : whether the hierarchy is cut at the automatic level instead of running the head
 
         Raises
         ------
@@ -411,6 +428,11 @@ class Pipeline(Settings):
             return self.model.membership(features)
         # All eigenvalues are kept, even if the number is given, because users look at them to choose another number.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
+        if regions:
+            region = self._cut(graph.hierarchy, "auto")
+            return Membership(
+                soft_membership(affinity, region.astype(np.int64), int(region.max()) + 1), eigenvalues=eigenvalues
+            )
         k = self._automatic_number(graph, eigenvalues) if number == "auto" else number
         if k > len(graph):
             raise SettingsError(
@@ -419,12 +441,27 @@ class Pipeline(Settings):
             )
         if len(graph) == 1:
             return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head accepts a single node
-        head = self.head.fresh(n_clusters=k, random_state=self.seed)
+        head = self._head.fresh(n_clusters=k, random_state=self.seed)
         # A head that learns a map sees only features. Diffusion gives them the boundaries that the affinity contains.
         inputs = diffused(features.nodes, affinity) if head.learns_map else features.nodes
         membership = head.fit(inputs, affinity=affinity).membership_
         area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
+
+    @property
+    def _head(self) -> Head:
+        return head_from(DEFAULT_HEAD) if self.head is None else self.head
+
+    def _takes_regions(self, graph: RegionGraph, number: int | Literal["auto"]) -> bool:
+        """Whether the segments are the regions of the hierarchy at the automatic level, fitted to the pixels.
+
+        Their borders agree better with those that people draw than those of a head do. A head is run if the user has
+        chosen it, or a number, or if no boundary is closed, so that the whole image is one region.
+        """
+        chosen = self.head is not None or self.model is not None or self.hierarchy or number != "auto"
+        if chosen or graph.boundary is None:
+            return False
+        return count_regions(graph.hierarchy, fitted().cut) > 1
 
     @property
     def follows_network(self) -> bool:

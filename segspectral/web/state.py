@@ -64,7 +64,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
         height=job.shape[0],
         width=job.shape[1],
         position=jobs.position(job),
-        plan=[*STAGES[:3], "hierarchy"] if job.pipeline.hierarchy else list(STAGES),
+        plan=[stage for stage in STAGES if stage != "refine" or not job.pipeline.hierarchy],
         stages=dict(job.stages),
         error=job.error,
     )
@@ -81,7 +81,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
             "revision": edits.revision,
             "can_undo": edits.can_undo,
             "can_redo": edits.can_redo,
-            "segments": result.pipeline.segments,
+            "segments": result.membership.probabilities.shape[1],
             "superpixels": len(result.superpixels),
             "ncut": result.ncut,
             "eigenvalues": [] if values is None else np.round(values, 6).tolist(),
