@@ -174,8 +174,8 @@ class Pipeline(Settings):
         # This is computed only here, because it imports all heads.
         head = head_schema()
         schema.setdefault("$defs", {}).update(head.pop("$defs"), Head=head)
-        described = {key: schema["properties"]["head"][key] for key in ("description", "default")}
-        schema["properties"]["head"] = {"anyOf": [{"$ref": "#/$defs/Head"}, {"type": "null"}], **described}
+        head["anyOf"].append({"type": "null"})
+        schema["properties"]["head"]["$ref"] = "#/$defs/Head"
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
