@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from segspectral.heads import head_class
 from segspectral.heads.exact import Exact
-from segspectral.heads.spaces import into
+from segspectral.heads.spaces import SpaceSettings, into, learn_space
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.registry import SPACES
@@ -71,6 +71,11 @@ GRAPHS = {
 COMPONENTS = 50
 PEER_EPOCHS = 1
 
+DATASETS = ("mnist", "fashion_mnist")
+
+AUTOENCODER, SIAMESE = Autoencoder(epochs=15), Siamese(hidden=(256, 256))
+"""Of the spaces: smaller than the defaults, so that a space of 10 000 images takes minutes of one core."""
+
 
 @cache
 def split(path: Path, limit: int, seed: int) -> tuple[Any, Any, Any, Any]:
@@ -86,7 +91,7 @@ def split(path: Path, limit: int, seed: int) -> tuple[Any, Any, Any, Any]:
 
 def vectors(results: Results, root: Path, seeds: int, quick: bool, spaces: list[str], rows: list[str]) -> None:
     limit = 2000 if quick else 10**9
-    for dataset in ("mnist", "fashion_mnist"):
+    for dataset in DATASETS:
         path = root / dataset / "dev12k.npz"
         for seed in range(seeds):
             for space in spaces:
@@ -128,39 +133,66 @@ def _vectors_row(
     }  # fmt: skip
 
 
-def spaces(results: Results, root: Path, limit: int, names: list[str], rows: list[str]) -> None:
-    """Where clusters are lost, on pixels of MNIST: in the space, in the graph, or in the head.
+def spaces(results: Results, root: Path, datasets: list[str], *settings: Any) -> None:
+    for dataset in datasets:
+        _spaces_of(results, root, dataset, *settings)
 
-    ``near`` is the share of the 10 nearest neighbours that are of the same digit, ``inside`` the share of edge weight
-    within digits, ``ncut_digits`` the normalized cut of the digits themselves: where it is above ``ncut``, the graph
-    and not the head joins digits. A sixth of the images is not fitted.
+
+def _spaces_of(
+    results: Results,
+    root: Path,
+    dataset: str,
+    limit: int,
+    fitted: int | None,
+    names: list[str],
+    rows: list[str],
+    symmetrize: str,
+) -> None:
+    """Where clusters are lost, on pixels: in the space, in the graph, or in the head.
+
+    ``near`` is the share of the 10 nearest neighbours that are of the same class, ``inside`` the share of edge weight
+    within classes, ``ncut_classes`` the normalized cut of the classes themselves: where it is above ``ncut``, the graph
+    and not the head joins classes. Of ``limit`` images ``fitted`` are fitted, five sixths if None; the others are
+    unseen. ``all_nmi`` is that of both together. "space_cpu" is of the space, "cpu" of the graph and the head.
     """
-    with np.load(root / "mnist" / "train60k.npz") as data:
+    with np.load(root / dataset / "train60k.npz") as data:
         order = np.random.default_rng(0).permutation(len(data["x"]))[:limit]
         X, y = data["x"][order].reshape(len(order), -1) / 255, data["y"][order].astype(np.int64)
-    seen = len(X) * 5 // 6
-    for space, row in product(names, rows):
+    seen = fitted or len(X) * 5 // 6
 
-        def run(space: str = space, row: str = row) -> dict[str, Any]:
-            name, settings = VECTORS[row]
+    @cache
+    def turned(name: str) -> tuple[Any, Any, float, float]:
+        busy = time.process_time()
+        learnt = "raw" if name == "raw" else SpaceSettings(name=name, autoencoder=AUTOENCODER, siamese=SIAMESE)
+        space = learn_space(learnt, X[:seen], seed=0)
+        inside, outside = into(space, X[:seen]), into(space, X[seen:])
+        busy = time.process_time() - busy
+        near = float((y[nearest(inside, 10)[1]] == y[:seen, None]).mean())
+        return inside, outside, near, busy
+
+    for name, row in product(names, rows):
+
+        def run(name: str = name, row: str = row) -> dict[str, Any]:
+            inside, outside, near, before = turned(name)
+            method, settings = VECTORS[row]
             busy = time.process_time()
-            head = head_class(name)(10, space=space, **settings).fit(X[:seen])
+            head = head_class(method)(10, symmetrize=symmetrize, **settings).fit(inside)
             busy = time.process_time() - busy
-            _, neighbor = nearest(into(head.space_, X[:seen]), 10)
-            edges = head.affinity_.weights.tocoo()
-            found, unseen = (
-                clustering_scores(head.labels_, y[:seen]),
-                clustering_scores(head.predict(X[seen:]), y[seen:]),
+            affinity = head.affinity_
+            edges, labels = affinity.weights.tocoo(), np.concatenate([head.labels_, head.predict(outside)])
+            found, unseen, every = (
+                clustering_scores(labels[part], y[part]) for part in (slice(seen), slice(seen, None), slice(None))
             )
             return {
-                "near": float((y[neighbor] == y[:seen, None]).mean()),
-                "inside": float(edges.data[y[edges.row] == y[edges.col]].sum() / edges.data.sum()),
-                "ncut": head.ncut_, "ncut_digits": head.affinity_.ncut(y[:seen]),
-                "acc": found["accuracy"], "nmi": found["nmi"],
-                "unseen_acc": unseen["accuracy"], "unseen_nmi": unseen["nmi"], "cpu": busy,
+                "near": near, "inside": float(edges.data[y[edges.row] == y[edges.col]].sum() / edges.data.sum()),
+                "ncut": head.ncut_, "ncut_classes": affinity.ncut(y[:seen]),
+                "acc": found["accuracy"], "nmi": found["nmi"], "unseen_acc": unseen["accuracy"],
+                "unseen_nmi": unseen["nmi"], "all_acc": every["accuracy"], "all_nmi": every["nmi"],
+                "space_cpu": before, "cpu": busy,
             }  # fmt: skip
 
-        results.once(f"spaces/{seen}/{space}, {row}/0", run)
+        how = "" if symmetrize == "max" else f", {symmetrize}"
+        results.once(f"spaces/{dataset}, {seen} of {len(X)} images fitted/{name}, {row}{how}/0", run)
 
 
 def images(results: Results, root: Path, count: int, ks: tuple[int, ...], superpixels: int, contours: bool) -> None:
@@ -373,7 +405,7 @@ def tables(results: Results) -> Iterator[str]:
             "graphs": lambda p: (f"{p[1]}, K = {p[2]}", p[3]),
             "toys": lambda p: (p[1], p[2]),
             "eigenvectors": lambda p: (f"{p[1]}, ten eigenvectors one by one", p[2]),
-            "spaces": lambda p: (f"spaces, MNIST, {p[1]} images seen", p[2]),
+            "spaces": lambda p: (f"spaces, {p[1]}", p[2]),
             "size": lambda p: ("50000 vectors of 10 dimensions", p[1]),
         }[part](p)
         groups[title, part in ("images", "graphs")][line].append(row)
@@ -391,7 +423,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("out/bench_heads.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--spaces", nargs="+", default=["raw", "code", "siamese", "both"], choices=SPACES)
+    parser.add_argument("--datasets", nargs="+", default=["mnist"], choices=DATASETS, help="of the spaces")
     parser.add_argument("--limit", type=int, default=12_000, help="images of the spaces")
+    parser.add_argument("--symmetrize", default="max", choices=["max", "mean"], help="of the graphs of the spaces")
+    parser.add_argument("--fitted", type=int, help="so many images of the spaces are fitted; default five sixths")
     parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of vectors and spaces")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--superpixels", type=int, default=600, help="asked for in each of the images")
@@ -411,7 +446,8 @@ def main() -> None:
         if "vectors" in options.parts:
             vectors(results, options.data, seeds, options.quick, options.spaces, options.rows)
         if "spaces" in options.parts:
-            spaces(results, options.data, options.limit, options.spaces, options.rows or ["exact"])
+            sizes, rows = (options.limit, options.fitted), options.rows or ["exact"]
+            spaces(results, options.data, options.datasets, *sizes, options.spaces, rows, options.symmetrize)
         if "images" in options.parts:
             count = 2 if options.quick else options.images
             images(results, options.data, count, tuple(options.clusters), options.superpixels, options.contours)

@@ -122,6 +122,9 @@ class Head(Fitted, Parameters, Estimator):
     space: Space = "raw"
     random_state: int = 0
 
+    _made_graph = False
+    """Whether ``fit`` was given features alone, and has made the graph of them."""
+
     @abstractmethod
     def _solve(self, X: NDArray[np.float64], affinity: Affinity, progress: Progress | None) -> Solution | Membership:
         """Cluster a graph with more distinct nodes than ``n_clusters``.
@@ -199,6 +202,7 @@ class Head(Fitted, Parameters, Estimator):
         self._check_clusters(len(X))
         space = learn_space(self.space, X, seed=self.random_state, device=getattr(self, "device", "cpu"))
         X = into(space, X)
+        self._made_graph = affinity is None
         graph = self._graph(X, affinity)
         copies = self._copies(X, None if affinity is None else graph, bare)
         if copies.max() < self.n_clusters:

@@ -41,8 +41,8 @@ class Exact(Head):
     2. There are four discretisations: k-means on the K rw-eigenvectors; pivoted QR (Damle, Minden and Ying 2019); and
        twice k-means weighted by the degrees (Dhillon, Guan and Kulis 2004), into K + 2 and into 2 K clusters on as many
        eigenvectors, after which the two clusters whose union has the lowest Ncut are merged until K are left. The
-       partition with the lowest Ncut is taken; a merged one only if its Ncut is at least a tenth lower. Above 10000
-       nodes there is k-means alone.
+       partition with the lowest Ncut is taken; a merged one only if its Ncut is at least a tenth lower, or 3 % where
+       the head has made the graph of vectors. Above 10000 nodes, or 200000 vectors, there is k-means alone.
     3. Greedy moves of single nodes follow, until no move of one node lowers the Ncut (``greedy``).
     4. The membership of a node is the share of its edge weight that goes into each cluster, sharpened until its
        argmax is the label.
@@ -57,7 +57,9 @@ class Exact(Head):
         embedding, eigenvalues = spectral_embedding(
             affinity, most_eigenvectors(k), seed=seed, exact_below=self.exact_below
         )
-        labels = partition(affinity, embedding, k, n_init=self.n_init, greedy=self.greedy, seed=seed)
+        labels = partition(
+            affinity, embedding, k, n_init=self.n_init, greedy=self.greedy, vectors=self._made_graph, seed=seed
+        )
         outcome = Outcome.SOLVED if labels.max() + 1 == k else Outcome.FEWER
         probabilities = soft_membership(affinity, labels, k)
         return Solution(Membership(probabilities, embedding[:, :k], eigenvalues[: k + 1], outcome))

@@ -163,7 +163,14 @@ class NeuNcut(TrainedHead):
         return Solution(membership, run.losses, Learnt(network, readout))
 
     def _spectral_labels(self, affinity: Affinity, embedding: NDArray[np.float64]) -> NDArray[np.int64]:
-        labels = partition(affinity, embedding, self.n_clusters, greedy=self.greedy, seed=self.random_state)
+        labels = partition(
+            affinity,
+            embedding,
+            self.n_clusters,
+            greedy=self.greedy,
+            vectors=self._made_graph,
+            seed=self.random_state,
+        )
         if labels.max() + 1 < self.n_clusters:
             raise CollapseError(
                 f"the graph has only {labels.max() + 1} distinct groups of nodes; ask for at most so many clusters"

@@ -37,7 +37,9 @@ class SpaceSettings(Settings):
     name: Literal["code", "siamese", "both", "scattering"] = Field(description="as the bare name")
     autoencoder: Autoencoder = Field(Autoencoder(), description="of code and both")
     siamese: Siamese = Field(Siamese(), description="of siamese and both")
-    components: int = Field(200, ge=1, le=4096, description="principal components of scattering")
+    components: int = Field(
+        100, ge=1, le=4096, description="principal components of scattering; at most one for ten images are taken"
+    )
 
 
 Space = Literal["raw", "code", "siamese", "both", "scattering"] | SpaceSettings
@@ -49,7 +51,8 @@ network, of the features or, with "both", of the codes; the scattering transform
 class Scattering:
     """Principal components of scattering coefficients, each path of which has been brought to a variance of 1.
 
-    Without this the mean grey of the image is nearly all that is compared.
+    Without this the mean grey of the image is nearly all that is compared. Each component is then divided by the square
+    root of its deviation, because the first ones, such as the slant of a digit, are not what tells groups apart.
 
     Parameters
     ----------
@@ -73,8 +76,12 @@ class Scattering:
         spread = np.sqrt(variance.mean(axis=1))
         scale = np.repeat(np.maximum(spread, max(FAINTEST * float(spread.max()), 1e-30)), variance.shape[1])
         rows /= scale
-        found = PCA(min(components, *rows.shape), svd_solver="randomized", random_state=seed).fit(rows)
-        return cls(shift, np.ascontiguousarray(found.components_.T / scale[:, None], dtype=np.float32))
+        # With fewer images for each, the faint components are noise that the division would raise.
+        count = min(components, max(1, len(rows) // 10), rows.shape[1])
+        found = PCA(count, svd_solver="randomized", random_state=seed).fit(rows)
+        share = found.explained_variance_ / max(float(found.explained_variance_.max()), 1e-30)
+        axes = found.components_.T / scale[:, None] / np.maximum(share, FAINTEST) ** 0.25
+        return cls(shift, np.ascontiguousarray(axes, dtype=np.float32))
 
     def __call__(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, C) of images (N, S * S). SettingsError if they are not of the size for which it was made."""

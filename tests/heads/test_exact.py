@@ -131,6 +131,20 @@ def test_a_little_noise_does_not_make_another_partition(monkeypatch: pytest.Monk
     assert max(agreement(7), agreement(8)) < 0.8
 
 
+def test_of_vectors_a_merged_partition_is_taken_for_less_and_in_larger_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = digits()
+    X, y = d["X"][:600], d["y"][:600]
+    made = Exact(10).fit(X)
+    given = Exact(10).fit(X, affinity=made.affinity_)
+    assert made.ncut_ < given.ncut_ * 0.97
+    assert accuracy(y, made.labels_) > accuracy(y, given.labels_)
+    assert NeuNcut(10).fit(X).ncut_ <= made.ncut_ + 1e-9
+    monkeypatch.setattr("segspectral.spectral.discretise.SEARCHED_BELOW", 599)
+    assert Exact(10).fit(X).ncut_ == made.ncut_
+    monkeypatch.setattr("segspectral.spectral.discretise.VECTORS_SEARCHED_BELOW", 599)
+    assert Exact(10).fit(X).ncut_ > made.ncut_
+
+
 def test_agglomeration_takes_the_two_of_the_largest_linkage_first() -> None:
     weights = np.array([[0, 5, 1, 0], [5, 0, 1, 0], [1, 1, 0, 3], [0, 0, 3, 0]], dtype=np.float64)
     affinity = Affinity(sp.csr_array(weights))
