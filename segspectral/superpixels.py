@@ -131,7 +131,7 @@ class Watershed(Settings):
     count: Count = 600
     name: Literal["watershed"] = "watershed"
     evenness: float = Field(
-        1e-4, ge=0, le=1, description="weight of the distance from the seed: where there are no edges, cells are even"
+        3e-5, ge=0, le=1, description="weight of the distance from the seed: where there are no edges, cells are even"
     )
     gradient: float = Field(
         1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"

@@ -80,7 +80,7 @@ def test_the_watershed_is_that_of_scikit_image(shape: tuple[int, int], count: in
     rows, cols = _seeds(shape, count)
     markers = np.zeros(shape, np.int32)
     markers[np.ix_(rows, cols)] = np.arange(len(rows) * len(cols)).reshape(len(rows), len(cols)) + 1
-    expected = watershed(heights, markers, mask=mask, compactness=1e-4)
+    expected = watershed(heights, markers, mask=mask, compactness=3e-5)
     expected = pieces(expected if mask is None else np.where(mask, expected, -1))
     made = Watershed(count=count, reach=0).along(Image(rgb, mask=mask), heights)
     np.testing.assert_array_equal(made.labels, expected)
