@@ -23,7 +23,7 @@ from segspectral.heads.settings import ChosenHead, head_from, head_schema, head_
 from segspectral.images.planes import as_edges, file_beside, read_edges
 from segspectral.images.reader import FLAT, Reading, as_image
 from segspectral.levels import count_regions, fitted
-from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed
+from segspectral.refine import DenseCrf, Guided, NoRefinement, crf_installed, segments_of_pixels
 from segspectral.resolution import WORKING_PIXELS, WorkingPixels, downsampled, joint_upsampling
 from segspectral.seeds.files import SEED_SUFFIXES, read_seeds
 from segspectral.seeds.given import By, Seeding, Seeds
@@ -104,7 +104,7 @@ class Pipeline(Settings):
         if not isinstance(data, Mapping) or data.get("model") is None:
             return data
         model = model_from(data["model"])
-        defaults = {**model.settings(), "reading": model.recipe.reading}
+        defaults = {**model.settings(), **model.defaults(), "reading": model.recipe.reading}
         return defaults | dict(data) | {"model": model}
 
     @model_validator(mode="after")
@@ -489,17 +489,8 @@ class Pipeline(Settings):
         return int(np.clip(counted, 2, min(self.max_segments, len(graph)))) if counted else by_eigengap
 
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
-        """(H, W) segments 1..K, 0 on void: the refiner's labels. No segment that the head has found is lost."""
-        # A model may have segments that do not occur in this image.
-        present = np.unique(membership.labels)
-        shares = membership.probabilities[:, present]
-        shares = shares / shares.sum(axis=1, keepdims=True)
-        labels = self.refine(image, superpixels, Membership(shares))
-        labels = np.where(labels >= 0, present[labels].astype(np.int32), np.int32(-1))
-        unrefined = superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
-        for lost in np.setdiff1d(unrefined, labels):
-            labels = np.where(unrefined == lost, lost, labels)
-        return labels + np.int32(1)
+        """(H, W) segments 1..K, 0 on void."""
+        return segments_of_pixels(self.refine, image, superpixels, membership) + np.int32(1)
 
 
 class _Clock:

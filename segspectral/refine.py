@@ -17,9 +17,9 @@ from segspectral.errors import SettingsError
 from segspectral.extras import installed
 from segspectral.resolution import downsampled, joint_upsampling
 from segspectral.settings import Settings
-from segspectral.values import Image, Membership, Superpixels
+from segspectral.values import Image, Membership, Refiner, Superpixels
 
-__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "crf_installed"]
+__all__ = ["REFINERS", "DenseCrf", "Guided", "NoRefinement", "crf_installed", "segments_of_pixels"]
 
 
 class NoRefinement(Settings):
@@ -143,6 +143,22 @@ REFINERS = {"crf": DenseCrf, "guided": Guided, "none": NoRefinement}
 def crf_installed() -> bool:
     """Whether pydensecrf can be imported."""
     return installed("pydensecrf")
+
+
+def segments_of_pixels(
+    refine: Refiner, image: Image, superpixels: Superpixels, membership: Membership
+) -> NDArray[np.int32]:
+    """(H, W) segments 0..K-1, -1 on void: the refiner's labels. No segment that some superpixel has is lost."""
+    # A model may have segments that do not occur in this image.
+    present = np.unique(membership.labels)
+    shares = membership.probabilities[:, present]
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    labels = refine(image, superpixels, Membership(shares))
+    labels = np.where(labels >= 0, present[labels].astype(np.int32), np.int32(-1))
+    unrefined = superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
+    for lost in np.setdiff1d(unrefined, labels):
+        labels = np.where(unrefined == lost, lost, labels)
+    return labels
 
 
 def _of_each(maps: NDArray[np.float32], filter_: Callable[[Any], Any]) -> NDArray[np.float32]:

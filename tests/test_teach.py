@@ -23,7 +23,7 @@ from segspectral.errors import ImageError, SettingsError
 from segspectral.pipeline import Pipeline
 from segspectral.shared.model import Model
 from segspectral.shared.taught import Lesson, TaughtModel
-from segspectral.teaching import Album, read_labels
+from segspectral.teaching import Album, held, read_labels
 from segspectral.teaching.learn import learn, teach
 
 COLOURS = np.array([[200, 60, 50], [60, 150, 70], [50, 80, 180]], dtype=np.float64)
@@ -196,6 +196,115 @@ def test_very_many_labels_are_drawn_from(folder: Path, tmp_path: Path, monkeypat
     assert model.about["regions"] == 50
     assert any("superpixels with labels beyond 50 are left out" in note for note in model.about["notes"])
     assert accuracy(model) > 0.93
+
+
+# --- what held-out labels decide ---
+
+
+@pytest.fixture
+def many(folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "many.csv"
+    path.write_text("\n".join(clicks((0, 1, 2, 3), 6)) + "\n")
+    return path
+
+
+def noisy_refiner(share: float) -> Callable[[], Any]:
+    """A refiner that gives this share of the pixels the next class."""
+
+    def refine(image: Any, superpixels: Any, membership: Any) -> NDArray[np.int32]:
+        found = superpixels.to_pixels(membership.labels.astype(np.int32), void=-1)
+        other = (found + 1) % membership.probabilities.shape[1]
+        wrong = np.random.default_rng(0).random(found.shape) < share
+        return np.where(wrong, other, found).astype(np.int32)
+
+    return lambda: refine
+
+
+def test_a_refiner_that_costs_is_left_out_and_said(
+    folder: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segspectral.teaching.held.crf_installed", lambda: True)
+    monkeypatch.setitem(held.REFINERS, "crf", noisy_refiner(0.4))
+    result = run("teach", folder, "--labels", many, "-o", tmp_path / "m", *OPTIONS)
+    text = " ".join(result.output.split())
+    assert "refiner: none; by 72 held-out labels the mIoU is" in text
+    model = Model.load(tmp_path / "m")
+    figures = model.about["held_out"]["refine"]
+    assert figures["images"] == 4
+    assert figures["with"] < figures["without"] - 0.2
+    assert isinstance(model, TaughtModel)
+    assert model.recipe.refine == "none"
+    assert Pipeline(model=tmp_path / "m").refine.name == "none"
+    # The user's word goes before the model's.
+    assert Pipeline(model=tmp_path / "m", refine="guided").refine.name == "guided"
+
+
+def test_a_refiner_that_pays_is_asked_for(folder: Path, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Superpixels that are much too large find the wrong class for many labels, and the refiner is always right."""
+    images = sorted(folder.iterdir())
+    labels = read_labels(many, images)
+    number = np.array([labels.classes.index(name) for name in NAMES])
+    truths = {path.name: number[picture(n)[1]] for n, path in enumerate(images)}
+    monkeypatch.setattr("segspectral.teaching.held.crf_installed", lambda: True)
+    monkeypatch.setattr("segspectral.teaching.held.segments_of_pixels", lambda _, image, *__: truths[image.name])
+    model = learn(Album.of(images, Lesson.model_validate(QUICK | {"superpixels": {"count": 2}})), labels)
+    figures = model.about["held_out"]["refine"]
+    assert figures["with"] == 1 > figures["without"] + figures["error"]
+    assert model.recipe.refine == "crf"
+    assert "refiner: crf" in model.about["chosen"][-1]
+    assert "refine" not in model.defaults()  # so that another refiner may run where pydensecrf is missing
+
+
+def test_labels_of_two_images_choose_what_is_fast_and_say_so(folder: Path, table: Path, tmp_path: Path) -> None:
+    output = " ".join(run("teach", folder, "--labels", table, "-o", tmp_path / "m", *OPTIONS).output.split())
+    assert "labels do not spread, because labels of fewer than 3 images cannot tell" in output
+    assert "refiner: none, because labels of fewer than 3 images cannot tell" in output
+    run("teach", folder, "--labels", table, "-o", tmp_path / "n", *OPTIONS, "--refine", "guided")
+    model = Model.load(tmp_path / "n")
+    assert isinstance(model, TaughtModel)
+    assert model.recipe.refine == "guided"
+    assert Pipeline(model=model).refine.name == "guided"
+    assert not any("refiner" in sentence for sentence in model.about["chosen"])
+    for name, refiner in {"m": "none", "n": "guided"}.items():
+        run("segment", folder / "p3.png", "-o", tmp_path / f"out-{name}", "--model", tmp_path / name)
+        run("segment", folder / "p3.png", "-o", tmp_path / f"by-{name}", "--model", tmp_path / name, "--refine", "none")
+        made, plain = (np.asarray(PIL.Image.open(tmp_path / f"{o}-{name}" / "p3_labels.png")) for o in ("out", "by"))
+        assert (made == plain).all() == (refiner == "none")
+
+
+def fold(logits: list[list[float]], image: list[int]) -> held.Fold:
+    """Two classes; all superpixels are of class 0, and spreading adds 1 to its logit."""
+    rows = np.array(logits, dtype=np.float32)
+    shares = np.tile([1.0, 0.0], (len(rows), 1))
+    targets = held.Targets(rows, shares, np.ones(len(rows)), np.array(image))
+    maps = {False: (np.eye(2), np.zeros(2)), True: (np.eye(2), np.array([1.0, 0.0]))}
+    return held.Fold(targets, np.ones(2, np.bool_), maps)
+
+
+def test_spreading_is_chosen_by_the_probability_of_held_out_labels() -> None:
+    folds = [fold([[0.5, 0], [-0.5, 0]], [n, n]) for n in range(3)]
+    better = held.choose_spreading(folds, True, np.ones(2))
+    assert better.value is True
+    assert better.figures["with"] > better.figures["without"] == pytest.approx(0.5, abs=0.02)
+    swapped = [held.Fold(one.held, one.known, {False: one.maps[True], True: one.maps[False]}) for one in folds]
+    assert held.choose_spreading(swapped, True, np.ones(2)).value is False
+    same = [held.Fold(one.held, one.known, dict.fromkeys((False, True), one.maps[True])) for one in folds]
+    assert held.choose_spreading(same, True, np.ones(2)).value is False
+
+
+def test_the_reliability_curve_counts_what_is_right() -> None:
+    logit = float(np.log(0.8 / 0.2))
+    ten = fold([[logit, 0]] * 8 + [[0, logit]] * 2, [0] * 10)
+    ((share, sure, right),) = held.reliability([ten], False, np.ones(2), 1.0)
+    assert (share, sure, right) == pytest.approx((1, 0.8, 0.8))
+
+
+@pytest.mark.parametrize("spreading", ["always", "never"])
+def test_spreading_can_be_set(spreading: str, folder: Path, many: Path) -> None:
+    model = teach(folder, many, **QUICK, spreading=spreading)
+    assert model.recipe.spreading == spreading
+    assert not any("spread" in sentence for sentence in model.about["chosen"])
+    assert accuracy(model, range(4, 6)) > 0.93
 
 
 # --- labels ---

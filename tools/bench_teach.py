@@ -10,8 +10,8 @@
 
 DATA holds camvid, voc2012 and aerial; default: $SEGSPECTRAL_DATA, else ../shared/data. Labels are taken from the
 truths as a person would give them: a click is at a random pixel of a class that is drawn at random among those of the
-image. All methods of a draw get the same clicks, and are scored on pixels without a refiner; the row "with the CRF" is
-of the first draw alone.
+image. All methods of a draw get the same clicks, and are scored on pixels without a refiner; the rows "with the
+CRF" are of the first draw alone.
 
 clicks: the peers are scikit-image's recipe for trainable segmentation, a random forest on multiscale_basic_features at
 the clicked pixels, and the same forest on the statistics of our superpixels (colour, texture, position, CNN).
@@ -142,7 +142,7 @@ def taught(model: TaughtModel) -> Callable[[Item], NDArray[np.int64]]:
 
 
 def refined(model: TaughtModel) -> Callable[[Item], NDArray[np.int64]]:
-    pipeline = Pipeline(model=model)
+    pipeline = Pipeline(model=model, refine="crf")
     return lambda item: pipeline(item.path).labels.astype(np.int64) - 1
 
 
@@ -287,6 +287,7 @@ def clicks_or_all(arguments: argparse.Namespace, everything: bool) -> None:
         begin = time.process_time()
         model = learn(album, as_labels(train, clicks, classes))
         table.add("seconds of process time to teach", time.process_time() - begin)
+        print("   ", *model.about["chosen"], sep="\n    ")
         value, each = scored(val, classes, taught(model))
         table.add("taught", value)
         print("   ", each)
@@ -512,9 +513,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--each", type=int, default=20)
     parser.add_argument("--within", action="store_true", help="the folder is CamVid's val; its other images are scored")
+    parser.add_argument("--spreading", choices=["auto", "always", "never"], default="auto")
     parser.add_argument("--superpixels", type=int, default=Lesson().superpixels.count)
     arguments = parser.parse_args()
-    arguments.settings = {"superpixels": Slic(count=arguments.superpixels)}
+    arguments.settings = {"superpixels": Slic(count=arguments.superpixels), "spreading": arguments.spreading}
     if arguments.what in ("clicks", "all"):
         clicks_or_all(arguments, arguments.what == "all")
     else:

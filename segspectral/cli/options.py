@@ -318,7 +318,13 @@ class PipelineOptions:
 
         made = defaults if self.config is None else load_onto(defaults, self.config)
         cnn = None if self.backbone is None else {"cnn": {"backbone": self.backbone}}
-        for name, value in {"head": self.head, "features": cnn, "seed": self.seed, **more}.items():
+        for name, value in {
+            "head": self.head,
+            "refine": self.refine,
+            "features": cnn,
+            "seed": self.seed,
+            **more,
+        }.items():
             if value is not None:
                 made = with_settings(made, {name: value}, f"--{name}")
         for name, settings in self.named():

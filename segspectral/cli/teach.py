@@ -32,7 +32,7 @@ def teach(
     images: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders, images or globs.")],
     labels: Annotated[list[Path], typer.Option(metavar="FILE|FOLDER", help=LABELS)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The model: classes.safetensors.")],
-    options: Annotated[PipelineOptions, Only("backbone", "config", "set_", "seed", *READING)],
+    options: Annotated[PipelineOptions, Only("backbone", "config", "set_", "seed", "refine", *READING)],
     names: Names = None,
     unknown: Annotated[
         float | None,
@@ -68,9 +68,20 @@ def teach(
         f"{plural(len(model.classes), 'class', 'classes')} from {plural(known.pixels, 'label')} in {where} -> {output}"
     )
     print(f"1 to {len(model.classes)}: {', '.join(model.classes)}")
+    for sentence in about["chosen"]:
+        print(sentence)
+    if curve := about["reliability"]:
+        print(said_of_reliability(curve))
     if album.left:
         print(f"{plural(album.left, 'more image')} did not fit into the graph: --set nodes={2 * album.lesson.nodes}")
     raise typer.Exit(SOME_FAILED if failed else OK)
+
+
+def said_of_reliability(curve: list[tuple[float, float, float]]) -> str:
+    """The reliability curve as a sentence: what the model says of held-out labels, and how many of them are right."""
+    error = sum(share * abs(sure - right) for share, sure, right in curve)
+    bins = ", ".join(f"{sure:.2f} -> {right:.2f}" for _, sure, right in curve)
+    return f"probability -> share that is right, of held-out labels: {bins}; mean difference {error:.3f}"
 
 
 def lesson_of(options: PipelineOptions, unknown: float | None) -> Lesson:

@@ -318,6 +318,10 @@ class Model(ABC):
         """The settings of a pipeline that belong to the model."""
         return {name: getattr(self if name == "segments" else self.recipe, name) for name in self.FIXED}
 
+    def defaults(self) -> dict[str, Any]:
+        """Settings of a pipeline that go well with the model, and that a user may replace."""
+        return {}
+
     def features(self, image: Image, superpixels: Superpixels) -> tuple[Features, RegionGraph]:
         """The features of the superpixels for the model, and their region graph. Raises as ``parts``."""
         parts = self.parts(image, superpixels)

@@ -11,7 +11,7 @@ All of it is linear up to the softmax, so a file holds two matrices, and needs n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,15 @@ class Lesson(Description):
     )
     trust: float = Field(
         0.5, ge=0, le=1, description="weight of a region that labels have spread to, relative to one with a label"
+    )
+    spreading: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="whether labels spread; auto: if labels of held-out images then clearly get a higher probability",
+    )
+    refine: Literal["auto", "crf", "guided", "none"] = Field(
+        "auto",
+        description="the refiner that the model asks for; auto: the CRF if by labels of held-out images it clearly "
+        "raises the mIoU, else none",
     )
     unknown: float = Field(
         0.0, ge=0, lt=1, description="what no class has with this probability becomes the segment `unknown`; 0: never"
@@ -111,6 +120,10 @@ class TaughtModel(Model):
     def made_by(self) -> str:
         pixels, labelled, images = (self._count(name) for name in ("pixels", "labelled", "images"))
         return f"{pixels} labels in {labelled} of {images} images"
+
+    def defaults(self) -> dict[str, Any]:
+        # The CRF is the default of each pipeline, which may replace it where pydensecrf is not installed.
+        return {} if self.recipe.refine in ("auto", "crf") else {"refine": self.recipe.refine}
 
     def described(self, parts: Parts) -> Features:
         """``features`` for parts that have been computed: the components of each superpixel and of its surroundings."""

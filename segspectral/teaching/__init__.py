@@ -5,6 +5,7 @@
     labels  files of labels -> the class of some pixels of some images
     album   a folder of images -> their regions, described once for any labels
     learn   regions and labels -> a ``TaughtModel``
+    held    what labels of held-out images decide: spreading, refiner, temperature
     places  what to label next: those that say the most about the others
 """
 

@@ -1,15 +1,15 @@
 """Regions of many images and labels of a few -> a ``TaughtModel``.
 
 Labels train a first logistic regression. What it says about regions without labels spreads over the graph of nearest
-neighbours in all images (Zhou et al. 2004); from that and from the labels a second one learns. Its probabilities are
-calibrated by one temperature (Guo et al. 2017) on labels of images that it has not seen.
+neighbours in all images (Zhou et al. 2004); from that and from the labels a second one learns, if it then finds more
+labels of images that it has not seen. By these its probabilities are calibrated with one temperature (Guo et al. 2017),
+and the refiner is chosen.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,16 @@ from segspectral.images.finding import find_images
 from segspectral.settings import with_settings
 from segspectral.shared.taught import Lesson, TaughtModel, softmax
 from segspectral.teaching.album import Album
+from segspectral.teaching.held import (
+    Fold,
+    Linear,
+    Targets,
+    best_temperature,
+    choose_refiner,
+    choose_spreading,
+    groups,
+    reliability,
+)
 from segspectral.teaching.labels import Labels, read_labels
 from segspectral.wording import plural
 
@@ -30,10 +40,8 @@ __all__ = ["learn", "teach"]
 STEPS = 20
 """Steps of the spreading. Its influence on later ones is below ``spread`` to this power."""
 
-FOLDS = 3
-"""Parts of the labels, each of which is held out once for the temperature."""
-
-TEMPERATURES = np.geomspace(0.25, 8, 61)
+WAYS = {"auto": (False, True), "always": (True,), "never": (False,)}
+"""``Lesson.spreading`` -> whether labels spread, in the ways that are tried."""
 
 MOST = 20_000
 """From so many superpixels with labels at most is learned: more take minutes and bring little."""
@@ -76,27 +84,6 @@ def teach(
     return learn(Album.of(images, lesson, first=list(known.given)), known)
 
 
-@dataclass(frozen=True, eq=False)
-class _Targets:
-    """The superpixels with labels.
-
-    Parameters
-    ----------
-    rows : (N, D') features
-    shares : (N, K) the shares of the classes in the labels of each
-    weight : (N,)
-    image : (N,) the number of the image
-    """
-
-    rows: NDArray[np.float32]
-    shares: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    image: NDArray[np.int64]
-
-    def part(self, chosen: NDArray[np.bool_]) -> _Targets:
-        return _Targets(self.rows[chosen], self.shares[chosen], self.weight[chosen], self.image[chosen])
-
-
 def learn(album: Album, labels: Labels) -> TaughtModel:
     """Teach an album, whose images have been described; it takes seconds.
 
@@ -106,22 +93,39 @@ def learn(album: Album, labels: Labels) -> TaughtModel:
         An image with labels is not in the album, or a pixel lies outside its image, or too few labels lie on pixels
         that are not void.
     """
+    lesson, said, figures = album.lesson, [], {}
+    ways = WAYS[lesson.spreading] if lesson.nodes and lesson.trust else (False,)
     with threadpool_limits(1, user_api="blas"):
         targets, notes = _targets(album, labels)
-        weights, bias = _taught(album, targets)
-        found = np.bincount((album.drawn @ weights + bias).argmax(axis=1), minlength=len(labels.classes))
-        temperature = _temperature(album, targets, found)
+        folds, whole = _folds(album, targets, ways)
+        maps = _taught(album, targets, ways)
+        spread = ways[0]
+        if len(ways) > 1:
+            choice = choose_spreading(folds, whole, _often(album, targets, maps[False]))
+            spread, figures["spreading"] = choice.value, choice.figures
+            said.append(choice.said)
+        weights, bias = maps[spread]
+        often = _often(album, targets, maps[spread])
+        temperature = best_temperature(folds, spread, often)
+        refine = lesson.refine
+        if refine == "auto":
+            choice = choose_refiner(album, labels, folds, whole, spread, often, temperature)
+            refine, figures["refine"] = choice.value, choice.figures
+            said.append(choice.said)
     about = {
         "images": len(album.pages),
         "labelled": len(labels.given),
         "pixels": labels.pixels,
         "regions": len(targets.rows),
         "temperature": temperature,
+        "reliability": reliability(folds, spread, often, temperature),
+        "held_out": figures,
+        "chosen": said,
         "notes": notes,
     }
     used = targets.shares.any(axis=0)
     return TaughtModel(
-        recipe=album.lesson,
+        recipe=lesson.model_copy(update={"refine": refine, "spreading": "always" if spread else "never"}),
         classes=labels.classes,
         projection=album.projection,
         weights=(weights / temperature).astype(np.float32),
@@ -132,7 +136,7 @@ def learn(album: Album, labels: Labels) -> TaughtModel:
     )
 
 
-def _targets(album: Album, labels: Labels) -> tuple[_Targets, list[str]]:
+def _targets(album: Album, labels: Labels) -> tuple[Targets, list[str]]:
     """The superpixels with labels, and sentences about labels that contradict each other or lie on void pixels."""
     K, parts, mixed, void, left = len(labels.classes), [], 0, 0, 0
     rng, quota = np.random.default_rng(album.lesson.seed), max(1, MOST // len(labels.given))
@@ -167,26 +171,47 @@ def _targets(album: Album, labels: Labels) -> tuple[_Targets, list[str]]:
     if not parts or np.count_nonzero(sum(shares.sum(axis=0) for _, shares, *_ in parts)) < 2:
         raise SettingsError("fewer than two classes are left of the labels, because the others lie on void pixels")
     rows, shares, weight, image = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Targets(rows, shares, weight, image), notes
+    return Targets(rows, shares, weight, image), notes
 
 
-def _taught(album: Album, targets: _Targets) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(D', K) weights and (K,) bias: the first pass, the spreading, and the second pass."""
+def _folds(album: Album, targets: Targets, ways: Sequence[bool]) -> tuple[list[Fold], bool]:
+    """What is learned without each part of the labels, and whether parts are whole images."""
+    group, whole = groups(targets, album.lesson.seed)
+    folds = []
+    for number in np.unique(group):
+        held, rest = targets.part(group == number), targets.part(group != number)
+        known = np.asarray(rest.shares.any(axis=0))
+        if int(np.count_nonzero(known)) >= 2 and bool((held.shares * known).any()):
+            folds.append(Fold(held, known, _taught(album, rest, ways)))
+    return folds, whole
+
+
+def _taught(album: Album, targets: Targets, ways: Sequence[bool]) -> dict[bool, Linear]:
+    """Whether labels spread -> the logits, for each of ``ways``: the first pass, the spreading, and the second pass."""
     lesson = album.lesson
     balanced = _balanced(targets.shares * targets.weight[:, None], lesson.balance)
-    weights, bias = _regression(targets.rows, balanced, lesson.penalty)
-    if not lesson.nodes or not lesson.trust:
-        return weights, bias
-    start = softmax(album.drawn @ weights + bias).astype(np.float64)
-    spread = start
-    for _ in range(STEPS):
-        spread = lesson.spread * (album.spreading @ spread) + (1 - lesson.spread) * start
-    # Each region counts for the class that it most likely has, the more the surer that is.
-    sure = np.zeros_like(spread)
-    best = spread.argmax(axis=1)
-    sure[np.arange(len(sure)), best] = lesson.trust * spread.max(axis=1) ** 2
-    rows = np.concatenate([targets.rows, album.drawn])
-    return _regression(rows, np.concatenate([balanced, sure]), lesson.penalty)
+    first = weights, bias = _regression(targets.rows, balanced, lesson.penalty)
+    found = {False: first}
+    if True in ways:
+        start = softmax(album.drawn @ weights + bias).astype(np.float64)
+        spread = start
+        for _ in range(STEPS):
+            spread = lesson.spread * (album.spreading @ spread) + (1 - lesson.spread) * start
+        # Each region counts for the class that it most likely has, the more the surer that is.
+        sure = np.zeros_like(spread)
+        best = spread.argmax(axis=1)
+        sure[np.arange(len(sure)), best] = lesson.trust * spread.max(axis=1) ** 2
+        rows = np.concatenate([targets.rows, album.drawn])
+        found[True] = _regression(rows, np.concatenate([balanced, sure]), lesson.penalty)
+    return found
+
+
+def _often(album: Album, targets: Targets, map_: Linear) -> NDArray[np.float64]:
+    """(K,) how many superpixels of the album are found to be of each class, for each label that it has."""
+    weights, bias = map_
+    labelled = (targets.shares * targets.weight[:, None]).sum(axis=0)
+    found = np.bincount((album.drawn @ weights + bias).argmax(axis=1), minlength=len(labelled))
+    return np.asarray(np.maximum(found, 1) / np.maximum(labelled, 1e-12))
 
 
 def _balanced(shares: NDArray[np.float64], balance: float) -> NDArray[np.float64]:
@@ -196,9 +221,7 @@ def _balanced(shares: NDArray[np.float64], balance: float) -> NDArray[np.float64
     return np.asarray(more * (shares.sum() / more.sum()))
 
 
-def _regression(
-    rows: NDArray[np.float32], weight: NDArray[np.float64], penalty: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _regression(rows: NDArray[np.float32], weight: NDArray[np.float64], penalty: float) -> Linear:
     """The weights (D', K) and bias (K,) of a logistic regression; row i is of class k with the weight (i, k)."""
     from sklearn.linear_model import LogisticRegression
 
@@ -216,32 +239,3 @@ def _regression(
     weights, bias = np.zeros((rows.shape[1], weight.shape[1])), np.full(weight.shape[1], NEVER)
     weights[:, used], bias[used] = coefficients.T, intercept
     return weights, bias
-
-
-def _temperature(album: Album, targets: _Targets, found: NDArray[np.int64]) -> float:
-    """By what logits are divided so that probabilities are right for labels that were held out, 1 if there are few.
-
-    People label small and large things alike, but most of an image is large things, which are easier. So a label counts
-    by how often its class is found, ``found`` (K,), and not by how often it was labelled.
-    """
-    labelled = (targets.shares * targets.weight[:, None]).sum(axis=0)
-    often = np.maximum(found, 1) / np.maximum(labelled, 1e-12)
-    images = np.unique(targets.image)
-    rng = np.random.default_rng(album.lesson.seed)
-    # Superpixels of one image are alike, so whole images are held out if there are enough.
-    group = rng.permutation(len(images))[np.searchsorted(images, targets.image)] % FOLDS
-    if len(images) < FOLDS:
-        group = rng.permutation(len(targets.rows)) % FOLDS
-    losses, total = np.zeros(len(TEMPERATURES)), 0.0
-    for fold in range(FOLDS):
-        held, rest = targets.part(group == fold), targets.part(group != fold)
-        known = rest.shares.any(axis=0)
-        shares = held.shares * known * held.weight[:, None] * often
-        if np.count_nonzero(known) < 2 or not shares.any():
-            continue
-        weights, bias = _taught(album, rest)
-        logits = held.rows @ weights + bias
-        for place, temperature in enumerate(TEMPERATURES):
-            losses[place] -= (shares * np.log(np.maximum(softmax(logits / temperature), 1e-12))).sum()
-        total += shares.sum()
-    return float(TEMPERATURES[losses.argmin()]) if total else 1.0
