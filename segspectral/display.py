@@ -50,11 +50,8 @@ def as_text(segmentation: Segmentation) -> str:
     numbers = [k for k in np.argsort(-area, kind="stable") if area[k] > 0]
     shares = [f"{k + 1}: {area[k] / area.sum():.0%}" for k in numbers[:LISTED]]
     more = ", ..." if len(numbers) > LISTED else ""
-    how = "regions of the hierarchy"
-    if settings.hierarchy or settings.model:
-        how = "hierarchy" if settings.hierarchy else "model"
-    elif settings.head or settings.segments != "auto":
-        how = f"head {DEFAULT_HEAD if settings.head is None else head_to(settings.head)['name']}"
+    head = DEFAULT_HEAD if settings.head is None else head_to(settings.head)["name"]
+    how = "hierarchy" if settings.hierarchy else "model" if settings.model else f"head {head}"
     return "\n".join(
         [
             f"Segmentation of {image.name or 'an array'}, {width} x {height} pixels",

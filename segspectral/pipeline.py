@@ -316,6 +316,7 @@ class Pipeline(Settings):
         number = pipeline.segments if segments is None else segments
         if _one_colour(scene.image) and self.model is None:
             number = 1
+        pipeline = pipeline._for_scene(scene, number)
         sizes, limits = pipeline.sizes, pipeline.sizes.of_image(scene.image)
         clock = _Clock(observer, scene.seconds)
         with threadpool_limits(1, user_api="blas"):
@@ -326,16 +327,8 @@ class Pipeline(Settings):
                 fragments, at = Fragments.of(drawn + np.int32(1), drawn)
                 large = clock("sizes", LargeLeaves.of, fragments, scene.graph.hierarchy, limits.least)
                 leaves, tree = np.append(large.leaf, np.int32(-1))[at], large.tree
-            regions = pipeline._takes_regions(scene.graph, number)
             membership = clock(
-                "partition",
-                pipeline.partition,
-                scene.features,
-                scene.graph,
-                scene.affinity,
-                number,
-                tree,
-                regions,
+                "partition", pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree
             )
             if large is not None:
                 membership = large.within(limits.most, membership, scene.affinity)
@@ -355,9 +348,7 @@ class Pipeline(Settings):
                 )
                 labels, membership, more = made
                 notes = (*notes, *more)
-        # With a number, the same settings would run a head.
-        found = "auto" if regions else membership.probabilities.shape[1]
-        resolved = pipeline.model_copy(update={"segments": found})
+        resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
         names = {} if self.model is None else self.model.names
         return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, names)
 
@@ -397,7 +388,6 @@ class Pipeline(Settings):
         affinity: Affinity,
         segments: int | Literal["auto"] | None = None,
         tree: Hierarchy | None = None,
-        regions: bool = False,
     ) -> Membership:
         """The membership of the N superpixels of an image or of a raster.
 
@@ -409,7 +399,6 @@ class Pipeline(Settings):
         features, graph, affinity : of the same N superpixels
         segments : the number of segments; None means that of the pipeline
         tree : the hierarchy that is cut; None means that of ``graph``
-        regions : whether the hierarchy is cut at the automatic level instead of running the head
 
         Raises
         ------
@@ -428,11 +417,6 @@ class Pipeline(Settings):
             return self.model.membership(features)
         # All eigenvalues are kept, even if the number is given, because users look at them to choose another number.
         _, eigenvalues = spectral_embedding(affinity, self.max_segments + 1, seed=self.seed)
-        if regions:
-            region = self._cut(graph.hierarchy, "auto")
-            return Membership(
-                soft_membership(affinity, region.astype(np.int64), int(region.max()) + 1), eigenvalues=eigenvalues
-            )
         k = self._automatic_number(graph, eigenvalues) if number == "auto" else number
         if k > len(graph):
             raise SettingsError(
@@ -452,16 +436,24 @@ class Pipeline(Settings):
     def _head(self) -> Head:
         return head_from(DEFAULT_HEAD) if self.head is None else self.head
 
-    def _takes_regions(self, graph: RegionGraph, number: int | Literal["auto"]) -> bool:
-        """Whether the segments are the regions of the hierarchy at the automatic level, fitted to the pixels.
+    @property
+    def leaves_it_to_borders(self) -> bool:
+        """Whether the user has chosen neither a number of segments nor what makes them."""
+        return self.segments == "auto" and self.head is None and self.model is None and not self.hierarchy
 
-        Their borders agree better with those that people draw than those of a head do. A head is run if the user has
-        chosen it, or a number, or if no boundary is closed, so that the whole image is one region.
+    def _for_scene(self, scene: Scene, number: int | Literal["auto"]) -> Pipeline:
+        """This pipeline, or one that cuts the hierarchy, if the user has chosen nothing.
+
+        Regions of the hierarchy agree better with those that people draw than segments of a head do. But boundaries
+        know nothing of further bands, and if none of them is closed, the whole image is one region.
         """
-        chosen = self.head is not None or self.model is not None or self.hierarchy or number != "auto"
-        if chosen or graph.boundary is None:
-            return False
-        return count_regions(graph.hierarchy, fitted().cut) > 1
+        if number != "auto" or not self.leaves_it_to_borders or scene.graph.boundary is None:
+            return self
+        bands = scene.image.bands
+        further = self.features.bands is not None and bands is not None and bands.unseen
+        if further or count_regions(scene.graph.hierarchy, fitted().cut) < 2:
+            return self
+        return self.model_copy(update={"hierarchy": True})
 
     @property
     def follows_network(self) -> bool:

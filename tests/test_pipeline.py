@@ -102,9 +102,8 @@ class TestPlanted:
     ) -> None:
         result = segment(quadrants[0], **FEW | PLAIN)
         assert result.segments == 4
-        assert result.pipeline.segments == "auto"
-        again = segment(quadrants[0], pipeline=result.pipeline)
-        assert (again.labels == result.labels).all()
+        assert result.pipeline.segments == 4
+        assert (segment(quadrants[0], pipeline=result.pipeline).labels == result.labels).all(), "a number, in its tree"
 
     def test_without_closed_boundaries_the_eigengap_decides_and_no_segment_is_nearly_everything(
         self, samples: Path
@@ -116,9 +115,10 @@ class TestPlanted:
         assert np.bincount(result.labels.ravel()).max() < 0.9 * result.labels.size
 
     def test_without_number_and_head_regions_are_segments(self, cat: NDArray[np.uint8]) -> None:
-        result = segment(cat, refine="none")
+        result = segment(cat)
+        assert result.pipeline.hierarchy
         assert (result.labels == result.hierarchy.labels(level=fitted().cut)).all()
-        assert "regions of the hierarchy" in repr(result)
+        assert (segment(cat, pipeline=result.pipeline).labels == result.labels).all()
 
     def test_a_number_alone_runs_the_default_head(self, cat: NDArray[np.uint8]) -> None:
         alone, named = segment(cat, segments=4, **FEW), segment(cat, segments=4, head=DEFAULT_HEAD, **FEW)
