@@ -25,6 +25,7 @@ from segspectral.export import (
 from segspectral.export import save as save_files
 from segspectral.extras import installed
 from segspectral.files import check_folder
+from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.settings import head_to
 from segspectral.values import Segmentation
 from segspectral.wording import plural
@@ -49,7 +50,8 @@ def as_text(segmentation: Segmentation) -> str:
     numbers = [k for k in np.argsort(-area, kind="stable") if area[k] > 0]
     shares = [f"{k + 1}: {area[k] / area.sum():.0%}" for k in numbers[:LISTED]]
     more = ", ..." if len(numbers) > LISTED else ""
-    how = "hierarchy" if settings.hierarchy else "model" if settings.model else f"head {head_to(settings.head)['name']}"
+    head = DEFAULT_HEAD if settings.head is None else head_to(settings.head)["name"]
+    how = "hierarchy" if settings.hierarchy else "model" if settings.model else f"head {head}"
     return "\n".join(
         [
             f"Segmentation of {image.name or 'an array'}, {width} x {height} pixels",

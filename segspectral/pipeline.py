@@ -19,7 +19,7 @@ from segspectral.features import FeatureStack
 from segspectral.features.cnn import Seen
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
-from segspectral.heads.settings import AnyHead, head_from, head_schema, head_to
+from segspectral.heads.settings import ChosenHead, head_from, head_schema, head_to
 from segspectral.images.planes import as_edges, file_beside, read_edges
 from segspectral.images.reader import FLAT, Reading, as_image
 from segspectral.levels import count_regions, fitted
@@ -41,7 +41,7 @@ from segspectral.values.regions import Hierarchy, RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
 
-STAGES = ("superpixels", "features", "affinity", "head", "refine")
+STAGES = ("superpixels", "features", "affinity", "partition", "refine")
 
 TYPICAL_SEGMENTS, LOG_DEVIATION = 6, 0.5
 """The prior of ``eigengap_segments``: people who segment photographs mark about 6 regions. The prior is
@@ -72,7 +72,7 @@ class Pipeline(Settings):
         "auto",
         description="number of segments; auto: from the image's hierarchy, or the eigengap if no boundary is closed",
     )
-    max_segments: int = Field(16, ge=2, le=1000, description="maximum number of segments that auto chooses")
+    max_segments: int = Field(16, ge=2, le=1000, description="maximum number of segments that auto chooses for a head")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="random seed; equal seeds give equal results")
     hierarchy: bool = Field(False, description="cut the hierarchy of the image instead of running the head")
     level: float | None = Field(
@@ -83,7 +83,10 @@ class Pipeline(Settings):
     superpixels: AnySuperpixels = Watershed()
     features: FeatureStack = FeatureStack()
     affinity: KnnAffinity = KnnAffinity()
-    head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
+    head: ChosenHead = Field(
+        None,
+        description=f"head; null: {DEFAULT_HEAD} if a number of segments is given, and regions of the hierarchy if not",
+    )
     refine: AnyRefiner = DenseCrf()
     sizes: Sizes = Sizes()
     seeds: Seeding = Seeding()
@@ -171,7 +174,8 @@ class Pipeline(Settings):
         # This is computed only here, because it imports all heads.
         head = head_schema()
         schema.setdefault("$defs", {}).update(head.pop("$defs"), Head=head)
-        schema["properties"]["head"] = {"$ref": "#/$defs/Head"}
+        head["anyOf"].append({"type": "null"})
+        schema["properties"]["head"]["$ref"] = "#/$defs/Head"
         return schema
 
     def usable(self) -> tuple[Pipeline, tuple[str, ...]]:
@@ -183,7 +187,7 @@ class Pipeline(Settings):
             A package of a strategy that the user has chosen is not installed.
         """
         if self.model is None and not self.hierarchy:
-            self.head.check_installed()
+            self._head.check_installed()
         if isinstance(self.refine, DenseCrf) and not self.hierarchy and not crf_installed():
             install = "pip install 'segspectral[crf]'"
             if "refine" in self.model_fields_set:
@@ -312,6 +316,7 @@ class Pipeline(Settings):
         number = pipeline.segments if segments is None else segments
         if _one_colour(scene.image) and self.model is None:
             number = 1
+        pipeline = pipeline._for_scene(scene, number)
         sizes, limits = pipeline.sizes, pipeline.sizes.of_image(scene.image)
         clock = _Clock(observer, scene.seconds)
         with threadpool_limits(1, user_api="blas"):
@@ -322,8 +327,9 @@ class Pipeline(Settings):
                 fragments, at = Fragments.of(drawn + np.int32(1), drawn)
                 large = clock("sizes", LargeLeaves.of, fragments, scene.graph.hierarchy, limits.least)
                 leaves, tree = np.append(large.leaf, np.int32(-1))[at], large.tree
-            name = "hierarchy" if pipeline.hierarchy else "head"
-            membership = clock(name, pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree)
+            membership = clock(
+                "partition", pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree
+            )
             if large is not None:
                 membership = large.within(limits.most, membership, scene.affinity)
                 labels = np.append(membership.labels + 1, 0).astype(np.int32)[leaves]
@@ -419,12 +425,35 @@ class Pipeline(Settings):
             )
         if len(graph) == 1:
             return Membership(np.ones((1, 1), np.float32), eigenvalues=eigenvalues)  # no head accepts a single node
-        head = self.head.fresh(n_clusters=k, random_state=self.seed)
+        head = self._head.fresh(n_clusters=k, random_state=self.seed)
         # A head that learns a map sees only features. Diffusion gives them the boundaries that the affinity contains.
         inputs = diffused(features.nodes, affinity) if head.learns_map else features.nodes
         membership = head.fit(inputs, affinity=affinity).membership_
         area = np.bincount(membership.labels, graph.area, k)
         return membership.reordered(np.argsort(-area, kind="stable"), eigenvalues)
+
+    @property
+    def _head(self) -> Head:
+        return head_from(DEFAULT_HEAD) if self.head is None else self.head
+
+    @property
+    def leaves_it_to_borders(self) -> bool:
+        """Whether the user has chosen neither a number of segments nor what makes them."""
+        return self.segments == "auto" and self.head is None and self.model is None and not self.hierarchy
+
+    def _for_scene(self, scene: Scene, number: int | Literal["auto"]) -> Pipeline:
+        """This pipeline, or one that cuts the hierarchy, if the user has chosen nothing.
+
+        Regions of the hierarchy agree better with those that people draw than segments of a head do. But boundaries
+        know nothing of further bands, and if none of them is closed, the whole image is one region.
+        """
+        if number != "auto" or not self.leaves_it_to_borders or scene.graph.boundary is None:
+            return self
+        bands = scene.image.bands
+        further = self.features.bands is not None and bands is not None and bands.unseen
+        if further or count_regions(scene.graph.hierarchy, fitted().cut) < 2:
+            return self
+        return self.model_copy(update={"hierarchy": True})
 
     @property
     def follows_network(self) -> bool:

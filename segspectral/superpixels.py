@@ -26,6 +26,9 @@ Count = Annotated[
     int, Field(ge=2, le=100_000, description="requested number of superpixels; approximately as many are made")
 ]
 
+NEARER = 2e-4
+"""What a pixel of distance counts against a height, when a seed moves."""
+
 SMALLEST, LARGEST = 0.5, 3.0
 """Pieces below this share of the mean area of a superpixel are added to a neighbour; pieces above are cut."""
 
@@ -121,16 +124,20 @@ class Slic(Settings):
 class Watershed(Settings):
     """Compact watershed of an edge map from a grid of seeds (Neubert and Protzel 2014); SLIC if there is no edge map.
 
-    SLIC knows colours alone, and its superpixels miss borders that the network, or the user, knows of.
+    SLIC knows colours alone, and its superpixels miss borders that the network, or the user, knows of. A seed on an
+    edge would give a superpixel on both sides of it; so each seed first moves to the lowest place near it.
     """
 
     count: Count = 600
     name: Literal["watershed"] = "watershed"
     evenness: float = Field(
-        1e-4, ge=0, le=1, description="weight of the distance from the seed: where there are no edges, cells are even"
+        3e-5, ge=0, le=1, description="weight of the distance from the seed: where there are no edges, cells are even"
     )
     gradient: float = Field(
         1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"
+    )
+    reach: float = Field(
+        0.3, ge=0, lt=0.5, description="how far a seed moves to leave an edge, as a share of the distance between seeds"
     )
 
     @property
@@ -159,13 +166,13 @@ class Watershed(Settings):
         """
         from skimage.segmentation._watershed_cy import watershed_raveled
 
-        rows, cols = _seeds(image.shape, self.count)
+        seeds = _off_edges(_seeds(image.shape, self.count), heights, image.mask, self.reach)
         # A frame of void pixels, in which no flood goes on.
         shape = (image.shape[0] + 2, image.shape[1] + 2)
         framed, valid, labels = np.zeros(shape), np.zeros(shape, np.int8), np.zeros(shape, np.int32)
         inside = np.s_[1:-1, 1:-1]
         framed[inside], valid[inside] = heights, 1 if image.mask is None else image.mask
-        labels[inside][np.ix_(rows, cols)] = np.arange(1, len(rows) * len(cols) + 1).reshape(len(rows), len(cols))
+        labels[inside][seeds] = np.arange(1, len(seeds[0]) + 1)
         labels *= valid
         watershed_raveled(
             framed.ravel(),
@@ -210,6 +217,29 @@ def _seeds(shape: tuple[int, int], count: int) -> tuple[range, range]:
         sides[narrow], sides[1 - narrow] = float(shape[narrow]), max(shape) / count
     rows, cols = (range(int(side // 2), length, round(side)) for side, length in zip(sides, shape, strict=True))
     return rows, cols
+
+
+def _off_edges(
+    seeds: tuple[range, range], heights: NDArray[np.floating[Any]], mask: NDArray[np.bool_] | None, reach: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows and the columns of seeds that have moved from a grid to the lowest heights (H, W) near them.
+
+    Heights are smoothed first, or noise would decide. Of equal places the nearest is taken, and void pixels are none.
+    """
+    far = [int(reach * line.step) for line in seeds]
+    low = cv2.GaussianBlur(heights.astype(np.float32), (0, 0), 1)
+    if mask is not None:
+        low = np.where(mask, low, np.float32(np.inf))
+    framed = np.pad(low, [(steps, steps) for steps in far], constant_values=np.inf)
+    sides = tuple(2 * steps + 1 for steps in far)
+    near = np.lib.stride_tricks.sliding_window_view(framed, sides)[np.ix_(*seeds)]
+    row, col = np.indices(sides) - np.array(far)[:, None, None]
+    lowest = (near + NEARER * np.hypot(row, col).astype(np.float32)).reshape(*near.shape[:2], -1).argmin(axis=2)
+    rows, cols = np.meshgrid(*seeds, indexing="ij")
+    # Where all is void, a seed stays where it is.
+    lost = ~np.isfinite(near).any(axis=(2, 3))
+    rows, cols = rows + np.where(lost, 0, row.ravel()[lowest]), cols + np.where(lost, 0, col.ravel()[lowest])
+    return rows.ravel(), cols.ravel()
 
 
 def _lab(image: Image) -> NDArray[np.float32]:

@@ -17,10 +17,10 @@ from sklearn.metrics import adjusted_rand_score
 import segspectral
 from segspectral.config import make_pipeline
 from segspectral.errors import SettingsError
-from segspectral.heads import HEADS, head_class
+from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
 from segspectral.heads.base import Head, Solution
 from segspectral.images.reader import as_image
-from segspectral.levels import fitted
+from segspectral.levels import count_regions, fitted
 from segspectral.metrics.communities import modularity
 from segspectral.pipeline import STAGES, Pipeline, eigengap_segments, segment
 from segspectral.refine import REFINERS, DenseCrf, Guided, crf_installed
@@ -103,6 +103,7 @@ class TestPlanted:
         result = segment(quadrants[0], **FEW | PLAIN)
         assert result.segments == 4
         assert result.pipeline.segments == 4
+        assert (segment(quadrants[0], pipeline=result.pipeline).labels == result.labels).all(), "a number, in its tree"
 
     def test_without_closed_boundaries_the_eigengap_decides_and_no_segment_is_nearly_everything(
         self, samples: Path
@@ -112,6 +113,26 @@ class TestPlanted:
         assert result.membership.eigenvalues is not None
         assert result.segments == eigengap_segments(result.membership.eigenvalues) > 2
         assert np.bincount(result.labels.ravel()).max() < 0.9 * result.labels.size
+
+    def test_without_number_and_head_regions_are_segments(self, cat: NDArray[np.uint8]) -> None:
+        result = segment(cat)
+        assert result.pipeline.hierarchy
+        assert (result.labels == result.hierarchy.labels(level=fitted().cut)).all()
+        assert (segment(cat, pipeline=result.pipeline).labels == result.labels).all()
+
+    def test_a_number_alone_runs_the_default_head(self, cat: NDArray[np.uint8]) -> None:
+        alone, named = segment(cat, segments=4, **FEW), segment(cat, segments=4, head=DEFAULT_HEAD, **FEW)
+        assert (alone.labels == named.labels).all()
+        assert alone.pipeline.segments == 4
+
+    def test_a_head_alone_gets_the_number_of_regions(self, cat: NDArray[np.uint8]) -> None:
+        result = segment(cat, head=DEFAULT_HEAD, **FEW)
+        assert result.pipeline.segments == count_regions(result.scene.graph.hierarchy, fitted().count)
+
+    def test_settings_of_a_head_without_a_name_are_those_of_the_default_head(self) -> None:
+        head = with_settings(Pipeline(), {"head": {"steps": 7}}, "--set").head
+        assert head is not None
+        assert (type(head), head.get_params()["steps"]) == (head_class(DEFAULT_HEAD), 7)
 
     @pytest.mark.parametrize("contours", [None, {}])
     def test_noise_of_one_superpixel_is_one_segment(self, contours: object) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +15,7 @@ from skimage.segmentation import slic, watershed
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
 from segspectral.settings import with_settings
-from segspectral.superpixels import Slic, Watershed, _lab, _seeds
+from segspectral.superpixels import NEARER, Slic, Watershed, _lab, _off_edges, _seeds
 from segspectral.values import Image
 from segspectral.values.labels import pieces
 
@@ -77,9 +80,43 @@ def test_the_watershed_is_that_of_scikit_image(shape: tuple[int, int], count: in
     rows, cols = _seeds(shape, count)
     markers = np.zeros(shape, np.int32)
     markers[np.ix_(rows, cols)] = np.arange(len(rows) * len(cols)).reshape(len(rows), len(cols)) + 1
-    expected = watershed(heights, markers, mask=mask, compactness=1e-4)
+    expected = watershed(heights, markers, mask=mask, compactness=3e-5)
     expected = pieces(expected if mask is None else np.where(mask, expected, -1))
-    np.testing.assert_array_equal(Watershed(count=count).along(Image(rgb, mask=mask), heights).labels, expected)
+    made = Watershed(count=count, reach=0).along(Image(rgb, mask=mask), heights)
+    np.testing.assert_array_equal(made.labels, expected)
+
+
+@pytest.mark.parametrize("void", [False, True])
+@pytest.mark.parametrize("reach", [0, 0.3, 0.49])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_seeds_move_to_the_lowest_place_in_reach(shape: tuple[int, int], reach: float, void: bool) -> None:
+    heights = np.random.default_rng(3).random(shape).astype(np.float32)
+    mask = np.indices(shape).sum(axis=0) % 41 > 4 if void else None
+    grid = _seeds(shape, 60)
+    low = cv2.GaussianBlur(heights, (0, 0), 1)
+    far = [int(reach * line.step) for line in grid]
+    expected = []
+    for row, col in product(*grid):
+        best = (np.inf, row, col)
+        for r in range(max(0, row - far[0]), min(shape[0], row + far[0] + 1)):
+            for c in range(max(0, col - far[1]), min(shape[1], col + far[1] + 1)):
+                if mask is None or mask[r, c]:
+                    best = min(best, (low[r, c] + NEARER * np.hypot(r - row, c - col), r, c))
+        expected.append(best[1:])
+    found = list(zip(*_off_edges(grid, heights, mask, reach), strict=True))
+    assert found == expected
+    assert len(set(found)) == len(found), "no two seeds meet"
+
+
+def test_a_seed_on_an_edge_leaves_it() -> None:
+    heights = np.zeros((60, 60), np.float32)
+    heights[:, 29:32] = 0.8
+    middle = _seeds(heights.shape, 9)[1][1]
+    assert heights[0, middle] > 0
+    rows, cols = _off_edges(_seeds(heights.shape, 9), heights, None, 0.3)
+    assert (heights[rows, cols] == 0).all()
+    still = _off_edges(_seeds(heights.shape, 9), np.zeros((60, 60), np.float32), None, 0.3)
+    assert set(still[1]) == set(_seeds(heights.shape, 9)[1]), "where nothing is high, the grid stays"
 
 
 def test_superpixels_end_at_an_edge_that_colours_do_not_show() -> None:

@@ -65,7 +65,7 @@ def cut(image: Image, k: int, **settings: Any) -> Maps:
 
 def best_merges(count: int, image: Image, k: int, *, people: NDArray[np.integer]) -> Maps:
     """Predict the upper bound of superpixels (OIS): each takes the human region that it overlaps most."""
-    superpixels = Pipeline.model_validate({"superpixels": {"count": count}}).superpixels(image)
+    superpixels = Pipeline.model_validate({"superpixels": {"count": count}}).describe(image).superpixels
     maps = []
     for regions in people[:4].astype(np.int64):
         width = regions.max() + 1
@@ -74,17 +74,15 @@ def best_merges(count: int, image: Image, k: int, *, people: NDArray[np.integer]
     return maps
 
 
-def graph(image: Image) -> tuple[Pipeline, Superpixels, Any, Any]:
-    pipeline = Pipeline()
-    superpixels = pipeline.superpixels(image)
-    features, regions = pipeline.features(image, superpixels)
-    return pipeline, superpixels, features, pipeline.affinity(features, regions)
+def graph(image: Image) -> tuple[Superpixels, Any, Any]:
+    scene = Pipeline().describe(image)
+    return scene.superpixels, scene.features, scene.affinity
 
 
 def kmeans_on_features(image: Image, k: int) -> Maps:
     from sklearn.cluster import KMeans
 
-    _, superpixels, features, _ = graph(image)
+    superpixels, features, _ = graph(image)
     return [superpixels.to_pixels(KMeans(n, n_init=10, random_state=0).fit_predict(features.nodes)) for n in NUMBERS]
 
 
@@ -92,7 +90,7 @@ def spectral_clustering(image: Image, k: int) -> Maps:
     """Predict by eigenvectors and k-means on the same graph, with which the head is compared."""
     from sklearn.cluster import SpectralClustering
 
-    _, superpixels, _, affinity = graph(image)
+    superpixels, _, affinity = graph(image)
     weights = affinity.weights.tocsr()
     model = partial(SpectralClustering, affinity="precomputed", random_state=0)
     return [superpixels.to_pixels(model(n).fit_predict(weights)) for n in NUMBERS]
@@ -103,7 +101,7 @@ def ncut_pytorch(image: Image, k: int) -> Maps:
     import torch
     from ncut_pytorch import Ncut, kway_ncut
 
-    _, superpixels, features, _ = graph(image)
+    superpixels, features, _ = graph(image)
     vectors = Ncut(n_eig=max(NUMBERS)).fit_transform(torch.from_numpy(np.ascontiguousarray(features.nodes)))
     return [superpixels.to_pixels(kway_ncut(vectors[:, :n]).argmax(dim=1).cpu().numpy()) for n in NUMBERS]
 
@@ -137,7 +135,7 @@ ROWS: dict[str, dict[str, Method]] = {
     "ablation": {
         "default, superpixels 300": partial(swept, superpixels={"count": 300}),
         "default, superpixels 1000": partial(swept, superpixels={"count": 1000}),
-        "default, SLIC compactness 10": partial(swept, superpixels={"compactness": 10}),
+        "default, SLIC": partial(swept, superpixels={"name": "slic"}),
         "default, no CNN": partial(swept, features={"cnn": None}),
         "default, CNN without learned edges": partial(swept, features={"contours": {"edges": False}}),
     },
@@ -153,7 +151,8 @@ ROWS: dict[str, dict[str, Method]] = {
         "exact": partial(cut, head="exact"),
         "kmeans": partial(cut, head="kmeans"),
         "hierarchy": partial(cut, hierarchy=True),
-        "neuncut, automatic number": partial(cut, segments="auto"),
+        "neuncut, automatic number": partial(cut, segments="auto", head="neuncut"),
+        "no options": partial(cut, segments="auto"),
         "hierarchy, automatic level": partial(cut, hierarchy=True, segments="auto"),
     },
     "affinity": {

@@ -24,7 +24,7 @@ from segspectral.shared.model import Recipe
 LEVELS = (40, 12, 4)
 NESTED = ("coffee.jpg", "rocket.jpg", "cat.jpg")
 SHARED = ("temple.jpg", "photographer.jpg", "rocket.jpg", "flower.jpg")
-SEGMENTS = 5
+SEGMENTS = 4
 TILE, GAP, TEXT = (396, 264), 8, 22
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -33,7 +34,7 @@ class Seen:
     @cached_property
     def activations(self) -> Activations:
         """The maps, and the pixel edge map (H, W)."""
-        return self.cnn.load().activations(self.image.filled(self.image.float32), edges=True)
+        return self.cnn.activations(self.image, edges=True)
 
     @cached_property
     def edges(self) -> NDArray[np.float32] | None:
@@ -68,6 +69,11 @@ class Cnn(Extractor):
         max_length=16,
         description="strides of the maps that are used; strides that the network does not have are ignored",
     )
+    edge_scales: tuple[Annotated[float, Field(ge=0.1, le=4)], ...] = Field(
+        (),
+        max_length=8,
+        description="further sizes of the image, as shares of its own; the edge map is the mean over all sizes",
+    )
     channels: int = Field(24, ge=1, le=4096, description="number of principal components")
     device: str = Field(
         "auto",
@@ -82,9 +88,28 @@ class Cnn(Extractor):
         """The network; it is loaded once per process. Raises BackboneError."""
         return load_backbone(self.backbone, self.weights, self.device)
 
+    def activations(self, image: Image, *, edges: bool) -> Activations:
+        """The maps of an image (H, W), and with ``edges`` its pixel edge map (H, W) if the network has one.
+
+        People draw the borders of large things and of small ones; the mean over several sizes of the image finds both
+        (Xie and Tu 2015, Arbelaez et al. 2011).
+        """
+        network, rgb = self.load(), image.filled(image.float32)
+        seen = network.activations(rgb, edges=edges)
+        if seen.edges is None or not self.edge_scales:
+            return seen
+        total = seen.edges.copy()
+        for scale in self.edge_scales:
+            size = [max(1, round(scale * side)) for side in (rgb.shape[1], rgb.shape[0])]
+            scaled = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+            other = network.activations(np.asarray(scaled, np.float32), edges=True).edges
+            assert other is not None
+            total += cv2.resize(other, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return seen._replace(edges=total / np.float32(1 + len(self.edge_scales)))
+
     def key(self, what: str) -> str:
         """A text for the cache: what is kept, and all settings and weights that it depends on."""
-        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides"})
+        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides", "edge_scales"})
         return f"{segspectral.__version__} {settings} {what} {backbone.engine} {backbone.fingerprint}"
 
     def measure(
@@ -126,7 +151,7 @@ class Cnn(Extractor):
 
     def _pool(self, image: Image, superpixels: Superpixels, edges: bool, seen: Seen | None) -> Means:
         if seen is None:
-            maps, edge_map = self.load().activations(image.filled(image.float32), edges=edges)
+            maps, edge_map = self.activations(image, edges=edges)
         else:
             maps, edge_map = seen.activations
         deepest = {map_.stride: map_ for map_ in maps}  # the last map of each stride

@@ -20,14 +20,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from segspectral.heads import ALLOWED, HEADS, head_class
+from segspectral.heads import ALLOWED, DEFAULT_HEAD, HEADS, head_class
 from segspectral.heads.base import Head
 from segspectral.heads.clusterer import NOT_SETTINGS, Clusterer
 from segspectral.heads.own import as_head, name_of
 from segspectral.heads.parameters import FROM_PIPELINE, checked_parameters, parameter_model
 from segspectral.settings import NestedError
 
-__all__ = ["AnyHead", "head_from", "head_schema", "head_to"]
+__all__ = ["AnyHead", "ChosenHead", "head_from", "head_schema", "head_to"]
 
 LOST = "lost"
 """Key of a head in a settings file that names the parameters which are no plain data, and are therefore missing."""
@@ -70,8 +70,17 @@ def head_to(head: Head) -> dict[str, Any]:
     return {"name": name_of(type(made)), **parameters}
 
 
-def _serialized(head: Head, info: SerializationInfo) -> dict[str, Any]:
+def _chosen(value: Any) -> Head | None:
+    """A head, or None if nobody has chosen one; settings without a name are those of the default head."""
+    if value is None:
+        return None
+    return head_from({"name": DEFAULT_HEAD, **value} if isinstance(value, Mapping) else value)
+
+
+def _serialized(head: Head | None, info: SerializationInfo) -> dict[str, Any] | None:
     """``head_to``; as JSON without parameters that are no plain data, such as functions, which it names."""
+    if head is None:
+        return None
     data = head_to(head)
     if info.mode == "python":
         return data
@@ -109,3 +118,11 @@ AnyHead = Annotated[
     WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
 ]
 """A head as a field of settings."""
+
+ChosenHead = Annotated[
+    InstanceOf[Head] | None,
+    BeforeValidator(_chosen),
+    PlainSerializer(_serialized),
+    WithJsonSchema({}),  # see ``Pipeline.model_json_schema``
+]
+"""A head that may be left to segspectral."""

@@ -146,7 +146,7 @@ def segment_raster(
         if raster.flat:
             membership, refine, notes = Membership(np.ones((len(nodes), 1), np.float32)), NoRefinement(), (*notes, FLAT)
         else:
-            with stage("hierarchy" if hierarchy else "head"):
+            with stage("partition"):
                 membership = partition()
             if hierarchy:
                 refine = NoRefinement()  # refined cuts would not be nested any more

@@ -160,7 +160,7 @@ def _cache(pipeline: Pipeline) -> FeatureCache | None:
 def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> str:
     """``segspectral segment`` with what differs from the defaults."""
     data = pipeline.model_dump(mode="json")
-    kinds = {"head": data["head"]["name"], "refine": data["refine"]["name"]}
+    kinds = {name: data[name]["name"] for name in ("head", "refine") if data[name]}
     default = Pipeline().model_dump(mode="json")
     words = ["segspectral", "segment", f"./{image}" if image.startswith("-") else image, "-o", "out"]
     if pipeline.hierarchy:
@@ -170,7 +170,7 @@ def command_line(pipeline: Pipeline, image: str, names: Mapping[int, str]) -> st
     if data["segments"] != default["segments"]:
         words += ["-k", str(data["segments"])]
     for option, name in kinds.items():
-        if name != default[option]["name"]:
+        if default[option] is None or name != default[option]["name"]:
             words += [f"--{option}", name]
     if data["seed"] != default["seed"]:
         words += ["--seed", str(data["seed"])]

@@ -14,9 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from segspectral.errors import SegspectralError, SettingsError
 from segspectral.export import LabelMap
-from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.exact import Exact
-from segspectral.heads.settings import head_from
 from segspectral.pipeline import Pipeline
 from segspectral.values import Affinity, Segmentation
 from segspectral.wording import plural
@@ -236,6 +234,6 @@ class Edits:
 
 def _cutting(pipeline: Pipeline, cut: Cut) -> Pipeline:
     """With the hierarchy; what it does not use is left at its defaults, so that the command stays short."""
-    unused = {"head": head_from(DEFAULT_HEAD), "refine": Pipeline().refine, "max_segments": Pipeline().max_segments}
+    unused = {"head": None, "refine": Pipeline().refine, "max_segments": Pipeline().max_segments}
     number = "auto" if cut.segments is None else cut.segments
     return pipeline.model_copy(update={"hierarchy": True, "segments": number, "level": cut.level, **unused})

@@ -57,6 +57,7 @@ class State(BaseModel):
 
 def state_of(job: Job, jobs: Jobs) -> State:
     """As it is now."""
+    made_by = job.pipeline if job.result is None else job.result.pipeline
     state = State(
         id=job.id,
         status=job.status,
@@ -64,7 +65,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
         height=job.shape[0],
         width=job.shape[1],
         position=jobs.position(job),
-        plan=[*STAGES[:3], "hierarchy"] if job.pipeline.hierarchy else list(STAGES),
+        plan=[stage for stage in STAGES if stage != "refine" or not made_by.hierarchy],
         stages=dict(job.stages),
         error=job.error,
     )

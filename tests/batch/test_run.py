@@ -34,7 +34,7 @@ from segspectral.batch import (
 )
 from segspectral.cli import app
 from segspectral.errors import BackboneError, OutputError
-from segspectral.pipeline import Pipeline
+from segspectral.pipeline import STAGES, Pipeline
 from segspectral.rasters.segment import Tiles
 from segspectral.report import build
 from segspectral.settings import with_settings
@@ -313,7 +313,7 @@ def test_times_are_in_the_journal_and_not_in_the_results(put: Put, segmenter: Se
     out = tmp_path / "out"
     run(find_jobs([put("a.png")]), segmenter, Processes(1), out)
     record = read_history(out).latest["a.png"]
-    assert set(record.stages) == {"superpixels", "features", "affinity", "head", "refine"}
+    assert set(record.stages) == set(STAGES)
     assert record.seconds >= sum(record.stages.values())
     assert json.loads((out / "a.json").read_text())["seconds"] == {}
 

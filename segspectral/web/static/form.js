@@ -1,6 +1,7 @@
 // The settings that matter most are controls; all others are a text that the server checks, and a table that lists them.
 
 const NOT_HERE = new Set(["weights", "device", "cache", "model", "name"]);
+const AUTOMATIC = "auto"; // regions of the hierarchy, or the default head if a number is given
 const $ = (id) => document.getElementById(id);
 const control = (name) => document.querySelector(`[data-setting="${name}"]`);
 
@@ -10,7 +11,8 @@ export class SettingsForm {
     this.schema = schema;
     const cnn = defaults.features.cnn;
     this.choose("backbone", [...backbones, "none"], cnn ? cnn.backbone : "none");
-    for (const name of ["head", "refine"]) this.choose(name, this.kinds(schema.properties[name]), defaults[name].name);
+    this.choose("head", [AUTOMATIC, ...this.kinds(schema.properties.head)], defaults.head?.name ?? AUTOMATIC);
+    this.choose("refine", this.kinds(schema.properties.refine), defaults.refine.name);
     control("segments").value = defaults.segments;
     control("superpixels").value = defaults.superpixels.count;
     control("hierarchy").checked = defaults.hierarchy;
@@ -25,7 +27,7 @@ export class SettingsForm {
         segments: /^\d+$/.test(segments) ? Number(segments) : segments,
         superpixels: { count: Number(control("superpixels").value) },
         features: { cnn: backbone === "none" ? null : { backbone } },
-        head: control("head").value,
+        head: control("head").value === AUTOMATIC ? null : control("head").value,
         refine: control("refine").value,
         hierarchy: control("hierarchy").checked,
       },
