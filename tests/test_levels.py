@@ -67,7 +67,10 @@ def test_the_documentation_says_the_fitted_levels() -> None:
     """Who fits the levels anew is told here what to write."""
     levels = fitted()
     for page, wanted in {
-        "concepts/index.md": (f"at level {levels.count} ", f"cuts the tree at level {levels.cut}."),
+        "concepts/index.md": (
+            f"regions at level {levels.count} that",
+            f"regions of the hierarchy at level {levels.cut},",
+        ),
         "concepts/hierarchy.md": (f"| {levels.cut} (automatic) |", f"cuts at level {levels.cut},"),
         "howto/photographs.md": (f"cut at level {levels.cut}.",),
         "faq.md": (f"{levels.cut} is the level that",),
