@@ -194,7 +194,7 @@ class Pipeline(Settings):
                 raise SettingsError(
                     f"refine=crf needs pydensecrf, which is not installed: {install}, or set refine=guided"
                 )
-            note = f"pydensecrf is not installed, so the guided filter refines the result ({install})"
+            note = f"pydensecrf is not installed, so the guided filter refines segments of a head ({install})"
             return self.model_copy(update={"refine": Guided()}), (note,)
         return self, ()
 
@@ -436,10 +436,9 @@ class Pipeline(Settings):
     def _head(self) -> Head:
         return head_from(DEFAULT_HEAD) if self.head is None else self.head
 
-    @property
-    def leaves_it_to_borders(self) -> bool:
+    def leaves_it_to_borders(self, number: int | Literal["auto"]) -> bool:
         """Whether the user has chosen neither a number of segments nor what makes them."""
-        return self.segments == "auto" and self.head is None and self.model is None and not self.hierarchy
+        return number == "auto" and self.head is None and self.model is None and not self.hierarchy
 
     def _for_scene(self, scene: Scene, number: int | Literal["auto"]) -> Pipeline:
         """This pipeline, or one that cuts the hierarchy, if the user has chosen nothing.
@@ -447,7 +446,7 @@ class Pipeline(Settings):
         Regions of the hierarchy agree better with those that people draw than segments of a head do. But boundaries
         know nothing of further bands, and if none of them is closed, the whole image is one region.
         """
-        if number != "auto" or not self.leaves_it_to_borders or scene.graph.boundary is None:
+        if not self.leaves_it_to_borders(number) or scene.graph.boundary is None:
             return self
         bands = scene.image.bands
         further = self.features.bands is not None and bands is not None and bands.unseen

@@ -120,6 +120,17 @@ class TestPlanted:
         assert (result.labels == result.hierarchy.labels(level=fitted().cut)).all()
         assert (segment(cat, pipeline=result.pipeline).labels == result.labels).all()
 
+    def test_auto_among_other_numbers_means_regions_too(self, cat: NDArray[np.uint8]) -> None:
+        pipeline = Pipeline(segments=4, **FEW)
+        made = pipeline.solve(pipeline.describe(cat), "auto")
+        assert (made.labels == made.hierarchy.labels(level=fitted().cut)).all()
+
+    def test_further_bands_run_the_head_because_borders_do_not_see_them(self, cat: NDArray[np.uint8]) -> None:
+        near_infrared = np.indices(cat.shape[:2])[1] // (cat.shape[1] // 2 + 1) * 200
+        bands = np.dstack([cat, near_infrared.astype(np.uint8)]).astype(np.uint16) * 257
+        assert not segment(bands, bands=(1, 2, 3), **FEW).pipeline.hierarchy
+        assert segment(bands[..., :3], bands=(1, 2, 3), **FEW).pipeline.hierarchy
+
     def test_a_number_alone_runs_the_default_head(self, cat: NDArray[np.uint8]) -> None:
         alone, named = segment(cat, segments=4, **FEW), segment(cat, segments=4, head=DEFAULT_HEAD, **FEW)
         assert (alone.labels == named.labels).all()

@@ -362,7 +362,7 @@ class PipelineOptions:
 
     def _tell_unused(self, pipeline: Pipeline) -> None:
         unused = [f"--{name}" for name in ("head", "refine") if getattr(self, name) is not None]
-        if self.refine is not None and pipeline.leaves_it_to_borders:
+        if self.refine is not None and pipeline.leaves_it_to_borders(pipeline.segments):
             note("--refine fits segments of a head to the pixels, not regions of the hierarchy: add -k K or --head")
         if pipeline.hierarchy and unused:
             verb = "are" if len(unused) > 1 else "is"
