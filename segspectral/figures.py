@@ -30,6 +30,12 @@ __all__ = [
 Picture = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
+Panel = tuple[str, Picture]
+"""A title, and what is below it."""
+
+CUTS = (4, 8, 16, 32)
+"""Into how many regions a hierarchy is cut in its figure."""
+
 VECTORS = 4
 """How many eigenvectors are shown. The first eigenvector is constant and is left out."""
 
@@ -45,21 +51,40 @@ VOID_GREY = 170
 
 
 def figure(segmentation: Segmentation) -> Picture:
-    """All stages of one image.
+    """All stages of one image: those of a head, or those of a cut of the hierarchy."""
+    height, width = _panel_size(segmentation.image.shape)
+    image, count = segmentation.image, len(segmentation.superpixels)
+    first = [
+        (f"{image.name}, {image.shape[1]} x {image.shape[0]}", _shrunk(image.uint8, height, width)),
+        (f"{count} superpixels", _superpixel_picture(segmentation, height, width)),
+    ]
+    others = _of_hierarchy if segmentation.pipeline.hierarchy else _of_head
+    return _grid([*first, *others(segmentation, height, width)], COLUMNS)
 
-    The panels are the photograph, its superpixels, the entropy of the memberships, the eigenvalues, the first
-    eigenvectors, the labels before and after refinement, and the pixels that refinement changed.
-    """
-    image, labels = segmentation.image, segmentation.labels
-    name, settings = image.name, segmentation.pipeline
+
+def _of_hierarchy(segmentation: Segmentation, height: int, width: int) -> list[Panel]:
+    """The level at which each border disappears, the segments, and cuts of the same tree into ``CUTS`` regions."""
+    tree = segmentation.hierarchy
+    cuts = [segmentation.labels, *(tree.labels(segments=min(k, len(tree.superpixels))) for k in CUTS)]
+    titles = [f"{segmentation.segments} segments", *(f"cut into {cut.max()}" for cut in cuts[1:])]
+    levels = np.round(255 * (1 - np.sqrt(tree.contour_map))).astype(np.uint8)
+    return [
+        ("borders, darker: a higher level", _shrunk(np.repeat(levels[..., None], 3, axis=2), height, width)),
+        *(
+            (title, _tinted(segmentation, cut, height, width, table))
+            for title, cut, table in zip(titles, cuts, followed(cuts), strict=True)
+        ),
+    ]
+
+
+def _of_head(segmentation: Segmentation, height: int, width: int) -> list[Panel]:
+    """The entropy of the memberships, the eigenvalues, the first eigenvectors, and what refinement changed."""
+    image, labels, settings = segmentation.image, segmentation.labels, segmentation.pipeline
     before = before_refinement(segmentation)
     changed = (before != labels) & (labels > 0)
-    height, width = _panel_size(image.shape)
     uncertainty = entropy(segmentation)
     vectors = eigenvector_pictures(segmentation)
-    panels = [
-        (f"{name}, {image.shape[1]} x {image.shape[0]}", _shrunk(image.uint8, height, width)),
-        (f"{len(segmentation.superpixels)} superpixels", _superpixel_picture(segmentation, height, width)),
+    return [
         (
             f"entropy of memberships, mean {uncertainty[labels > 0].mean():.2f}",
             _shrunk(_entropy_picture(uncertainty), height, width),
@@ -77,7 +102,6 @@ def figure(segmentation: Segmentation) -> Picture:
             _shrunk(_marked(image.uint8, changed), height, width),
         ),
     ]
-    return _grid(panels, COLUMNS)
 
 
 def contact_sheet(results: Sequence[Segmentation]) -> Picture:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from segspectral import Pipeline, Segmentation
 from segspectral.cli import app
 from segspectral.figures import (
+    CUTS,
     PANEL,
     before_refinement,
     contact_sheet,
@@ -85,6 +86,12 @@ def test_a_figure_has_three_rows_of_four_panels(result: Segmentation) -> None:
     picture = figure(result)
     height = round(PANEL * 96 / 112)
     assert picture.shape == (3 * (height + 38) + 12, 4 * (PANEL + 12) + 12, 3)
+
+
+def test_a_figure_of_the_hierarchy_has_two_rows(cat: NDArray[np.uint8]) -> None:
+    made = with_settings(Pipeline(hierarchy=True), {"superpixels": {"count": 20}})(as_image(cat, "cat.png"))
+    assert len(made.superpixels) < CUTS[-1], "fewer than the finest cut asks for"
+    assert figure(made).shape == (2 * (round(PANEL * cat.shape[0] / cat.shape[1]) + 38) + 12, 4 * (PANEL + 12) + 12, 3)
 
 
 @pytest.mark.parametrize("shape", [(20, 300), (300, 20)])
