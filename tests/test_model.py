@@ -370,6 +370,19 @@ def test_nearest_neighbours_are_in_other_groups() -> None:
 # --- the commands ---
 
 
+def test_fit_says_that_one_segment_is_nearly_everything(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for n in range(2):
+        rgb = np.full((120, 120, 3), 90, np.uint8)
+        rgb[20 * n : 20 * n + 20, 40:60] = (220, 30, 30)
+        PIL.Image.fromarray(rgb).save(tmp_path / "plain" / f"{n}.png")
+    options = [word for setting in SETTINGS for word in ("--set", setting)]
+    result = run("fit", tmp_path / "plain", "-o", tmp_path / "m.safetensors", "-k", 2, *options)
+    assert result.exit_code == 0, result.output
+    assert "share of the area: 1: 97%, 2: 3%" in result.output
+    assert "segment 1 is nearly everything; another --seed" in result.output
+
+
 def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "my.safetensors"
     options = [word for setting in SETTINGS for word in ("--set", setting)]
@@ -377,6 +390,11 @@ def test_fit_then_segment_batch_and_evaluate_agree_with_python(folder: Path, tmp
     assert result.exit_code == 0, result.output
     assert "4 segments from " in result.stdout
     assert "of 4 images" in result.stdout
+    shares = Model.load(path).about["shares"]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+    assert f"share of the area: 1: {shares[0]:.0%}, 2: " in result.stdout
+    assert "nearly everything" not in result.output
     options = ["--model", path, "--refine", "none"]
     assert (
         run("segment", folder, "-o", tmp_path / "one", "--format", "coco", "--names", "2=sky", *options).exit_code == 0

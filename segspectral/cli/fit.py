@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segspectral.cli.common import OK, SOME_FAILED, Faults, ReadingNotes, progress, readable_images
+from segspectral.cli.common import OK, SOME_FAILED, Faults, ReadingNotes, note, progress, readable_images
 from segspectral.cli.options import READING, Limit, Only, PipelineOptions, command
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
     from segspectral.shared.model import Model, Recipe
+
+LISTED = 8
+"""The shares of at most this many segments are printed."""
+
+NEARLY_ALL = 0.9
+"""A segment with a larger share of the area says that the fit has told little apart."""
 
 
 @command
@@ -46,6 +52,11 @@ def fit(
     about: dict[str, Any] = dict(model.about)
     regions, pictures = plural(about["nodes"], "region"), plural(about["images"], "image")
     print(f"{plural(model.segments, 'segment')} from {regions} of {pictures} -> {output}")
+    shares = about["shares"]
+    listed = ", ".join(f"{k}: {share:.0%}" for k, share in enumerate(shares[:LISTED], start=1))
+    print(f"share of the area: {listed}{', ...' if len(shares) > LISTED else ''}")
+    if shares[0] > NEARLY_ALL:
+        note("segment 1 is nearly everything; another --seed, or another number (-k), may tell more things apart")
     if left := len(paths) - about["images"] - failed:
         more = f"--set nodes={2 * recipe.nodes} takes more of them"
         print(f"{plural(left, 'more image')} did not fit into the graph: {more}")

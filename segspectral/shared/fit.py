@@ -137,7 +137,13 @@ def fit_described(
         # Segments are numbered in order of descending area over all images.
         order = np.argsort(-np.bincount(segment_of[labels], area, recipe.segments), kind="stable")
         segment_of = np.argsort(order)[segment_of]
-    about = {"images": sample.images, "nodes": len(rows), "ncut": affinity.ncut(segment_of[labels])}
+    shares = np.bincount(segment_of[labels], area, recipe.segments) / area.sum()
+    about = {
+        "images": sample.images,
+        "nodes": len(rows),
+        "ncut": affinity.ncut(segment_of[labels]),
+        "shares": [round(float(share), 4) for share in shares],
+    }
     return FittedModel(
         recipe=recipe,
         projection=projection,
