@@ -29,6 +29,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from segspectral.evaluation.datasets import Dataset, Sample, open_dataset
+from segspectral.heads import DEFAULT_HEAD
 from segspectral.images.reader import read_image
 from segspectral.metrics.semantic import ClusterCounts
 from segspectral.pipeline import Pipeline
@@ -46,6 +47,8 @@ TRIALS: dict[str, dict[str, Any]] = {
     "k-means on pooled features, all strides, coarse ones weigh more": KMEANS | SUPERPIXELS,
     "k-means on regions": KMEANS,
     "default": {},
+    "default, CNN of ImageNet": {"features": {"cnn": {"backbone": "tf_efficientnet_lite0"}}},
+    "k-means on regions, CNN of ImageNet": KMEANS | {"features": {"cnn": {"backbone": "tf_efficientnet_lite0"}}},
     "k-means on regions, 3 clusters a segment merged": KMEANS | {"fine": 3},
     "default on superpixels": SUPERPIXELS,
     "default, strides 16 and 32 alike": POOLED,
@@ -76,7 +79,8 @@ class Scene:
 
 def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scene:
     # All strides are kept, from which a trial takes its own.
-    everything = Recipe()
+    assert recipe.features.cnn is not None
+    everything = with_settings(Recipe(), {"features": {"cnn": {"backbone": recipe.features.cnn.backbone}}})
     key = hashlib.sha256(repr((recipe.superpixels, everything.features)).encode()).hexdigest()[:12]
     path = cache / f"{dataset.name}_{sample.id}_{key}.npz"
     if not path.exists():
@@ -91,7 +95,6 @@ def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scen
         nodes = {f"{block.extractor}_{block.stride}": part.astype(np.float16) for block, part in parts.nodes.items()}
         np.savez(partial, labels=superpixels.labels, pixels=pixels, boundary=parts.graph.boundary, **nodes)  # type: ignore[arg-type]
         partial.replace(path)
-    assert recipe.features.cnn is not None
     strides = recipe.features.cnn.strides
     with np.load(path) as file:
         nodes = {Block("cnn", stride): file[f"cnn_{stride}"].astype(np.float32) for stride in strides}
@@ -122,7 +125,7 @@ def score(recipe: Recipe, fit: list[Scene], held: list[Scene]) -> ClusterCounts:
 def speed(file: Path, samples: tuple[Sample, ...]) -> None:
     """Measure the CPU time after pooling: affinity and head of the default pipeline, map and head of a model."""
     model = Model.load(file)
-    solve = Pipeline(segments=model.segments)
+    solve = Pipeline(segments=model.segments, head=DEFAULT_HEAD)
     rows = []
     with threadpool_limits(1):
         for sample in samples:
