@@ -156,8 +156,7 @@ class Album:
             drawn = np.sort(rng.choice(len(parts.graph), min(quota, len(parts.graph)), replace=False))
             components = projection(parts.rows) if model is None else model.components(parts)
             pages[path] = Page(path, shape, superpixels, parts.graph, components, drawn)
-        cnn = lesson.features.cnn
-        backbone = "" if cnn is None else cnn.load().fingerprint
+        backbone = lesson.features.fingerprint
         return cls(lesson, pages, projection, backbone, found[0][3].bands, len(first) + len(others) - opened)
 
     def page_of(self, path: Path, given: Given) -> Page:
