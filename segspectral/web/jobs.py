@@ -208,6 +208,9 @@ class Errand:
     advice: ClassVar[str] = "send a smaller image, or ask for less"
     """What may help if it takes too long, or too much memory."""
 
+    stays: ClassVar[bool] = False
+    """Whether it can be asked for when it has ended."""
+
     by_events: ClassVar[bool] = False
     """Whether the limit of seconds begins anew with each event."""
 
@@ -242,6 +245,8 @@ class Job(Errand):
     result: Segmentation | None = None
     georeference: Georeference | None = None
     edits: Edits | None = None
+
+    stays: ClassVar[bool] = True
 
     @classmethod
     def of_upload(cls, path: Path, name: str, pipeline: Pipeline, pixels: int) -> Job:
@@ -447,6 +452,8 @@ class Jobs:
                 return False
             job.status, job.error = status, error
             task, job.task = job.task, None
+            if not job.stays:
+                self._jobs.pop(job.id, None)
         if task is not None:
             task.discard()
         return True

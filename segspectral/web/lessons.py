@@ -7,7 +7,7 @@ it saves all that is painted. The model is ``classes.safetensors`` in the projec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,13 +36,16 @@ from segspectral.web.labelling import Class, ConflictError, Picture, Project
 from segspectral.web.work import End, Event, Order, Segmenting, shape_of_upload
 from segspectral.wording import few, plural
 
-__all__ = ["MODEL", "Course", "CourseState", "Courses"]
+__all__ = ["MODEL", "Course", "CourseState", "Courses", "Preparation"]
 
 MODEL = "classes.safetensors"
 """The taught model, in the folder of a project."""
 
 MOST_PIXELS = 60_000
 """Of an image at most so many painted pixels teach, drawn at random: 40 for each of its superpixels."""
+
+MOST_REGIONS = 5000
+"""Of so many superpixels with labels at most is learned, so that teaching again takes seconds."""
 
 OVER = 0.55
 """How strongly the classes cover a small picture."""
@@ -101,11 +104,11 @@ class Teach(Order):
     total: int
 
     def done_by(self, work: Segmenting, tell: Callable[[Event], None]) -> Taught:
-        reader = _Reader(self, work.pixels, tell)
-        labels = painted(reader.maps(), self.names, MOST_PIXELS)
+        reader = _Reader(self.pictures, Shelf(self.folder, self.lesson), work.pixels, tell)
+        labels = painted(reader.maps(list(self.names)), self.names, MOST_PIXELS)
         images, first = list(reader.called), list(labels.given)
         album = Album.of(images, self.lesson, first=first, described=reader, observer=reader.failed)
-        model = learn(album, labels)
+        model = learn(album, labels, MOST_REGIONS)
         guesses = self._guesses(model, reader)
         prune(self.folder, self.gigabytes)
         said, left = [*labels.notes, *model.about["notes"]], list(reader.left.values())
@@ -134,27 +137,44 @@ class Teach(Order):
         return guesses
 
 
+@dataclass(frozen=True)
+class Ready(End):
+    """An image is described."""
+
+
+@dataclass(frozen=True)
+class Describe(Order):
+    """Describe an image before somebody teaches; parameters as of ``Teach``."""
+
+    picture: Picture
+    lesson: Lesson
+    folder: Path
+
+    def done_by(self, work: Segmenting, tell: Callable[[Event], None]) -> Ready:
+        _Reader([self.picture], Shelf(self.folder, self.lesson), work.pixels, tell)(self.picture.source)
+        return Ready()
+
+
 class _Reader:
     """Reads label maps, and images by the shelf; tells how many images it has seen, and calls them by their names.
 
     ``left`` holds the images that are left out, and why.
     """
 
-    def __init__(self, order: Teach, pixels: int, tell: Callable[[Event], None]) -> None:
-        self.order, self.pixels, self.tell = order, pixels, tell
-        self.shelf = Shelf(order.folder, order.lesson)
-        self.called = {one.source: one.name for one in order.pictures}
+    def __init__(self, pictures: Sequence[Picture], shelf: Shelf, pixels: int, tell: Callable[[Event], None]) -> None:
+        self.pictures, self.shelf, self.pixels, self.tell = pictures, shelf, pixels, tell
+        self.called = {one.source: one.name for one in pictures}
         self.left: dict[Path, str] = {}
         self._shapes: dict[Path, tuple[int, ...]] = {}
         self._seen: set[Path] = set()
 
-    def maps(self) -> Iterator[tuple[Path, NDArray[np.integer]]]:
+    def maps(self, numbers: list[int]) -> Iterator[tuple[Path, NDArray[np.integer]]]:
         """The label maps, without numbers that are no classes."""
-        for one in self.order.pictures:
+        for one in self.pictures:
             if one.labels is not None:
                 labels = read_label_map(one.labels).labels
                 self._shapes[one.source] = labels.shape
-                yield one.source, np.where(np.isin(labels, list(self.order.names)), labels, 0)
+                yield one.source, np.where(np.isin(labels, numbers), labels, 0)
 
     def __call__(self, path: Path) -> Described:
         """Raises ImageError."""
@@ -200,6 +220,12 @@ class Teaching(Errand):
         self.course.keep(end, self.gone)
 
 
+class Preparation(BaseModel):
+    """How many images are not described yet."""
+
+    left: int
+
+
 class GuessState(BaseModel):
     """``unsure``: the share of the image that the model expects to have wrong."""
 
@@ -231,13 +257,16 @@ class Course:
     ----------
     model : the file of the model
     round : how many ended well
-    teaching : the last one
+    teaching, describing : the last ones
+    described : files of images that were described in advance, or could not be
     guesses : image -> guess, and ``said``: of the last one that ended well
     """
 
     model: Path
     round: int = 0
     teaching: Teaching | None = None
+    describing: Errand | None = None
+    described: set[Path] = field(default_factory=set)
     guesses: dict[int, Guess] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
@@ -322,13 +351,11 @@ class Courses:
         """
         course, limits = self.of(project), self._jobs.limits
         pictures = project.pictures()
-        if all(one.labels is None for one in pictures):
+        chosen = self._chosen(pictures)
+        if all(one.labels is None for one in chosen):
             raise SettingsError("nothing is painted yet; paint two classes at least, in one image or several")
-        # Stable: those with labels, then the others, each in their order.
-        chosen = sorted(pictures, key=lambda one: one.labels is None)[: limits.taught_images]
         names = {one.number: one.name for one in project.classes}
-        folder = self._jobs.folder / "shelf"
-        order = Teach(tuple(chosen), names, self._lesson, folder, limits.shelf_gigabytes, len(pictures))
+        order = Teach(tuple(chosen), names, self._lesson, self._folder, limits.shelf_gigabytes, len(pictures))
         with self._lock:
             if course.teaching is not None and not course.teaching.status.final:
                 raise ConflictError("the classes are being taught already; wait for that, or cancel it")
@@ -336,6 +363,26 @@ class Courses:
             self._jobs.add(teaching)
             course.teaching = teaching
         return course.state()
+
+    def prepare(self, project: Project) -> Preparation:
+        """Describe one more image, unless one is being described or the project is being taught. Raises BusyError."""
+        course = self.of(project)
+        left = [one for one in self._chosen(project.pictures()) if one.source not in course.described]
+        with self._lock:
+            busy = [one for one in (course.teaching, course.describing) if one is not None and not one.status.final]
+            if left and not busy:
+                course.describing = Errand(task=Describe(left[0], self._lesson, self._folder))
+                self._jobs.add(course.describing)
+                course.described.add(left[0].source)
+        return Preparation(left=len(left))
+
+    def _chosen(self, pictures: list[Picture]) -> list[Picture]:
+        """Those that are described: those with labels, then the others, each in their order, up to the limit."""
+        return sorted(pictures, key=lambda one: one.labels is None)[: self._jobs.limits.taught_images]
+
+    @property
+    def _folder(self) -> Path:
+        return self._jobs.folder / "shelf"
 
     def cancel(self, project: Project) -> CourseState:
         """End a teaching at once; the guesses of the one before it stay."""

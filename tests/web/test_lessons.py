@@ -194,12 +194,30 @@ def test_one_teaching_at_a_time_which_can_be_cancelled(
         assert client.post(f"{at}/lesson").json()["status"] == "queued"
         again = client.post(f"{at}/lesson")
         assert (again.status_code, "being taught already" in again.json()["detail"]) == (409, True)
+        assert client.get(f"/api/jobs/{next(iter(client.app.state.jobs._jobs))}").status_code == 404, "it is no image"
         assert client.delete(f"{at}/lesson").json()["status"] == "cancelled"
-        jobs = client.app.state.jobs._jobs
-        assert client.get(f"/api/jobs/{next(iter(jobs))}").status_code == 404, "it is no image"
+        assert not client.app.state.jobs._jobs, "it takes no place among the results"
         hold.set()
         monkeypatch.undo()
         assert taught(client, at)["status"] == "done"
+
+
+def test_images_are_described_while_a_person_paints(folder: Path, workers: Workers) -> None:
+    with labelling(folder, workers) as (client, at, _):
+        (folder / "p2.png").write_bytes(b"no image")
+        asked, end = [], time.monotonic() + 60
+        while not asked or asked[-1]:
+            assert time.monotonic() < end
+            asked.append(client.post(f"{at}/lesson/preparation").json()["left"])
+            time.sleep(0.03)
+        assert asked[0] == IMAGES
+        while client.app.state.jobs._jobs:
+            time.sleep(0.03)
+        kept = {path: path.stat().st_ino for path in (client.app.state.jobs.folder / "shelf").iterdir()}
+        assert len(kept) == IMAGES - 1
+        put(client, at, 0, stroke(0))
+        assert len(taught(client, at)["guesses"]) == IMAGES - 1
+        assert {path: path.stat().st_ino for path in kept} == kept, "they are not described again"
 
 
 def test_images_beyond_the_limit_are_not_guessed(folder: Path, workers: Workers) -> None:

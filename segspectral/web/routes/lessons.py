@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
-from segspectral.web.lessons import MODEL, CourseState
+from segspectral.web.lessons import MODEL, CourseState, Preparation
 from segspectral.web.routes.labelling import AnyNumber, AnyProject, packed
 from segspectral.web.service import BINARY, TheService, gives
 
@@ -30,6 +30,12 @@ def lesson(project: AnyProject, service: TheService) -> CourseState:
 def cancel_lesson(project: AnyProject, service: TheService) -> CourseState:
     """End the teaching that waits or runs, at once; earlier guesses stay."""
     return service.courses.cancel(project)
+
+
+@router.post("/api/projects/{project_id}/lesson/preparation", status_code=202)
+def prepare(project: AnyProject, service: TheService) -> Preparation:
+    """Describe one more image, so that the first teaching takes seconds; ask again until none is left."""
+    return service.courses.prepare(project)
 
 
 @router.get("/api/projects/{project_id}/lesson/model", **gives(BINARY))
