@@ -104,7 +104,7 @@ class Album:
     lesson : the settings
     pages : path -> the image, those with labels first
     projection : the map of features to their principal components
-    backbone : fingerprint of the CNN; "" without one
+    backbone : ``FeatureStack.fingerprint`` of the networks; "" without one
     bands : as of ``Model``
     left : how many images were not opened, because the graph was full
     """
@@ -176,8 +176,7 @@ class Album:
             drawn = np.sort(rng.choice(len(parts.graph), min(quota, len(parts.graph)), replace=False))
             components = projection(parts.rows) if model is None else model.components(parts)
             pages[path] = Page(path, shape, superpixels, parts.graph, components, drawn)
-        cnn = lesson.features.cnn
-        backbone = "" if cnn is None else cnn.load().fingerprint
+        backbone = lesson.features.fingerprint
         return cls(lesson, pages, projection, backbone, found[0].parts.bands, len(first) + len(others) - opened)
 
     def page_of(self, path: Path, given: Given) -> Page:
