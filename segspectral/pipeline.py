@@ -211,8 +211,7 @@ class Pipeline(Settings):
         ------
         BackboneError
         """
-        if self.features.cnn is not None:
-            self.features.cnn.load()
+        self.features.load()
 
     def __call__(self, image: Any, observer: Observer | None = None) -> Segmentation:
         """Segment one image: describe it, then solve it.
@@ -457,7 +456,7 @@ class Pipeline(Settings):
     @property
     def follows_network(self) -> bool:
         """Whether superpixels follow the pixel edge map of the network, where the user gives none."""
-        return isinstance(self.superpixels, Watershed) and self.features.sees_edges
+        return isinstance(self.superpixels, Watershed) and self.features.border_network is not None
 
     def _divide(self, image: Image, seen: Seen | None) -> Superpixels:
         return self.superpixels(image, None if seen is None else seen.edges)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from segspectral.features import Cnn
-from segspectral.features.backbones import load_backbone
+from segspectral.features import Cnn, FeatureStack
+from segspectral.features.backbones import ARCHITECTURE, PACKAGED, load_backbone
 from segspectral.features.backbones.edge_decoder import CHANNELS
 from segspectral.features.cnn import EDGES
 from segspectral.features.contours import Contours
@@ -62,7 +63,7 @@ def test_further_sizes_are_averaged(cat: NDArray[np.uint8]) -> None:
     assert Cnn(edge_scales=(0.1, 4)).activations(Image(cat[:3, :5]), edges=True).edges.shape == (3, 5)
 
 
-def test_only_the_default_backbone_gives_edges_to_the_boundary_probabilities(cat: NDArray[np.uint8]) -> None:
+def test_the_edge_map_makes_borders_likelier(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
     superpixels = Slic(count=60)(image)
     cnn, contours = Cnn().measure(image, superpixels, edges=True), Contours()
@@ -77,3 +78,33 @@ def test_only_the_default_backbone_gives_edges_to_the_boundary_probabilities(cat
     certain = edges_along(superpixels, np.full(image.shape, 0.9, np.float32))
     likelier = contours.bounded(graph, measured, Means(cnn.nodes, {EDGES: certain})).boundary
     assert (likelier >= with_edges - 1e-9).mean() > 0.8
+
+
+@pytest.mark.parametrize("cnn", [Cnn(backbone=ARCHITECTURE), Cnn(strides=(32,)), Cnn(channels=3, weight=9.0)])
+def test_borders_are_the_same_whatever_the_features_come_from(cnn: Cnn, cat: NDArray[np.uint8]) -> None:
+    image, superpixels = Image(cat), Slic(count=60)(Image(cat))
+    features, graph = FeatureStack(cnn=cnn)(image, superpixels)
+    default, expected = FeatureStack()(image, superpixels)
+    assert graph.boundary is not None
+    np.testing.assert_array_equal(graph.boundary, expected.boundary)
+    assert not np.array_equal(features.nodes, default.nodes)
+    # What a stage has seen already makes no difference.
+    stack = FeatureStack(cnn=cnn)
+    _, again = stack(image, superpixels, stack.see(image))
+    np.testing.assert_array_equal(again.boundary, graph.boundary)
+
+
+def test_without_a_network_borders_are_those_of_colour_and_texture(cat: NDArray[np.uint8]) -> None:
+    image, superpixels = Image(cat), Slic(count=60)(Image(cat))
+    stacks = [FeatureStack(cnn=None), FeatureStack(contours=Contours(edges=False))]
+    plain, other = (stack(image, superpixels)[1].boundary for stack in stacks)
+    assert all(stack.border_network is None and stack.see(image) is None for stack in stacks)
+    np.testing.assert_array_equal(plain, other)
+
+
+def test_a_fingerprint_names_every_network_that_counts() -> None:
+    borders, kinds = (load_backbone(name).fingerprint for name in PACKAGED)
+    assert FeatureStack().fingerprint == borders
+    assert FeatureStack(cnn=Cnn(backbone=ARCHITECTURE)).fingerprint == f"{kinds}+{borders}"
+    assert FeatureStack(cnn=Cnn(backbone=ARCHITECTURE), contours=None).fingerprint == kinds
+    assert FeatureStack(cnn=None).fingerprint == ""

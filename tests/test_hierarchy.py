@@ -218,8 +218,8 @@ def test_histograms_are_smoothed_over_bins_by_a_gaussian() -> None:
     np.testing.assert_allclose(_histogram(channel, superpixels, 0, 100), expected, atol=1e-12)
 
 
-def test_both_variants_of_the_weights_exist() -> None:
-    assert all(fitted(variant)[1].weights for variant in ("cnn", "plain"))
+def test_the_weights_with_and_without_a_network_exist() -> None:
+    assert all(fitted(variant)[1].weights for variant in ("edges", "plain"))
 
 
 def test_the_weights_of_the_border_graph_fall_with_the_probability(tree: ImageHierarchy) -> None:

@@ -191,7 +191,10 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (("--set", "features.cnn=null"), "there is no network: leave edges out of the measures, or give --edges"),
+            (
+                ("--set", "features.cnn=null"),
+                "there is no network of borders: leave edges out of the measures, or give",
+            ),
             (("--predictions", "edges"), "label maps have no edge map"),
         ],
     )

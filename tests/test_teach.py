@@ -185,14 +185,15 @@ def test_labels_on_void_pixels_do_not_count(folder: Path, table: Path) -> None:
     assert any("1 label lies on void pixels and does not count" in note for note in notes)
 
 
-def test_very_many_labels_are_drawn_from(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_many_labels_are_drawn_from(folder: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()
     for number in range(2):
         PIL.Image.fromarray((picture(number)[1] + 1).astype(np.uint8)).save(given / f"p{number}.png")
     (given / "names.txt").write_text("\n".join(NAMES))
-    monkeypatch.setattr("segspectral.teaching.learn.MOST", 50)
-    model = teach(folder, given, **QUICK)
+    images = sorted(folder.iterdir())
+    known = read_labels(given, images)
+    model = learn(Album.of(images, Lesson.model_validate(QUICK), first=list(known.given)), known, most=50)
     assert model.about["regions"] == 50
     assert any("superpixels with labels beyond 50 are left out" in note for note in model.about["notes"])
     assert accuracy(model) > 0.93

@@ -41,14 +41,15 @@ from segspectral.values import Superpixels
 KMEANS = {"head": {"name": "kmeans", "n_init": 3}, "fine": 1}
 SUPERPIXELS = {"regions": {"level": 0.0}}
 POOLED = {"features": {"cnn": {"strides": [16, 32]}}, "coarseness": 0.0}
+OF_BORDERS = {"features": {"cnn": {"backbone": "segspectral_lite0"}}}
 
 TRIALS: dict[str, dict[str, Any]] = {
     "k-means on pooled features, strides 16 and 32": KMEANS | SUPERPIXELS | POOLED,
     "k-means on pooled features, all strides, coarse ones weigh more": KMEANS | SUPERPIXELS,
     "k-means on regions": KMEANS,
     "default": {},
-    "default, CNN of ImageNet": {"features": {"cnn": {"backbone": "tf_efficientnet_lite0"}}},
-    "k-means on regions, CNN of ImageNet": KMEANS | {"features": {"cnn": {"backbone": "tf_efficientnet_lite0"}}},
+    "default, network of borders": OF_BORDERS,
+    "k-means on regions, network of borders": KMEANS | OF_BORDERS,
     "k-means on regions, 3 clusters a segment merged": KMEANS | {"fine": 3},
     "default on superpixels": SUPERPIXELS,
     "default, strides 16 and 32 alike": POOLED,

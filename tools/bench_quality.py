@@ -137,7 +137,6 @@ ROWS: dict[str, dict[str, Method]] = {
         "default, superpixels 1000": partial(swept, superpixels={"count": 1000}),
         "default, SLIC": partial(swept, superpixels={"name": "slic"}),
         "default, no CNN": partial(swept, features={"cnn": None}),
-        "default, CNN without learned edges": partial(swept, features={"contours": {"edges": False}}),
     },
     "heads": {
         "neuncut": cut,

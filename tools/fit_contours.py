@@ -5,8 +5,8 @@
 
 The weights are those of borders of superpixels: the target is the share of people who put the two sides into different
 regions. RUN0 and RUN1 are folders of ``tools/fit_network.py --fold 0`` and ``--fold 1``: the learned edges and the CNN
-cues beside them come from the network that was not trained on the image. For images with another backbone, a second set
-of weights is fitted on the CNN cues of the weights of ImageNet, and for images without any a third one.
+cues beside them come from the network that was not trained on the image. For images without a network, a second set of
+weights is fitted on the other cues.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ class Borders(NamedTuple):
     local: list[Cues]
     targets: list[NDArray[np.float64]]
 
-    def add(self, sample: Sample, count: int, cnn: Cnn | None, network: Network | None) -> None:
-        """Measure an image with a CNN, or with a network in place of it, or with neither."""
+    def add(self, sample: Sample, count: int, network: Network | None) -> None:
+        """Measure an image with a network in place of the default one, or without any."""
         image, contours = read_image(sample.image), Contours()
         seen = None if network is None else network.see(image)
         edges = None if seen is None else seen.edges
         made = Watershed(count=count)(image, edges)
         measured = contours.measure(image, made)
-        nodes = described(measured, {} if cnn is None else cnn.measure(image, made, seen=seen).nodes)
+        nodes = described(measured, {} if seen is None else Cnn().measure(image, made, seen=seen).nodes)
         local = contours.local_cues(made.region_graph, nodes, measured)
         self.superpixels.append(made)
         self.nodes.append(nodes)
@@ -150,16 +150,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "segspectral/features/weights")
     arguments = parser.parse_args()
     networks = Network.of_runs(arguments.runs)
-    cnns = {"edges": Cnn(), "cnn": Cnn(backbone=ARCHITECTURE), "plain": None}
     # The place in the whole split says which run left an image out.
     samples = list(enumerate(open_dataset("bsds", arguments.data / "bsds500", split="train").samples))
     samples = samples[:: max(1, len(samples) // arguments.limit)][: arguments.limit]
     fitted = {}
-    for variant, cnn in cnns.items():
+    for variant in ("edges", "plain"):
         borders = Borders([], [], [], [])
         for index, sample in samples:
             network = networks[index % 2] if variant == "edges" else None  # run 0 left the even images out
-            borders.add(sample, arguments.counts[index // 2 % len(arguments.counts)], cnn, network)
+            borders.add(sample, arguments.counts[index // 2 % len(arguments.counts)], network)
         fitted[variant], (first, second) = fit_passes(*borders)
         print(f"{variant}: average precision {first:.4f}, then {second:.4f}, on {len(samples)} images", flush=True)
     (arguments.out / "contours.json").write_text(json.dumps(fitted, indent=1) + "\n")

@@ -178,7 +178,8 @@ def batch_of(examples: Sequence[Example], settings: Settings, step: int) -> tupl
         images.append(torch.from_numpy(values.transpose(2, 0, 1).copy()))
         colours.append(torch.from_numpy(half_lab(values))[0])
         targets.append(target[0])
-    return torch.stack(images), torch.stack(colours), torch.stack(targets)
+    image = torch.stack(images).contiguous(memory_format=torch.channels_last)
+    return image, torch.stack(colours), torch.stack(targets)
 
 
 def loss_of(odds: Tensor, sides: Sequence[Tensor], target: Tensor, settings: Settings) -> Tensor:
@@ -200,7 +201,8 @@ class Training:
 
     def __init__(self, backbone: TimmModel, settings: Settings, decoder: EdgeDecoder, device: str = "cpu") -> None:
         self.settings, self.step, self.seconds = settings, 0, 0.0
-        self.network = Network(backbone, decoder).to(device)
+        # On a CPU, convolutions by depth take half the time in this format.
+        self.network = Network(backbone, decoder).to(device, memory_format=torch.channels_last)
         decoder = [*self.network.decoder.parameters(), *self.network.sides.parameters()]
         groups = [([p for p in self.network.trunk.parameters() if p.requires_grad], settings.trunk_rate)]
         groups += [(decoder, settings.decoder_rate)]

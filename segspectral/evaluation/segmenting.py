@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from segspectral.errors import SettingsError
 from segspectral.evaluation.datasets import Dataset
 from segspectral.evaluation.predictions import Prediction
-from segspectral.features.backbones import DEFAULT_BACKBONE
-from segspectral.features.cnn import Seen
 from segspectral.images.reader import read_image
 from segspectral.pipeline import Pipeline
 from segspectral.values.regions import SWEEP_LEVELS
@@ -38,10 +36,8 @@ def check_edges(source: Pipeline | Path | str) -> None:
         raise SettingsError(
             "label maps have no edge map: leave edges out of the measures, or segment with --edges FOLDER"
         )
-    cnn = source.features.cnn
-    if source.edges is None and (cnn is None or cnn.backbone != DEFAULT_BACKBONE):
-        which = "there is no network" if cnn is None else f"the backbone '{cnn.backbone}' has no edge map"
-        raise SettingsError(f"{which}: leave edges out of the measures, or give --edges FOLDER")
+    if source.edges is None and source.features.border_network is None:
+        raise SettingsError("there is no network of borders: leave edges out of the measures, or give --edges FOLDER")
 
 
 def classes_taught(dataset: Dataset, pipeline: Pipeline) -> dict[int, int]:
@@ -102,9 +98,9 @@ class Segmenting:
 
     def _edge_map(self, scene: Scene) -> NDArray[np.float32]:
         """(H, W) the edge map of the image, which was made at the size at which the image was segmented."""
-        edges, cnn = scene.work.edges, self.pipeline.features.cnn
-        if edges is None and cnn is not None:
-            edges = Seen(cnn, scene.work).edges
+        edges, seen = scene.work.edges, self.pipeline.features.see(scene.work)
+        if edges is None and seen is not None:
+            edges = seen.edges
         assert edges is not None
         return cv2.resize(edges, scene.image.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 

@@ -40,7 +40,7 @@ class Seen:
     def edges(self) -> NDArray[np.float32] | None:
         """(H, W) the probability that a person would draw an edge at each pixel; None if the network gives none."""
         cnn = self.cnn
-        if cnn.cache is None or cnn.backbone != DEFAULT_BACKBONE:
+        if cnn.cache is None or not cnn.is_default:
             return self.activations.edges
 
         def make() -> dict[str, NDArray[np.float32]]:
@@ -83,6 +83,11 @@ class Cnn(Extractor):
     cache: FeatureCache | None = Field(
         None, description="cache of the activations on disk, for further runs on the same image"
     )
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is the default network, the only one that has a pixel edge map."""
+        return self.backbone == DEFAULT_BACKBONE
 
     def load(self) -> Backbone:
         """The network; it is loaded once per process. Raises BackboneError."""

@@ -38,7 +38,7 @@ Cues = dict[str, NDArray[np.float64]]
 """Name of a cue -> (M,) non-negative values, one per border."""
 
 STRIDES = (4, 8, 16)
-"""Strides of the CNN maps that the weights were fitted with."""
+"""Strides of the maps of the default network that the weights were fitted with."""
 
 SIGMAS = (1, 2, 4)
 """Widths in pixels of the Gaussians that smooth the image before its gradients are taken."""
@@ -82,7 +82,7 @@ class Logistic:
 
 @cache
 def fitted(variant: str) -> tuple[Logistic, Logistic]:
-    """The regressions of the two passes; ``variant`` is ``edges``, ``cnn`` or ``plain``, by the cues that it uses."""
+    """The regressions of the two passes; ``variant`` is ``edges`` with the default network, ``plain`` without."""
     data = json.loads(files("segspectral").joinpath("features/weights/contours.json").read_text())[variant]
     first, second = (Logistic(pass_["bias"], pass_["weights"]) for pass_ in (data["first"], data["second"]))
     return first, second
@@ -96,7 +96,9 @@ class Contours(Settings):
     """The boundary probability (M,) of each border between superpixels."""
 
     edges: bool = Field(
-        True, description="use the pixel edge map, which is learned from human drawings; it needs the default backbone"
+        True,
+        description="use the default network, which has learned borders from human drawings, whatever the backbone of "
+        "features.cnn is; if features.cnn is null, no network is used",
     )
     own: float = Field(
         1.0,
@@ -140,8 +142,8 @@ class Contours(Settings):
         Parameters
         ----------
         measured : the result of ``measure``
-        cnn : activations, and the pixel edge map along borders. The map may be missing. If the strides 4, 8 and 16 are
-            missing, only colour and texture are used
+        cnn : activations of the default network at the strides 4, 8 and 16, and its pixel edge map along borders.
+            Without the edge map, only colour and texture are used
         """
         if len(graph.borders) == 0:
             return graph.with_boundary(np.empty(0))
@@ -156,17 +158,14 @@ class Contours(Settings):
 
     def _learned(self, graph: RegionGraph, measured: Means, cnn: Means | None) -> RegionGraph:
         """The graph with the boundary probabilities by the regressions, and the looks where there are learned edges."""
-        if cnn is None or any(stride not in cnn.nodes for stride in STRIDES):
-            variant, cnn = "plain", Means({})
-        else:
-            variant = "edges" if EDGES in cnn.borders else "cnn"
-        first, second = fitted(variant)
-        nodes = described(measured, cnn.nodes)
+        learned = cnn if cnn is not None and EDGES in cnn.borders else None
+        first, second = fitted("plain" if learned is None else "edges")
+        nodes = described(measured, {} if learned is None else learned.nodes)
         cues = self.local_cues(graph, nodes, measured)
-        if variant == "edges":
-            cues |= edge_cues(cnn.borders[EDGES])
+        if learned is not None:
+            cues |= edge_cues(learned.borders[EDGES])
         boundary = second(cues | self.diffused_cues(graph, nodes, first(cues)))
-        return graph.with_boundary(boundary, looks_of(nodes) if variant == "edges" else None)
+        return graph.with_boundary(boundary, None if learned is None else looks_of(nodes))
 
     def local_cues(self, graph: RegionGraph, nodes: Mapping[str, NDArray[np.float64]], measured: Means) -> Cues:
         """The cues of the first pass, which compare two superpixels directly."""

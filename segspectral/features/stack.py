@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from segspectral.features.backbones import DEFAULT_BACKBONE
+from segspectral.features.backbones import Backbone
 from segspectral.features.cnn import Cnn, Seen
-from segspectral.features.contours import Contours
+from segspectral.features.contours import STRIDES, Contours
 from segspectral.features.parts import BandStatistics, Colour, Extractor, Means, Position, Texture
 from segspectral.settings import Settings
 from segspectral.values import Bands, Features, Image, Superpixels
@@ -23,7 +23,10 @@ EXTRACTORS = ("colour", "texture", "position", "cnn", "bands")
 """The fields of ``FeatureStack`` that are extractors, in the order of their columns."""
 
 Measured = Mapping[str, Means]
-"""Name of a field of ``FeatureStack`` -> what it has measured."""
+"""Name of a field of ``FeatureStack`` -> what it has measured; BORDERS -> what the network of borders has."""
+
+BORDERS = "borders"
+"""Key of what ``FeatureStack.border_network`` has measured, if it is not ``cnn`` itself."""
 
 
 class FeatureStack(Settings):
@@ -58,14 +61,33 @@ class FeatureStack(Settings):
         return self.finish(self.measure(image, superpixels, seen=seen), superpixels.region_graph, image.shape)
 
     @property
-    def sees_edges(self) -> bool:
-        """Whether there is a pixel edge map of the network, and it counts."""
-        by_network = self.cnn is not None and self.cnn.backbone == DEFAULT_BACKBONE
-        return by_network and self.contours is not None and self.contours.edges
+    def border_network(self) -> Cnn | None:
+        """The default network, which knows where people draw borders, whatever the backbone of ``cnn`` is.
+
+        It is ``cnn`` itself if that has all that the contours need, so that one pass serves both. None if there is no
+        CNN at all, or the contours use none.
+        """
+        cnn = self.cnn
+        if cnn is None or self.contours is None or not self.contours.edges:
+            return None
+        if not cnn.is_default:
+            return Cnn(edge_scales=cnn.edge_scales, cache=cnn.cache)
+        if set(STRIDES) <= set(cnn.strides):
+            return cnn
+        return cnn.model_copy(update={"strides": STRIDES})
+
+    def load(self) -> tuple[Backbone, ...]:
+        """The networks of the features and of the borders; each is loaded once per process. Raises BackboneError."""
+        return tuple(cnn.load() for cnn in (self.cnn, self.border_network) if cnn is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprints of all networks that the features and the borders depend on; "" without any."""
+        return "+".join(dict.fromkeys(network.fingerprint for network in self.load()))
 
     def see(self, image: Image) -> Seen | None:
-        """What the network sees in an image: its pixel edge map and its activations; None without a network."""
-        return None if self.cnn is None else Seen(self.cnn, image)
+        """What the network of borders sees in an image; None if there is none."""
+        return None if (network := self.border_network) is None else Seen(network, image)
 
     def extractors(self) -> dict[str, Extractor]:
         """Name -> extractor, in order, without those that are null."""
@@ -91,16 +113,19 @@ class FeatureStack(Settings):
     ) -> Measured:
         """Measure an image, or a tile whose first pixel is at ``corner`` (row, column), with all extractors.
 
-        ``seen`` is what the network has seen in this image already.
+        ``seen`` is what the network of borders has seen in this image already.
         """
+        network, seen = self.border_network, seen or self.see(image)
         measured: dict[str, Means] = {}
         for name, part in self.extractors().items():
             if part is self.cnn:
                 # The pixel edge map is decoded from the activations of the same pass.
-                edges = self.contours is not None and self.contours.edges
-                measured[name] = self.cnn.measure(image, superpixels, corner, edges=edges, seen=seen)
+                pass_ = seen if self.cnn.is_default else None
+                measured[name] = self.cnn.measure(image, superpixels, corner, edges=part is network, seen=pass_)
             else:
                 measured[name] = part.measure(image, superpixels, corner)
+        if network is not None and network is not self.cnn:
+            measured[BORDERS] = network.measure(image, superpixels, corner, edges=True, seen=seen)
         if self.contours is not None:
             # The cues of borders need texture at the default scales, whatever its weight here is.
             known = self.texture is not None and self.texture.scales == Texture().scales
@@ -116,7 +141,8 @@ class FeatureStack(Settings):
         """The graph with its boundary probabilities and looks; the same graph if ``contours`` is null."""
         if self.contours is None:
             return graph
-        return self.contours.bounded(graph, measured["contours"], measured.get("cnn"))
+        seen = measured.get(BORDERS, measured.get("cnn"))
+        return self.contours.bounded(graph, measured["contours"], seen)
 
     def combine(self, parts: Mapping[str, NDArray[np.float32]]) -> Features:
         """Scale the features (N, D) of each extractor and put them side by side."""

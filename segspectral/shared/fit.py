@@ -72,7 +72,7 @@ def fit_model(
     if not sources:
         raise ImageError("there is no image to fit a model on")
     order = np.random.default_rng(recipe.seed).permutation(len(sources))
-    backbone = recipe.features.cnn.load().fingerprint if recipe.features.cnn is not None else ""
+    backbone = recipe.features.fingerprint
     bands: list[tuple[str, ...]] = []
 
     def described() -> Iterator[Parts]:

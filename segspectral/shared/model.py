@@ -32,7 +32,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer, WithJs
 from segspectral.affinity import KnnAffinity
 from segspectral.errors import BackboneError, ImageError, SettingsError
 from segspectral.features import Cnn, FeatureStack
-from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
+from segspectral.features.backbones import ARCHITECTURE, PACKAGED, WEIGHTS_VARIABLE
 from segspectral.features.cnn import principal_axes
 from segspectral.heads.base import Head
 from segspectral.heads.neuncut import NeuNcut
@@ -177,7 +177,12 @@ class Recipe(Description):
 
     segments: int = Field(21, ge=2, le=10_000, description="number of segments over all images")
     features: FeatureStack = FeatureStack(
-        colour=None, texture=None, position=None, bands=None, cnn=Cnn(strides=(4, 8, 16, 32), channels=64)
+        colour=None,
+        texture=None,
+        position=None,
+        bands=None,
+        # The weights of ImageNet know kinds of objects; those of the default network were trained on for borders.
+        cnn=Cnn(backbone=ARCHITECTURE, strides=(4, 8, 16, 32), channels=64),
     )
     coarseness: float = Field(
         1.0,
@@ -272,7 +277,7 @@ class Model(ABC):
     Parameters
     ----------
     recipe : the settings with which it was made
-    backbone : fingerprint of the CNN's weights; "" without a CNN
+    backbone : ``FeatureStack.fingerprint`` of the networks; "" without a CNN
     about : facts about how it was made, for people
     bands : ``Bands.keys`` of the images that it was made from, if bands that they do not show are features
     file : path of the file that it was read from
@@ -346,13 +351,13 @@ class Model(ABC):
                 image.name,
             )
         cnn = self.recipe.features.cnn
-        if cnn is not None and cnn.load().fingerprint != self.backbone:
+        if cnn is not None and self.recipe.features.fingerprint != self.backbone:
             right = (
                 f"save the right ones as {cnn.backbone}.safetensors in the folder that {WEIGHTS_VARIABLE} names, or "
             )
             raise BackboneError(
                 f"was made with other weights of '{cnn.backbone}' than those found here ({cnn.load().source}); "
-                f"{right if cnn.backbone != DEFAULT_BACKBONE else ''}make the model again",
+                f"{right if cnn.backbone not in PACKAGED else ''}make the model again",
                 self.file or "the model",
             )
         return self.recipe.parts(image, superpixels)

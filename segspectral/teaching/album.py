@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,16 +21,33 @@ from segspectral.shared.model import Parts, Projection, said_of_keys
 from segspectral.shared.taught import Lesson, TaughtModel
 from segspectral.spectral.knn import knn_affinity
 from segspectral.teaching.labels import Given
-from segspectral.values import Superpixels
+from segspectral.values import Image, Superpixels
 from segspectral.values.regions import RegionGraph
 
-__all__ = ["Album", "Page"]
+__all__ = ["Album", "Described", "Page", "describe"]
 
 FEWEST = 40
 """So many regions of an image without labels are drawn at least: more images than fit are not opened."""
 
 ROWS = 20_000
 """The principal components are those of at most so many superpixels."""
+
+
+class Described(NamedTuple):
+    """An image of which everything is known that a model is taught by, and applied to.
+
+    Parameters
+    ----------
+    path : its file
+    shape : (H, W) of the image
+    superpixels : at the working size
+    parts : their features before they are scaled, and their region graph
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    superpixels: Superpixels
+    parts: Parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +104,7 @@ class Album:
     lesson : the settings
     pages : path -> the image, those with labels first
     projection : the map of features to their principal components
-    backbone : fingerprint of the CNN; "" without one
+    backbone : ``FeatureStack.fingerprint`` of the networks; "" without one
     bands : as of ``Model``
     left : how many images were not opened, because the graph was full
     """
@@ -108,7 +125,8 @@ class Album:
         first: Collection[Path] = (),
         model: TaughtModel | None = None,
         observer: Callable[[Path, SegspectralError | None], None] | None = None,
-        note: Callable[[Path, tuple[str, ...]], None] | None = None,
+        note: Callable[[Any, tuple[str, ...]], None] | None = None,
+        described: Callable[[Path], Described] | None = None,
     ) -> Album:
         """Describe the images.
 
@@ -120,6 +138,7 @@ class Album:
         observer : called after each image with its path, and with an error if it cannot be read; such images without
             labels are left out
         note : called with each image that is read, and with sentences about how it was read
+        described : what describes an image instead of ``describe``, such as one that keeps what it has described
 
         Raises
         ------
@@ -134,7 +153,8 @@ class Album:
         room = max(0, lesson.nodes // FEWEST - len(first)) if lesson.nodes else 0
         others = [others[i] for i in rng.permutation(len(others))]
         quota = lesson.nodes // max(1, len(first) + min(room, len(others)))
-        found: list[tuple[Path, tuple[int, int], Superpixels, Parts]] = []
+        described = described or partial(describe, lesson=lesson, model=model, note=note)
+        found: list[Described] = []
         opened = 0
         with threadpool_limits(1, user_api="blas"):
             for path in [*first, *others]:
@@ -143,7 +163,7 @@ class Album:
                 opened += 1
                 failure = None
                 try:
-                    found.append(_described(path, lesson, model, found[0][3] if found else None, note))
+                    found.append(_like(found, described(path)))
                 except ImageError as error:
                     failure = error
                 if observer is not None:
@@ -156,9 +176,8 @@ class Album:
             drawn = np.sort(rng.choice(len(parts.graph), min(quota, len(parts.graph)), replace=False))
             components = projection(parts.rows) if model is None else model.components(parts)
             pages[path] = Page(path, shape, superpixels, parts.graph, components, drawn)
-        cnn = lesson.features.cnn
-        backbone = "" if cnn is None else cnn.load().fingerprint
-        return cls(lesson, pages, projection, backbone, found[0][3].bands, len(first) + len(others) - opened)
+        backbone = lesson.features.fingerprint
+        return cls(lesson, pages, projection, backbone, found[0].parts.bands, len(first) + len(others) - opened)
 
     def page_of(self, path: Path, given: Given) -> Page:
         """The page of an image with labels. Raises SettingsError if there is none."""
@@ -182,30 +201,31 @@ class Album:
         return sp.csr_array(sp.diags_array(1 / np.maximum(weights.sum(axis=1), 1e-12)) @ weights)
 
 
-def _described(
+def describe(
     path: Path,
     lesson: Lesson,
-    model: TaughtModel | None,
-    known: Parts | None,
-    note: Callable[[Any, tuple[str, ...]], None] | None,
-) -> tuple[Path, tuple[int, int], Superpixels, Parts]:
-    """An image with its superpixels and their features. Raises ImageError if its bands are not those of ``known``."""
-    whole = as_image(path, reading=lesson.reading)
+    model: TaughtModel | None = None,
+    note: Callable[[Any, tuple[str, ...]], None] | None = None,
+    image: Image | None = None,
+) -> Described:
+    """Describe an image, as the model asks for if there is one; it is read, if it is not here. Raises ImageError."""
+    whole = image or as_image(path, reading=lesson.reading)
     if note is not None:
         note(path, whole.notes)
-    image = downsampled(whole, lesson.working_pixels)
-    superpixels = lesson.superpixels(image)
-    parts = (model or lesson).parts(image, superpixels)
-    if known is not None and parts.bands != known.bands:
-        raise ImageError(
-            f"has {said_of_keys(parts.bands)}, but the images before it have {said_of_keys(known.bands)}", path
-        )
-    return path, whole.shape, superpixels, parts
+    work = downsampled(whole, lesson.working_pixels)
+    superpixels = lesson.superpixels(work)
+    return Described(path, whole.shape, superpixels, (model or lesson).parts(work, superpixels))
 
 
-def _projection(
-    found: Sequence[tuple[Path, tuple[int, int], Superpixels, Parts]], lesson: Lesson, rng: np.random.Generator
-) -> Projection:
+def _like(before: Sequence[Described], one: Described) -> Described:
+    """The image itself. Raises ImageError if its bands are not those of the images before it."""
+    if before and one.parts.bands != before[0].parts.bands:
+        bands, known = said_of_keys(one.parts.bands), said_of_keys(before[0].parts.bands)
+        raise ImageError(f"has {bands}, but the images before it have {known}", one.path)
+    return one
+
+
+def _projection(found: Sequence[Described], lesson: Lesson, rng: np.random.Generator) -> Projection:
     """The map to the principal components of standardised features; a component vector has mean squared length 1."""
     most = ROWS // len(found) + 1
     rows = np.concatenate(

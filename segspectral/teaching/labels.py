@@ -16,7 +16,7 @@ from segspectral.images.reader import image_size
 from segspectral.seeds.files import SEED_SUFFIXES, csv_lines, pixel, read_seeds
 from segspectral.wording import few, first_line, plural
 
-__all__ = ["UNKNOWN", "Given", "Labels", "names_of", "read_labels"]
+__all__ = ["UNKNOWN", "Given", "Labels", "names_of", "painted", "read_labels"]
 
 HEADER = ("image", "row", "col", "class")
 
@@ -138,7 +138,38 @@ def read_labels(path: Path | Sequence[Path], images: Sequence[Path], names: Mapp
             notes += _of_folder(one, images, dict(names or {}), made)
         else:
             notes += _of_table(one, images, made)
-    where = ", ".join(str(one) for one in paths)
+    return _joined(made, ", ".join(str(one) for one in paths), notes)
+
+
+def painted(maps: Iterable[tuple[Path, NDArray[np.integer]]], names: Mapping[int, str], most: int) -> Labels:
+    """The labels of label maps of images, as a person paints them.
+
+    Parameters
+    ----------
+    maps : images with the number of the class of each pixel, (H, W), 0 where it has none
+    names : number -> class; the classes are all of these, by their numbers
+    most : of an image with more labels, so many are drawn at random
+
+    Raises
+    ------
+    SettingsError
+        Fewer than two classes are painted, or the names of classes are as ``read_labels`` refuses them.
+    """
+    source, made, rng = "what is painted", _Collected(), np.random.default_rng(0)
+    place = {number: made.number(names[number], f"class {number}") for number in sorted(names)}
+    numbers = np.array([place.get(number, 0) for number in range(max(names, default=0) + 1)], np.int64)
+    for image, labels in maps:
+        at = np.flatnonzero(labels)
+        if len(at) > most:
+            at = np.sort(rng.choice(at, most, replace=False))
+        if len(at):
+            rows, cols = np.divmod(at, labels.shape[1])
+            made.add(image, (rows, cols, numbers[labels.reshape(-1)[at]]), source)
+    return _joined(made, source, [])
+
+
+def _joined(made: _Collected, where: str, notes: list[str]) -> Labels:
+    """What was collected. Raises SettingsError if there are fewer than two classes."""
     if not made.parts:
         raise SettingsError("; ".join(["has no labels", *notes]), where)
     used = sorted({number for parts in made.parts.values() for *_, of in parts for number in np.unique(of).tolist()})

@@ -46,6 +46,9 @@ WAYS = {"auto": (False, True), "always": (True,), "never": (False,)}
 MOST = 20_000
 """From so many superpixels with labels at most is learned: more take minutes and bring little."""
 
+ENOUGH = 1500
+"""With labels of so many superpixels, spreading is not tried: on CamVid it gains nothing and takes most of the time."""
+
 NEVER = -40.0
 """The logit of a class of which nothing is labelled."""
 
@@ -84,8 +87,12 @@ def teach(
     return learn(Album.of(images, lesson, first=list(known.given)), known)
 
 
-def learn(album: Album, labels: Labels) -> TaughtModel:
+def learn(album: Album, labels: Labels, most: int = MOST) -> TaughtModel:
     """Teach an album, whose images have been described; it takes seconds.
+
+    Parameters
+    ----------
+    most : superpixels with labels; if there are more, they are drawn at random, as many of each image
 
     Raises
     ------
@@ -96,7 +103,10 @@ def learn(album: Album, labels: Labels) -> TaughtModel:
     lesson, said, figures = album.lesson, [], {}
     ways = WAYS[lesson.spreading] if lesson.nodes and lesson.trust else (False,)
     with threadpool_limits(1, user_api="blas"):
-        targets, notes = _targets(album, labels)
+        targets, notes = _targets(album, labels, most)
+        if len(ways) > 1 and len(targets.rows) > ENOUGH:
+            ways = (False,)
+            said.append(f"labels do not spread, because they lie in {len(targets.rows)} superpixels")
         folds, whole = _folds(album, targets, ways)
         maps = _taught(album, targets, ways)
         spread = ways[0]
@@ -136,10 +146,10 @@ def learn(album: Album, labels: Labels) -> TaughtModel:
     )
 
 
-def _targets(album: Album, labels: Labels) -> tuple[Targets, list[str]]:
+def _targets(album: Album, labels: Labels, most: int) -> tuple[Targets, list[str]]:
     """The superpixels with labels, and sentences about labels that contradict each other or lie on void pixels."""
     K, parts, mixed, void, left = len(labels.classes), [], 0, 0, 0
-    rng, quota = np.random.default_rng(album.lesson.seed), max(1, MOST // len(labels.given))
+    rng, quota = np.random.default_rng(album.lesson.seed), max(1, most // len(labels.given))
     for number, (path, given) in enumerate(labels.given.items()):
         page = album.page_of(path, given)
         of = page.superpixels_of(given)
@@ -160,7 +170,7 @@ def _targets(album: Album, labels: Labels) -> tuple[Targets, list[str]]:
         parts.append((rows, counts / total[:, None], weight, np.full(len(node), number)))
     notes = []
     if left:
-        notes.append(f"{plural(left, 'superpixel')} with labels beyond {MOST} are left out, drawn at random")
+        notes.append(f"{plural(left, 'superpixel')} with labels beyond {most} are left out, drawn at random")
     if mixed:
         count = plural(mixed, "superpixel has", "superpixels have")
         notes.append(f"{count} labels of several classes, which count in proportion to their pixels")

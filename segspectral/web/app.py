@@ -20,6 +20,7 @@ from segspectral.pipeline import Pipeline
 from segspectral.web.guard import Guard
 from segspectral.web.jobs import BusyError, Jobs, Limits, Workers
 from segspectral.web.labelling import ConflictError, Project, Projects
+from segspectral.web.lessons import Courses
 from segspectral.web.routes import ROUTERS
 from segspectral.web.service import FAULTS, Service
 
@@ -72,7 +73,7 @@ def create_app(
     app.add_middleware(Guard, hosts=tuple(hosts), max_bytes=limits.megabytes * 1_000_000, jobs=jobs)
     app.state.jobs = jobs
     projects = Projects(project, jobs.folder, limits.project_megabytes, limits.project_images)
-    app.state.service = Service(base, limits, jobs, pictures, projects)
+    app.state.service = Service(base, limits, jobs, pictures, projects, Courses(base, jobs))
     _explain_errors(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -11,7 +11,7 @@ from typing import Any
 
 from segspectral.config import DEEPEST, read_yaml
 from segspectral.errors import SettingsError, about
-from segspectral.features.backbones import DEFAULT_BACKBONE, WEIGHTS_VARIABLE
+from segspectral.features.backbones import PACKAGED, WEIGHTS_VARIABLE
 from segspectral.features.cache import FeatureCache
 from segspectral.pipeline import Pipeline
 from segspectral.settings import merged_settings, with_settings
@@ -108,7 +108,7 @@ def backbones(pipeline: Pipeline) -> list[str]:
     folder = os.environ.get(WEIGHTS_VARIABLE)
     found = sorted(path.stem for path in Path(folder).glob("*.safetensors")) if folder else []
     own = [pipeline.features.cnn.backbone] if pipeline.features.cnn is not None else []
-    return list(dict.fromkeys([*own, DEFAULT_BACKBONE, *found]))
+    return list(dict.fromkeys([*own, *PACKAGED, *found]))
 
 
 def pipeline_from_client(base: Pipeline, *settings: Mapping[str, Any]) -> Pipeline:

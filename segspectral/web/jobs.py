@@ -23,7 +23,7 @@ from enum import StrEnum
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 from segspectral.batch.worker import Worker, WorkerDiedError
 from segspectral.errors import BatchError, SegspectralError
@@ -33,10 +33,21 @@ from segspectral.pipeline import Pipeline
 from segspectral.values import Segmentation
 from segspectral.values.place import Georeference
 from segspectral.web.edits import Edits
-from segspectral.web.work import Done, Event, Failed, Segmenting, Stage, Task, clean_name, shape_of_upload
+from segspectral.web.work import (
+    Done,
+    End,
+    Event,
+    Failed,
+    Order,
+    Segmenting,
+    Stage,
+    Task,
+    clean_name,
+    shape_of_upload,
+)
 from segspectral.wording import plural
 
-__all__ = ["BusyError", "Job", "Jobs", "Limits", "Status", "Workers"]
+__all__ = ["BusyError", "Errand", "Job", "Jobs", "Limits", "Status", "Workers"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +69,8 @@ class Limits:
     idle_seconds : after which a result is forgotten
     project_megabytes : of the uploads of all projects together
     project_images : of a project of uploads
+    taught_images : of a project that are described and guessed when it is taught; more take too long
+    shelf_gigabytes : on disk, of all described images, at about 3 MB each; the longest unused are forgotten first
     """
 
     megabytes: int = 50
@@ -71,6 +84,8 @@ class Limits:
     idle_seconds: float = 3600.0
     project_megabytes: int = 2000
     project_images: int = 500
+    taught_images: int = 300
+    shelf_gigabytes: float = 4.0
 
 
 class Status(StrEnum):
@@ -167,60 +182,105 @@ class Workers:
         threading.Thread(target=run, daemon=True).start()
 
 
-def ask(worker: Worker, task: Task | None) -> Event | None:
+def ask(worker: Worker, task: Order | None) -> Event | None:
     """The next event of a worker whose work is ``Segmenting``. Raises WorkerDiedError, SegspectralError."""
     call: Any = worker
     event: Event | None = call(task)
     return event
 
 
-@dataclass(eq=False)
-class Job:
-    """One image to be segmented, and what came of it.
+@dataclass(eq=False, kw_only=True)
+class Errand:
+    """Something that a process is asked to do, and how far it is.
 
     Parameters
     ----------
     task : what the worker is asked, until it has ended
+    """
+
+    task: Order | None
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    status: Status = Status.QUEUED
+    error: str = ""
+    worker: Worker | None = None
+    used: float = field(default_factory=time.monotonic)
+
+    advice: ClassVar[str] = "send a smaller image, or ask for less"
+    """What may help if it takes too long, or too much memory."""
+
+    stays: ClassVar[bool] = False
+    """Whether it can be asked for when it has ended."""
+
+    by_events: ClassVar[bool] = False
+    """Whether the limit of seconds begins anew with each event."""
+
+    @property
+    def pixels(self) -> int:
+        """That its result keeps."""
+        return 0
+
+    def heard(self, event: Event) -> None:
+        """Take note of how far it is."""
+
+    def keep(self, end: End) -> None:
+        """Keep the result. Raises SegspectralError if that cannot be."""
+
+    def drop(self) -> None:
+        """It did not end well: nothing is kept."""
+
+
+@dataclass(eq=False)
+class Job(Errand):
+    """One image to be segmented, and what came of it.
+
+    Parameters
+    ----------
     shape : of the image, as its header says
     """
 
-    task: Task | None
     name: str
     shape: tuple[int, int]
     pipeline: Pipeline
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    status: Status = Status.QUEUED
     stages: dict[str, float] = field(default_factory=dict)
-    error: str = ""
     result: Segmentation | None = None
     georeference: Georeference | None = None
     edits: Edits | None = None
-    worker: Worker | None = None
-    used: float = field(default_factory=time.monotonic)
+
+    stays: ClassVar[bool] = True
 
     @classmethod
     def of_upload(cls, path: Path, name: str, pipeline: Pipeline, pixels: int) -> Job:
         """Raises ImageError if the file is no image, or its header says that it has more pixels than that."""
         name = clean_name(name)
-        return cls(Task(path, name, pipeline), name, shape_of_upload(path, name, pixels), pipeline)
+        return cls(name, shape_of_upload(path, name, pixels), pipeline, task=Task(path, name, pipeline))
 
     def again(self, pipeline: Pipeline) -> Job:
         """The same image with other settings."""
-        return Job(Task(None, self.name, pipeline, self.result, self.georeference), self.name, self.shape, pipeline)
+        task = Task(None, self.name, pipeline, self.result, self.georeference)
+        return Job(self.name, self.shape, pipeline, task=task)
 
     @property
     def pixels(self) -> int:
         return self.shape[0] * self.shape[1]
 
-    def keep(self, done: Done, earlier: Segmentation | None) -> None:
-        result = done.result
+    def heard(self, event: Event) -> None:
+        assert isinstance(event, Stage)
+        self.stages[event.name] = event.seconds
+
+    def keep(self, end: End) -> None:
+        assert isinstance(end, Done)
+        result = end.result
+        earlier = self.task.earlier if isinstance(self.task, Task) else None
         if earlier is not None:  # one copy of the image for both
             scene = result.scene
             work = earlier.image if scene.work is scene.image else scene.work
             result = replace(result, scene=replace(scene, image=earlier.image, work=work))
-        self.shape, self.georeference = result.image.shape, done.georeference
+        self.shape, self.georeference = result.image.shape, end.georeference
         self.result = result
-        self.edits = Edits(LabelMap.of(result, georeference=done.georeference), result)
+        self.edits = Edits(LabelMap.of(result, georeference=end.georeference), result)
+
+    def drop(self) -> None:
+        self.result = self.edits = None
 
 
 class Jobs:
@@ -238,7 +298,7 @@ class Jobs:
         self.workers = workers or Workers(pipeline, limits)
         self._own_workers = workers is None
         self._lock = Lock()
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: OrderedDict[str, Errand] = OrderedDict()
         self._places: set[object] = set()
         self._seconds = 5.0
         self.folder = Path(tempfile.mkdtemp(prefix="segspectral-"))
@@ -261,7 +321,7 @@ class Jobs:
         suffix = Path(name).suffix.lower()
         return self.folder / f"upload-{secrets.token_hex(16)}{suffix if suffix in EXTENSIONS else ''}"
 
-    def add(self, job: Job, place: object = None) -> None:
+    def add(self, job: Errand, place: object = None) -> None:
         """Put it into the queue, at the place that was reserved. Raises BusyError if that is full."""
         with self._lock:
             self._forget_old(job.pixels)
@@ -273,7 +333,7 @@ class Jobs:
             self._jobs[job.id] = job
         self._pool.submit(self._run, job)
 
-    def get(self, id_: str) -> Job | None:
+    def get(self, id_: str) -> Errand | None:
         with self._lock:
             self._forget_old(0)
             job = self._jobs.get(id_)
@@ -282,16 +342,16 @@ class Jobs:
                 job.used = time.monotonic()
             return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Errand) -> None:
         """End a job at once; the process of a running one is killed, whatever it is doing."""
         self._kill(job, Status.CANCELLED)
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: Errand) -> None:
         self.cancel(job)
         with self._lock:
             self._jobs.pop(job.id, None)
 
-    def position(self, job: Job) -> int:
+    def position(self, job: Errand) -> int:
         """How many jobs are before it in the queue."""
         with self._lock:
             before = takewhile(lambda other: other is not job, self._jobs.values())
@@ -313,7 +373,7 @@ class Jobs:
         self._pool.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Errand) -> None:
         """Segment; every end is a status, none an exception."""
         try:
             worker = self.workers.take()
@@ -326,45 +386,58 @@ class Jobs:
         if task is None:
             self.workers.give(worker)
             return
-        timer = threading.Timer(self.limits.seconds, self._kill, (job, Status.FAILED, self._late()))
-        timer.daemon = True
         begin = time.monotonic()
         try:
-            self._end(job, *self._segmented(job, task, worker, timer))
+            self._end(job, *self._done(job, task, worker))
         finally:
-            timer.cancel()
             with self._lock:
                 ours, job.worker = job.worker, None
                 self._seconds += (time.monotonic() - begin - self._seconds) / 4
                 if job.status != Status.DONE:
-                    job.result = job.edits = None
+                    job.drop()
             if ours is not None:  # else it was killed
                 self.workers.give(ours)
 
-    def _segmented(self, job: Job, task: Task, worker: Worker, timer: threading.Timer) -> tuple[Status, str]:
-        """Let a process segment the image of a job, and return how that ended and why it failed."""
+    def _done(self, job: Errand, task: Order, worker: Worker) -> tuple[Status, str]:
+        """Let a process do it, and return how that ended and why it failed."""
+        timer = None
         try:
             ask(worker, None)  # the seconds that a process needs to start are not the job's
-            timer.start()
+            timer = self._timer(job)
             event = ask(worker, task)
-            while isinstance(event, Stage):
-                job.stages[event.name] = event.seconds
+            while event is not None and not isinstance(event, End):
+                job.heard(event)
+                if job.by_events:
+                    timer.cancel()
+                    timer = self._timer(job)
                 event = ask(worker, None)
             if isinstance(event, Failed):
                 return Status.FAILED, event.sentence
-            assert isinstance(event, Done)
-            job.keep(event, task.earlier)
+            assert event is not None
+            job.keep(event)
             return Status.DONE, ""
         except WorkerDiedError as error:
-            why = f"the process that worked on it ended ({error}); most often memory was short: send a smaller image"
+            why = f"the process that worked on it ended ({error}); most often memory was short: {job.advice}"
             return Status.FAILED, why
         except SegspectralError as error:
             return Status.FAILED, str(error)
         except Exception:
             log.exception("job failed")
             return Status.FAILED, "it failed unexpectedly; the server's log says where"
+        finally:
+            if timer is not None:
+                timer.cancel()
 
-    def _kill(self, job: Job, status: Status, error: str = "") -> None:
+    def _timer(self, job: Errand) -> threading.Timer:
+        """Ends a job when its seconds are over."""
+        seconds = plural(float(self.limits.seconds), "second")
+        late = f"it took longer than {seconds}, the limit of this server; {job.advice}"
+        timer = threading.Timer(self.limits.seconds, self._kill, (job, Status.FAILED, late))
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _kill(self, job: Errand, status: Status, error: str = "") -> None:
         """End a job from outside; whatever its process is doing, it is killed and replaced."""
         if self._end(job, status, error):
             with self._lock:
@@ -372,23 +445,18 @@ class Jobs:
             if worker is not None:
                 self.workers.replace(worker)
 
-    def _end(self, job: Job, status: Status, error: str = "") -> bool:
+    def _end(self, job: Errand, status: Status, error: str = "") -> bool:
         """Set the end of a job, unless it has one; its upload is deleted."""
         with self._lock:
             if job.status.final:
                 return False
             job.status, job.error = status, error
             task, job.task = job.task, None
-        if task is not None and task.source is not None:
-            with suppress(OSError):  # Windows does not delete a file that is open; the folder is deleted at the end
-                task.source.unlink(missing_ok=True)
+            if not job.stays:
+                self._jobs.pop(job.id, None)
+        if task is not None:
+            task.discard()
         return True
-
-    def _late(self) -> str:
-        return (
-            f"it took longer than {plural(float(self.limits.seconds), 'second')}, the limit of this server; send a "
-            "smaller image, or ask for less"
-        )
 
     def _check_queue(self) -> None:
         waiting = sum(job.status == Status.QUEUED for job in self._jobs.values()) + len(self._places)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,17 @@ from segspectral.files import check_inside, read_file, write_bytes, zipped
 from segspectral.images.reader import image_size
 from segspectral.wording import plural
 
-__all__ = ["MOST_CLASSES", "Class", "ConflictError", "Project", "Projects", "State", "first_classes", "unpacked"]
+__all__ = [
+    "MOST_CLASSES",
+    "Class",
+    "ConflictError",
+    "Picture",
+    "Project",
+    "Projects",
+    "State",
+    "first_classes",
+    "unpacked",
+]
 
 MOST_CLASSES = 255
 """A label map of the page has 8 bits per pixel; 0 is unlabelled."""
@@ -99,6 +109,15 @@ class _Saved(BaseModel):
         for stem in stems.values():
             check_inside(stem)
         return stems
+
+
+class Picture(NamedTuple):
+    """An image of a project: its number, its file, its name, and the file of its labels, None if it has none."""
+
+    number: int
+    source: Path
+    name: str
+    labels: Path | None
 
 
 @dataclass
@@ -185,6 +204,14 @@ class Project:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def pictures(self) -> list[Picture]:
+        """The images as they are now, in their order."""
+        with self._lock:
+            return [
+                Picture(number, image.source, image.name, path if (path := self._path(image)).exists() else None)
+                for number, image in enumerate(self._images)
+            ]
 
     def labels(self, number: int) -> NDArray[np.uint8] | None:
         """(H, W) the class of each pixel, 0 = unlabelled; None if nothing of the image is labelled.

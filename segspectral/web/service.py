@@ -16,6 +16,7 @@ from segspectral.values import Segmentation
 from segspectral.web.edits import Edits
 from segspectral.web.jobs import Job, Jobs, Limits
 from segspectral.web.labelling import Projects
+from segspectral.web.lessons import Courses
 
 __all__ = ["FAULTS", "AnyEdits", "AnyJob", "AnyResult", "Service", "TheService", "gives", "no_result"]
 
@@ -32,6 +33,7 @@ class Service:
     base : the settings that the page begins with
     pictures : name -> file of the sample images
     projects : images that are labelled with classes
+    courses : what they have taught
     """
 
     base: Pipeline
@@ -39,11 +41,12 @@ class Service:
     jobs: Jobs
     pictures: Mapping[str, Path]
     projects: Projects
+    courses: Courses
 
     def job(self, id_: str) -> Job:
         """Raises HTTPException if there is no such job."""
         job = self.jobs.get(id_)
-        if job is None:
+        if not isinstance(job, Job):
             raise HTTPException(404, NO_JOB)
         return job
 
@@ -60,7 +63,7 @@ FAULTS: dict[int | str, dict[str, Any]] = {
         400: "the body cannot be read",
         403: "sent by another site's page",
         404: NO_JOB,
-        409: "the job has no result (yet), or another window saved the image",
+        409: "the job has no result (yet), another window saved the image, or classes are being taught",
         413: "too large",
         421: "another host's name",
         422: "a setting, an edit or an image that cannot be used",

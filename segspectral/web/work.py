@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,15 +17,65 @@ from segspectral.pipeline import Observer, Pipeline
 from segspectral.values import Image, Scene, Segmentation, Superpixels
 from segspectral.values.place import Georeference
 
-__all__ = ["Done", "Failed", "Segmenting", "Stage", "Task", "clean_name", "read_upload", "shape_of_upload"]
+__all__ = [
+    "Done",
+    "End",
+    "Event",
+    "Failed",
+    "Order",
+    "Segmenting",
+    "Stage",
+    "Task",
+    "clean_name",
+    "read_upload",
+    "shape_of_upload",
+]
 
 log = logging.getLogger(__name__)
 
 NO_MEMORY = "the image does not fit into the memory that one job may take; send a smaller one, or ask for less"
 
 
+class Event:
+    """What a process says of a task."""
+
+
+class End(Event):
+    """The last thing that it says."""
+
+
 @dataclass(frozen=True)
-class Task:
+class Stage(Event):
+    """A stage that has ended, and its seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Done(End):
+    result: Segmentation
+    georeference: Georeference | None
+
+
+@dataclass(frozen=True)
+class Failed(End):
+    sentence: str
+
+
+class Order:
+    """What a process is asked to do."""
+
+    def done_by(self, work: Segmenting, tell: Callable[[Event], None]) -> End:
+        """Do it, in the process. Raises SegspectralError."""
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Delete what was kept for it, in the server; it has ended."""
+
+
+@dataclass(frozen=True)
+class Task(Order):
     """An image in a file, called ``name`` by its owner, or that of an ``earlier`` result; and how to segment it."""
 
     source: Path | None
@@ -32,27 +84,13 @@ class Task:
     earlier: Segmentation | None = None
     georeference: Georeference | None = None
 
+    def done_by(self, work: Segmenting, tell: Callable[[Event], None]) -> Done:
+        return work.segmented(self, lambda name, seconds: tell(Stage(name, seconds)))
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage that has ended, and its seconds."""
-
-    name: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Done:
-    result: Segmentation
-    georeference: Georeference | None
-
-
-@dataclass(frozen=True)
-class Failed:
-    sentence: str
-
-
-Event = Stage | Done | Failed
+    def discard(self) -> None:
+        if self.source is not None:
+            with suppress(OSError):  # Windows does not delete a file that is open; the folder is deleted at the end
+                self.source.unlink(missing_ok=True)
 
 
 class Segmenting:
@@ -77,25 +115,25 @@ class Segmenting:
             _limit_memory(int(self.gigabytes * 1e9))
         self.pipeline.prepare()
 
-    def takes_long(self, task: Task | None, /) -> bool:
+    def takes_long(self, task: Order | None, /) -> bool:
         """No task does: the page has limits."""
         return False
 
-    def __call__(self, task: Task | None, /) -> Event | None:
+    def __call__(self, task: Order | None, /) -> Event | None:
         if task is not None:
             self._events = queue.SimpleQueue()
             threading.Thread(target=self._do, args=(task, self._events), daemon=True).start()
         if self._events is None:
             return None
         event = self._events.get()
-        if not isinstance(event, Stage):
+        if isinstance(event, End):
             self._events = None
         return event
 
-    def _do(self, task: Task, events: queue.SimpleQueue[Event]) -> None:
+    def _do(self, task: Order, events: queue.SimpleQueue[Event]) -> None:
         """Every end is an event, none an exception."""
         try:
-            end: Event = self.segmented(task, lambda name, seconds: events.put(Stage(name, seconds)))
+            end = task.done_by(self, events.put)
         except SegspectralError as error:
             end = Failed(str(error))
         except Exception as error:

@@ -181,10 +181,9 @@ def test_the_edge_map_of_a_pipeline_and_of_a_user_are_scored(regions: Dataset, t
 def test_what_has_no_edge_map_is_told(regions: Dataset, predictions: Path) -> None:
     with pytest.raises(SettingsError, match=r"label maps have no edge map.*--edges"):
         evaluate(regions, predictions, measures=["edges"])
-    with pytest.raises(SettingsError, match="there is no network: leave edges out"):
-        evaluate(regions, segspectral.Pipeline(features={"cnn": None}), measures=["edges"])
-    with pytest.raises(SettingsError, match="'resnet18' has no edge map"):
-        evaluate(regions, segspectral.Pipeline(features={"cnn": {"backbone": "resnet18"}}), measures=["edges"])
+    for without in ({"cnn": None}, {"contours": None}, {"contours": {"edges": False}}):
+        with pytest.raises(SettingsError, match="no network of borders: leave edges out"):
+            evaluate(regions, segspectral.Pipeline(features=without), measures=["edges"])
     with pytest.raises(DatasetError, match=r"0: has no edge map"):
         evaluate(regions, sweep, measures=["edges"])
 

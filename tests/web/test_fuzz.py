@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,12 @@ def test_requests_from_the_schema(
         job = submit(client, tiny, segments=3, superpixels={"count": 20}).json()["id"]
         assert wait(client, job)["status"] == "done"
         project = client.post("/api/projects").json()["id"]
-        assert client.post(f"/api/projects/{project}/images", files={"file": ("tiny.png", tiny)}).status_code == 201
+        at = f"/api/projects/{project}"
+        assert client.post(f"{at}/images", files={"file": ("tiny.png", tiny)}).status_code == 201
+        painted = np.repeat(np.array([1, 2], np.uint8), 48 * 56 // 2)
+        query = {"height": 48, "width": 56, "revision": 0}
+        assert client.put(f"{at}/images/0/labels", content=zlib.compress(painted), params=query).status_code == 200
+        assert client.post(f"{at}/lesson").status_code == 202
     config = tmp_path / "schemathesis.toml"
     paths = {"job_id": job, "name": "cat.jpg", "project_id": project, "number": 0}
     lines = [f'"path.{key}" = {json.dumps(value)}\n' for key, value in paths.items()]
@@ -56,7 +62,7 @@ def test_requests_from_the_schema(
         check=False,
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "Tested: 25" in run.stdout
+    assert "Tested: 31" in run.stdout
     with httpx.Client(base_url=server, timeout=60) as client:
         assert client.get(f"/api/jobs/{job}").json()["revision"] > 3, "edits were made, not only refused"
         assert client.get("/api/health").json()["jobs"]["done"] > 1, "jobs were run, not only refused"

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segspectral.shared.model import Model
 from tests.browser import Watch, chromium, until
-from tests.web.conftest import serving
+from tests.test_teach import picture
+from tests.web.conftest import png_of, serving
 
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "device_scale_factor": 2}
@@ -49,10 +51,10 @@ def send(page: Any, photograph: bytes, *names: str) -> None:
     opened(page, names[0])
 
 
-def at(page: Any, x: float, y: float) -> tuple[float, float]:
+def at(page: Any, x: float, y: float, size: tuple[int, int] = (112, 96)) -> tuple[float, float]:
     """Return the place on the screen of a place in the image, both from 0 to 1; the image is shown whole."""
     box = page.locator("#stage").bounding_box()
-    width, height = (112, 96)
+    width, height = size
     scale = min(box["width"] / width, box["height"] / height)
     left, top = box["width"] - scale * width, box["height"] - scale * height
     return box["x"] + left / 2 + x * scale * width, box["y"] + top / 2 + y * scale * height
@@ -290,3 +292,67 @@ def test_by_keyboard_in_a_folder_that_is_served(browser: Any, photograph: bytes,
         opened(page, "two.png")
         assert (tmp_path / "images-labels" / "one_labels.png").exists()
         assert page.locator("#queue li").first.inner_text().startswith("✓")
+
+
+def test_teach_accept_and_teach_again(browser: Any, server: str) -> None:
+    """Strokes in one image colour both; a guess becomes labels when it is accepted, and not before."""
+    with labelling(browser, server, **DESKTOP) as page:
+        files = [(f"p{n}.png", png_of(picture(n)[0])) for n in range(2)]
+        page.set_input_files("#first-files", [{"name": n, "mimeType": "image/png", "buffer": b} for n, b in files])
+        opened(page, "p0.png")
+        until(page, "document.querySelectorAll('#queue li').length === 2")
+        project = f"{server}/api/projects/{page.url.partition('#')[2]}"
+        assert page.locator("#teach").is_disabled()
+        assert page.locator("#accept").is_disabled()
+        page.click("#add-class")
+        page.keyboard.press("Enter")
+        page.click("[data-tool=pencil]")
+        truth = picture(0)[1]
+        for of in range(3):
+            page.keyboard.press(str(of + 1))
+            x = float(np.flatnonzero(truth[30] == of).mean()) + 0.5
+            page.mouse.move(*at(page, x / 80, 0.1, (80, 64)))
+            page.mouse.down()
+            page.mouse.move(*at(page, x / 80, 0.9, (80, 64)), steps=4)
+            page.mouse.up()
+        page.keyboard.press("t")
+        until(page, "document.querySelectorAll('#queue img').length === 2", 60)
+        until(page, "!document.getElementById('accept').disabled")
+        assert page.locator("#teach").inner_text() == "Teach again"
+        first = _labels(page, project, 0)
+        assert 0 < (first > 0).mean() < 0.5, "what is painted is saved before it is taught from, and nothing else"
+        page.click("#next")
+        opened(page, "p1.png")
+        until(page, "!document.getElementById('accept').disabled")
+        until(page, "[...document.querySelectorAll('#queue img')].every((image) => image.naturalWidth === 80)")
+        assert not _labels(page, project, 1).size, "a guess is no label"
+        page.keyboard.press("g")
+        until(page, "document.getElementById('saved').textContent === 'Saved'")
+        accepted = _labels(page, project, 1)
+        assert (accepted == picture(1)[1].ravel() + 1).mean() > 0.9
+        page.keyboard.press("Control+z")
+        until(page, "document.getElementById('saved').textContent === 'Saved'")
+        assert not _labels(page, project, 1).any()
+        page.keyboard.press("g")
+        page.select_option("#order", "unsure")
+        page.click("#teach")
+        until(page, "document.querySelectorAll('#queue img[src*=\"round=2\"]').length === 2", 60)
+        with page.expect_download() as waiting:
+            page.click("#model")
+        assert Model.load(waiting.value.path()).names == {n: f"class {n}" for n in (1, 2, 3)}
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def _labels(page: Any, project: str, number: int) -> np.ndarray:
+    return np.frombuffer(page.request.get(f"{project}/images/{number}/labels").body(), np.uint8)
+
+
+def test_what_cannot_be_taught_is_said_on_the_page(browser: Any, server: str, photograph: bytes) -> None:
+    with labelling(browser, server, **PHONE) as page:
+        send(page, photograph, "one.png")
+        page.touchscreen.tap(*at(page, 0.2, 0.2))
+        page.click("#teach")
+        until(page, "document.getElementById('error').textContent.includes(\"has only the class 'class 1'\")", 60)
+        assert page.locator("#teach").inner_text() == "Teach"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.evaluate("document.documentElement.scrollHeight") <= 740

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = [
     "ARCHITECTURE",
     "DEFAULT_BACKBONE",
+    "PACKAGED",
     "WEIGHTS_VARIABLE",
     "Activations",
     "Backbone",
@@ -27,6 +28,9 @@ DEFAULT_BACKBONE = "segspectral_lite0"
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 """timm's name of the model whose weights were trained further for the default network."""
+
+PACKAGED = (DEFAULT_BACKBONE, ARCHITECTURE)
+"""The networks that come with segspectral; the second has the weights of ImageNet."""
 
 WEIGHTS_VARIABLE = "SEGSPECTRAL_WEIGHTS"
 

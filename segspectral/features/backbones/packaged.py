@@ -1,7 +1,9 @@
-"""The default network: EfficientNet-Lite0, trained further, and the edge decoder as one ONNX file for onnxruntime.
+"""The networks that come with segspectral, each as one ONNX file for onnxruntime.
 
-torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 70 MB. The file is made by
-``tools/fit_network.py`` and ``tools/export_network.py``; ``docs/concepts/network.md`` says what it was trained on.
+torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 70 MB. The default network
+is made by ``tools/fit_network.py`` and ``tools/export_network.py``; ``docs/concepts/network.md`` says what it was
+trained on. The other one is EfficientNet-Lite0 as ImageNet left it. It knows kinds of objects better than borders, so
+models over many images see with it; the decoder of edges in its file is of an older version, and is not used.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ def output_of(stride: int) -> str:
 
 
 class PackagedNetwork(Backbone):
-    """The default network on the CPU. It uses as many threads as OMP_NUM_THREADS says, or as there are cores."""
+    """A network of ``PACKAGED`` on the CPU. It uses as many threads as OMP_NUM_THREADS says, or as there are cores."""
 
-    name = DEFAULT_BACKBONE
-    source = f"segspectral/{FILE}"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = DEFAULT_BACKBONE) -> None:
         import onnxruntime
+
+        self.name, file = name, f"features/weights/{name}.onnx"
+        self.source = f"segspectral/{file}"
 
         options = onnxruntime.SessionOptions()
         threads = os.environ.get("OMP_NUM_THREADS", "")
@@ -52,7 +54,7 @@ class PackagedNetwork(Backbone):
         # Plans of the memory are made for one size, but images have many.
         options.enable_mem_pattern = False
         options.log_severity_level = 3  # errors
-        with as_file(files("segspectral").joinpath(FILE)) as path:
+        with as_file(files("segspectral").joinpath(file)) as path:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         names = (output.name for output in self._session.get_outputs())
         self.strides = tuple(int(name.removeprefix("stride")) for name in names if name != EDGES)
@@ -64,6 +66,7 @@ class PackagedNetwork(Backbone):
 
     def activations(self, rgb: NDArray[np.float32], *, edges: bool = False) -> Activations:
         """See ``Backbone``. Both come from the same pass."""
+        edges = edges and self.name == DEFAULT_BACKBONE
         image = padded(rgb, max(self.strides)).transpose(2, 0, 1)[None]
         wanted = [output_of(stride) for stride in self.strides] + [EDGES] * edges
         made: list[Any] = self._session.run(wanted, dict(zip(INPUTS, (image, half_lab(rgb)), strict=True)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from segspectral.web.routes import about, edits, export, jobs, labelling, results
+from segspectral.web.routes import about, edits, export, jobs, labelling, lessons, results
 
 __all__ = ["ROUTERS"]
 
-ROUTERS = (about.router, jobs.router, results.router, edits.router, export.router, labelling.router)
+ROUTERS = (about.router, jobs.router, results.router, edits.router, export.router, labelling.router, lessons.router)

@@ -88,9 +88,14 @@ def add_image(
 
 
 @router.put("/api/projects/{project_id}/classes")
-def set_classes(project: AnyProject, classes: Annotated[list[Class], Body(min_length=1, max_length=255)]) -> State:
+def set_classes(
+    project: AnyProject, service: TheService, classes: Annotated[list[Class], Body(min_length=1, max_length=255)]
+) -> State:
     """Replace the classes; one that is used in an image cannot go."""
-    return project.set_classes(classes)
+    before = {one.number for one in project.classes}
+    state = project.set_classes(classes)
+    service.courses.of(project).forget(before - {one.number for one in classes})
+    return state
 
 
 @router.post("/api/projects/{project_id}/images/{number}/job", status_code=202)
@@ -119,10 +124,10 @@ def saved_labels(project: AnyProject, number: AnyNumber) -> Response:
     labels = project.labels(number)
     if labels is None:
         return Response(b"", media_type=BINARY)
-    return _packed(labels)
+    return packed(labels)
 
 
-def _packed(labels: NDArray[np.uint8]) -> Response:
+def packed(labels: NDArray[np.uint8]) -> Response:
     """Bytes row by row, which clients inflate as they read the answer."""
     data = zlib.compress(labels.tobytes(), 1)
     return Response(data, media_type=BINARY, headers={"Content-Encoding": "deflate"})
@@ -142,8 +147,8 @@ async def save_labels(
     done: bool = False,
 ) -> State:
     """Save the class of each pixel: uint8, row by row, deflated (zlib). The revision is that of the project's state."""
-    packed = await request.body()
-    return await anyio.to_thread.run_sync(project.save, number, packed, (height, width), revision, done)
+    body = await request.body()
+    return await anyio.to_thread.run_sync(project.save, number, body, (height, width), revision, done)
 
 
 @router.post(
@@ -155,7 +160,7 @@ async def fill(request: Request, job: AnyJob, result: AnyResult, by: By = "walke
     """Spread classes over the pixels that have none (0): uint8, row by row, sent deflated (zlib), answered raw."""
     seeds = unpacked(await request.body(), job.shape, job.name)
     made = await anyio.to_thread.run_sync(lambda: result.with_seeds(seeds.astype(np.int32), by).labels)
-    return _packed(made.astype(np.uint8))
+    return packed(made.astype(np.uint8))
 
 
 @router.get("/api/projects/{project_id}/export/{format}", **gives("application/zip"))

@@ -107,6 +107,17 @@ export async function saveLabels(id, number, { labels, height, width }, revision
 export const filled = async (job, labels) => (
   new Uint8Array(await (await ask(`api/jobs/${job}/fill`, await binary("POST", labels))).arrayBuffer()));
 
+// Teaching: guesses for all images of a project from what is painted in some.
+
+export const teach = (id) => json(`api/projects/${id}/lesson`, { method: "POST" });
+export const lesson = (id) => json(`api/projects/${id}/lesson`);
+export const cancelLesson = (id) => json(`api/projects/${id}/lesson`, { method: "DELETE" });
+export const prepareLesson = (id) => json(`api/projects/${id}/lesson/preparation`, { method: "POST" });
+export const modelAddress = (id) => `api/projects/${id}/lesson/model`;
+export const thumbAddress = (id, number, round) => `api/projects/${id}/images/${number}/guess.png?round=${round}`;
+export const guess = async (id, number) => (
+  new Uint8Array(await (await ask(`api/projects/${id}/images/${number}/guess`)).arrayBuffer()));
+
 export async function exportedAll(id, format) {
   const answer = await ask(`api/projects/${id}/export/${format}`);
   const [count, note] = ["x-images", "x-note"].map((name) => answer.headers.get(name));

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { able } from "./buttons.js";
 import { Classes } from "./classes.js";
 import { ladder } from "./hierarchy.js";
+import { Lesson } from "./lesson.js";
 import { Painting } from "./paint.js";
 import { Queue } from "./queue.js";
 import { Stage } from "./stage.js";
@@ -13,7 +14,8 @@ const $ = (id) => document.getElementById(id);
 const FIRST = 40; // regions, until the slider of details has been moved
 
 const stage = new Stage({ node: 0, line: null, circle: null, cross: null });
-const queue = new Queue({ say, fail, opened });
+const lesson = new Lesson({ say, fail, changed: guessed });
+const queue = new Queue({ say, fail, opened }, lesson);
 const desk = {
   stage, painting: null, wand: null, top: null, details: FIRST, classes: null, about: null,
 };
@@ -53,6 +55,7 @@ async function start() {
 async function begin(project) {
   $("empty").hidden = true;
   classesOf(project);
+  await lesson.open(project.id);
   queue.show(project);
   const first = project.images.find((image) => !image.done) ?? project.images[0];
   if (queue.number === null) await queue.open(first.number);
@@ -99,7 +102,7 @@ async function add(sources) {
 
 function opened(image) {
   desk.wand = image?.wand ?? null;
-  desk.painting = image ? new Painting(image.labels, () => { queue.changed(); buttons(); stage.draw(); }) : null;
+  desk.painting = image ? new Painting(image.labels, painted) : null;
   document.body.dataset.open = image ? queue.entry.name : "";
   Object.assign(stage.tool, { node: 0, line: null, circle: null, cross: null });
   if (image) {
@@ -109,9 +112,49 @@ function opened(image) {
     stage.show(image);
     regions();
     $("saved").textContent = queue.entry.labelled ? "Saved" : "";
+    guessOf(image).catch(fail);
   } else stage.show(null);
   stage.draw();
   buttons();
+}
+
+function painted() {
+  queue.changed();
+  buttons();
+  stage.draw();
+  lesson.prepare(queue.project.id);
+}
+
+/** Other guesses, or other progress: show them in the list and on the stage. */
+function guessed() {
+  if (!queue.project) return;
+  queue.show(queue.project);
+  if (queue.image) guessOf(queue.image).catch(fail);
+  buttons();
+}
+
+/** Fetch the guess of the image that is open, once a round; an image that is done has nothing to be guessed. */
+async function guessOf(image) {
+  const key = `${lesson.round} ${queue.entry.done}`;
+  if (image.guessed === key) return;
+  image.guessed = key;
+  const guess = queue.entry.done ? null : await lesson.guess(queue.number);
+  if (queue.image !== image || image.guessed !== key) return;
+  image.guess = guess?.length === image.labels.length ? guess : null;
+  stage.draw();
+  buttons();
+}
+
+/** Teach from all that is painted; what is on the stage is saved first. */
+async function teach() {
+  await queue.flush();
+  await lesson.press(queue.project.id);
+}
+
+/** Paint what is guessed, where nothing is painted. */
+function accept() {
+  const { guess } = queue.image;
+  desk.painting.fill((i) => guess[i]);
 }
 
 /** The regions that the slider says. */
@@ -132,6 +175,7 @@ function buttons() {
   able("redo", Boolean(painting?.canRedo), "Nothing was taken back");
   able("fill", some, "Paint or scribble at least one class first");
   able("clear", some, "Nothing is painted");
+  lesson.buttons(some || Boolean(queue.project?.images.some((image) => image.labelled)), queue.image?.guess);
   for (const id of ["smaller", "fit", "larger"]) able(id, Boolean(painting), "Open an image first");
 }
 
@@ -185,6 +229,8 @@ click("redo", () => desk.painting.redo());
 click("fill", fill);
 click("clear", clear);
 click("export", exportAll);
+click("teach", teach);
+click("accept", accept);
 click("fit", () => stage.fit());
 click("larger", () => stage.zoom(1.5));
 click("smaller", () => stage.zoom(1 / 1.5));
@@ -207,13 +253,15 @@ addEventListener("drop", guarded(async (event) => {
   event.preventDefault();
   await add([...event.dataTransfer.files].map((file) => ({ file })));
 }));
+$("guesses").addEventListener("change", () => { stage.guesses = $("guesses").checked; stage.draw(); });
+$("order").addEventListener("change", () => queue.show(queue.project));
 $("details").addEventListener("input", () => { desk.details = desk.steps?.[$("details").value] ?? FIRST; regions(); });
 $("opacity").addEventListener("input", () => { stage.opacity = $("opacity").value / 100; stage.draw(); });
 
 const KEYS = {
   r: () => tools.choose("region"), b: () => tools.choose("brush"), l: () => tools.choose("lasso"), s: () => tools.choose("pencil"),
   h: () => tools.choose("move"), e: () => desk.classes.choose(0), f: () => $("fill").click(),
-  n: () => $("next").click(), p: () => $("previous").click(), Enter: () => $("done").click(), Home: () => stage.fit(),
+  t: () => $("teach").click(), g: () => $("accept").click(), n: () => $("next").click(), p: () => $("previous").click(), Enter: () => $("done").click(), Home: () => stage.fit(),
   "+": () => stage.zoom(1.25), "-": () => stage.zoom(0.8), "[": () => size(0.8), "]": () => size(1.25),
   ",": () => tools.resize(false), ".": () => tools.resize(true),
 };

@@ -9,35 +9,51 @@ const REST = 700; // milliseconds from a change to its being saved
 const AGAIN = 4000; // and after a fault
 
 export class Queue {
-  /** @param act {say(text), fail(error), opened(image), painting()} */
-  constructor(act) {
-    Object.assign(this, { act, project: null, number: null, ahead: new Map(), timer: 0, unsaved: false, saving: Promise.resolve() });
+  /** @param act {say(text), fail(error), opened(image)} @param lesson what is known of guesses */
+  constructor(act, lesson) {
+    Object.assign(this, { act, lesson, project: null, number: null, ahead: new Map(), timer: 0, unsaved: false, saving: Promise.resolve() });
     addEventListener("beforeunload", (event) => { if (this.unsaved) event.preventDefault(); });
     document.addEventListener("visibilitychange", () => { if (document.hidden) this.flush().catch(() => null); });
   }
 
   get entry() { return this.project?.images[this.number]; }
 
+  /** The images in the order in which they are shown and opened. */
+  get order() {
+    const { images } = this.project;
+    if ($("order").value !== "unsure") return images;
+    const unsure = ({ number }) => this.lesson.unsure.get(number) ?? -1;
+    return [...images].sort((a, b) => unsure(b) - unsure(a));
+  }
+
+  /** The image so many steps after this one, undefined if there is none. */
+  beside(step) {
+    const { order } = this;
+    return order[order.findIndex(({ number }) => number === this.number) + step];
+  }
+
   show(project) {
     this.project = project;
     const { images } = project;
-    $("queue").replaceChildren(...images.map((image) => {
+    $("queue").replaceChildren(...this.order.map((image) => {
       const [item, button, mark] = ["li", "button", "span"].map((name) => document.createElement(name));
       mark.textContent = image.done ? "✓" : image.labelled ? "…" : "";
       button.type = "button";
       button.append(mark, image.name);
-      button.title = `${image.name}: ${image.done ? "done" : image.labelled ? "begun" : "not labelled yet"}`;
+      const thumb = this.lesson.thumb(image.number);
+      if (thumb) button.append(thumb);
+      button.title = `${image.name}: ${image.done ? "done" : image.labelled ? "begun" : "not labelled yet"}${this.lesson.said(image.number)}`;
       if (image.number === this.number) button.setAttribute("aria-current", "true");
       button.addEventListener("click", () => { this.act.fail(null); this.open(image.number).catch(this.act.fail); });
       item.append(button);
       return item;
     }));
     const done = images.filter((image) => image.done).length;
-    $("place").textContent = this.entry ? `${this.number + 1} / ${images.length}  ${this.entry.name}` : `${images.length} images`;
+    $("place").textContent = this.entry ? `${this.order.indexOf(this.entry) + 1} / ${images.length}  ${this.entry.name}` : `${images.length} images`;
     $("notes").textContent = [`${done} of ${images.length} done.`, ...project.notes,
       project.folder ? `Saved in ${project.folder}` : "These uploads are kept until the server ends: export what you need."].join(" ");
-    able("previous", this.number > 0, "This is the first image");
-    able("next", this.number !== null && this.number < images.length - 1, "This is the last image");
+    able("previous", this.number !== null && Boolean(this.beside(-1)), "This is the first image");
+    able("next", this.number !== null && Boolean(this.beside(1)), "This is the last image");
     able("done", Boolean(this.entry) && this.loaded, "Open an image first");
     $("done").textContent = this.entry?.done ? "✓ Done" : "Done";
     able("export", images.some((image) => image.labelled), "Label something first");
@@ -66,12 +82,12 @@ export class Queue {
       this.loaded = true;
       this.show(this.project);
       this.act.opened(image);
-      const next = number + 1;
-      if (next < this.project.images.length) this.fetched(next).catch(() => null);
+      const next = this.beside(1);
+      if (next) this.fetched(next.number).catch(() => null);
     } finally {
       this.ahead.delete(number);
       for (const [other, coming] of this.ahead) {
-        if (other === number + 1) continue;
+        if (other === this.beside(1)?.number) continue;
         this.ahead.delete(other);
         coming.then((image) => api.forget(image.job), () => null);
       }
@@ -135,14 +151,15 @@ export class Queue {
     if (!this.loaded) return;
     if (this.entry.done) { await this.flush(false); return; }
     await this.flush(true);
-    const { images } = this.project;
-    const next = [...images.slice(this.number + 1), ...images.slice(0, this.number)].find((image) => !image.done);
+    const { order } = this;
+    const here = order.findIndex(({ number }) => number === this.number);
+    const next = [...order.slice(here + 1), ...order.slice(0, here)].find((image) => !image.done);
     if (next) await this.open(next.number);
     else this.act.say("All images are done. Export them above.", 6);
   }
 
   async walk(step) {
-    const number = this.number + step;
-    if (this.project?.images[number]) await this.open(number);
+    const image = this.project && this.beside(step);
+    if (image) await this.open(image.number);
   }
 }

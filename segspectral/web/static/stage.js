@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const MOST = 1.2e6; // pixels of the canvas: beyond, screens of high density get a coarser overlay
+const GUESS = 256; // more than any class
 const CLOSEST = 40; // screen pixels for a pixel of the image
 
 const rgb = (colour) => { const n = parseInt(colour.slice(1), 16); return [n >> 16, (n >> 8) & 255, n & 255]; };
@@ -11,12 +12,12 @@ const packed = ([r, g, b], alpha) => ((Math.round(alpha) << 24) | (b << 16) | (g
 export class Stage {
   /** @param tool what is drawn over the regions: {node, line, circle} */
   constructor(tool) {
-    Object.assign(this, { tool, image: null, scale: 1, left: 0, top: 0, asked: 0, opacity: 0.5, borders: true });
+    Object.assign(this, { tool, image: null, scale: 1, left: 0, top: 0, asked: 0, opacity: 0.5, borders: true, guesses: true });
     this.palette = new Map();
     new ResizeObserver(() => this.resize()).observe($("stage"));
   }
 
-  /** @param image {bitmap, width, height, superpixels, wand, labels} or null */
+  /** @param image {bitmap, width, height, superpixels, wand, labels, guess: classes or null} or null */
   show(image) {
     this.image = image;
     if (image) this.fit();
@@ -122,12 +123,16 @@ export class Stage {
     const { wand, superpixels, labels, width, height } = image;
     const out = new Uint32Array(buffer.data.buffer);
     out.fill(0);
-    const plain = new Uint32Array(256);
-    const bright = new Uint32Array(256);
+    // What is guessed has its class plus GUESS, and is striped: `faint` is the colour between the stripes.
+    const [plain, bright, faint] = [0, 1, 2].map(() => new Uint32Array(2 * GUESS));
+    const guess = this.guesses ? image.guess : null;
+    const kindOf = (i) => labels[i] || (guess?.[i] ? guess[i] + GUESS : 0);
     bright[0] = packed([255, 255, 255], 90);
     for (const [number, colour] of this.palette) {
       plain[number] = packed(colour, 255 * this.opacity);
-      bright[number] = packed(colour, 255 * Math.min(1, this.opacity + 0.3));
+      bright[number] = bright[number + GUESS] = packed(colour, 255 * Math.min(1, this.opacity + 0.3));
+      plain[number + GUESS] = packed(colour, 255 * this.opacity);
+      faint[number + GUESS] = packed(colour, 85 * this.opacity);
     }
     const edge = packed([255, 255, 255], 110);
     const between = packed([20, 20, 20], 230);
@@ -143,7 +148,7 @@ export class Stage {
     // Of each superpixel: its region, twice, plus whether it is under the wand.
     const keyOf = regions.map((region, s) => 2 * region + (wand.place[s] >= first && wand.place[s] <= last ? 1 : 0));
     // Of the pixel above: the same, and its class.
-    const [keys, classes] = [new Uint32Array(columns), new Uint8Array(columns)];
+    const [keys, classes] = [new Uint32Array(columns), new Uint16Array(columns)];
     let begun = false;
     for (let y = 0; y < rows; y++) {
       const iy = Math.floor(((y + 0.5) / this.ratio - this.top) / this.scale);
@@ -152,17 +157,17 @@ export class Stage {
       const row = iy * width;
       const start = y * columns;
       let key = keyOf[superpixels[row + xs[from]]];
-      let kind = labels[row + xs[from]];
+      let kind = kindOf(row + xs[from]);
       let inner = (key & 1 ? bright : plain)[kind];
       for (let x = from; x < to; x++) {
         const i = row + xs[x];
         const [leftKey, leftKind] = [key, kind];
         key = keyOf[superpixels[i]];
-        kind = labels[i];
+        kind = kindOf(i);
         const above = begun ? keys[x] : key;
         const aboveKind = begun ? classes[x] : kind;
         if (key === leftKey && kind === leftKind && key === above && kind === aboveKind && begun) {
-          out[start + x] = inner; // most pixels: nothing ends here
+          out[start + x] = kind > GUESS && (x + y) & 4 ? faint[kind] : inner; // most pixels: nothing ends here
           continue;
         }
         let colour = inner = (key & 1 ? bright : plain)[kind];

@@ -1,0 +1,106 @@
+// Teaching from what is painted: guesses for every image, beside the labels until a person accepts them.
+
+import * as api from "./api.js";
+import { able } from "./buttons.js";
+
+const $ = (id) => document.getElementById(id);
+const POLL = 250; // milliseconds
+const RUNS = ["queued", "running"];
+const percent = (share) => (share < 0.01 ? "less than 1" : Math.round(100 * share));
+
+export class Lesson {
+  /** @param act {say(text, seconds), fail(error), changed()} the last one when there are other guesses */
+  constructor(act) {
+    Object.assign(this, { act, project: null, state: null, unsure: new Map(), thumbs: new Map(), watching: false, preparing: false });
+  }
+
+  get runs() { return RUNS.includes(this.state?.status); }
+  get round() { return this.state?.round ?? 0; }
+
+  /** What the server has of a project; a teaching that another window began is waited for. */
+  async open(project) {
+    this.project = project;
+    this.take(await api.lesson(project));
+    if (this.runs) this.watch().catch(this.act.fail);
+  }
+
+  /** Teach from what is saved, or cancel what runs. */
+  async press(project) {
+    if (this.runs) { this.take(await api.cancelLesson(project)); return; }
+    this.project = project;
+    this.act.say("Teaching");
+    this.take(await api.teach(project));
+    await this.watch();
+  }
+
+  /** Have images described one by one while the person paints, so that the first teaching takes seconds. */
+  async prepare(project) {
+    if (this.preparing) return;
+    this.preparing = true;
+    try {
+      for (let left = 1; left > 0;) {
+        if (!document.hidden) ({ left } = await api.prepareLesson(project));
+        await new Promise((resolve) => { setTimeout(resolve, 2 * POLL); });
+      }
+    } catch { /* the server is busy, or ends: teaching does it */ } finally {
+      this.preparing = false;
+    }
+  }
+
+  async watch() {
+    if (this.watching) return;
+    this.watching = true;
+    try {
+      while (this.runs) {
+        const { seen, of, status } = this.state;
+        const how = status === "queued" ? "waiting" : seen < of ? `looking at image ${seen + 1} of ${of}` : "learning";
+        this.act.say(`Teaching: ${how}`);
+        await new Promise((resolve) => { setTimeout(resolve, POLL); });
+        this.take(await api.lesson(this.project));
+      }
+    } finally {
+      this.watching = false;
+      this.act.say("");
+    }
+    if (this.state.status === "failed") throw new Error(this.state.error);
+    if (this.state.status === "done") this.act.say(`Taught: ${this.unsure.size} images have guesses`, 6);
+  }
+
+  take(state) {
+    const before = this.round;
+    this.state = state;
+    this.unsure = new Map(state.guesses.map(({ number, unsure }) => [number, unsure]));
+    $("teach").textContent = this.runs ? "Cancel" : state.round ? "Teach again" : "Teach";
+    $("model").hidden = !state.model;
+    $("model").href = api.modelAddress(this.project);
+    $("order-row").hidden = !this.unsure.size;
+    $("lesson-text").textContent = state.said.join("; ");
+    if (this.round !== before) this.thumbs.clear();
+    this.act.changed();
+  }
+
+  buttons(some, guess) {
+    able("teach", some || this.runs, "Paint two classes at least first");
+    able("accept", Boolean(guess), this.round ? "There is no guess of this image" : "Teach first");
+  }
+
+  /** The classes that are guessed for an image's pixels; null if there are none. */
+  async guess(number) {
+    if (!this.unsure.has(number)) return null;
+    return api.guess(this.project, number).catch(() => null);
+  }
+
+  /** A sentence about an image, and its small picture. */
+  said(number) {
+    return this.unsure.has(number) ? `; ${percent(this.unsure.get(number))} % of its guess may be wrong` : "";
+  }
+
+  thumb(number) {
+    if (!this.unsure.has(number)) return null;
+    if (!this.thumbs.has(number)) {
+      const image = Object.assign(new Image(), { alt: "", loading: "lazy", src: api.thumbAddress(this.project, number, this.round) });
+      this.thumbs.set(number, image);
+    }
+    return this.thumbs.get(number);
+  }
+}
