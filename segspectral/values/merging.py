@@ -112,18 +112,20 @@ class Regions:
     def cues(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Floats:
         """(K, C) the cues of K pairs of regions that touch, in the order of ``CUES``."""
         smaller = self.area[i] <= self.area[j]
-        sides = np.where(smaller, i, j), np.where(smaller, j, i)
-        length, total = self.length[i, j], self.sum[i, j]
+        sides = np.stack([np.where(smaller, i, j), np.where(smaller, j, i)])
+        length, total, area = self.length[i, j], self.sum[i, j], self.area[sides]
         mean = total / length
-        columns = [log_odds(mean), self.odds[i, j] / length, np.log(length / np.sqrt(self.area[sides[0]]))]
-        for side in sides:
-            rest = self.around[side] - length
-            further = rest > ROUNDING * length
-            others = np.where(further, (self.sum_around[side] - total) / np.where(further, rest, 1), mean)
-            columns += [np.log(self.area[side] / self.whole), log_odds(others), log_odds(self.inner[side])]
+        rest = self.around[sides] - length
+        further = rest > ROUNDING * length
+        others = np.where(further, (self.sum_around[sides] - total) / np.where(further, rest, 1), mean)
+        # One call for many logarithms, because there are few pairs at a time.
+        odds = log_odds(np.concatenate([mean[None], others, self.inner[sides]]))
+        logs = np.log(np.concatenate([(length / np.sqrt(area[0]))[None], area / self.whole]))
+        columns = [odds[0], self.odds[i, j] / length, logs[0]]
+        columns += [logs[1], odds[1], odds[3], logs[2], odds[2], odds[4]]
         apart = np.sqrt(((self.mean[i] - self.mean[j]) ** 2).sum(axis=2))
-        looks = [np.sqrt(apart), *(np.sqrt(self.spread[side]) for side in sides)]
-        return np.concatenate([np.stack(columns, axis=1), *looks], axis=1)
+        looks = np.sqrt(np.concatenate([apart, *self.spread[sides]], axis=1))
+        return np.concatenate([np.stack(columns, axis=1), looks], axis=1)
 
     def join(self, i: int, j: int) -> None:
         """Merge region j into region i."""
@@ -211,5 +213,5 @@ def late_merges(
 
 def log_odds(p: Floats) -> Floats:
     """The log odds of clipped probabilities."""
-    p = np.clip(p, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    p = np.minimum(np.maximum(p, LEAST_PROBABILITY), 1 - LEAST_PROBABILITY)
     return np.asarray(np.log(p / (1 - p)))
