@@ -1,8 +1,8 @@
 """The levels at which a hierarchy is cut if nobody says where: two numbers that ``tools/fit_level.py`` has fitted.
 
-They depend on the tree, so they are fitted again when the network, the weights of the contours or those of the last merges
-change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that look at the image were tried,
-and what they can gain at most.
+They depend on the tree, so they are fitted again when the network, the weights of the contours or those of the last
+merges change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that look at the image were
+tried, and what they can gain at most.
 """
 
 from __future__ import annotations
