@@ -19,6 +19,7 @@ from pydantic import Field
 
 from segspectral.errors import SettingsError
 from segspectral.features import Cnn, FeatureStack
+from segspectral.features.backbones import ARCHITECTURE
 from segspectral.shared.model import Description, Model, Parts, Projection, area_means
 from segspectral.superpixels import Slic
 from segspectral.values import Features, Membership
@@ -31,7 +32,7 @@ class Lesson(Description):
     """The settings with which a model is taught; ``--config`` and ``--set`` of ``segspectral teach`` change them."""
 
     superpixels: Slic = Slic(count=1500)
-    features: FeatureStack = FeatureStack(cnn=Cnn(strides=(2, 4, 8, 16, 32), channels=64))
+    features: FeatureStack = FeatureStack(cnn=Cnn(backbone=ARCHITECTURE, strides=(2, 4, 8, 16, 32), channels=64))
     components: int = Field(128, ge=1, le=4096, description="number of principal components of all features")
     levels: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         (0.05, 0.1, 0.2),

@@ -31,6 +31,8 @@ from segspectral.teaching.album import Album, Described
 from segspectral.teaching.labels import painted
 from segspectral.teaching.learn import learn
 from segspectral.teaching.shelf import Shelf, guess_of, thumb_of
+from segspectral.values import Features
+from segspectral.values.regions import RegionGraph
 from segspectral.web.jobs import Errand, Jobs, Status
 from segspectral.web.labelling import Class, ConflictError, Picture, Project
 from segspectral.web.work import End, Event, Order, Segmenting, shape_of_upload
@@ -109,7 +111,7 @@ class Teach(Order):
         images, first = list(reader.called), list(labels.given)
         album = Album.of(images, self.lesson, first=first, described=reader, observer=reader.failed)
         model = learn(album, labels, MOST_REGIONS)
-        guesses = self._guesses(model, reader)
+        guesses = self._guesses(model, album, reader)
         prune(self.folder, self.gigabytes)
         said, left = [*labels.notes, *model.about["notes"]], list(reader.left.values())
         if self.total > len(self.pictures):
@@ -120,21 +122,28 @@ class Teach(Order):
             model.save(Path(folder) / MODEL)
             return Taught((Path(folder) / MODEL).read_bytes(), guesses, said)
 
-    def _guesses(self, model: TaughtModel, reader: _Reader) -> dict[int, Guess]:
+    def _guesses(self, model: TaughtModel, album: Album, reader: _Reader) -> dict[int, Guess]:
         """The guesses of all images that can be read."""
         numbers, guesses = np.array(sorted(self.names), np.uint8), {}
         for picture in self.pictures:
             if picture.source in reader.left:
                 continue
             try:
-                parts = reader(picture.source).parts
-                P = model.membership(model.described(parts)).probabilities
+                graph, features = self._described(picture.source, model, album, reader)
             except (ImageError, SettingsError) as error:  # the latter if it has other bands
                 reader.failed(picture.source, error)
                 continue
-            unsure = float(np.average(1 - P.max(axis=1), weights=parts.graph.area))
+            P = model.probabilities(features)
+            unsure = float(np.average(1 - P.max(axis=1), weights=graph.area))
             guesses[picture.number] = Guess(reader.shelf.place(picture.source), numbers[P.argmax(axis=1)], unsure)
         return guesses
+
+    def _described(self, path: Path, model: TaughtModel, album: Album, reader: _Reader) -> tuple[RegionGraph, Features]:
+        """The regions of an image and what the model sees of them; the album may know it."""
+        if page := album.pages.get(path):
+            return page.graph, Features(self.lesson.surroundings(page.graph, page.components))
+        parts = reader(path).parts
+        return parts.graph, model.described(parts)
 
 
 @dataclass(frozen=True)

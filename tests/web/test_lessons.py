@@ -247,3 +247,38 @@ def test_images_are_described_once(folder: Path, tmp_path: Path, monkeypatch: py
     before = shelf.place(path)
     path.write_bytes(png_of(picture(1)[0]))
     assert shelf.place(path) != before, "a changed image is another one"
+
+
+def test_a_guess_has_the_size_of_a_large_image(folder: Path, tmp_path: Path) -> None:
+    """Each pixel has the class of the superpixel that covers it at the working size, and void has none."""
+    rgb = np.dstack([picture(0)[0], np.full(SIZE, 255, np.uint8)])
+    rgb[:20, :, 3] = 0
+    path = folder / "void.png"
+    path.write_bytes(png_of(rgb))
+    lesson = Lesson.model_validate(QUICK | {"working_pixels": 1300})
+    shelf = module.Shelf(tmp_path / "shelf", lesson)
+    one = shelf(path)
+    height, width = one.superpixels.shape
+    assert (one.shape, height * width <= 1300) == (SIZE, True)
+    classes = np.arange(1, len(one.parts.graph) + 1, dtype=np.uint8)
+    found = module.guess_of(shelf.place(path), classes)
+    for row, col in ((0, 0), (5, 70), (40, 3), (63, 79)):
+        covers = one.superpixels.labels[row * height // SIZE[0], col * width // SIZE[1]]
+        assert found[row, col] == covers + 1
+    assert (found[:18] == 0).all()
+    assert (found[24:] > 0).all()
+    thumb, of = module.thumb_of(shelf.place(path), classes)
+    assert thumb.shape[:2] == of.shape == SIZE
+    assert (of == found).all()
+
+
+def test_the_model_is_there_after_a_restart_and_guesses_are_not(folder: Path, workers: Workers) -> None:
+    with labelling(folder, workers) as (client, at, _):
+        put(client, at, 0, stroke(0))
+        taught(client, at)
+    with labelling(folder, workers) as (client, at, _):
+        state = client.get(f"{at}/lesson").json()
+        assert (state["status"], state["model"], state["guesses"]) == (None, True, [])
+        assert client.get(f"{at}/lesson/model").status_code == 200
+        assert client.get(f"{at}/images/1/guess").status_code == 404
+        assert taught(client, at)["round"] == 1
