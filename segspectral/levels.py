@@ -1,8 +1,8 @@
 """The levels at which a hierarchy is cut if nobody says where: two numbers that ``tools/fit_level.py`` has fitted.
 
-They depend on the boundary probabilities, so they are fitted again when the network or the weights of the contours
-change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that look at the image were tried,
-and what they can gain at most.
+They depend on the tree, so they are fitted again when the network, the weights of the contours or those of the last
+merges change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that look at the image were
+tried, and what they can gain at most.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def fitted() -> Levels:
 
 
 def count_regions(tree: Hierarchy, level: float) -> int:
-    """The number of regions at a level that have at least ``COUNT_SHARE`` of the area; 0 if there is only one region.
+    """The number of regions at a level that have at least ``COUNT_SHARE`` of the area; 0 if there are not two of them.
 
     Raises
     ------
@@ -47,7 +47,6 @@ def count_regions(tree: Hierarchy, level: float) -> int:
         The level is outside [0, 1].
     """
     regions = tree.regions(level=level)
-    if regions.max() == 0:
-        return 0
     share = np.bincount(regions, tree.graph.area) / tree.graph.area.sum()
-    return int((share >= COUNT_SHARE).sum())
+    counted = int((share >= COUNT_SHARE).sum())
+    return counted if counted > 1 else 0

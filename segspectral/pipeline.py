@@ -443,7 +443,7 @@ class Pipeline(Settings):
         """This pipeline, or one that cuts the hierarchy, if the user has chosen nothing.
 
         Regions of the hierarchy agree better with those that people draw than segments of a head do. But boundaries
-        know nothing of further bands, and if none of them is closed, the whole image is one region.
+        know nothing of further bands, and if none of them is closed, nearly the whole image is one region.
         """
         if not self.leaves_it_to_borders(number) or scene.graph.boundary is None:
             return self

@@ -71,12 +71,12 @@ def test_the_edge_map_makes_borders_likelier(cat: NDArray[np.uint8]) -> None:
     assert learned.shape == (len(superpixels.borders), 2)
     assert EDGES not in Cnn().measure(image, superpixels).borders
     graph, measured = superpixels.region_graph, contours.measure(image, superpixels)
-    with_edges = contours.probability(graph, measured, cnn)
-    without = contours.probability(graph, measured, Means(cnn.nodes))
+    with_edges = contours.bounded(graph, measured, cnn).boundary
+    without = contours.bounded(graph, measured, Means(cnn.nodes)).boundary
     assert np.abs(with_edges - without).max() > 0.05
     # A border is likelier where an edge runs along it, all else equal.
     certain = edges_along(superpixels, np.full(image.shape, 0.9, np.float32))
-    likelier = contours.probability(graph, measured, Means(cnn.nodes, {EDGES: certain}))
+    likelier = contours.bounded(graph, measured, Means(cnn.nodes, {EDGES: certain})).boundary
     assert (likelier >= with_edges - 1e-9).mean() > 0.8
 
 

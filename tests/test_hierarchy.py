@@ -165,7 +165,7 @@ def test_without_boundary_probabilities_there_is_no_hierarchy() -> None:
 def boundaries(image: Image, superpixels: Superpixels) -> NDArray[np.float64]:
     """(M,) boundary probabilities from colour and texture alone."""
     contours = Contours()
-    return contours.probability(superpixels.region_graph, contours.measure(image, superpixels))
+    return contours.bounded(superpixels.region_graph, contours.measure(image, superpixels)).boundary
 
 
 def test_boundary_probabilities_are_high_between_quadrants_and_low_within() -> None:

@@ -37,6 +37,7 @@ from segspectral.settings import with_settings
 from segspectral.shared.fit import fit_described
 from segspectral.shared.model import Block, Model, Parts, Recipe, Regions
 from segspectral.values import Superpixels
+from segspectral.values.merging import Looks
 
 KMEANS = {"head": {"name": "kmeans", "n_init": 3}, "fine": 1}
 SUPERPIXELS = {"regions": {"level": 0.0}}
@@ -94,12 +95,16 @@ def scene(sample: Sample, dataset: Dataset, recipe: Recipe, cache: Path) -> Scen
         partial = path.with_suffix(".part.npz")
         parts = everything.parts(image, superpixels)
         nodes = {f"{block.extractor}_{block.stride}": part.astype(np.float16) for block, part in parts.nodes.items()}
-        np.savez(partial, labels=superpixels.labels, pixels=pixels, boundary=parts.graph.boundary, **nodes)  # type: ignore[arg-type]
+        borders = {"boundary": parts.graph.boundary}
+        if (looks := parts.graph.looks) is not None:
+            borders |= {"looks": looks.mean, "square": looks.square}
+        np.savez(partial, labels=superpixels.labels, pixels=pixels, **borders, **nodes)  # type: ignore[arg-type]
         partial.replace(path)
     strides = recipe.features.cnn.strides
     with np.load(path) as file:
         nodes = {Block("cnn", stride): file[f"cnn_{stride}"].astype(np.float32) for stride in strides}
-        graph = Superpixels(file["labels"]).region_graph.with_boundary(file["boundary"])
+        looks = Looks(file["looks"], file["square"]) if "looks" in file else None
+        graph = Superpixels(file["labels"]).region_graph.with_boundary(file["boundary"], looks)
         return Scene(Parts(nodes, graph), file["pixels"])
 
 

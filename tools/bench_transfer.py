@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--limit", type=int, default=40, help="images of a set, evenly spaced")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     arguments = parser.parse_args()
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         for name in arguments.sets:
@@ -149,8 +150,8 @@ def main() -> None:
             scenes = [scenes[i] for i in chosen]
             print(f"\n{name}, {len(scenes)} images\n\n| method | covering | boundary F |\n|---|---|---|", flush=True)
             reference = list(pool.map(partial(counts, METHODS[REFERENCE]), scenes))
-            for title, method in METHODS.items():
-                found = reference if title == REFERENCE else list(pool.map(partial(counts, method), scenes))
+            for title in arguments.only:
+                found = reference if title == REFERENCE else list(pool.map(partial(counts, METHODS[title]), scenes))
                 print(row(title, found, reference), flush=True)
 
 

@@ -29,9 +29,10 @@ from segspectral.features.cnn import EDGES, principal_components
 from segspectral.features.parts import Means, Texture
 from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
+from segspectral.values.merging import Looks
 from segspectral.values.regions import RegionGraph
 
-__all__ = ["Contours", "Cues", "Logistic", "border_graph", "described", "edge_cues"]
+__all__ = ["Contours", "Cues", "Logistic", "border_graph", "described", "edge_cues", "looks_of"]
 
 Cues = dict[str, NDArray[np.float64]]
 """Name of a cue -> (M,) non-negative values, one per border."""
@@ -132,8 +133,11 @@ class Contours(Settings):
             borders[OWN] = superpixels.along_borders(image.edges[..., None])
         return Means({name: values.astype(np.float64) for name, values in nodes.items()}, borders)
 
-    def probability(self, graph: RegionGraph, measured: Means, cnn: Means | None = None) -> NDArray[np.float64]:
-        """(M,) the boundary probability of each border of the graph.
+    def bounded(self, graph: RegionGraph, measured: Means, cnn: Means | None = None) -> RegionGraph:
+        """The graph with its boundary probabilities.
+
+        It has the looks of regions as well, if the learned edges are all that decides: the weights of the hierarchy's
+        last merges were fitted to them.
 
         Parameters
         ----------
@@ -142,23 +146,26 @@ class Contours(Settings):
             Without the edge map, only colour and texture are used
         """
         if len(graph.borders) == 0:
-            return np.empty(0)
+            return graph.with_boundary(np.empty(0))
         if OWN not in measured.borders:
             return self._learned(graph, measured, cnn)
         own = measured.borders[OWN][:, 0].astype(np.float64)
         if self.own == 1:
-            return own
-        return self.own * own + (1 - self.own) * self._learned(graph, measured, cnn)
+            return graph.with_boundary(own)
+        learned = self._learned(graph, measured, cnn).boundary
+        assert learned is not None
+        return graph.with_boundary(self.own * own + (1 - self.own) * learned)
 
-    def _learned(self, graph: RegionGraph, measured: Means, cnn: Means | None) -> NDArray[np.float64]:
-        """(M,) the boundary probabilities by the regressions."""
+    def _learned(self, graph: RegionGraph, measured: Means, cnn: Means | None) -> RegionGraph:
+        """The graph with the boundary probabilities by the regressions, and the looks where there are learned edges."""
         learned = cnn if cnn is not None and EDGES in cnn.borders else None
         first, second = fitted("plain" if learned is None else "edges")
         nodes = described(measured, {} if learned is None else learned.nodes)
         cues = self.local_cues(graph, nodes, measured)
         if learned is not None:
             cues |= edge_cues(learned.borders[EDGES])
-        return second(cues | self.diffused_cues(graph, nodes, first(cues)))
+        boundary = second(cues | self.diffused_cues(graph, nodes, first(cues)))
+        return graph.with_boundary(boundary, None if learned is None else looks_of(nodes))
 
     def local_cues(self, graph: RegionGraph, nodes: Mapping[str, NDArray[np.float64]], measured: Means) -> Cues:
         """The cues of the first pass, which compare two superpixels directly."""
@@ -218,6 +225,11 @@ def described(measured: Means, maps: Mapping[int, NDArray[np.floating]]) -> dict
             scale = np.sqrt(((values - values.mean(axis=0)) ** 2).sum(axis=1).mean())
             nodes[f"cnn{stride}"] = principal_components(values / max(scale, 1e-12), CNN_CHANNELS)
     return nodes
+
+
+def looks_of(nodes: Mapping[str, NDArray[np.float64]]) -> Looks:
+    """What the hierarchy compares, of the features of ``described``: the principal components of each CNN map."""
+    return Looks.of([nodes[f"cnn{stride}"] for stride in STRIDES])
 
 
 def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: NDArray[Any]) -> Cues:

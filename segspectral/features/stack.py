@@ -138,11 +138,11 @@ class FeatureStack(Settings):
         return self.combine(rows), self.with_boundary(measured, graph)
 
     def with_boundary(self, measured: Measured, graph: RegionGraph) -> RegionGraph:
-        """The graph with its boundary probabilities; the same graph if ``contours`` is null."""
+        """The graph with its boundary probabilities and looks; the same graph if ``contours`` is null."""
         if self.contours is None:
             return graph
         seen = measured.get(BORDERS, measured.get("cnn"))
-        return graph.with_boundary(self.contours.probability(graph, measured["contours"], seen))
+        return self.contours.bounded(graph, measured["contours"], seen)
 
     def combine(self, parts: Mapping[str, NDArray[np.float32]]) -> Features:
         """Scale the features (N, D) of each extractor and put them side by side."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
+from segspectral.values.merging import LATE, LEAST_PROBABILITY, Looks, Regions, Strength, fitted, late_merges
 
-__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy", "seeded_regions"]
+__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy", "first_merges", "seeded_regions"]
 
 SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
 """Levels at which evaluations cut a hierarchy: from nearly all superpixels of a photograph to a few regions."""
@@ -36,12 +38,14 @@ class RegionGraph:
     borders : (M, 2) pairs i < j of regions that touch, in lexicographic order
     border_length : (M,) length of each border, in pairs of touching pixels
     boundary : (M,) float64 in [0, 1], the probability that an object ends at each border; None if it is not known
+    looks : what the regions look like, which the last merges of the hierarchy compare; None if it is not known
     """
 
     area: NDArray[np.integer | np.floating]
     borders: NDArray[np.int32]
     border_length: NDArray[np.float64]
     boundary: NDArray[np.float64] | None = None
+    looks: Looks | None = None
 
     def __len__(self) -> int:
         return len(self.area)
@@ -51,9 +55,9 @@ class RegionGraph:
         first, last = np.array([len(self), 1]), pairs.astype(np.int64)
         return np.searchsorted(self.borders.astype(np.int64) @ first, last @ first)
 
-    def with_boundary(self, boundary: NDArray[np.float64]) -> RegionGraph:
-        """A copy of the graph with these boundary probabilities (M,)."""
-        return replace(self, boundary=boundary)
+    def with_boundary(self, boundary: NDArray[np.float64], looks: Looks | None = None) -> RegionGraph:
+        """A copy of the graph with these boundary probabilities (M,) and looks."""
+        return replace(self, boundary=boundary, looks=looks)
 
     @cached_property
     def hierarchy(self) -> Hierarchy:
@@ -69,7 +73,8 @@ class RegionGraph:
     def merged(self, region: NDArray[np.integer]) -> RegionGraph:
         """The graph of larger regions; ``region`` (N,) gives the number of the larger region of each region, from 0.
 
-        Areas and lengths are summed; a boundary probability is the mean along the border.
+        Areas and lengths are summed; a boundary probability is the mean along the border. Looks are not kept: what
+        was merged inside a region is unknown afterwards.
         """
         ends = np.sort(region[self.borders], axis=1)
         outer = ends[:, 0] != ends[:, 1]
@@ -219,25 +224,26 @@ class Hierarchy:
         return level
 
 
-def build_hierarchy(graph: RegionGraph, damping: float = 0.1) -> Hierarchy:
+def build_hierarchy(graph: RegionGraph, damping: float = 0.1, late: Strength | None = None) -> Hierarchy:
     """Repeatedly merge the two regions with the weakest border, until one region is left.
 
     The strength of a border is the mean boundary probability along it (average linkage), times the smaller region's
-    share of the area to the power ``damping``. The second factor merges small regions first.
+    share of the area to the power ``damping``. The second factor merges small regions first. If the looks of regions
+    are known, the last ``LATE`` regions have the learned strength of ``segspectral.values.merging``.
 
     Parameters
     ----------
     graph : a graph with boundary probabilities
     damping : 0 ignores the size of regions
+    late : the learned strength; None means that which comes with segspectral
 
     Raises
     ------
     SettingsError
         The boundary probabilities are not known.
     """
-    merges, altitudes, alive = _merged(graph, damping)
+    merges, altitudes, rest = _merged(graph, damping, late=late)
     # Regions that void pixels separate do not touch; they are merged last, at altitude 1.
-    rest = sorted(alive)
     merges += [(rest[0], other) for other in rest[1:]]
     altitudes += [1.0] * (len(rest) - 1)
     # A merge can make the next one cheaper, but the altitudes of a tree must not fall.
@@ -270,10 +276,50 @@ def seeded_regions(graph: RegionGraph, seeds: NDArray[np.integer], damping: floa
     return out[region]
 
 
+class FirstMerges(NamedTuple):
+    """Merges by the strength of ``build_hierarchy`` until few regions are left."""
+
+    merges: list[tuple[int, int]]
+    altitudes: list[float]
+    left: list[int]
+    """(R,) one leaf of each region that is left, ascending."""
+    label: list[int]
+    """(R,) the label of each region that is left, or 0."""
+    inner: list[float]
+    """(R,) the largest mean boundary probability that a border had when it disappeared inside the region."""
+
+    def regions(self, graph: RegionGraph) -> Regions:
+        """What is left of the graph of the leaves."""
+        n = len(graph)
+        i, j = np.array(self.merges, dtype=np.int64).reshape(-1, 2).T
+        component = sp.csgraph.connected_components(sp.csr_array((np.ones(len(i)), (i, j)), shape=(n, n)), False)[1]
+        place = np.empty(len(self.left), np.int64)
+        place[component[self.left]] = np.arange(len(self.left))
+        return Regions(graph, place[component], np.array(self.inner))
+
+
 def _merged(
-    graph: RegionGraph, damping: float, label: list[int] | None = None
-) -> tuple[list[tuple[int, int]], list[float], set[int]]:
+    graph: RegionGraph, damping: float, label: list[int] | None = None, late: Strength | None = None
+) -> tuple[list[tuple[int, int]], list[float], list[int]]:
     """The merges of ``build_hierarchy``, their altitudes, and one leaf of each region that is left.
+
+    Parameters
+    ----------
+    label : the label of each region, or 0: regions with different labels are not merged. None means that there are none
+    """
+    first = first_merges(graph, damping, label, 0 if graph.looks is None else LATE)
+    if graph.looks is None:
+        return first.merges, first.altitudes, first.left
+    strength = fitted() if late is None else late
+    last, strengths, rest = late_merges(first.regions(graph), first.label, strength)
+    merges = [(first.left[i], first.left[j]) for i, j in last]
+    return first.merges + merges, first.altitudes + strengths, [first.left[i] for i in rest]
+
+
+def first_merges(
+    graph: RegionGraph, damping: float = 0.1, label: list[int] | None = None, fewest: int = 0
+) -> FirstMerges:
+    """Merge across the weakest border until ``fewest`` regions are left; see ``build_hierarchy``.
 
     Parameters
     ----------
@@ -286,6 +332,8 @@ def _merged(
     area = graph.area.astype(np.float64)
     share = (area / area.sum()).tolist()
     factor = [part**damping for part in share]
+    # The strongest border, by its mean boundary probability, that has disappeared inside each region.
+    inner = [LEAST_PROBABILITY] * n
     # The length of each border, its sum of boundary probabilities, and its strength; both regions hold the same list.
     near: list[dict[int, list[float]]] = [{} for _ in range(n)]
     queue = []
@@ -298,7 +346,7 @@ def _merged(
     heapq.heapify(queue)
     alive = set(range(n))
     merges, altitudes = [], []
-    while queue:
+    while queue and len(alive) > fewest:
         altitude, i, j = heapq.heappop(queue)
         if j not in near[i] or near[i][j][2] != altitude:
             continue  # this border has changed since the entry was made
@@ -308,6 +356,7 @@ def _merged(
         altitudes.append(altitude)
         if len(near[i]) < len(near[j]):
             i, j = j, i
+        inner[i] = max(inner[i], inner[j], near[i][j][1] / near[i][j][0])
         del near[i][j], near[j][i]
         alive.remove(j)
         label[i] = label[i] or label[j]
@@ -324,4 +373,5 @@ def _merged(
             if border[2] == CHANGED or factor[k] > before:
                 border[2] = strength = border[1] / border[0] * min(now, factor[k])
                 heapq.heappush(queue, (strength, i, k) if i < k else (strength, k, i))
-    return merges, altitudes, alive
+    left = sorted(alive)
+    return FirstMerges(merges, altitudes, left, [label[i] for i in left], [inner[i] for i in left])

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from segspectral.features import BandStatistics
 from segspectral.values import Affinity, Features, Image, Membership, Superpixels
+from segspectral.values.merging import Looks
 from segspectral.values.regions import RegionGraph
 
 Stage = Callable[..., Any]
@@ -180,7 +181,9 @@ def renumbering_renumbers_the_graph(builder: Stage, features: Features, graph: R
     ends = np.sort(new[graph.borders], axis=1).astype(np.int32)
     order = np.lexsort(ends.T[::-1])
     boundary = None if graph.boundary is None else graph.boundary[order]
-    other = RegionGraph(graph.area[np.argsort(new)], ends[order], graph.border_length[order], boundary)
+    old = np.argsort(new)
+    looks = None if graph.looks is None else Looks(graph.looks.mean[old], graph.looks.square[old])
+    other = RegionGraph(graph.area[old], ends[order], graph.border_length[order], boundary, looks)
     before = builder(features, graph).weights.toarray()
     after = builder(Features(nodes, features.parts), other).weights.toarray()
     assert close(before, after[np.ix_(new, new)]), "the weights depend on the numbers of the superpixels"
