@@ -17,6 +17,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -181,18 +182,16 @@ def planted(edges: int, groups: int = COMMUNITIES, degree: int = 20, inside: flo
     return Graph(tuple(map(str, range(nodes))), Affinity(weights), counts, labels=truth)
 
 
-def child(edges: int, head: str, folder: Path) -> None:
+def child(edges: int, head: str) -> None:
     """Read a text file and find communities in a separate process, whose peak of memory is that of this run."""
     graph = planted(edges)
-    path = folder / f"size-{os.getpid()}.txt"
     upper = sp.triu(graph.affinity.weights).tocoo()
-    np.savetxt(path, np.stack([upper.row, upper.col], axis=1), fmt="%d")
     truth, listed = graph.labels, graph.counts.edges
-    del graph, upper
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "edges.txt"
+        np.savetxt(path, np.stack([upper.row, upper.col], axis=1), fmt="%d")
+        del graph, upper
         read, reading = timed(lambda: read_graph(path))
-    finally:
-        path.unlink()
     truth = truth[np.array([int(name) for name in read.names])]
     found, spent = timed(lambda: find_communities(replace(read, labels=truth), COMMUNITIES, head=head))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -202,7 +201,7 @@ def child(edges: int, head: str, folder: Path) -> None:
 
 def in_child(edges: int, head: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--child", str(edges), head]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=7200)
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1]}
     return json.loads(done.stdout.splitlines()[-1])
@@ -263,7 +262,7 @@ def main() -> None:
 
         torch.set_num_threads(1)
         if options.child:
-            return child(int(options.child[0]), options.child[1], folder)
+            return child(int(options.child[0]), options.child[1])
         results = Results(options.results)
         if {"cora", "later"} & parts:
             graph = read_graph(options.data / "cora" / "cora.npz")
