@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.export import png, read_label_map
+from segspectral.features.backbones import DEFAULT_BACKBONE
 from segspectral.features.cache import prune
 from segspectral.files import write_bytes
 from segspectral.pipeline import Pipeline
@@ -402,10 +403,11 @@ class Courses:
 
 
 def _lesson(base: Pipeline) -> Lesson:
-    """Images are read as everywhere on this server, with its network; guesses are there at once without a refiner."""
+    """Images are read as everywhere on this server; guesses are there at once, because there is no refiner."""
     lesson = Lesson(seed=base.seed, reading=base.reading, working_pixels=base.working_pixels, refine="none")
     given = base.features.cnn
     if given is None:
         return with_settings(lesson, {"features": {"cnn": None}})
-    same = {name: getattr(given, name) for name in ("backbone", "weights", "device")}
-    return with_settings(lesson, {"features": {"cnn": same}})
+    # `teach` has a default of its own; a network that somebody chose for this server is taken instead.
+    own = ("device",) if given.backbone == DEFAULT_BACKBONE else ("device", "backbone", "weights")
+    return with_settings(lesson, {"features": {"cnn": {name: getattr(given, name) for name in own}}})

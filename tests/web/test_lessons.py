@@ -17,10 +17,12 @@ import pytest
 from numpy.typing import NDArray
 
 import segspectral
+from segspectral.pipeline import Pipeline
 from segspectral.shared.taught import Lesson, TaughtModel
 from segspectral.teaching import shelf as module
 from segspectral.web import Limits, Workers, create_app
 from segspectral.web.labelling import Project
+from segspectral.web.lessons import _lesson
 from tests.test_teach import NAMES, QUICK, SIZE, picture
 from tests.web.conftest import LIMITS, png_of, quick
 from tests.web.test_labelling import project_of, put
@@ -282,3 +284,13 @@ def test_the_model_is_there_after_a_restart_and_guesses_are_not(folder: Path, wo
         assert client.get(f"{at}/lesson/model").status_code == 200
         assert client.get(f"{at}/images/1/guess").status_code == 404
         assert taught(client, at)["round"] == 1
+
+
+def test_the_page_teaches_as_the_command_does_unless_the_server_has_another_network() -> None:
+    usual, chosen = Lesson(), Pipeline.model_validate({"features": {"cnn": {"backbone": "resnet18"}}})
+    assert usual.features.cnn is not None
+    made = _lesson(Pipeline()).features.cnn
+    assert made == usual.features.cnn
+    other = _lesson(chosen).features.cnn
+    assert other == usual.features.cnn.model_copy(update={"backbone": "resnet18"})
+    assert _lesson(quick()).features.cnn is None
