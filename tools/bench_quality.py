@@ -162,7 +162,7 @@ ROWS: dict[str, dict[str, Method]] = {
         "exact, no CRF, scale 0.45 and contour 0.07": partial(
             cut, head="exact", refine="none", affinity={"scale": 0.45, "contour": 0.07}
         ),
-        # Contours need strides 4, 8 and 16: without them in the affinity it is the features alone that differ.
+        # Without contours in the affinity, the features alone decide.
         **{
             f"exact, no CRF, no contours in the affinity, strides {', '.join(map(str, strides))}": partial(
                 cut, head="exact", refine="none", affinity={"contour": None}, features={"cnn": {"strides": strides}}
