@@ -60,8 +60,12 @@ __all__ = [
     "unit",
 ]
 
-FORMAT = 2
-"""Version of the file format. Files with another number are refused."""
+FORMAT = 3
+"""Version of the file format, and of the regions that models see. Files with another number are refused.
+
+It rises when the weights of the boundary probability or of the last merges change: an image would have other regions
+than those with which a model was made. (The networks have fingerprints of their own.)
+"""
 
 KINDS = {"fitted": "segspectral.shared.model:FittedModel", "taught": "segspectral.shared.taught:TaughtModel"}
 """Kind of model -> where its class is, which has ``unpacked``. A taught model has classes in its header."""
