@@ -464,3 +464,25 @@ def test_fit_says_how_many_images_did_not_fit(folder: Path, tmp_path: Path, monk
     assert result.exit_code == 0, result.output
     assert "100 regions of 2 images" in result.stdout
     assert "2 more images did not fit into the graph: --set nodes=200 takes more of them" in result.stdout
+
+
+def test_a_model_gives_the_images_of_its_fit_the_shares_that_the_fit_has_told(samples: Path) -> None:
+    # Memberships of k-means are vague: three clusters of one segment would together outweigh the nearest cluster.
+    changes = {
+        "features": {"cnn": {"strides": [16, 32]}},
+        "superpixels": {"count": 200},
+        "head": "kmeans",
+        "segments": 3,
+    }
+    recipe = with_settings(Recipe(), changes)
+    images = [as_image(samples / name) for name in ("coffee.jpg", "cat.jpg")]
+    model = fit_model(images, recipe)
+    found = np.zeros(3)
+    for image in images:
+        superpixels = recipe.superpixels(image)
+        features, graph = model.features(image, superpixels)
+        membership = model.membership(features)
+        np.testing.assert_allclose(membership.probabilities.sum(axis=1), 1, atol=1e-6)
+        found += np.bincount(membership.labels, graph.area, 3) / graph.area.sum() / len(images)
+    np.testing.assert_allclose(found, model.about["shares"], atol=1e-4)
+    assert found.min() > 0.01

@@ -465,8 +465,9 @@ class FittedModel(Model):
 
     def membership(self, features: Features) -> Membership:
         clusters = self.head.predict_proba(features.nodes)
-        merged = np.eye(self.segments, dtype=np.float32)[self.segment_of]
-        return Membership(clusters @ merged)
+        # The most likely cluster decides, as in the fit. In a sum, many vague clusters would outweigh it.
+        best = np.stack([clusters[:, self.segment_of == k].max(axis=1) for k in range(self.segments)], axis=1)
+        return Membership(best / best.sum(axis=1, keepdims=True))
 
     def _packed(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors: dict[str, NDArray[Any]] = {}

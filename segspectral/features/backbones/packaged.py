@@ -43,7 +43,7 @@ class PackagedNetwork(Backbone):
     def __init__(self, name: str = DEFAULT_BACKBONE) -> None:
         import onnxruntime
 
-        self.name, file = name, f"features/weights/{name}.onnx"
+        self.name, file = name, FILE if name == DEFAULT_BACKBONE else f"features/weights/{name}.onnx"
         self.source = f"segspectral/{file}"
 
         options = onnxruntime.SessionOptions()
