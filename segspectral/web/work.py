@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -63,12 +64,12 @@ class Failed(End):
     sentence: str
 
 
-class Order:
+class Order(ABC):
     """What a process is asked to do."""
 
+    @abstractmethod
     def done_by(self, work: Segmenting, tell: Callable[[Event], None]) -> End:
         """Do it, in the process. Raises SegspectralError."""
-        raise NotImplementedError
 
     def discard(self) -> None:
         """Delete what was kept for it, in the server; it has ended."""
