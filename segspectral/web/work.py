@@ -71,7 +71,7 @@ class Order(ABC):
     def done_by(self, work: Segmenting, tell: Callable[[Event], None]) -> End:
         """Do it, in the process. Raises SegspectralError."""
 
-    def discard(self) -> None:
+    def discard(self) -> None:  # noqa: B027 - most orders keep nothing
         """Delete what was kept for it, in the server; it has ended."""
 
 
