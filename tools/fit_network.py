@@ -201,7 +201,7 @@ class Training:
 
     def __init__(self, backbone: TimmModel, settings: Settings, decoder: EdgeDecoder, device: str = "cpu") -> None:
         self.settings, self.step, self.seconds = settings, 0, 0.0
-        # On a CPU, convolutions by depth take half the time in this format.
+        # On a CPU, convolutions by depth are faster in this format.
         self.network = Network(backbone, decoder).to(device, memory_format=torch.channels_last)
         decoder = [*self.network.decoder.parameters(), *self.network.sides.parameters()]
         groups = [([p for p in self.network.trunk.parameters() if p.requires_grad], settings.trunk_rate)]
