@@ -190,6 +190,9 @@ def test_photographs_are_separated_by_cnn_features(cat: NDArray[np.uint8], tmp_p
     a, b = (Pipeline(model=m, refine="none")(as_image(cat)).labels for m in (fitted, tmp_path / "m"))
     assert a.tobytes() == b.tobytes()
     other = replace(fitted, backbone="0" * 64)
+    first = fitted.backbone.split("+")[0]
+    with pytest.raises(BackboneError, match="was made with other weights of 'segspectral_lite0'"):
+        Pipeline(model=replace(fitted, backbone=first))(as_image(cat))
     with pytest.raises(BackboneError, match="was made with other weights of 'tf_efficientnet_lite0'"):
         Pipeline(model=other)(as_image(cat))
 

@@ -354,16 +354,16 @@ class Model(ABC):
                 f"{said_of_keys(self.bands)}",
                 image.name,
             )
-        cnn = self.recipe.features.cnn
-        if cnn is not None and self.recipe.features.fingerprint != self.backbone:
-            right = (
-                f"save the right ones as {cnn.backbone}.safetensors in the folder that {WEIGHTS_VARIABLE} names, or "
-            )
-            raise BackboneError(
-                f"was made with other weights of '{cnn.backbone}' than those found here ({cnn.load().source}); "
-                f"{right if cnn.backbone not in PACKAGED else ''}make the model again",
-                self.file or "the model",
-            )
+        known = self.backbone.split("+")
+        for network in self.recipe.features.load():
+            if network.fingerprint not in known:
+                file = f"{network.name}.safetensors"
+                right = f"save the right ones as {file} in the folder that {WEIGHTS_VARIABLE} names, or "
+                raise BackboneError(
+                    f"was made with other weights of '{network.name}' than those found here ({network.source}); "
+                    f"{right if network.name not in PACKAGED else ''}make the model again",
+                    self.file or "the model",
+                )
         return self.recipe.parts(image, superpixels)
 
     def said_of(self, bands: Bands | None) -> str:
