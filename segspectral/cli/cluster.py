@@ -86,6 +86,7 @@ def cluster(
 
 
 def _say_how_fitted(found: Clustering, what: str) -> None:
+    from segspectral.heads.spaces import Scattering
     from segspectral.values import Outcome
 
     count, used = len(found.labels), len(set(found.labels.tolist()))
@@ -96,6 +97,11 @@ def _say_how_fitted(found: Clustering, what: str) -> None:
         print(
             f"note: the head was fitted on {found.fitted} vectors, drawn at random, and predicted the others; --sample "
             f"{count} fits it on all"
+        )
+    if isinstance(space := found.head.space_, Scattering) and space.network is not None:
+        print(
+            "note: the vectors are square images, and the networks of the space see their scattering; in "
+            "Python, SpaceSettings(of='raw') makes them see pixels"
         )
     if (recall := found.head.affinity_.recall) < 1:
         print(f"note: the search for nearest neighbours was approximate; it found {recall:.1%} of them")
