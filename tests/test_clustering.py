@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import Result
 from sklearn.datasets import make_blobs
 from typer.testing import CliRunner
 
+from segspectral.batch import DaskMap
 from segspectral.cli import app
 from segspectral.errors import DatasetError, SegspectralError, SettingsError
 from segspectral.metrics.clustering import clustering_scores
@@ -231,6 +233,40 @@ def test_a_sample_is_fitted_and_the_others_are_predicted_block_by_block(
     assert applied.fitted == 0
     assert (applied.labels != found.labels).mean() < 0.01
     assert clustering_scores(cluster_file(tmp_path / "a.npy", 4, sample=5000).labels, found.labels)["nmi"] > 0.97
+
+
+def _not_the_seventh(item: int) -> int:
+    if item == 7:
+        raise SettingsError("the seventh")
+    return item
+
+
+@pytest.mark.skipif(find_spec("distributed") is None, reason="dask (extra 'cluster') is not installed")
+def test_the_workers_of_a_cluster_predict_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many, _ = make_blobs(3000, centers=4, n_features=6, cluster_std=1.2, random_state=2)
+    np.save(tmp_path / "a.npy", many.astype(np.float32))
+    monkeypatch.setattr("segspectral.networks.vectors.BLOCK", 6 * 200)
+    run = ["cluster", str(tmp_path / "a.npy"), "-k", "4", "--sample", "500"]
+    written = []
+    for name, more in {"here": [], "there": ["--dask", "local:2"]}.items():
+        result = CliRunner().invoke(app, [*run, *more, "-o", str(tmp_path / f"{name}.npz")])
+        assert result.exit_code == 0, result.output
+        written.append((tmp_path / f"{name}.npz").read_bytes())
+    assert written[0] == written[1]
+
+    items = iter(range(100))
+    spread = DaskMap("local:2")
+    assert list(spread(abs, iter([-3, -1, -2]))) == [3, 1, 2]
+    with pytest.raises(SettingsError, match="the seventh"):
+        list(spread(_not_the_seventh, items))
+    assert next(items) < 20, "what is not yet needed is not asked for"
+    for options, sentence in {
+        ("--dask", "local:2"): "dask is for vectors that are predicted, and here the head is fitted on all 3000",
+        ("--dask", "somewhere", "--sample", "500"): "--dask somewhere: write tcp://HOST:PORT",
+    }.items():
+        refused = CliRunner().invoke(app, [*run[:4], *options])
+        assert refused.exit_code == 2
+        assert sentence in " ".join(refused.stderr.split())
 
 
 def test_large_files_are_sampled_unless_all_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

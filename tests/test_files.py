@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,16 @@ import pytest
 
 from segspectral.errors import ImageError
 from segspectral.export import LabelMap, label_png, read_label_map
-from segspectral.files import check_folder, check_inside, is_npy, parse_json, read_file, read_npy, read_npz
+from segspectral.files import (
+    check_folder,
+    check_inside,
+    is_npy,
+    parse_json,
+    read_file,
+    read_npy,
+    read_npz,
+    scratch_folder,
+)
 
 
 def header(shape: str, descr: str = "'<f8'") -> bytes:
@@ -201,3 +212,35 @@ def test_a_folder_is_checked_without_a_trace(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     check_folder(tmp_path / "kept")
     assert (tmp_path / "kept").is_dir()
+
+
+def test_a_scratch_folder_is_gone_at_the_end_also_after_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder() as first, scratch_folder() as second:
+        (first / "a").write_bytes(b"a")
+        assert first != second
+        assert (first / "a").exists(), "the second sweeps, and leaves what has an owner"
+    with pytest.raises(FileExistsError), scratch_folder() as third:
+        third.mkdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = """
+import os
+from segspectral.files import scratch_folder
+with scratch_folder() as folder:
+    (folder / "a").write_bytes(b"a")
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)})
+    (left,) = tmp_path.iterdir()
+    assert (left / "a").exists()
+    (tmp_path / "segspectral-of-somebody").mkdir()
+    (tmp_path / f"{left.name}-link").symlink_to(tmp_path / "segspectral-of-somebody")
+    with scratch_folder():
+        assert not left.exists()
+    assert (tmp_path / "segspectral-of-somebody").exists()

@@ -296,8 +296,67 @@ def test_spreading_is_chosen_by_the_probability_of_held_out_labels() -> None:
 def test_the_reliability_curve_counts_what_is_right() -> None:
     logit = float(np.log(0.8 / 0.2))
     ten = fold([[logit, 0]] * 8 + [[0, logit]] * 2, [0] * 10)
-    ((share, sure, right),) = held.reliability([ten], False, np.ones(2), 1.0)
+    ((share, sure, right),) = held.reliability([ten], False, np.ones(2), held.Scale(1.0, np.zeros(2)))
     assert (share, sure, right) == pytest.approx((1, 0.8, 0.8))
+
+
+def distorted(number: int, temperature: float, bias: NDArray[np.float64]) -> list[held.Fold]:
+    """Three folds of superpixels whose classes are drawn from probabilities; their logits are then distorted."""
+    rng, folds = np.random.default_rng(3), []
+    for image in range(3):
+        logits = rng.normal(0, 2, (number, len(bias)))
+        P = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        shares = np.stack([rng.multinomial(1, row) for row in P]).astype(np.float64)
+        rows = ((logits - bias) * temperature).astype(np.float32)
+        targets = held.Targets(rows, shares, np.ones(number), np.full(number, image))
+        maps = {False: (np.eye(len(bias)), np.zeros(len(bias)))}
+        folds.append(held.Fold(targets, np.ones(len(bias), np.bool_), maps))
+    return folds
+
+
+def test_temperature_and_class_bias_undo_what_was_distorted() -> None:
+    bias, names = np.array([0.8, -0.5, -0.3]), ["road", "pole", "sky"]
+    choice = held.best_scale(distorted(4000, 2.5, bias), True, False, np.ones(3), names)
+    assert choice.value.temperature == pytest.approx(2.5, rel=0.05)
+    assert choice.value.bias - choice.value.bias.mean() == pytest.approx(bias, abs=0.06)
+    assert choice.said.startswith("class bias: by held-out labels, 'road' 2.")
+    assert "times as probable as learned, 'pole' 0." in choice.said
+
+
+def test_few_labels_give_a_small_class_bias_and_two_images_none() -> None:
+    bias = np.array([0.8, -0.5, -0.3])
+    few, much = (
+        held.best_scale(distorted(n, 1.0, bias), True, False, np.ones(3), ["a", "b", "c"]).value.bias for n in (4, 400)
+    )
+    assert 0 < np.abs(few).max() < 0.3 < np.abs(much).max()
+    folds = distorted(400, 1.0, bias)
+    none = held.best_scale(folds, False, False, np.ones(3), ["a", "b", "c"])
+    assert none.value.bias.tolist() == [0, 0, 0]
+    assert none.value.temperature == held.best_temperature(folds, False, np.ones(3))
+    assert not none.said
+
+
+def test_a_class_without_held_out_labels_has_no_class_bias() -> None:
+    folds = distorted(400, 1.0, np.array([0.8, -0.5, -0.3]))
+    for one in folds:
+        one.held.shares[:, 2] = 0
+    assert held.best_scale(folds, True, False, np.ones(3), ["a", "b", "c"]).value.bias[2] == 0
+
+
+def test_the_class_bias_is_in_the_model(folder: Path, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = sorted(folder.iterdir())
+    album, labels = Album.of(images, Lesson.model_validate(QUICK)), read_labels(many, images)
+    scale = held.Scale(2.0, np.array([0.3, -0.2, 0.0]))
+    made = []
+    for value in (scale, held.Scale(2.0, np.zeros(3))):
+        monkeypatch.setattr("segspectral.teaching.learn.best_scale", lambda *_, v=value: held.Choice(v, "", {}))
+        made.append(learn(album, labels))
+    assert made[0].bias - made[1].bias == pytest.approx(scale.bias, abs=1e-5)
+    assert (made[0].weights == made[1].weights).all()
+    monkeypatch.undo()
+    model = learn(album, labels)
+    assert set(model.about["held_out"]["class_bias"]) == set(NAMES)
+    assert any(sentence.startswith("class bias: by held-out labels") for sentence in model.about["chosen"])
 
 
 @pytest.mark.parametrize("spreading", ["always", "never"])

@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from segspectral.heads import head_class
 from segspectral.heads.exact import Exact
-from segspectral.heads.spaces import SpaceSettings, into, learn_space
+from segspectral.heads.spaces import LEARNT, SpaceSettings, into, learn_space
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.registry import SPACES
@@ -72,7 +72,7 @@ COMPONENTS = 50
 
 DATASETS = ("mnist", "fashion_mnist")
 
-AUTOENCODER, SIAMESE = Autoencoder(epochs=15), Siamese(hidden=(256, 256))
+AUTOENCODER, SIAMESE = Autoencoder(epochs=15), Siamese(hidden=(256, 256), epochs=10)
 """Of the spaces: smaller than the defaults, so that a space of 10 000 images takes minutes of one core."""
 
 
@@ -147,6 +147,7 @@ def _spaces_of(
     names: list[str],
     rows: list[str],
     symmetrize: str,
+    of: str,
 ) -> None:
     """Where clusters are lost, on pixels: in the space, in the graph, or in the head.
 
@@ -163,11 +164,16 @@ def _spaces_of(
 
     @cache
     def turned(name: str) -> tuple[Any, Any, float, float]:
+        before, pixels = 0.0, (X[:seen], X[seen:])
+        if name in LEARNT and of != "raw":  # What ``SpaceSettings.of`` does, once for all spaces.
+            *pixels, _, before = turned("scattering")
         busy = time.process_time()
-        learnt = "raw" if name == "raw" else SpaceSettings(name=name, autoencoder=AUTOENCODER, siamese=SIAMESE)
-        space = learn_space(learnt, X[:seen], seed=seed)
-        inside, outside = into(space, X[:seen]), into(space, X[seen:])
-        busy = time.process_time() - busy
+        settings = (
+            SpaceSettings(name=name, of="raw", autoencoder=AUTOENCODER, siamese=SIAMESE) if name != "raw" else name
+        )
+        space = learn_space(settings, pixels[0], seed=seed)
+        inside, outside = (into(space, part) for part in pixels)
+        busy = before + time.process_time() - busy
         near = float((y[nearest(inside, 10)[1]] == y[:seen, None]).mean())
         return inside, outside, near, busy
 
@@ -192,7 +198,7 @@ def _spaces_of(
                 "gap": unseen["nmi"] - found["nmi"], "space_cpu": before, "cpu": busy,
             }  # fmt: skip
 
-        how = "" if symmetrize == "max" else f", {symmetrize}"
+        how = ("" if symmetrize == "max" else f", {symmetrize}") + ("" if of == "scattering" else f", of {of}")
         results.once(f"spaces/{dataset}, {seen} of {len(X)} images fitted/{name}, {row}{how}/{seed}", run)
 
 
@@ -419,6 +425,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=["mnist"], choices=DATASETS, help="of the spaces")
     parser.add_argument("--limit", type=int, default=12_000, help="images of the spaces")
     parser.add_argument("--symmetrize", default="max", choices=["max", "mean"], help="of the graphs of the spaces")
+    parser.add_argument("--of", default="scattering", choices=["scattering", "raw"], help="of learnt spaces")
     parser.add_argument("--fitted", type=int, help="so many images of the spaces are fitted; default five sixths")
     parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of vectors and spaces")
     parser.add_argument("--images", type=int, default=20)
@@ -439,7 +446,17 @@ def main() -> None:
             vectors(results, options.data, seeds, options.quick, options.spaces, options.rows)
         if "spaces" in options.parts:
             sizes, rows = (options.limit, options.fitted), options.rows or ["exact"]
-            spaces(results, options.data, options.datasets, seeds, *sizes, options.spaces, rows, options.symmetrize)
+            spaces(
+                results,
+                options.data,
+                options.datasets,
+                seeds,
+                *sizes,
+                options.spaces,
+                rows,
+                options.symmetrize,
+                options.of,
+            )
         if "images" in options.parts:
             count = 2 if options.quick else options.images
             images(results, options.data, count, tuple(options.clusters), options.superpixels, options.contours)

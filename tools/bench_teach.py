@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segspectral.cli.teach import said_of_reliability
 from segspectral.evaluation.datasets import open_dataset
 from segspectral.evaluation.datasets.samples import Sample
 from segspectral.images.reader import read_image
@@ -287,11 +288,15 @@ def clicks_or_all(arguments: argparse.Namespace, everything: bool) -> None:
         begin = time.process_time()
         model = learn(album, as_labels(train, clicks, classes))
         table.add("seconds of process time to teach", time.process_time() - begin)
-        print("   ", *model.about["chosen"], sep="\n    ")
+        print("   ", *model.about["chosen"], said_of_reliability(model.about["reliability"]), sep="\n    ")
         value, each = scored(val, classes, taught(model))
         table.add("taught", value)
         print("   ", each)
         table.add("calibration error", calibration(model, val))
+        bias = model.about["held_out"].get("class_bias", {})
+        plain = replace(model, bias=model.bias - np.float32([bias.get(name, 0) for name in model.classes]))
+        table.add("without the class bias", scored(val, classes, taught(plain))[0])
+        table.add("calibration error without the class bias", calibration(plain, val))
         if number == 0 and not arguments.quick:
             begin = time.process_time()
             table.add("taught, with the CRF", scored(val, classes, refined(model))[0])

@@ -63,6 +63,12 @@ def main() -> None:
                 flush=True,
             )
             context.close()
+        if given.pictures:
+            page = browser.new_page(**VIEWS["mouse"])
+            page.goto(f"{address}/label.html")
+            page.wait_for_selector("body[data-ready]")
+            teach(page)
+            picture(page, given.pictures / "teach.jpg", 50)  # stripes take many bytes
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{address}/label.html")
         print(large(page, address))
@@ -125,6 +131,26 @@ def label(page: Any, how: str, pictures: Path | None) -> list[float]:
         seconds.append(time.perf_counter() - begin)
         begin = time.perf_counter()
     return seconds
+
+
+def teach(page: Any) -> None:
+    """Strokes in three images teach; then an image is shown with its guess, and the places to label next."""
+    page.click("#samples")
+    until(page, "document.querySelectorAll('#queue li').length === 10 && document.body.dataset.open !== ''")
+    name_classes(page, "mouse")
+    page.click("[data-tool=pencil]")
+    for number in range(3):
+        for kind, stroke in STROKES.items():
+            draw(page, "mouse", kind, stroke)
+        name = page.locator("#queue button").nth(number + 1).get_attribute("title").split(":")[0]
+        page.click("#next")
+        until(page, f"document.body.dataset.open === {name!r}")
+    page.click("#teach")
+    until(page, "!document.getElementById('where').disabled && document.getElementById('busy').hidden")
+    page.click("[data-tool=region]")
+    page.click("#where")
+    until(page, "document.getElementById('busy').textContent.startsWith('Place 1')")
+    page.wait_for_timeout(1000)  # small pictures are loaded, and guesses drawn
 
 
 def name_classes(page: Any, how: str) -> None:
@@ -205,9 +231,9 @@ def exported(page: Any, how: str) -> str:
     return f"COCO of {len(data['images'])} images, {len(data['annotations'])} annotations of {', '.join(names)}"
 
 
-def picture(page: Any, path: Path) -> None:
+def picture(page: Any, path: Path, quality: int = 82) -> None:
     image = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    image.save(path, quality=82, optimize=True)
+    image.save(path, quality=quality, optimize=True)
 
 
 def large(page: Any, address: str) -> str:

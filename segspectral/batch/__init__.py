@@ -6,6 +6,7 @@ journal.
 
 from __future__ import annotations
 
+from segspectral.batch.clients import DaskMap
 from segspectral.batch.engines import DaskCluster, Engine, InProcess, Processes, usable_cores
 from segspectral.batch.jobs import WHOLE, Job, Shard, find_jobs
 from segspectral.batch.journal import History, Journal, Record, Status, read_history
@@ -17,6 +18,7 @@ from segspectral.batch.worker import Limits
 __all__ = [
     "WHOLE",
     "DaskCluster",
+    "DaskMap",
     "Engine",
     "History",
     "InProcess",

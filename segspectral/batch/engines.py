@@ -5,7 +5,6 @@ To add an engine, write a class that keeps the contract ``Engine`` and add it to
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import threading
@@ -15,15 +14,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from queue import SimpleQueue
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 from uuid import uuid4
 
+from segspectral.batch.clients import connect, local_workers
 from segspectral.batch.jobs import Job
 from segspectral.batch.journal import Record, Status
 from segspectral.batch.work import Work
 from segspectral.batch.worker import Limits, Worker, WorkerDiedError
-from segspectral.errors import BatchError, SettingsError
-from segspectral.extras import require
+from segspectral.errors import BatchError
 
 __all__ = ["DaskCluster", "Engine", "InProcess", "Processes", "usable_cores"]
 
@@ -119,18 +118,15 @@ class DaskCluster:
     isolates = True
 
     def __init__(self, target: str, timeout: Limits | float | None = None) -> None:
-        kind, _, count = target.partition(":")
-        if not ((kind == "local" and count.isdecimal() and int(count) > 0) or "://" in target):
-            raise SettingsError(f"--dask {target}: write tcp://HOST:PORT of a scheduler, or local:4 for four workers")
-        require("cluster", "--dask")
-        self.target, self.local, self.timeout = target, int(count) if kind == "local" else 0, timeout
+        self.target, self.local, self.timeout = target, local_workers(target), timeout
 
     def run(self, jobs: Iterator[Job], work: Work) -> Generator[Record]:
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
         with ExitStack() as stack:
-            client = self._connect(stack)
+            # Dask's own workers can be threads of this process, because our own processes do the work.
+            client = connect(self.target, stack)
             threads = max(1, usable_cores() // self.local) if self.local else 1
             do = _OnDaskWorker(uuid4().hex, pickle.dumps(work), threads, self.timeout)
             stack.callback(do.close)
@@ -145,41 +141,6 @@ class DaskCluster:
                 raise BatchError(
                     f"the Dask scheduler {self.target} is lost; finished images are kept: run the same command again"
                 ) from error
-
-    def _connect(self, stack: ExitStack) -> Any:
-        import dask
-        from distributed import Client, LocalCluster
-
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our own sentence reports a lost scheduler
-        stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": "10s"}))
-        if self.local:
-            # Dask's workers can be threads of this process, because our own processes do the work.
-            cluster = LocalCluster(
-                n_workers=self.local,
-                threads_per_worker=1,
-                processes=False,
-                host="tcp://127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-            )
-            stack.enter_context(cluster)
-            return stack.enter_context(Client(cluster))
-        try:
-            client = stack.enter_context(Client(self.target))
-            client.wait_for_workers(1, timeout=30)
-            client.get_versions(check=True)
-        except TimeoutError as error:
-            raise BatchError(
-                f"the scheduler has no workers; start some with: dask worker {self.target} --nthreads 1 "
-                "--death-timeout 60",
-                self.target,
-            ) from error
-        except OSError as error:
-            raise BatchError("no Dask scheduler answers there", self.target) from error
-        except ValueError as error:
-            raise BatchError(
-                f"the cluster has other package versions than this machine: {error}", self.target
-            ) from error
-        return client
 
 
 class _OnDaskWorker:

@@ -49,6 +49,9 @@ def cluster(
     save: Annotated[
         Path | None, typer.Option(metavar="HEAD.safetensors", help="The fitted head, for models and export.")
     ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers.")
+    ] = None,
 ) -> None:
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
     from segspectral.networks.clustering import cluster_file
@@ -57,6 +60,11 @@ def cluster(
     given |= {"--sample": sample, "--save": save}
     if model is not None and (named := [name for name, value in given.items() if value is not None]):
         raise SettingsError(f"{named[0]} is for a fit, and --model brings a head that has been fitted; leave one out")
+    spread = None
+    if dask is not None:
+        from segspectral.batch import DaskMap
+
+        spread = DaskMap(dask)
     head, seed = options.head or DEFAULT_HEAD, options.seed or 0
     with progress(1) as report:
         found = cluster_file(
@@ -70,6 +78,7 @@ def cluster(
             output=output,
             save=save,
             dialect=text.dialect(),
+            spread=spread,
             progress=lambda what, done, count: report.share(f"{what} {done:,} of {count:,} vectors", done / count),
         )
     count, what = len(found.labels), "vector" if found.problem.graph is None else "node"
@@ -86,6 +95,7 @@ def cluster(
 
 
 def _say_how_fitted(found: Clustering, what: str) -> None:
+    from segspectral.heads.spaces import Scattering
     from segspectral.values import Outcome
 
     count, used = len(found.labels), len(set(found.labels.tolist()))
@@ -96,6 +106,11 @@ def _say_how_fitted(found: Clustering, what: str) -> None:
         print(
             f"note: the head was fitted on {found.fitted} vectors, drawn at random, and predicted the others; --sample "
             f"{count} fits it on all"
+        )
+    if isinstance(space := found.head.space_, Scattering) and space.network is not None:
+        print(
+            "note: the vectors are square images, and the networks of the space see their scattering; in "
+            "Python, SpaceSettings(of='raw') makes them see pixels"
         )
     if (recall := found.head.affinity_.recall) < 1:
         print(f"note: the search for nearest neighbours was approximate; it found {recall:.1%} of them")

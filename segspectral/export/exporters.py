@@ -8,7 +8,6 @@ two functions: ``part`` collects what the file needs from each image, and ``toge
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,7 @@ from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
 from segspectral.export.windowed import WindowedMap
 from segspectral.extras import require
-from segspectral.files import link_file, npz, whole_file, write_bytes
+from segspectral.files import link_file, npz, scratch_folder, whole_file, write_bytes
 from segspectral.images.place import read_georeference
 from segspectral.registry import FORMATS, Shapes, formats_named
 from segspectral.values import Image
@@ -122,8 +121,8 @@ def _by_windows(ending: str, write: Callable[[WindowedMap, Path], float]) -> dic
     """The fields of an exporter that makes its file in the same way of a label map in memory and of a larger one."""
 
     def image_files(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place, f"image{ending}")
+        with scratch_folder() as place:
+            path = place / f"image{ending}"
             kept = write(WindowedMap.of(label_map), path)
             return Exported({f"{stem}{ending}": path.read_bytes()}, kept)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.styles import add_style
 from segspectral.export.wgs84 import to_map, to_wgs84
 from segspectral.export.windowed import WindowedMap
+from segspectral.files import scratch_folder
 from segspectral.images.gdal import CACHE_BYTES
 from segspectral.registry import Shapes
 from segspectral.values.place import Georeference
@@ -56,8 +56,8 @@ def geotiff(label_map: LabelMap) -> bytes:
 def cog(label_map: LabelMap) -> bytes:
     """``geotiff`` as a Cloud Optimized GeoTIFF: in tiles, with overviews in which each pixel has the most frequent
     segment."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "labels.tif"), Path(folder, "cog.tif")
+    with scratch_folder() as folder:
+        source, target = folder / "labels.tif", folder / "cog.tif"
         source.write_bytes(geotiff(label_map))
         _copy(source, target, "COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING="MODE")
         return target.read_bytes()

@@ -12,6 +12,7 @@ from segspectral.files.reading import (
     read_npz,
     unpacked_size,
 )
+from segspectral.files.scratch import scratch_folder
 from segspectral.files.writing import (
     check_folder,
     link_file,
@@ -40,6 +41,7 @@ __all__ = [
     "read_file",
     "read_npy",
     "read_npz",
+    "scratch_folder",
     "shortened",
     "unpacked_size",
     "whole_file",

@@ -98,7 +98,8 @@ class Head(Fitted, Parameters, Estimator):
         ``knn_affinity``
     space : what the features are turned into before they are compared and clustered: "raw" leaves them as they are,
         "code" takes the codes of an autoencoder, "siamese" the outputs of a Siamese network of the features, "both" of
-        the codes, and "scattering" the scattering transform of square images; ``SpaceSettings`` has their settings
+        the codes, and "scattering" the scattering transform of square images, with which these networks begin where
+        the features look like such; ``SpaceSettings`` has their settings
     random_state : int; equal seeds give equal bytes
 
     Laws

@@ -19,6 +19,7 @@ from segspectral.heads.extension import Learnt
 from segspectral.heads.gcn import Encoder, Gcn, convolution
 from segspectral.heads.networks import Mlp, Widths
 from segspectral.heads.readout import Readout, fit_spectral_map
+from segspectral.spectral.discretise import most_eigenvectors
 from segspectral.spectral.eigen import positions
 from segspectral.spectral.walk import walk_matrix
 from segspectral.values import Affinity, Membership, Outcome
@@ -194,6 +195,11 @@ class NetworkHead(TrainedHead):
             f"{type(self).__name__} {collapse} in {TRIES} trainings; ask for fewer clusters, or give more steps or a "
             "smaller learning_rate"
         )
+
+    @property
+    def _most_outputs(self) -> int:
+        """Outputs of the finished network: in a graph of vectors as many as ``partition`` can use, see there."""
+        return most_eigenvectors(self.n_clusters) if self._made_graph else self.n_clusters
 
     def _fewest(self) -> int:
         """Clusters below which a training has collapsed."""

@@ -106,7 +106,7 @@ class NeuralEF(NetworkHead):
     ) -> Mlp | Gcn:
         if self.quantized:
             return network
-        return with_best_last_layer(network, X, affinity, self.n_clusters, walk)
+        return with_best_last_layer(network, X, affinity, self.n_clusters, walk, most=self._most_outputs)
 
     def _loss(self, psi: torch.Tensor, applied: torch.Tensor) -> torch.Tensor:
         """Has the gradient of the criterion; ``applied`` is K psi without gradient."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segspectral.heads.gcn import Gcn
 from segspectral.heads.networks import Mlp
+from segspectral.spectral.discretise import WORTHWHILE_OF_VECTORS, merged
 from segspectral.spectral.kmeans import kmeans
 from segspectral.spectral.ritz import rayleigh_ritz
 from segspectral.values import Affinity
@@ -61,18 +62,29 @@ class Centres:
 
     Parameters
     ----------
-    centres : (K, D)
+    centres : (C, D)
+    groups : (C,) the cluster 0..K-1 of each centre; None if each is a cluster of its own
     """
 
     centres: NDArray[np.float64]
     temperature: float = 1.0
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def clusters(self) -> int:
+        """K."""
+        return len(self.centres) if self.groups is None else int(self.groups.max()) + 1
 
     def logits(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         # About their own middle: the squares of numbers far from 0 would swallow the distances.
         xp = _namespace(raw)
         middle = self.centres.mean(axis=0)
         raw, centres = raw - xp.asarray(middle), xp.asarray(self.centres - middle)
-        return 2 * raw @ centres.T - (centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
+        near = 2 * raw @ centres.T - (centres**2).sum(axis=1) - (raw**2).sum(axis=1, keepdims=True)
+        if self.groups is None:
+            return near
+        members = [np.flatnonzero(self.groups == group).tolist() for group in range(self.clusters)]
+        return xp.stack([xp.amax(near[:, some], axis=1) for some in members], 1)
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
         return softmax(self.logits(raw) / self.temperature)
@@ -87,8 +99,8 @@ class SpectralMap:
 
     Parameters
     ----------
-    rotation : (outputs, K); raw @ rotation is orthonormal under the degrees of the graph it was fitted on
-    eigenvalues : (K,) Ritz values, rising
+    rotation : (outputs, M), M >= K; raw @ rotation is orthonormal under the degrees of the graph it was fitted on
+    eigenvalues : (M,) Ritz values, rising
     directions : whether the centres lie on the unit sphere (Ng, Jordan and Weiss 2002) or in the embedding itself
     """
 
@@ -98,11 +110,14 @@ class SpectralMap:
     centres: Centres
 
     def embedding(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        return raw @ _namespace(raw).asarray(self.rotation)
+        return self._rotated(raw)[:, : self.centres.clusters]
 
     def memberships(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
-        rows = self.embedding(raw)
+        rows = self._rotated(raw)[:, : self.centres.centres.shape[1]]
         return self.centres.memberships(unit_rows(rows) if self.directions else rows)
+
+    def _rotated(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        return raw @ _namespace(raw).asarray(self.rotation)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -140,15 +155,27 @@ def temperature(logits: NDArray[np.float64], degree: NDArray[np.float64], uncert
 
 
 def with_best_last_layer(
-    network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, k: int, walk: sp.csr_array | None = None
+    network: Mlp | Gcn,
+    X: NDArray[np.float64],
+    affinity: Affinity,
+    k: int,
+    walk: sp.csr_array | None = None,
+    *,
+    most: int | None = None,
 ) -> Mlp | Gcn:
     """The network with the linear last layer of k outputs whose sum of Ritz values is lowest.
 
     For given hidden layers it has a closed form: Rayleigh-Ritz in the span of the hidden units and a constant. Where
     these span fewer than k dimensions the network is returned unchanged.
+
+    Parameters
+    ----------
+    most : so many outputs, if the hidden units span so many dimensions
     """
-    units = network.hidden(X, walk)
-    found = rayleigh_ritz(np.column_stack([units, np.ones(len(units))]), affinity, k, tolerance=1e-9)
+    units = np.column_stack([network.hidden(X, walk), np.ones(len(X))])
+    found = None
+    for count in sorted({most or k, k}, reverse=True):
+        found = found or rayleigh_ritz(units, affinity, count, tolerance=1e-9)
     if found is None:
         return network
     rotation = found[0].T.astype(np.float32)
@@ -158,14 +185,15 @@ def with_best_last_layer(
 def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, seed: int) -> SpectralMap | None:
     """Rayleigh-Ritz on the whole graph, then centres in the embedding or of its directions, whichever Ncut is lower.
 
-    None if the outputs span fewer than k dimensions, or neither of the two uses k clusters.
+    Where there are outputs beyond k, more and smaller clusters in all of them, merged to k, are a third candidate; see
+    ``partition``. None if the outputs span fewer than k dimensions, or no candidate uses k clusters.
     """
-    found = rayleigh_ritz(raw, affinity, k)
+    found = rayleigh_ritz(raw, affinity, raw.shape[1]) or rayleigh_ritz(raw, affinity, k)
     if found is None:
         return None
     rotation, eigenvalues = found
-    rows = raw @ rotation
-    maps = []
+    every = raw @ rotation
+    rows, maps = every[:, :k], []
     for directions in (False, True):
         points = unit_rows(rows) if directions else rows
         # Weighted by the degrees, k-means on the embedding relaxes the normalized cut (Dhillon, Guan and Kulis 2004);
@@ -174,9 +202,16 @@ def fit_spectral_map(raw: NDArray[np.float64], affinity: Affinity, k: int, *, se
             kmeans(points, k, n_init=5, seed=seed, weight=None if directions else affinity.degree).centres
         )
         maps.append(SpectralMap(rotation, eigenvalues, directions, calibrated(centres, points, affinity)))
+    for fine in sorted({min(k + 2, every.shape[1]), every.shape[1]} - {k}):
+        points = every[:, :fine]
+        pieces = kmeans(points, fine, n_init=3, seed=seed, weight=affinity.degree)
+        groups = merged(affinity, pieces.labels, fine, k)
+        centres = calibrated(Centres(pieces.centres, groups=groups), points, affinity)
+        maps.append(SpectralMap(rotation, eigenvalues, False, centres))
     labels = [m.memberships(raw).argmax(axis=1) for m in maps]
     used = [len(np.unique(line)) for line in labels]
-    best = min(range(2), key=lambda i: (-used[i], affinity.ncut(labels[i])))
+    handicap = [1.0 if m.centres.groups is None else 1 / (1 - WORTHWHILE_OF_VECTORS) for m in maps]
+    best = min(range(len(maps)), key=lambda i: (-used[i], handicap[i] * affinity.ncut(labels[i])))
     return maps[best] if used[best] == k else None
 
 
@@ -188,5 +223,5 @@ def calibrated(centres: Centres, points: NDArray[np.float64], affinity: Affinity
     """Centres with the temperature at which the mean uncertainty is the chance that one step of a random walk leaves
     its cluster."""
     logits = centres.logits(points)
-    uncertainty = affinity.ncut(logits.argmax(axis=1)) / len(centres.centres)
+    uncertainty = affinity.ncut(logits.argmax(axis=1)) / centres.clusters
     return replace(centres, temperature=temperature(logits, affinity.degree, uncertainty))

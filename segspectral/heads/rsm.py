@@ -62,7 +62,7 @@ class RSM(NetworkHead):
        anew on all hidden units, as in ``SpectralNet``.
     5. The penalty is in units of T. On two moons the eigenvalues are near 1e-5, and a fixed penalty would outweigh
        them entirely.
-    6. k-means runs once, and its centres are kept.
+    6. k-means runs once, as in ``SpectralNet``, and its centres are kept.
     """
 
     EFFORT = Effort((128, 128), 600, 1e-2)
@@ -75,7 +75,7 @@ class RSM(NetworkHead):
     def _refit(
         self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
     ) -> Mlp | Gcn:
-        return with_best_last_layer(network, X, affinity, self.n_clusters, walk)
+        return with_best_last_layer(network, X, affinity, self.n_clusters, walk, most=self._most_outputs)
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,17 @@ from segspectral.heads.training.pretraining import Autoencoder, Siamese
 from segspectral.settings import Settings
 from segspectral.spectral.scattering import SMALLEST, grid, paths, scattering
 
-__all__ = ["LEARNT", "Scattering", "Space", "SpaceSettings", "check_space", "into", "learn_space", "space_name"]
+__all__ = [
+    "LEARNT",
+    "Scattering",
+    "Space",
+    "SpaceSettings",
+    "check_space",
+    "into",
+    "learn_space",
+    "looks_like_images",
+    "space_name",
+]
 
 LEARNT = ("code", "siamese", "both")
 """Spaces that a network makes, for which torch is needed."""
@@ -30,11 +40,27 @@ SAMPLE = 20_000
 FAINTEST = 1e-4
 """Paths of scattering that vary less than this share of the strongest are noise of the computation, and stay faint."""
 
+LOOKED_AT = 1000
+"""So many vectors tell whether all are images."""
+
+ALIKE = 0.5
+"""Of squared differences of pixels that are independent, those of pixels side by side are at most this share: .27 in
+MNIST, .14 and .21 along the axes of Fashion-MNIST, 1.0 where the columns are in no order."""
+
+ASKEW = 4.0
+"""Spectra and series are alike in the order of their numbers, and differ at least by so much more at the distance of a
+row; images are much the same along both axes."""
+
 
 class SpaceSettings(Settings):
     """A space with settings of its own; its bare name stands for the defaults."""
 
     name: Literal["code", "siamese", "both", "scattering"] = Field(description="as the bare name")
+    of: Literal["auto", "raw", "scattering"] = Field(
+        "auto",
+        description="what code, siamese and both are learnt of: the vectors, their scattering, or (auto) the "
+        "scattering of those that look like square images",
+    )
     autoencoder: Autoencoder = Field(Autoencoder(), description="of code and both")
     siamese: Siamese = Field(Siamese(), description="of siamese and both")
     components: int = Field(
@@ -44,7 +70,10 @@ class SpaceSettings(Settings):
 
 Space = Literal["raw", "code", "siamese", "both", "scattering"] | SpaceSettings
 """What a head compares and clusters: the features as they are; the codes of an autoencoder; the outputs of a Siamese
-network, of the features or, with "both", of the codes; the scattering transform of square images."""
+network, of the features or, with "both", of the codes; the scattering transform of square images.
+
+The networks of square images start from their scattering (``SpaceSettings.of``): nearest neighbours by pixels or by
+codes of pixels join digits, and a Siamese network learns from neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +87,12 @@ class Scattering:
     ----------
     shift : (M,) float32, the mean of the coefficients
     axes : (M, C) float32
+    network : what the components then go through, (N, C) -> (N, D); None if they are the space
     """
 
     shift: NDArray[np.float32]
     axes: NDArray[np.float32]
+    network: Mlp | None = None
 
     @classmethod
     def of(cls, X: NDArray[np.float64], components: int, seed: int) -> Scattering:
@@ -84,12 +115,18 @@ class Scattering:
         return cls(shift, np.ascontiguousarray(axes, dtype=np.float32))
 
     def __call__(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, C) of images (N, S * S). SettingsError if they are not of the size for which it was made."""
+        """(N, C) of images (N, S * S), or (N, D) with a network.
+
+        Raises
+        ------
+        SettingsError
+            The images are not of the size for which it was made.
+        """
         side = _side(X.shape[1])
         if paths(side) * grid(side) ** 2 != len(self.shift) or self.axes.shape[:1] != self.shift.shape:
             raise SettingsError(f"the scattering is of other images than those of {side} x {side} pixels")
         parts = [(_coefficients(X[block]) - self.shift) @ self.axes for block in _blocks(len(X))]
-        return np.concatenate(parts).astype(np.float64)
+        return into(self.network, np.concatenate(parts).astype(np.float64))
 
 
 def space_name(space: Space) -> str:
@@ -108,7 +145,7 @@ def learn_space(space: Space, X: NDArray[np.float64], *, seed: int, device: str 
     Raises
     ------
     SettingsError
-        The features are no square images, and the space is ``scattering``.
+        The features are no square images, and the space is ``scattering``, or of it.
     """
     if isinstance(space, SpaceSettings):
         settings = space
@@ -118,13 +155,31 @@ def learn_space(space: Space, X: NDArray[np.float64], *, seed: int, device: str 
         settings = SpaceSettings(name=space)
     if settings.name == "scattering":
         return Scattering.of(X, settings.components, seed)
-    code = None
+    first = None
+    if settings.of == "scattering" or (settings.of == "auto" and looks_like_images(X)):
+        first = Scattering.of(X, settings.components, seed)
+        X = first(X)
+    network = None
     if settings.name in ("code", "both"):
-        code = settings.autoencoder.encoder(X, seed=seed, device=device)
-    if settings.name == "code":
-        return code
-    apart = settings.siamese.encoder(into(code, X), seed=seed, device=device)
-    return apart if code is None else code.then(apart)
+        network = settings.autoencoder.encoder(X, seed=seed, device=device)
+    if settings.name in ("siamese", "both"):
+        apart = settings.siamese.encoder(into(network, X), seed=seed, device=device)
+        network = apart if network is None else network.then(apart)
+    return network if first is None else replace(first, network=network)
+
+
+def looks_like_images(X: NDArray[np.float64]) -> bool:
+    """Whether vectors (N, D) are square images, whose pixels are alike along rows and along columns.
+
+    Many vectors have 64, 256 or 1024 numbers without being images, such as the outputs of networks.
+    """
+    side = int(np.sqrt(X.shape[1]))
+    if side * side != X.shape[1] or side < SMALLEST:
+        return False
+    some = X[:: -(-len(X) // LOOKED_AT)]
+    centred = (some - some.mean(axis=0)).reshape(-1, side, side)
+    down, along = ((np.diff(centred, axis=axis) ** 2).mean() for axis in (1, 2))
+    return bool(0 < max(down, along) < min(ALIKE * 2 * (centred**2).mean(), ASKEW * min(down, along)))
 
 
 def into(space: Mlp | Scattering | None, X: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -52,7 +52,8 @@ class SpectralNet(NetworkHead):
        set, and Rayleigh-Ritz then turns it to single eigenvectors. Cholesky runs in float64 on columns of unit length,
        without jitter; where it fails QR takes over.
     4. k-means runs once, at the end of ``fit``, in the embedding and on its directions. The result with the lower Ncut
-       is kept with its centres, so that ``predict`` gives the same clusters in every call.
+       is kept with its centres, so that ``predict`` gives the same clusters in every call. In a graph that the head
+       has made of vectors more and smaller clusters, merged to K, are a third candidate, as in ``Exact``.
     5. The network has ``spare`` more columns. Their Rayleigh quotients count half at first and nothing from the middle
        of the training on, and Rayleigh-Ritz picks K of all. With K columns alone a training often misses one
        eigenvector for good: on the digits the Rayleigh quotient is then 1.1 to 1.5 times the optimum, with spare
@@ -61,7 +62,8 @@ class SpectralNet(NetworkHead):
        Rayleigh-Ritz in the span of all hidden units.
     7. The hidden layers have leaky ReLUs, and the last one is linear instead of tanh. Adam has a cosine decay, and
        gradients are clipped to norm 1.
-    8. With ``space="both"`` the network maps the outputs of the Siamese network, where the paper maps the codes.
+    8. With ``space="both"`` the codes of square images are those of their scattering (see ``Space``), and the network
+       maps the outputs of the Siamese network, where the paper maps the codes.
     """
 
     EFFORT = Effort((128, 128), 400, 1e-2)
@@ -72,7 +74,7 @@ class SpectralNet(NetworkHead):
     def _refit(
         self, network: Mlp | Gcn, X: NDArray[np.float64], affinity: Affinity, walk: sp.csr_array | None
     ) -> Mlp | Gcn:
-        return with_best_last_layer(network, X, affinity, self.n_clusters, walk)
+        return with_best_last_layer(network, X, affinity, self.n_clusters, walk, most=self._most_outputs)
 
     def _learn(
         self, X: NDArray[np.float64], affinity: Affinity, seed: int, progress: Progress | None

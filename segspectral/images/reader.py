@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from segspectral.errors import ImageError, SettingsError, about
 from segspectral.extras import installed
+from segspectral.files import scratch_folder
 from segspectral.images.arrays import is_array, place_of_array, raw_of_array
 from segspectral.images.formats import (
     EXTENSIONS,
@@ -318,8 +318,8 @@ def spooled(source: Any) -> Iterator[Path]:
         raise ImageError("the file object gives text; open it in binary mode: open(path, 'rb')")
     if len(data) > MAX_BYTES:
         raise ImageError(f"has more than {MAX_BYTES / 1e9:.1f} GB")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "image")
+    with scratch_folder() as folder:
+        path = folder / "image"
         path.write_bytes(data)
         yield path
 

@@ -30,6 +30,9 @@ __all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 Told = Callable[[str, int, int], None]
 """Is told what is done, how many are done, and how many there are."""
 
+Spread = Callable[[Callable[[Any], Any], Iterator[Any]], Iterator[Any]]
+"""As the built-in ``map``: a function of one value and the values -> the results in their order."""
+
 WHOLE = 200_000
 """A head is fitted on all vectors of a file if there are at most so many."""
 
@@ -92,6 +95,7 @@ def cluster_file(
     output: str | os.PathLike[str] | None = None,
     save: str | os.PathLike[str] | None = None,
     dialect: Dialect | None = None,
+    spread: Spread | None = None,
     progress: Told | None = None,
 ) -> Clustering:
     """Cluster the rows of a file of features, or the nodes of a file of edges.
@@ -109,6 +113,8 @@ def cluster_file(
     output : .npz file to write: labels (N,) int64, probabilities (N, K) float32, and for a graph the node names (N,)
     save : file for the fitted head; it is written before the others are predicted
     dialect : properties of a text file that the reader cannot find out
+    spread : applies the fitted head to the blocks of vectors that it predicts, elsewhere if it likes, such as
+        ``segspectral.batch.DaskMap``; None does so here, one block after the other
     progress : see ``Told``
 
     Raises
@@ -130,22 +136,36 @@ def cluster_file(
         if written is not None:
             check_folder(Path(written).parent)
     told = progress or (lambda what, done, count: None)
-    if problem.vectors is None:
-        for option, value in {"model": model, "sample": sample, "space": space}.items():
-            if value is None:
-                continue
-            raise SettingsError(f"{option} is for vectors, and this is a graph, whose nodes are clustered together")
-        chosen = None
-    else:
-        chosen = _drawn(len(problem.vectors), sample, clusters, seed) if model is None else np.empty(0, np.int64)
+    chosen = _chosen(problem, clusters, seed, model=model, sample=sample, space=space, dask=spread)
     if model is None:
         told("fitting", 0, len(problem))
         _fit(fitted, problem, chosen)
     if save is not None:
         fitted.save(save)
-    labels = _finish(fitted, problem, chosen, output, told)
+    labels = _finish(fitted, problem, chosen, output, spread or map, told)
     known = None if problem.truth is None else clustering_scores(labels, problem.truth)
     return Clustering(problem, fitted, labels, len(labels) if chosen is None else len(chosen), known)
+
+
+def _chosen(problem: Problem, clusters: int, seed: int, **options: Any) -> NDArray[np.int64] | None:
+    """The rising numbers of the vectors to fit on, none with a model; None stands for all, and for all nodes.
+
+    SettingsError for the first of the ``options`` that is given and has nothing to do.
+    """
+    if problem.vectors is None:
+        for option, value in options.items():
+            if value is not None:
+                raise SettingsError(f"{option} is for vectors, and this is a graph, whose nodes are clustered together")
+        return None
+    if options["model"] is not None:
+        return np.empty(0, np.int64)
+    chosen = _drawn(len(problem.vectors), options["sample"], clusters, seed)
+    if chosen is None and options["dask"] is not None:
+        raise SettingsError(
+            f"dask is for vectors that are predicted, and here the head is fitted on all {len(problem.vectors)}; give "
+            "a sample or a model, or leave dask out"
+        )
+    return chosen
 
 
 def _drawn(count: int, sample: int | None, clusters: int, seed: int) -> NDArray[np.int64] | None:
@@ -168,6 +188,7 @@ def _finish(
     problem: Problem,
     chosen: NDArray[np.int64] | None,
     output: str | os.PathLike[str] | None,
+    spread: Spread,
     progress: Told,
 ) -> NDArray[np.int64]:
     """The labels (N,) of all vectors or nodes, which are written with their memberships if there is an ``output``."""
@@ -178,7 +199,7 @@ def _finish(
             write_bytes(Path(output), npz(arrays))
         return head.labels_
     labels = np.empty(len(problem), np.int64)
-    parts = _predicted(head, problem.vectors, chosen, labels, progress)
+    parts = _predicted(head, problem.vectors, chosen, labels, spread, progress)
     if output is None:
         deque(parts, maxlen=0)
     else:
@@ -191,16 +212,18 @@ def _predicted(
     vectors: Vectors,
     fitted: NDArray[np.int64],
     labels: NDArray[np.int64],
+    spread: Spread,
     progress: Told,
 ) -> Iterator[NDArray[np.float32]]:
     """(n, K) memberships of the vectors, block by block; ``labels`` (N,) is filled on the way.
 
     Those that the head was ``fitted`` on keep the memberships of the fit.
     """
-    for block in vectors.blocks():
-        P = head.predict_proba(vectors[block])
+    rows = (vectors[block] for block in vectors.blocks())
+    for block, P in zip(vectors.blocks(), spread(head.predict_proba, rows), strict=True):
         first, end = np.searchsorted(fitted, [block.start, block.stop])
         if end > first:
+            P = P.copy()  # What comes from elsewhere may be read-only.
             P[fitted[first:end] - block.start] = head.membership_.probabilities[first:end]
         labels[block] = P.argmax(axis=1)
         progress("predicting", block.stop, len(vectors))

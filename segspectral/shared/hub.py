@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import segspectral
 from segspectral.errors import OutputError, SettingsError
 from segspectral.features.backbones.timm_models import hub_reachable
-from segspectral.files import write_bytes
+from segspectral.files import scratch_folder, write_bytes
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike
         fitted, data = load(model), model_file(model).read_bytes()
     else:
         fitted = model
-        with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
-            fitted.save(path := Path(scratch) / WEIGHTS)
+        with scratch_folder() as scratch:
+            fitted.save(path := scratch / WEIGHTS)
             data = path.read_bytes()
     weights = write_bytes(folder / WEIGHTS, data)
     config = config_of(weights)
@@ -108,9 +107,9 @@ def push(model: Head | Model | str | os.PathLike[str], repository: str, *, priva
     SettingsError
         The file is not a head or model, or the hub cannot be reached, or it refuses.
     """
-    with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
+    with scratch_folder() as scratch:
         if isinstance(model, str | os.PathLike) and (card := Path(model) / CARD).is_file():
-            write_bytes(Path(scratch) / CARD, card.read_bytes())  # the card that its author has written
+            write_bytes(scratch / CARD, card.read_bytes())  # the card that its author has written
         folder = save(model, scratch)
         with _hub(repository, "log in by `hf auth login`, or set HF_TOKEN") as hub:
             address = hub.create_repo(repository, private=private, exist_ok=True)
@@ -127,20 +126,20 @@ def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | Non
         The hub cannot be reached, it has no such repository, or the repository does not contain a head or model.
     OutputError
     """
-    with tempfile.TemporaryDirectory(prefix="segspectral-") as scratch:
+    with scratch_folder() as scratch:
         with _hub(repository, "check its name, and log in if it is private") as hub:
             hub.snapshot_download(
                 repository, revision=revision, local_dir=scratch, allow_patterns=[WEIGHTS, CONFIG, CARD]
             )
-        if not (Path(scratch) / WEIGHTS).is_file():
+        if not (scratch / WEIGHTS).is_file():
             raise SettingsError(f"contains no {WEIGHTS}", repository)
         try:
             load(scratch)
         except SettingsError as error:
             raise SettingsError(error.message, f"{repository}/{WEIGHTS}") from error
         for name in (WEIGHTS, CONFIG, CARD):
-            if (Path(scratch) / name).is_file():
-                write_bytes(Path(folder) / name, (Path(scratch) / name).read_bytes())
+            if (scratch / name).is_file():
+                write_bytes(Path(folder) / name, (scratch / name).read_bytes())
     return Path(folder)
 
 

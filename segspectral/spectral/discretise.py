@@ -13,7 +13,15 @@ from segspectral.spectral.kmeans import kmeans
 from segspectral.values import Affinity
 from segspectral.values.affinity import indicator
 
-__all__ = ["agglomerate", "greedy_moves", "most_eigenvectors", "partition", "soft_membership"]
+__all__ = [
+    "WORTHWHILE_OF_VECTORS",
+    "agglomerate",
+    "greedy_moves",
+    "merged",
+    "most_eigenvectors",
+    "partition",
+    "soft_membership",
+]
 
 SEARCHED_BELOW = 10_000
 """Up to this many nodes, several discretisations compete and the one with the smallest normalized cut is used. Above
@@ -94,7 +102,7 @@ def _discretised(
         pieces = np.unique(found, return_inverse=True)[1]
         yield (
             1 / (1 - (WORTHWHILE_OF_VECTORS if vectors else WORTHWHILE)),
-            agglomerate(affinity, pieces, int(pieces.max()) + 1, k, _kept_by_merging)[pieces],
+            merged(affinity, pieces, int(pieces.max()) + 1, k)[pieces],
         )
 
 
@@ -140,6 +148,11 @@ def agglomerate(
         group[group == j] = i
         group[group > j] -= 1
     return group
+
+
+def merged(affinity: Affinity, labels: NDArray[np.integer[Any]], clusters: int, k: int) -> NDArray[np.int64]:
+    """(clusters,) the group 0..k-1 of each cluster, where the two whose union has the lowest Ncut are merged first."""
+    return agglomerate(affinity, labels, clusters, k, _kept_by_merging)
 
 
 def _kept_by_merging(between: NDArray[np.float64]) -> NDArray[np.float64]:

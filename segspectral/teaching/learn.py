@@ -2,8 +2,8 @@
 
 Labels train a first logistic regression. What it says about regions without labels spreads over the graph of nearest
 neighbours in all images (Zhou et al. 2004); from that and from the labels a second one learns, if it then finds more
-labels of images that it has not seen. By these its probabilities are calibrated with one temperature (Guo et al. 2017),
-and the refiner is chosen.
+labels of images that it has not seen. By these its probabilities are calibrated with one temperature (Guo et al. 2017)
+and a bias of each class, and the refiner is chosen.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from segspectral.teaching.album import Album
 from segspectral.teaching.held import (
     Fold,
     Linear,
+    Scale,
     Targets,
-    best_temperature,
+    best_scale,
     choose_refiner,
     choose_spreading,
     groups,
@@ -116,10 +117,14 @@ def learn(album: Album, labels: Labels, most: int = MOST) -> TaughtModel:
             said.append(choice.said)
         weights, bias = maps[spread]
         often = _often(album, targets, maps[spread])
-        temperature = best_temperature(folds, spread, often)
+        choice = best_scale(folds, whole, spread, often, labels.classes)
+        scale: Scale = choice.value
+        if choice.said:
+            figures["class_bias"] = choice.figures
+            said.append(choice.said)
         refine = lesson.refine
         if refine == "auto":
-            choice = choose_refiner(album, labels, folds, whole, spread, often, temperature)
+            choice = choose_refiner(album, labels, folds, whole, spread, often, scale)
             refine, figures["refine"] = choice.value, choice.figures
             said.append(choice.said)
     about = {
@@ -127,8 +132,8 @@ def learn(album: Album, labels: Labels, most: int = MOST) -> TaughtModel:
         "labelled": len(labels.given),
         "pixels": labels.pixels,
         "regions": len(targets.rows),
-        "temperature": temperature,
-        "reliability": reliability(folds, spread, often, temperature),
+        "temperature": scale.temperature,
+        "reliability": reliability(folds, spread, often, scale),
         "held_out": figures,
         "chosen": said,
         "notes": notes,
@@ -138,8 +143,8 @@ def learn(album: Album, labels: Labels, most: int = MOST) -> TaughtModel:
         recipe=lesson.model_copy(update={"refine": refine, "spreading": "always" if spread else "never"}),
         classes=labels.classes,
         projection=album.projection,
-        weights=(weights / temperature).astype(np.float32),
-        bias=np.where(used, bias / temperature, NEVER).astype(np.float32),
+        weights=(weights / scale.temperature).astype(np.float32),
+        bias=np.where(used, scale(bias), NEVER).astype(np.float32),
         backbone=album.backbone,
         about=about,
         bands=album.bands,

@@ -10,7 +10,7 @@ uncertainty, density and diversity in one sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +94,7 @@ def suggest(
     *,
     images: int = IMAGES,
     clicks: int = CLICKS,
+    closed: Collection[Path] = (),
 ) -> list[Place]:
     """The places to label next, image by image, the image with the largest gain first.
 
@@ -104,17 +105,19 @@ def suggest(
     model : says which classes are unsure; without one, all regions count by their area alone
     images : in so many images at most
     clicks : so many places, if there are as many regions
+    closed : images in which nothing is asked
 
     Raises
     ------
     SettingsError
-        ``images`` or ``clicks`` is not at least 1, or all regions have labels.
+        ``images`` or ``clicks`` is not at least 1, or all regions have labels, or are in images that are closed.
     """
     if images < 1 or clicks < 1:
         raise SettingsError("a round has one image and one place at least")
     with threadpool_limits(1, user_api="blas"):
         every = _candidates(album, {} if labels is None else _labelled(album, labels))
-        known, free = every.part(every.labelled), every.part(~every.labelled)
+        asked = ~np.isin(every.image, [number for number, path in enumerate(album.pages) if path in closed])
+        known, free = every.part(every.labelled), every.part(~every.labelled & asked)
         if not len(free.area):
             raise SettingsError("every region of these images has a label")
         rng = np.random.default_rng(album.lesson.seed)
@@ -198,15 +201,22 @@ def _chosen(
     images: int,
     clicks: int,
 ) -> list[int]:
-    """The greedy places, at most so many, in at most ``images`` images with about as many each; sorted by image."""
+    """The greedy places, at most so many, in at most ``images`` images with about as many each; sorted by image.
+
+    The gain of a place never rises when another one is chosen, so it is computed anew only for the one that seems best.
+    """
     weight = worth.astype(np.float32)
     quota = math.ceil(clicks / min(images, len(np.unique(image))))
     chosen: list[int] = []
     used: dict[int, int] = {}
     free = np.ones(len(image), np.bool_)
+    most = weight @ np.maximum(alike - covered[:, None], 0)
     while len(chosen) < clicks and free.any():
-        gain = np.where(free, weight @ np.maximum(alike - covered[:, None], 0), -1)
-        at = int(gain.argmax())
+        at, best = -1, int(np.where(free, most, -1).argmax())
+        while best != at:
+            at = best
+            most[at] = weight @ np.maximum(alike[at] - covered, 0)
+            best = int(np.where(free, most, -1).argmax())
         chosen.append(at)
         covered = np.maximum(covered, alike[:, at])
         of = int(image[at])

@@ -11,13 +11,11 @@ import os
 import pickle
 import queue
 import secrets
-import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import takewhile
@@ -28,6 +26,7 @@ from typing import Any, ClassVar
 from segspectral.batch.worker import Worker, WorkerDiedError
 from segspectral.errors import BatchError, SegspectralError
 from segspectral.export import LabelMap
+from segspectral.files import scratch_folder
 from segspectral.images.reader import EXTENSIONS
 from segspectral.pipeline import Pipeline
 from segspectral.values import Segmentation
@@ -301,7 +300,8 @@ class Jobs:
         self._jobs: OrderedDict[str, Errand] = OrderedDict()
         self._places: set[object] = set()
         self._seconds = 5.0
-        self.folder = Path(tempfile.mkdtemp(prefix="segspectral-"))
+        self._scratch = ExitStack()
+        self.folder = self._scratch.enter_context(scratch_folder())
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="segspectral-job")
 
     def reserve(self) -> object:
@@ -371,7 +371,7 @@ class Jobs:
         if self._own_workers:
             self.workers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
 
     def _run(self, job: Errand) -> None:
         """Segment; every end is a status, none an exception."""

@@ -112,12 +112,13 @@ class _Saved(BaseModel):
 
 
 class Picture(NamedTuple):
-    """An image of a project: its number, its file, its name, and the file of its labels, None if it has none."""
+    """An image of a project: number, file, name, the file of its labels or None, and whether it is done."""
 
     number: int
     source: Path
     name: str
     labels: Path | None
+    done: bool = False
 
 
 @dataclass
@@ -209,8 +210,8 @@ class Project:
         """The images as they are now, in their order."""
         with self._lock:
             return [
-                Picture(number, image.source, image.name, path if (path := self._path(image)).exists() else None)
-                for number, image in enumerate(self._images)
+                Picture(number, one.source, one.name, path if (path := self._path(one)).exists() else None, one.done)
+                for number, one in enumerate(self._images)
             ]
 
     def labels(self, number: int) -> NDArray[np.uint8] | None:

@@ -29,8 +29,9 @@ from segspectral.pipeline import Pipeline
 from segspectral.settings import with_settings
 from segspectral.shared.taught import Lesson, TaughtModel
 from segspectral.teaching.album import Album, Described
-from segspectral.teaching.labels import painted
+from segspectral.teaching.labels import Labels, painted
 from segspectral.teaching.learn import learn
+from segspectral.teaching.places import suggest
 from segspectral.teaching.shelf import Shelf, guess_of, thumb_of
 from segspectral.values import Features
 from segspectral.values.regions import RegionGraph
@@ -79,10 +80,11 @@ class Seen(Event):
 
 @dataclass(frozen=True)
 class Taught(End):
-    """The file of the model, image -> guess, and sentences about what was left out."""
+    """The file of the model, image -> guess, what to label next, and sentences about what was left out."""
 
     model: bytes
     guesses: dict[int, Guess]
+    places: list[PlaceState]
     said: list[str]
 
 
@@ -121,7 +123,28 @@ class Teach(Order):
             said.append(f"{plural(len(left), 'image is', 'images are')} left out: {few(left)}")
         with TemporaryDirectory(dir=self.folder) as folder:
             model.save(Path(folder) / MODEL)
-            return Taught((Path(folder) / MODEL).read_bytes(), guesses, said)
+            return Taught((Path(folder) / MODEL).read_bytes(), guesses, self._places(model, album, labels), said)
+
+    def _places(self, model: TaughtModel, album: Album, labels: Labels) -> list[PlaceState]:
+        """What to label next, in images that are not done; nothing if all is labelled."""
+        number = {one.source: one.number for one in self.pictures}
+        closed = {one.source for one in self.pictures if one.done}
+        of = dict(zip(model.classes, sorted(self.names), strict=True))
+        try:
+            found = suggest(album, labels, model, closed=closed)
+        except SettingsError:
+            return []
+        return [
+            PlaceState(
+                number=number[place.image],
+                row=place.row,
+                col=place.col,
+                guess=of[place.guess],
+                confidence=round(place.confidence, 4),
+                speaks_for=place.speaks_for,
+            )
+            for place in found
+        ]
 
     def _guesses(self, model: TaughtModel, album: Album, reader: _Reader) -> dict[int, Guess]:
         """The guesses of all images that can be read."""
@@ -236,6 +259,17 @@ class Preparation(BaseModel):
     left: int
 
 
+class PlaceState(BaseModel):
+    """A place to label next, as of ``segspectral suggest``: image, pixel, and the class that is guessed, 0 for none."""
+
+    number: int
+    row: int
+    col: int
+    guess: int
+    confidence: float
+    speaks_for: int
+
+
 class GuessState(BaseModel):
     """``unsure``: the share of the image that the model expects to have wrong."""
 
@@ -247,6 +281,7 @@ class CourseState(BaseModel):
     """How far the teaching of a project is, null if it was never taught; and what the last one that ended well said.
 
     ``round`` counts those. ``seen`` of ``of`` images are described. ``model`` says whether there is one to download.
+    ``places`` are to be labelled next, image by image.
     """
 
     status: Status | None = None
@@ -256,6 +291,7 @@ class CourseState(BaseModel):
     round: int = 0
     said: list[str] = []
     guesses: list[GuessState] = []
+    places: list[PlaceState] = []
     model: bool = False
 
 
@@ -269,7 +305,7 @@ class Course:
     round : how many ended well
     teaching, describing : the last ones
     described : files of images that were described in advance, or could not be
-    guesses : image -> guess, and ``said``: of the last one that ended well
+    guesses : image -> guess, and ``places`` and ``said``: of the last one that ended well
     """
 
     model: Path
@@ -278,12 +314,13 @@ class Course:
     describing: Errand | None = None
     described: set[Path] = field(default_factory=set)
     guesses: dict[int, Guess] = field(default_factory=dict)
+    places: list[PlaceState] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     def keep(self, taught: Taught, gone: set[int]) -> None:
         """Raises OutputError if the model cannot be saved."""
         write_bytes(self.model, taught.model)
-        self.guesses, self.said = taught.guesses, taught.said
+        self.guesses, self.places, self.said = taught.guesses, taught.places, taught.said
         self.forget(gone)
         self.round += 1
 
@@ -293,6 +330,7 @@ class Course:
             self.teaching.gone |= numbers
         for guess in self.guesses.values():
             guess.classes[np.isin(guess.classes, list(numbers))] = 0
+        self.places = [one.model_copy(update={"guess": 0}) if one.guess in numbers else one for one in self.places]
 
     def guess(self, number: int) -> NDArray[np.uint8] | None:
         """(H, W) the class of each pixel of an image, None if there is no guess (any more)."""
@@ -326,6 +364,7 @@ class Course:
             round=self.round,
             said=self.said,
             guesses=[GuessState(number=number, unsure=round(one.unsure, 4)) for number, one in guesses.items()],
+            places=self.places,
             model=self.model.exists(),
         )
 

@@ -29,9 +29,11 @@ from segspectral.heads.readout import with_best_last_layer
 from segspectral.heads.rsm import RSM
 from segspectral.heads.spaces import SpaceSettings
 from segspectral.heads.spectralnet import SpectralNet
+from segspectral.heads.storage import load
 from segspectral.heads.training.loop import Subgraphs, orthonormal, quadratic, rayleigh_quotients, train
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
 from segspectral.images.reader import as_image
+from segspectral.shared.onnx import head_module
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.knn import knn_affinity
 from segspectral.spectral.ritz import rayleigh_ritz
@@ -148,6 +150,25 @@ def test_the_best_last_layer_is_no_worse_than_the_trained_one() -> None:
     assert d["values"][:10].sum() <= sums[1] < 0.95 * sums[0]
     again = with_best_last_layer(best, d["X"], d["affinity"], 10)
     assert np.allclose(best(d["X"]), again(d["X"]), atol=1e-3 * np.abs(best(d["X"])).max())
+
+
+def test_of_vectors_more_and_smaller_clusters_are_merged_where_the_cut_is_lower(tmp_path: Path) -> None:
+    """As ``partition`` does, and unseen points go with the groups of their nearest centres."""
+    d = digits()
+    X, y = d["X"][:600], d["y"][:600]
+    made = SpectralNet(10).fit(X)
+    given = SpectralNet(10).fit(X, affinity=made.affinity_)
+    assert made.ncut_ < given.ncut_ * 0.97
+    assert accuracy(y, made.labels_) > accuracy(y, given.labels_)
+    assert accuracy(d["unseen_y"], made.predict(d["unseen"])) > accuracy(d["unseen_y"], given.predict(d["unseen"]))
+    groups = made.extension_.readout.centres.groups
+    assert len(groups) > 10
+    assert made.transform(X).shape == (600, 10)
+    assert np.array_equal(made.predict(X), made.labels_)
+    made.save(tmp_path / "head.safetensors")
+    assert np.array_equal(load(tmp_path / "head.safetensors").predict_proba(X), made.predict_proba(X))
+    whole = head_module(made)(torch.from_numpy(X).float())
+    assert np.abs(whole[0].detach().numpy() - made.predict_proba(X)).max() < 1e-3
 
 
 def test_effort_follows_the_size_unless_it_is_given() -> None:

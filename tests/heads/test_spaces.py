@@ -18,7 +18,8 @@ from segspectral.errors import SettingsError
 from segspectral.heads import HEADS, head_class
 from segspectral.heads.exact import Exact
 from segspectral.heads.modularity import Modularity
-from segspectral.heads.spaces import Scattering, SpaceSettings
+from segspectral.heads.networks import Mlp
+from segspectral.heads.spaces import Scattering, SpaceSettings, looks_like_images
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.heads.storage import load
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
@@ -94,6 +95,39 @@ def test_scattering_groups_images_that_are_moved_seen_and_unseen() -> None:
     assert clustering_scores(head.predict(X[300:]), y[300:])["accuracy"] > 0.95
 
 
+@pytest.mark.parametrize("space", ["code", "siamese", "both"])
+def test_networks_of_images_begin_with_their_scattering_seen_and_unseen(space: str, tmp_path: Path) -> None:
+    X, y = gratings(400)
+    autoencoder = Autoencoder(hidden=(64,), code=10, epochs=60, batch_size=64)
+    settings = SpaceSettings(name=space, autoencoder=autoencoder, siamese=Siamese(hidden=(64,), epochs=20))
+    head = Exact(4, space=settings).fit(X[:300])
+    assert clustering_scores(head.labels_, y[:300])["accuracy"] > 0.85
+    assert clustering_scores(head.predict(X[300:]), y[300:])["accuracy"] > 0.85
+    assert isinstance(head.space_, Scattering)
+    assert head.space_.network is not None
+    head.save(tmp_path / "head.safetensors")
+    assert np.array_equal(load(tmp_path / "head.safetensors").predict(X[300:]), head.predict(X[300:]))
+
+
+def test_only_what_is_alike_along_both_axes_looks_like_images() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(300, 256))
+    smooth = scipy.ndimage.gaussian_filter(noise.reshape(-1, 16, 16), (0, 1, 1)).reshape(-1, 256)
+    assert looks_like_images(smooth)
+    assert looks_like_images(smooth + rng.normal(size=256)), "whatever the mean image is"
+    assert looks_like_images(gratings(100)[0])
+    no_images = {
+        "columns in another order": smooth[:, rng.permutation(256)],
+        "not square": smooth[:, :-1],
+        "outputs of a network": rng.normal(size=(300, 5)) @ rng.normal(size=(5, 256)),
+        "series": np.cumsum(noise, axis=1),
+        "spectra": scipy.ndimage.gaussian_filter1d(noise, 5, axis=1),
+        "all the same": np.ones((20, 256)),
+        "too small": smooth.reshape(-1, 16, 16)[:, :3, :3].reshape(-1, 9),
+    }
+    assert [what for what, vectors in no_images.items() if looks_like_images(vectors)] == []
+
+
 def test_scattering_hardly_changes_where_an_image_is_moved_by_a_pixel() -> None:
     x = np.random.default_rng(0).random((20, 28, 28))
 
@@ -109,6 +143,7 @@ def test_equal_settings_under_a_name_and_raw_is_what_heads_do_by_themselves() ->
     named = Exact(4, space="scattering").fit(X)
     assert np.array_equal(named.labels_, Exact(4, space=SpaceSettings(name="scattering")).fit(X).labels_)
     assert Exact(4, space="raw").fit(X).space_ is None
+    assert isinstance(Exact(4, space=SpaceSettings(name="code", of="raw", **QUICK)).fit(X).space_, Mlp)
     assert named.fit(X).set_params(space="raw").fit(X).space_ is None, "a new fit forgets the space of the last one"
 
 
@@ -124,6 +159,10 @@ def test_faults_of_a_space_are_one_sentence() -> None:
         Exact(4, space="nowhere").fit(X)
     with pytest.raises(SettingsError, match="no network that could be exported"):
         head_to_onnx(SpectralNet(4, space="scattering", hidden=(8,), steps=5).fit(X))
+    with pytest.raises(SettingsError, match="of='raw'"):
+        head_to_onnx(SpectralNet(4, space=SpaceSettings(name="code", **QUICK), hidden=(8,), steps=5).fit(X))
+    with pytest.raises(SettingsError, match="143 numbers are none"):
+        Exact(4, space=SpaceSettings(name="code", of="scattering")).fit(X[:, 1:])
     with pytest.raises(SettingsError, match="of other images than those of 16 x 16"):
         Scattering.of(X, 5, 0)(np.zeros((1, 256)))
 
@@ -209,6 +248,16 @@ def test_the_command_fits_in_a_space_and_predicts_with_what_it_saved(tmp_path: P
     with np.load(tmp_path / "new_clusters.npz") as new:
         assert clustering_scores(new["labels"], y[400:])["accuracy"] > 0.9
     assert load(tmp_path / "h.safetensors").space == "scattering"
+
+
+def test_the_command_says_that_the_networks_of_a_space_see_the_scattering(tmp_path: Path) -> None:
+    X, _ = gratings(60)
+    np.save(tmp_path / "images.npy", X)
+    np.save(tmp_path / "others.npy", X[:, np.random.default_rng(0).permutation(144)])
+    for name, told in {"images.npy": True, "others.npy": False}.items():
+        result = segspectral("cluster", tmp_path / name, "-k", 4, "--space", "siamese")
+        assert result.exit_code == 0, result.output
+        assert ("square images, and the networks of the space see their scattering" in result.output) is told
 
 
 def test_the_command_tells_what_a_space_cannot_do(tmp_path: Path) -> None:

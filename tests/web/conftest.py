@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -75,14 +76,15 @@ def server(samples: Path, workers: Workers) -> Iterator[str]:
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Address and process of ``segspectral serve`` as users start it."""
+def serving(*options: str, temporary: Path | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Address and process of ``segspectral serve`` as users start it, with another place for temporary files."""
     pytest.importorskip("uvicorn")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "segspectral", "serve", "--port", str(port), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    place = {} if temporary is None else {"TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | place) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(
@@ -90,7 +92,11 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             )
             yield f"http://127.0.0.1:{port}", process
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @pytest.fixture

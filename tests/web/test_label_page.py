@@ -343,6 +343,73 @@ def test_teach_accept_and_teach_again(browser: Any, server: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
+@pytest.mark.parametrize("how", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_suggested_places_are_marked_and_labelled_one_after_the_other(browser: Any, server: str, how: Any) -> None:
+    """After Teach, numbered regions wait for a label; a tap gives it, and the next place may be in another image."""
+    with labelling(browser, server, **how) as page:
+        files = [(f"p{n}.png", png_of(picture(n)[0])) for n in range(2)]
+        page.set_input_files("#first-files", [{"name": n, "mimeType": "image/png", "buffer": b} for n, b in files])
+        opened(page, "p0.png")
+        until(page, "document.querySelectorAll('#queue li').length === 2")
+        project = f"{server}/api/projects/{page.url.partition('#')[2]}"
+        assert page.locator("#where").is_disabled()
+        tap = page.touchscreen.tap if how is PHONE else page.mouse.click
+        truth = picture(0)[1]
+        for of in (0, 1):
+            page.locator(f"[data-class='{of + 1}'] .key").click()
+            tap(*at(page, float(np.flatnonzero(truth[30] == of).mean() + 0.5) / 80, 0.5, (80, 64)))
+        until(page, "document.getElementById('saved').textContent === 'Saved'")
+        assert page.evaluate(CYAN) == 0
+        page.click("#teach")
+        until(page, "!document.getElementById('where').disabled", 60)
+        assert page.evaluate("document.documentElement.scrollWidth") <= how["viewport"]["width"]
+        assert page.evaluate("document.documentElement.scrollHeight") <= how["viewport"]["height"]
+        places = page.request.get(f"{project}/lesson").json()["places"]
+        assert {one["number"] for one in places} == {0, 1}
+        until(page, f"{CYAN} > 50")
+        page.locator("#guesses").uncheck()
+        until(page, f"{CYAN} === 0")
+        page.locator("#guesses").check()
+        page.locator("#details").fill("1000")
+        seen = []
+        for order, place in enumerate(places, 1):
+            page.click("#where")
+            opened(page, f"p{place['number']}.png")
+            until(
+                page, f"document.getElementById('busy').textContent.startsWith('Place {order} of {len(places)}: taken')"
+            )
+            assert page.evaluate("document.activeElement.id") == "stage"
+            before = _labels(page, project, place["number"])
+            assert not before.size or not before.reshape(64, 80)[place["row"], place["col"]]
+            if order % 2:
+                tap(*at(page, (place["col"] + 0.5) / 80, (place["row"] + 0.5) / 64, (80, 64)))
+            else:
+                page.keyboard.press("Space")
+            until(page, "document.getElementById('saved').textContent === 'Saved'")
+            after = _labels(page, project, place["number"]).reshape(64, 80)
+            assert after[place["row"], place["col"]] == 2
+            seen.append((after > 0).sum())
+            if order == 4:
+                break
+        counts = page.locator("#queue b").evaluate_all("all => all.map((one) => Number(one.textContent))")
+        assert sum(counts) <= len(places) - 4
+        page.select_option("#order", "asked", force=True)
+        names = page.locator("#queue button").evaluate_all("all => all.map((one) => one.title.split(':')[0])")
+        assert sorted(names) == ["p0.png", "p1.png"]
+
+
+CYAN = """(() => {
+    const over = document.getElementById("over");
+    const copy = new OffscreenCanvas(over.width, over.height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(over, 0, 0);
+    const { data } = copy.getImageData(0, 0, over.width, over.height);
+    let count = 0;
+    for (let i = 0; i < data.length; i += 4) count += data[i] === 0 && data[i + 1] === 229 && data[i + 2] === 255;
+    return count;
+})()"""
+"""How many pixels on the screen have the colour in which a label is asked for."""
+
+
 def _labels(page: Any, project: str, number: int) -> np.ndarray:
     return np.frombuffer(page.request.get(f"{project}/images/{number}/labels").body(), np.uint8)
 

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 import segspectral
 from segspectral.pipeline import Pipeline
 from segspectral.shared.taught import Lesson, TaughtModel
+from segspectral.teaching import Album, suggest
 from segspectral.teaching import shelf as module
+from segspectral.teaching.labels import painted
+from segspectral.teaching.places import CLICKS
 from segspectral.web import Limits, Workers, create_app
 from segspectral.web.labelling import Project
 from segspectral.web.lessons import _lesson
@@ -133,6 +136,34 @@ def test_a_guess_is_what_the_model_says_everywhere(folder: Path, tmp_path: Path,
         assert np.abs(np.asarray(thumb) - tint).max() <= 1
 
 
+def test_places_to_label_next_are_those_of_suggest(folder: Path, workers: Workers) -> None:
+    """In images that are not done, and never where there is a label; the numbers of classes are the project's."""
+    with labelling(folder, workers) as (client, at, project):
+        assert client.get(f"{at}/lesson").json()["places"] == []
+        put(client, at, 0, stroke(0))
+        put(client, at, 1, stroke(1), done=True)
+        places = taught(client, at)["places"]
+        assert CLICKS // 2 < len(places) <= CLICKS
+        assert {one["number"] for one in places} <= {0, 2, 3, 4}
+        assert not [one for one in places if one["number"] == 0 and stroke(0)[one["row"], one["col"]]]
+        right = [one["guess"] == truth(one["number"])[one["row"], one["col"]] for one in places]
+        assert np.mean(right) > 0.7
+        assert all(0 < one["confidence"] <= 1 <= one["speaks_for"] for one in places)
+
+        paths = sorted(folder.iterdir())
+        labels = painted(
+            [(paths[n], stroke(n)) for n in (0, 1)], dict(zip(NUMBERS.tolist(), NAMES, strict=True)), 10**6
+        )
+        album = Album.of(paths, _lesson(quick()), first=paths[:2])
+        model = TaughtModel.load(project.folder / "classes.safetensors")
+        expected = suggest(album, labels, model, closed=paths[1:2])
+        assert [(paths[one["number"]], one["row"], one["col"]) for one in places] == [one[:3] for one in expected]
+
+        for number in range(IMAGES):
+            put(client, at, number, truth(number), revision=int(number < 2), done=number > 1)
+        assert taught(client, at)["places"] == [], "all that is not done is labelled"
+
+
 def test_what_cannot_be_taught_is_a_sentence(folder: Path, workers: Workers) -> None:
     with labelling(folder, workers) as (client, at, _):
         nothing = client.post(f"{at}/lesson")
@@ -175,10 +206,12 @@ def test_a_class_that_is_gone_is_guessed_no_more(folder: Path, workers: Workers)
         put(client, at, 0, stroke(0))
         taught(client, at)
         assert (guess(client, at, 1) == 9).any()
+        assert 9 in {one["guess"] for one in client.get(f"{at}/lesson").json()["places"]}
         put(client, at, 0, np.where(stroke(0) == 9, 0, stroke(0)), revision=1)
         assert client.put(f"{at}/classes", json=CLASSES[:2]).status_code == 200
         client.put(f"{at}/classes", json=[*CLASSES[:2], {**CLASSES[2], "name": "sea"}])
         assert set(np.unique(guess(client, at, 1))) == {0, 2, 3}
+        assert {one["guess"] for one in client.get(f"{at}/lesson").json()["places"]} == {0, 2, 3}
 
 
 def test_one_teaching_at_a_time_which_can_be_cancelled(

@@ -107,6 +107,38 @@ def test_an_interruption_ends_the_running_job_and_leaves_no_process() -> None:
         wait_until(lambda: not [child for child in workers if Path(f"/proc/{child}").exists()], "none is left")
 
 
+def uploaded(address: str, temporary: Path) -> Path:
+    """The folder of a server that keeps an upload, which is not done yet."""
+    httpx = pytest.importorskip("httpx")
+    steps = {"sample": "cat.jpg", "settings": "head.steps: 2000\nhead.hidden: [1024, 1024]"}
+    assert httpx.post(f"{address}/api/jobs", data=steps, timeout=30).status_code == 202
+    (folder,) = temporary.iterdir()
+    assert list(folder.iterdir())
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_ended_leaves_no_files(number: signal.Signals, tmp_path: Path) -> None:
+    with serving(*QUICK, temporary=tmp_path) as (address, process):
+        uploaded(address, tmp_path)
+        process.send_signal(number)
+        assert process.wait(60) == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_server_removes_what_a_killed_one_left_and_nothing_of_a_living_one(tmp_path: Path) -> None:
+    with serving(*QUICK, temporary=tmp_path) as (address, process):
+        left = uploaded(address, tmp_path)
+        process.kill()
+        process.wait()
+    assert left.exists()
+    with serving(*QUICK, temporary=tmp_path) as (address, _):
+        assert not left.exists()
+        kept = uploaded(address, tmp_path)
+        with serving(*QUICK, temporary=tmp_path):
+            assert list(kept.iterdir())
+
+
 def test_requests_that_are_never_completed_are_cut_off(samples: Path, workers: Any) -> None:
     """Some connections send nothing, half of the headers or half of a body; others are more than the server takes."""
     uvicorn = pytest.importorskip("uvicorn")

@@ -114,20 +114,47 @@ function opened(image) {
     $("saved").textContent = queue.entry.labelled ? "Saved" : "";
     guessOf(image).catch(fail);
   } else stage.show(null);
-  stage.draw();
+  ask();
   buttons();
 }
 
 function painted() {
   queue.changed();
+  ask();
   buttons();
-  stage.draw();
   lesson.prepare(queue.project.id);
+}
+
+/** Mark the suggested places of the image that is open which have no label. */
+function ask() {
+  stage.asked = queue.image ? lesson.asked(queue.number, queue.image) : [];
+  stage.draw();
+}
+
+/** Show the next suggested place, in whatever image it is. */
+async function where() {
+  for (let place = lesson.next(); place; place = lesson.next()) {
+    if (queue.number !== place.number || !queue.loaded) await queue.open(place.number);
+    if (queue.number !== place.number) return; // somebody opened another image meanwhile
+    if (place.labelled) continue;
+    const { order, guess, confidence, speaks_for: others } = place;
+    const at = [place.col + 0.5, place.row + 0.5];
+    stage.reveal(at);
+    stage.tool.cross = at;
+    tools.point(at);
+    $("stage").focus({ preventScroll: true });
+    const name = queue.project.classes.find(({ number }) => number === guess)?.name;
+    const taken = name ? `taken for ${name} (${Math.round(100 * confidence)} %), ` : "";
+    say(`Place ${order} of ${lesson.places.length}: ${taken}speaks for ${others} ${others === 1 ? "region" : "regions"}`, 8);
+    return;
+  }
+  say("All suggested places have labels: teach again", 6);
 }
 
 /** Other guesses, or other progress: show them in the list and on the stage. */
 function guessed() {
   if (!queue.project) return;
+  ask();
   queue.show(queue.project);
   if (queue.image) guessOf(queue.image).catch(fail);
   buttons();
@@ -231,6 +258,7 @@ click("clear", clear);
 click("export", exportAll);
 click("teach", teach);
 click("accept", accept);
+click("where", where);
 click("fit", () => stage.fit());
 click("larger", () => stage.zoom(1.5));
 click("smaller", () => stage.zoom(1 / 1.5));
@@ -261,7 +289,7 @@ $("opacity").addEventListener("input", () => { stage.opacity = $("opacity").valu
 const KEYS = {
   r: () => tools.choose("region"), b: () => tools.choose("brush"), l: () => tools.choose("lasso"), s: () => tools.choose("pencil"),
   h: () => tools.choose("move"), e: () => desk.classes.choose(0), f: () => $("fill").click(),
-  t: () => $("teach").click(), g: () => $("accept").click(), n: () => $("next").click(), p: () => $("previous").click(), Enter: () => $("done").click(), Home: () => stage.fit(),
+  t: () => $("teach").click(), g: () => $("accept").click(), w: () => $("where").click(), n: () => $("next").click(), p: () => $("previous").click(), Enter: () => $("done").click(), Home: () => stage.fit(),
   "+": () => stage.zoom(1.25), "-": () => stage.zoom(0.8), "[": () => size(0.8), "]": () => size(1.25),
   ",": () => tools.resize(false), ".": () => tools.resize(true),
 };

@@ -6,12 +6,13 @@ import { able } from "./buttons.js";
 const $ = (id) => document.getElementById(id);
 const POLL = 250; // milliseconds
 const RUNS = ["queued", "running"];
+const waits = (place) => !place.labelled && !place.done;
 const percent = (share) => (share < 0.01 ? "less than 1" : Math.round(100 * share));
 
 export class Lesson {
   /** @param act {say(text, seconds), fail(error), changed()} the last one when there are other guesses */
   constructor(act) {
-    Object.assign(this, { act, project: null, state: null, unsure: new Map(), thumbs: new Map(), watching: false, preparing: false });
+    Object.assign(this, { act, project: null, state: null, unsure: new Map(), thumbs: new Map(), places: [], last: -1, watching: false, preparing: false });
   }
 
   get runs() { return RUNS.includes(this.state?.status); }
@@ -70,16 +71,47 @@ export class Lesson {
     const before = this.round;
     this.state = state;
     this.unsure = new Map(state.guesses.map(({ number, unsure }) => [number, unsure]));
-    $("teach").textContent = this.runs ? "Cancel" : state.round ? "Teach again" : "Teach";
+    $("teach-text").textContent = this.runs ? "Cancel" : "Teach";
+    $("teach-again").hidden = this.runs || !state.round;
     $("model").hidden = !state.model;
     $("model").href = api.modelAddress(this.project);
     $("order-row").hidden = !this.unsure.size;
     $("lesson-text").textContent = state.said.join("; ");
-    if (this.round !== before) this.thumbs.clear();
+    if (this.round !== before) {
+      this.thumbs.clear();
+      this.places = state.places.map((place, i) => ({ ...place, order: i + 1, labelled: false, done: false }));
+      this.last = -1;
+    }
     this.act.changed();
   }
 
+  /** Nothing is asked in images that are done. */
+  heard(images) { for (const place of this.places) place.done = images[place.number].done; }
+
+  /** The suggested places of the image that is open which have no label yet. */
+  asked(number, { labels, width }) {
+    const here = this.places.filter((place) => place.number === number);
+    for (const place of here) place.labelled = labels[place.row * width + place.col] > 0;
+    return here.filter(waits);
+  }
+
+  /** The next place, after the last one, that has no label yet as far as is known; null if all have one. */
+  next() {
+    const { places, last } = this;
+    const place = [...places.slice(last + 1), ...places.slice(0, last + 1)].find(waits) ?? null;
+    this.last = place ? place.order - 1 : -1;
+    return place;
+  }
+
+  /** How many places of an image are left, and where its first one stands among all. */
+  left(number) { return this.places.filter((place) => place.number === number && waits(place)).length; }
+  rank(number) {
+    const first = this.places.find((place) => place.number === number && waits(place));
+    return first ? first.order : Infinity;
+  }
+
   buttons(some, guess) {
+    able("where", this.places.some(waits), this.round ? "All suggested places have labels: teach again" : "Teach first");
     able("teach", some || this.runs, "Paint two classes at least first");
     able("accept", Boolean(guess), this.round ? "There is no guess of this image" : "Teach first");
   }
@@ -92,7 +124,9 @@ export class Lesson {
 
   /** A sentence about an image, and its small picture. */
   said(number) {
-    return this.unsure.has(number) ? `; ${percent(this.unsure.get(number))} % of its guess may be wrong` : "";
+    const left = this.left(number);
+    const places = left ? `; ${left} suggested ${left === 1 ? "place" : "places"}` : "";
+    return this.unsure.has(number) ? `; ${percent(this.unsure.get(number))} % of its guess may be wrong${places}` : places;
   }
 
   thumb(number) {

@@ -21,9 +21,12 @@ export class Queue {
   /** The images in the order in which they are shown and opened. */
   get order() {
     const { images } = this.project;
-    if ($("order").value !== "unsure") return images;
+    const by = $("order").value;
+    if (by === "name") return images;
     const unsure = ({ number }) => this.lesson.unsure.get(number) ?? -1;
-    return [...images].sort((a, b) => unsure(b) - unsure(a));
+    const rank = ({ number }) => (by === "asked" ? this.lesson.rank(number) : Infinity);
+    const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0); // two infinite ranks are equal
+    return [...images].sort((a, b) => compare(rank(a), rank(b)) || unsure(b) - unsure(a));
   }
 
   /** The image so many steps after this one, undefined if there is none. */
@@ -35,12 +38,15 @@ export class Queue {
   show(project) {
     this.project = project;
     const { images } = project;
+    this.lesson.heard(images);
     $("queue").replaceChildren(...this.order.map((image) => {
       const [item, button, mark] = ["li", "button", "span"].map((name) => document.createElement(name));
       mark.textContent = image.done ? "✓" : image.labelled ? "…" : "";
       button.type = "button";
       button.append(mark, image.name);
       const thumb = this.lesson.thumb(image.number);
+      const left = this.lesson.left(image.number);
+      if (left) button.append(Object.assign(document.createElement("b"), { textContent: left }));
       if (thumb) button.append(thumb);
       button.title = `${image.name}: ${image.done ? "done" : image.labelled ? "begun" : "not labelled yet"}${this.lesson.said(image.number)}`;
       if (image.number === this.number) button.setAttribute("aria-current", "true");

@@ -12,7 +12,7 @@ const packed = ([r, g, b], alpha) => ((Math.round(alpha) << 24) | (b << 16) | (g
 export class Stage {
   /** @param tool what is drawn over the regions: {node, line, circle} */
   constructor(tool) {
-    Object.assign(this, { tool, image: null, scale: 1, left: 0, top: 0, asked: 0, opacity: 0.5, borders: true, guesses: true });
+    Object.assign(this, { tool, image: null, scale: 1, left: 0, top: 0, frame: 0, opacity: 0.5, borders: true, guesses: true, asked: [] });
     this.palette = new Map();
     new ResizeObserver(() => this.resize()).observe($("stage"));
   }
@@ -69,6 +69,14 @@ export class Stage {
     this.draw();
   }
 
+  /** Move as little as is needed for a point of the image to be well inside what is seen. */
+  reveal([x, y]) {
+    const { width, height } = $("stage").getBoundingClientRect();
+    const [px, py] = [x * this.scale + this.left, y * this.scale + this.top];
+    const within = (p, size) => Math.min(Math.max(p, 0.05 * size), 0.95 * size);
+    this.pan(within(px, width) - px, within(py, height) - py);
+  }
+
   /** [x, y] in the image of a point on the screen. */
   at(x, y) {
     const box = $("stage").getBoundingClientRect();
@@ -84,8 +92,8 @@ export class Stage {
   }
 
   draw() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => { this.asked = 0; this.render(); });
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => { this.frame = 0; this.render(); });
   }
 
   render() {
@@ -137,6 +145,7 @@ export class Stage {
     const edge = packed([255, 255, 255], 110);
     const between = packed([20, 20, 20], 230);
     const light = packed([255, 213, 0], 255);
+    const wanted = packed([0, 229, 255], 255);
     const { node } = this.tool;
     const [first, last] = node ? [wand.first[node], wand.last[node]] : [0, -1];
     const [columns, rows] = [buffer.width, buffer.height];
@@ -145,8 +154,10 @@ export class Stage {
     let to = columns;
     while (to > 0 && xs[to - 1] >= width) to--;
     if (from < 0 || from >= to) return;
-    // Of each superpixel: its region, twice, plus whether it is under the wand.
-    const keyOf = regions.map((region, s) => 2 * region + (wand.place[s] >= first && wand.place[s] <= last ? 1 : 0));
+    const asked = new Set(this.marked.map(({ row, col }) => regions[superpixels[row * width + col]]));
+    // Of each superpixel: its region, four times, plus two if a label is asked for, plus whether it is under the wand.
+    const keyOf = regions.map((region, s) => (
+      4 * region + 2 * asked.has(region) + (wand.place[s] >= first && wand.place[s] <= last)));
     // Of the pixel above: the same, and its class.
     const [keys, classes] = [new Uint32Array(columns), new Uint16Array(columns)];
     let begun = false;
@@ -173,9 +184,10 @@ export class Stage {
         let colour = inner = (key & 1 ? bright : plain)[kind];
         if (above !== key || leftKey !== key) {
           if ((above & 1) !== (key & 1) || (leftKey & 1) !== (key & 1)) colour = light;
+          else if ((above & 2) !== (key & 2) || (leftKey & 2) !== (key & 2)) colour = wanted;
           else if (this.borders) colour = edge;
         }
-        if (colour !== light && (aboveKind !== kind || leftKind !== kind)) colour = between;
+        if (colour !== light && colour !== wanted && (aboveKind !== kind || leftKind !== kind)) colour = between;
         out[start + x] = colour;
         keys[x] = key;
         classes[x] = kind;
@@ -184,7 +196,10 @@ export class Stage {
     }
   }
 
-  /** The lasso, the brush's size, and where the keyboard is. */
+  /** The places to label next. */
+  get marked() { return this.guesses ? this.asked : []; }
+
+  /** The lasso, the brush's size, where the keyboard is, and the numbers of places to label. */
   marks(over, size) {
     const { line, circle, cross } = this.tool;
     const place = ([x, y]) => [x * size + this.left * this.ratio, y * size + this.top * this.ratio];
@@ -205,6 +220,18 @@ export class Stage {
       const path = new Path2D();
       path.arc(...place(circle.at), circle.radius * size, 0, 2 * Math.PI);
       stroke(path);
+    }
+    over.font = `bold ${11 * this.ratio}px sans-serif`;
+    Object.assign(over, { textAlign: "center", textBaseline: "middle", lineWidth: 1.5 * this.ratio, strokeStyle: "#00e5ff" });
+    for (const { row, col, order } of this.marked) {
+      const [x, y] = place([col + 0.5, row + 0.5]);
+      const disc = new Path2D();
+      disc.arc(x, y, 9 * this.ratio, 0, 2 * Math.PI);
+      over.fillStyle = "#000c";
+      over.fill(disc);
+      over.stroke(disc);
+      over.fillStyle = "#fff";
+      over.fillText(order, x, y);
     }
     if (cross) {
       const [x, y] = place(cross);
