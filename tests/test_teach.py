@@ -248,12 +248,27 @@ def test_a_refiner_that_pays_is_asked_for(folder: Path, many: Path, monkeypatch:
     truths = {path.name: number[picture(n)[1]] for n, path in enumerate(images)}
     monkeypatch.setattr("segspectral.teaching.held.crf_installed", lambda: True)
     monkeypatch.setattr("segspectral.teaching.held.segments_of_pixels", lambda _, image, *__: truths[image.name])
+    monkeypatch.setattr("segspectral.teaching.held.ENOUGH", 2)
     model = learn(Album.of(images, Lesson.model_validate(QUICK | {"superpixels": {"count": 2}})), labels)
     figures = model.about["held_out"]["refine"]
+    assert figures["images"] == 4
     assert figures["with"] == 1 > figures["without"] + figures["error"]
     assert model.recipe.refine == "crf"
     assert "refiner: crf" in model.about["chosen"][-1]
     assert "refine" not in model.defaults()  # so that another refiner may run where pydensecrf is missing
+
+
+@pytest.mark.parametrize(("share", "enough", "images"), [(0.4, 2, 2), (0.4, 9, 4), (0.0, 3, 3)])
+def test_a_refiner_that_gains_nothing_is_not_tried_on(
+    share: float, enough: int, images: int, folder: Path, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segspectral.teaching.held.crf_installed", lambda: True)
+    monkeypatch.setattr("segspectral.teaching.held.ENOUGH", enough)
+    monkeypatch.setitem(held.REFINERS, "crf", noisy_refiner(share))
+    model = teach(folder, many, **QUICK)
+    assert model.recipe.refine == "none"
+    assert model.about["held_out"]["refine"]["images"] == images
+    assert model.about["held_out"]["refine"]["labels"] == 18 * images
 
 
 def test_labels_of_two_images_choose_what_is_fast_and_say_so(folder: Path, table: Path, tmp_path: Path) -> None:
@@ -298,6 +313,19 @@ def test_the_reliability_curve_counts_what_is_right() -> None:
     ten = fold([[logit, 0]] * 8 + [[0, logit]] * 2, [0] * 10)
     ((share, sure, right),) = held.reliability([ten], False, np.ones(2), held.Scale(1.0, np.zeros(2)))
     assert (share, sure, right) == pytest.approx((1, 0.8, 0.8))
+
+
+def test_features_may_count_more_evenly(folder: Path, many: Path) -> None:
+    images = sorted(folder.iterdir())
+    labels, made = read_labels(many, images), []
+    for settings in ({}, {"even": 1.0}, {"even": 1.0, "nodes": 0}):
+        album = Album.of(images, Lesson.model_validate(QUICK | settings), first=list(labels.given))
+        made.append(learn(album, labels))
+        assert accuracy(made[-1], range(4, 6)) > 0.9
+        spread = np.abs(made[-1].weights).max(axis=1)
+        made[-1] = spread[-1] / spread[0]
+    assert made[1] > 10 * made[0], "the last component of the whole image varies least"
+    assert made[2] > 10 * made[0]
 
 
 def distorted(number: int, temperature: float, bias: NDArray[np.float64]) -> list[held.Fold]:

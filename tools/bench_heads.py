@@ -72,7 +72,7 @@ COMPONENTS = 50
 
 DATASETS = ("mnist", "fashion_mnist")
 
-AUTOENCODER, SIAMESE = Autoencoder(epochs=15), Siamese(hidden=(256, 256), epochs=10)
+AUTOENCODER, SIAMESE = Autoencoder(epochs=15), Siamese(epochs=10)
 """Of the spaces: smaller than the defaults, so that a space of 10 000 images takes minutes of one core."""
 
 
@@ -111,8 +111,7 @@ def _space(path: Path, limit: int, seed: int, space: str, quick: bool) -> tuple[
         X, Z = encoder(X), encoder(Z)
     S = X
     if space in ("siamese", "both"):
-        hidden = (256, 256)
-        S = Siamese(hidden=hidden, epochs=2 if quick else 30).encoder(X, seed=seed)(X)
+        S = Siamese(epochs=2 if quick else 30).encoder(X, seed=seed)(X)
     return X, Z, knn_affinity(S)
 
 

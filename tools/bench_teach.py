@@ -30,11 +30,12 @@ time: 96 images with 2000 clicks, and teaching again.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,15 +54,20 @@ from segspectral.shared.model import Parts
 from segspectral.shared.taught import Lesson, TaughtModel
 from segspectral.superpixels import Slic
 from segspectral.teaching import Album, Labels
+from segspectral.teaching.album import Described, describe
 from segspectral.teaching.labels import Given
 from segspectral.teaching.learn import learn
 from segspectral.teaching.places import IMAGES, suggest
+from segspectral.teaching.shelf import Shelf
 from segspectral.values import Superpixels
 
 Clicks = dict[int, NDArray[np.int64]]
 """Number of an image -> (P, 3) row, column, class."""
 
 BINS = 15
+
+SHELF: list[Callable[[Path], Described]] = []
+"""What describes images, set by ``main``."""
 
 
 @dataclass(eq=False)
@@ -74,13 +80,9 @@ class Item:
     @cached_property
     def described(self) -> tuple[Parts, Superpixels, NDArray[np.int64]]:
         """Features, superpixels, and the superpixel of each pixel of the truth."""
-        lesson = Lesson()
-        image = read_image(self.path)
-        work = downsampled(image, lesson.working_pixels)
-        superpixels = lesson.superpixels(work)
-        parts = lesson.parts(work, superpixels)
-        whole = superpixels if work is image else superpixels.upsampled(image)
-        return parts, superpixels, whole.labels.astype(np.int64)
+        one = SHELF[0](self.path)
+        at = (np.arange(f) * c // f for f, c in zip(self.truth.shape, one.superpixels.shape, strict=True))
+        return one.parts, one.superpixels, one.superpixels.labels[np.ix_(*at)].astype(np.int64)
 
     @cached_property
     def maps(self) -> NDArray[np.float32]:
@@ -264,7 +266,7 @@ def _item(sample: Sample, void: int | None) -> Item:
 def album_of(items: Sequence[Item], settings: dict[str, Any]) -> Album:
     """The folder, described once; labels are drawn later, so all images are kept."""
     paths = [item.path for item in items]
-    return Album.of(paths, Lesson.model_validate(settings), first=paths)
+    return Album.of(paths, Lesson.model_validate(settings), first=paths, described=SHELF[0])
 
 
 def clicks_or_all(arguments: argparse.Namespace, everything: bool) -> None:
@@ -294,7 +296,8 @@ def clicks_or_all(arguments: argparse.Namespace, everything: bool) -> None:
         print("   ", each)
         table.add("calibration error", calibration(model, val))
         bias = model.about["held_out"].get("class_bias", {})
-        plain = replace(model, bias=model.bias - np.float32([bias.get(name, 0) for name in model.classes]))
+        shift = np.array([bias.get(name, 0) for name in model.classes], np.float32)
+        plain = replace(model, bias=model.bias - shift)
         table.add("without the class bias", scored(val, classes, taught(plain))[0])
         table.add("calibration error without the class bias", calibration(plain, val))
         if number == 0 and not arguments.quick:
@@ -364,7 +367,8 @@ def aerial(arguments: argparse.Namespace) -> None:
                     row = np.array([[*divmod(at, items[n].truth.shape[1]), of]])
                     clicks[n] = np.concatenate([clicks.get(n, np.empty((0, 3), np.int64)), row])
             paths = [one.path for one in items]
-            album = Album.of(paths, Lesson.model_validate(arguments.settings), first=[items[n].path for n in clicks])
+            lesson = Lesson.model_validate(arguments.settings)
+            album = Album.of(paths, lesson, first=[items[n].path for n in clicks], described=SHELF[0])
             model = learn(album, as_labels(items, clicks, 7))
             table.add(f"taught, without {item.path.stem}", scored([item], 7, taught(model))[0])
             forest_of = region_forest(items, clicks, band_means)
@@ -523,10 +527,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="clicks: without the CRF, and without the pixel forest")
     parser.add_argument("--spreading", choices=["auto", "always", "never"], default="auto")
     parser.add_argument("--superpixels", type=int, default=Lesson().superpixels.count)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="a setting of the lesson")
+    parser.add_argument("--shelf", type=Path, help="a folder that keeps described images for the next run")
     arguments = parser.parse_args()
     arguments.settings = {"superpixels": Slic(count=arguments.superpixels), "spreading": arguments.spreading}
+    for name, value in (one.split("=", 1) for one in arguments.set):
+        arguments.settings[name] = json.loads(value)
     if arguments.what not in ("clicks", "time"):
         arguments.settings["refine"] = "none"  # all is scored without one, and to choose takes time
+    lesson = Lesson(superpixels=arguments.settings["superpixels"])  # nothing else changes what is described
+    SHELF.append(Shelf(arguments.shelf, lesson) if arguments.shelf else partial(describe, lesson=lesson))
     if arguments.what in ("clicks", "all"):
         clicks_or_all(arguments, arguments.what == "all")
     else:

@@ -40,8 +40,8 @@ SAMPLE = 20_000
 FAINTEST = 1e-4
 """Paths of scattering that vary less than this share of the strongest are noise of the computation, and stay faint."""
 
-LOOKED_AT = 1000
-"""So many vectors tell whether all are images."""
+LOOKED_AT = 2**20
+"""About so many numbers, of at least 16 vectors, tell whether all are images."""
 
 ALIKE = 0.5
 """Of squared differences of pixels that are independent, those of pixels side by side are at most this share: .27 in
@@ -176,7 +176,7 @@ def looks_like_images(X: NDArray[np.float64]) -> bool:
     side = int(np.sqrt(X.shape[1]))
     if side * side != X.shape[1] or side < SMALLEST:
         return False
-    some = X[:: -(-len(X) // LOOKED_AT)]
+    some = X[:: max(1, min(X.size // LOOKED_AT, len(X) // 16))]
     centred = (some - some.mean(axis=0)).reshape(-1, side, side)
     down, along = ((np.diff(centred, axis=axis) ** 2).mean() for axis in (1, 2))
     return bool(0 < max(down, along) < min(ALIKE * 2 * (centred**2).mean(), ASKEW * min(down, along)))

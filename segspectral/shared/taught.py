@@ -42,6 +42,13 @@ class Lesson(Description):
     penalty: float = Field(
         0.3, gt=0, description="strength of the penalty on large weights; higher: smoother, for very few labels"
     )
+    even: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="0: features that vary much count more; 1: each counts the same, those of the whole image, too. "
+        "Photographs of objects gain by 0.5, street scenes do not",
+    )
     balance: float = Field(0.4, ge=0, le=1, description="0: each label counts the same; 1: each class counts the same")
     nodes: int = Field(
         4000,

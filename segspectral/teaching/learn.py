@@ -205,7 +205,8 @@ def _taught(album: Album, targets: Targets, ways: Sequence[bool]) -> dict[bool, 
     """Whether labels spread -> the logits, for each of ``ways``: the first pass, the spreading, and the second pass."""
     lesson = album.lesson
     balanced = _balanced(targets.shares * targets.weight[:, None], lesson.balance)
-    first = weights, bias = _regression(targets.rows, balanced, lesson.penalty)
+    scale = _evened(album.drawn if len(album.drawn) else targets.rows, lesson.even)
+    first = weights, bias = _regression(targets.rows, balanced, lesson.penalty, scale)
     found = {False: first}
     if True in ways:
         start = softmax(album.drawn @ weights + bias).astype(np.float64)
@@ -217,7 +218,7 @@ def _taught(album: Album, targets: Targets, ways: Sequence[bool]) -> dict[bool, 
         best = spread.argmax(axis=1)
         sure[np.arange(len(sure)), best] = lesson.trust * spread.max(axis=1) ** 2
         rows = np.concatenate([targets.rows, album.drawn])
-        found[True] = _regression(rows, np.concatenate([balanced, sure]), lesson.penalty)
+        found[True] = _regression(rows, np.concatenate([balanced, sure]), lesson.penalty, scale)
     return found
 
 
@@ -236,8 +237,30 @@ def _balanced(shares: NDArray[np.float64], balance: float) -> NDArray[np.float64
     return np.asarray(more * (shares.sum() / more.sum()))
 
 
-def _regression(rows: NDArray[np.float32], weight: NDArray[np.float64], penalty: float) -> Linear:
-    """The weights (D', K) and bias (K,) of a logistic regression; row i is of class k with the weight (i, k)."""
+def _evened(rows: NDArray[np.float32], even: float) -> NDArray[np.float32]:
+    """(D',) by what each column is multiplied before a regression; the mean squared length of the rows stays.
+
+    >>> rows = np.array([[3, 0.03], [-3, -0.03]], np.float32)
+    >>> for even in (0, 0.5, 1):
+    ...     print((np.ptp(rows, axis=0) * _evened(rows, even)).round(2))
+    [6.   0.06]
+    [5.97 0.6 ]
+    [4.24 4.24]
+    """
+    wide = rows.astype(np.float64)
+    deviation = wide.std(axis=0) / max(wide.std(axis=0).max(), 1e-12)
+    # What never changes, as the mean over the whole of a single image, is left as it is.
+    factor = np.where(deviation > 1e-6, deviation, 1.0) ** -even
+    return (factor * np.sqrt((wide**2).sum() / max(((wide * factor) ** 2).sum(), 1e-12))).astype(np.float32)
+
+
+def _regression(
+    rows: NDArray[np.float32], weight: NDArray[np.float64], penalty: float, scale: NDArray[np.float32]
+) -> Linear:
+    """The weights (D', K) and bias (K,) of a logistic regression; row i is of class k with the weight (i, k).
+
+    Columns are multiplied by ``scale`` (D',) first: the penalty bears less on those that have become larger.
+    """
     from sklearn.linear_model import LogisticRegression
 
     row, of = np.nonzero(weight)
@@ -245,12 +268,12 @@ def _regression(rows: NDArray[np.float32], weight: NDArray[np.float64], penalty:
     if len(used) < 2:
         raise SettingsError("labels of two classes are needed")
     found = LogisticRegression(C=1 / penalty, max_iter=200, tol=1e-3)
-    found.fit(rows[row].astype(np.float64), target, sample_weight=weight[row, of])
+    found.fit((rows[row] * scale).astype(np.float64), target, sample_weight=weight[row, of])
     # Of two classes scikit-learn keeps one row, the logit of the second against the first.
     coefficients, intercept = (
         (value if len(used) > 2 else np.concatenate([-value / 2, value / 2]))
         for value in (found.coef_, found.intercept_)
     )
     weights, bias = np.zeros((rows.shape[1], weight.shape[1])), np.full(weight.shape[1], NEVER)
-    weights[:, used], bias[used] = coefficients.T, intercept
+    weights[:, used], bias[used] = coefficients.T * scale[:, None], intercept
     return weights, bias
