@@ -88,6 +88,16 @@ def test_a_material_that_the_model_does_not_know_is_asked_for(missing: str, albu
     assert all(1 / 2 <= p.confidence <= 1 for p in places)
 
 
+def test_nothing_is_asked_in_images_that_are_closed(album: Album) -> None:
+    first = suggest(album, images=6, clicks=12)
+    closed = {place.image for place in first[:3]}
+    rest = suggest(album, images=6, clicks=12, closed=closed)
+    assert rest
+    assert not closed & {place.image for place in rest}
+    with pytest.raises(SettingsError, match="every region of these images has a label"):
+        suggest(album, closed=list(album.pages))
+
+
 def test_a_round_has_so_many_images_and_places(album: Album) -> None:
     for images, count in ((1, 4), (2, 5), (5, 10), (50, 6)):
         places = suggest(album, images=images, clicks=count)
