@@ -15,7 +15,7 @@ from segspectral.features.contours import Contours
 from segspectral.features.edges import edges_along
 from segspectral.features.parts import Means
 from segspectral.superpixels import Slic
-from segspectral.values import Image
+from segspectral.values import Image, Superpixels
 
 
 def edges(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -46,21 +46,33 @@ def test_a_mirrored_photograph_has_mirrored_edges(cat: NDArray[np.uint8]) -> Non
     assert np.corrcoef(straight.ravel(), mirrored.ravel())[0, 1] > 0.8
 
 
-def test_further_sizes_are_averaged(cat: NDArray[np.uint8]) -> None:
+def test_sizes_are_averaged(cat: NDArray[np.uint8]) -> None:
     image = Image(cat)
     height, width = image.shape
     small = cv2.resize(image.float32, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     other = load_backbone().activations(small, edges=True).edges
     assert other is not None
     expected = (edges(cat) + cv2.resize(other, (width, height), interpolation=cv2.INTER_LINEAR)) / 2
-    one, two = Cnn(), Cnn(edge_scales=(0.5,))
+    one, two = Cnn(scales=(1,)), Cnn(scales=(1, 0.5))
     seen = two.activations(image, edges=True)
     assert seen.edges is not None
     np.testing.assert_allclose(seen.edges, expected, atol=1e-6)
     for ours, whole in zip(seen.maps, one.activations(image, edges=True).maps, strict=True):
-        np.testing.assert_array_equal(ours.values, whole.values, "the features are those of the image itself")
+        np.testing.assert_array_equal(ours.values, whole.values, "the features are those of the first size")
     assert one.key("") != two.key(""), "the cache does not mix them up"
-    assert Cnn(edge_scales=(0.1, 4)).activations(Image(cat[:3, :5]), edges=True).edges.shape == (3, 5)
+    assert Cnn(scales=(0.1, 4)).activations(Image(cat[:8, :8]), edges=True).edges.shape == (8, 8)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.25, 2.0])
+def test_features_stay_where_they_are_at_every_size(scale: float) -> None:
+    """The left half differs from the right one, and superpixels do not see across the border between them."""
+    rgb = np.full((96, 256, 3), 60, np.uint8)
+    rgb[:, 128:] = np.random.default_rng(0).integers(0, 255, (96, 128, 3))
+    labels = np.arange(256)[None].repeat(96, axis=0).astype(np.int32) // 32
+    nodes = Cnn(scales=(scale,)).measure(Image(rgb), Superpixels(labels)).nodes[4]
+    left, right = nodes[:3].mean(axis=0), nodes[5:].mean(axis=0)
+    side = np.linalg.norm(nodes - left, axis=1) < np.linalg.norm(nodes - right, axis=1)
+    assert side.tolist() == [True] * 4 + [False] * 4
 
 
 def test_the_edge_map_makes_borders_likelier(cat: NDArray[np.uint8]) -> None:

@@ -79,6 +79,19 @@ def test_a_cut_at_a_level_agrees_with_the_contour_map(tree: ImageHierarchy) -> N
     assert tree.segments_at(level) == len(np.unique(together))
 
 
+def test_the_level_between_two_leaves_is_that_of_the_merge_that_joins_them(tree: ImageHierarchy) -> None:
+    n = len(tree.graph)
+    pairs = np.random.default_rng(0).integers(0, n, (400, 2))
+    expected, region = np.zeros(len(pairs)), np.arange(n)
+    for (i, j), altitude in zip(tree.merges, tree.altitudes, strict=True):
+        before = region[pairs[:, 0]] == region[pairs[:, 1]]
+        region = np.where(region == region[j], region[i], region)
+        expected[(region[pairs[:, 0]] == region[pairs[:, 1]]) & ~before] = altitude
+    np.testing.assert_array_equal(tree.levels_between(pairs), expected)
+    assert (tree.levels_between(np.array([[3, 3]])) == 0).all()
+    assert len(tree.levels_between(np.empty((0, 2), np.int64))) == 0
+
+
 def test_the_contour_map_is_zero_inside_superpixels_and_has_the_altitudes_between_them(tree: ImageHierarchy) -> None:
     labels, contours = tree.superpixels.labels, tree.contour_map
     inside = np.ones(labels.shape, bool)

@@ -153,14 +153,29 @@ def test_bands_and_stretch_are_applied(landscape, pipeline: Pipeline, tmp_path: 
     assert flat.notes[-1] == FLAT
 
 
-@pytest.mark.parametrize("segments", [4, 6])  # into five segments, two cuts of this landscape are nearly equally good
-def test_cnn_features_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, segments: int, tmp_path: Path):
+def test_cnn_features_and_boundaries_do_not_depend_on_the_tiles(landscape, pipeline: Pipeline, tmp_path: Path):
     source = write(tmp_path / "land.tif", landscape[0][:384, :384])
-    cnn = with_settings(pipeline, {"segments": segments, "features": {"cnn": {}}, "refine": "none"})
-    whole, tiled = (
-        labels_of(segment_raster(source, tmp_path / f"{size}.tif", cnn, Tiles(tile=size)).labels) for size in (384, 192)
-    )
-    assert adjusted_rand_score(whole.ravel(), tiled.ravel()) > 0.95
+    cnn = with_settings(pipeline, {"features": {"cnn": {}, "colour": None, "texture": None, "position": None}})
+
+    def described(tile: int) -> tuple[NDArray[np.int32], dict[tuple[int, int], tuple[float, float]]]:
+        """The seed of each pixel; for the seeds of each border, how far the features are apart, and the boundary."""
+        with Raster.open(source, Reading()) as raster, DiskMap.beside(tmp_path / "x.tif", raster.cells) as seeds:
+            nodes = describe_raster(raster, seeds, cnn, Grid.of(raster.shape, 1000, tile, 10**6))
+            seed = np.argsort(np.where(nodes.number < 0, len(nodes.number), nodes.number), kind="stable")
+            i, j = nodes.graph.borders.T
+            apart = np.linalg.norm(nodes.features.nodes[i] - nodes.features.nodes[j], axis=1)
+            both = zip(apart.tolist(), nodes.graph.boundary.tolist(), strict=True)
+            return np.array(seeds[:, :]), dict(
+                zip(zip(seed[i].tolist(), seed[j].tolist(), strict=True), both, strict=True)
+            )
+
+    (whole_seeds, whole), (seeds, tiled) = described(384), described(160)
+    assert (seeds != whole_seeds).mean() < 0.01
+    common = sorted(whole.keys() & tiled.keys())
+    assert len(common) > 0.97 * len(whole)
+    expected, found = (np.array([borders[pair] for pair in common]) for borders in (whole, tiled))
+    assert np.corrcoef(expected[:, 0], found[:, 0])[0, 1] > 0.998
+    assert np.abs(expected[:, 1] - found[:, 1]).max() < 0.03
 
 
 def test_faults_are_reported_in_one_sentence(landscape, pipeline: Pipeline, tmp_path: Path):

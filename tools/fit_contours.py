@@ -27,10 +27,11 @@ from sklearn.metrics import average_precision_score
 from segspectral.errors import SettingsError
 from segspectral.evaluation.datasets import Sample, open_dataset
 from segspectral.features import Cnn
-from segspectral.features.backbones import ARCHITECTURE, Activations
-from segspectral.features.backbones.edge_decoder import EdgeDecoder, decoder_of, edge_probability
+from segspectral.features.backbones import ARCHITECTURE
+from segspectral.features.backbones.edge_decoder import EdgeDecoder, decoder_of
+from segspectral.features.backbones.packaged_torch import DefaultNetwork
 from segspectral.features.backbones.timm_models import TimmModel, load_timm_model
-from segspectral.features.cnn import Seen
+from segspectral.features.cnn import Seen, seen_at
 from segspectral.features.contours import Contours, Cues, Logistic, described, edge_cues
 from segspectral.features.edges import edges_along
 from segspectral.images.reader import read_image
@@ -58,8 +59,9 @@ class Network(NamedTuple):
 
     def see(self, image: Image) -> Seen:
         """What this network, in place of the default one, sees in an image."""
-        seen, maps = Seen(Cnn(), image), self.trunk(image.float32)
-        seen.activations = Activations(maps, edge_probability(image.float32, maps, self.decoder))
+        seen = Seen(Cnn(), image)
+        network = DefaultNetwork(self.trunk, self.decoder, fingerprint="")
+        seen.activations = seen_at(network, image.float32, seen.cnn.scales, edges=True)
         return seen
 
 

@@ -121,11 +121,12 @@ class Network(nn.Module):
     def edge_map(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W) the edge map of a whole image."""
         values = rgb.astype(np.float32) / np.float32(255)
-        image = torch.from_numpy(padded(values, max(CHANNELS)).transpose(2, 0, 1)[None].copy())
+        whole = padded(values, max(CHANNELS))
+        image = torch.from_numpy(whole.transpose(2, 0, 1)[None].copy())
         device = next(self.parameters()).device
         with torch.inference_mode():
             maps = self.trunk((image.to(device) - self.mean) / self.std)
-            odds = self.decoder(torch.from_numpy(half_lab(values)).to(device), dict(zip(CHANNELS, maps, strict=True)))
+            odds = self.decoder(torch.from_numpy(half_lab(whole)).to(device), dict(zip(CHANNELS, maps, strict=True)))
         return full_size(torch.sigmoid(odds)[0, 0].cpu().numpy(), rgb.shape[:2])
 
 
@@ -315,7 +316,7 @@ def decoder_alone(backbone: TimmModel, examples: Sequence[Example], epochs: int,
             optimizer.zero_grad()
             for index in order[first : first + 2]:
                 lab, maps, target = data[index]
-                row, col = (16 * int(random.integers(0, (size - DECODER_CROP) // 16 + 1)) for size in lab.shape[-2:])
+                row, col = (16 * int(random.integers(0, (size - DECODER_CROP) // 16 + 1)) for size in target.shape[-2:])
                 lab, target = (t[..., row : row + DECODER_CROP, col : col + DECODER_CROP] for t in (lab, target))
                 crops = {}
                 for stride, values in maps.items():

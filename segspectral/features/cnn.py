@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from segspectral.features.parts import Extractor, Means
 from segspectral.spectral.signs import column_signs
 from segspectral.values import Image, Superpixels
 
-__all__ = ["EDGES", "Cnn", "Seen", "principal_axes", "principal_components"]
+__all__ = ["EDGES", "Cnn", "Seen", "principal_axes", "principal_components", "seen_at"]
 
 EDGES = "edges"
 """Key of the means of the pixel edge map along borders: (M, 2), the probability of an edge and its log odds."""
@@ -69,10 +69,12 @@ class Cnn(Extractor):
         max_length=16,
         description="strides of the maps that are used; strides that the network does not have are ignored",
     )
-    edge_scales: tuple[Annotated[float, Field(ge=0.1, le=4)], ...] = Field(
-        (),
+    scales: tuple[Annotated[float, Field(ge=0.1, le=4)], ...] = Field(
+        (1.25,),
+        min_length=1,
         max_length=8,
-        description="further sizes of the image, as shares of its own; the edge map is the mean over all sizes",
+        description="sizes at which the default network sees the image, as shares of its own: its features are those "
+        "of the first size, its edge map is the mean over all",
     )
     channels: int = Field(24, ge=1, le=4096, description="number of principal components")
     device: str = Field(
@@ -93,28 +95,19 @@ class Cnn(Extractor):
         """The network; it is loaded once per process. Raises BackboneError."""
         return load_backbone(self.backbone, self.weights, self.device)
 
-    def activations(self, image: Image, *, edges: bool) -> Activations:
-        """The maps of an image (H, W), and with ``edges`` its pixel edge map (H, W) if the network has one.
+    @property
+    def scale(self) -> float:
+        """The size at which the network sees the image for its features; networks of timm see it as it is."""
+        return self.scales[0] if self.is_default else 1.0
 
-        People draw the borders of large things and of small ones; the mean over several sizes of the image finds both
-        (Xie and Tu 2015, Arbelaez et al. 2011).
-        """
+    def activations(self, image: Image, *, edges: bool) -> Activations:
+        """The maps of an image (H, W), and with ``edges`` its pixel edge map (H, W) if the network has one."""
         network, rgb = self.load(), image.filled(image.float32)
-        seen = network.activations(rgb, edges=edges)
-        if seen.edges is None or not self.edge_scales:
-            return seen
-        total = seen.edges.copy()
-        for scale in self.edge_scales:
-            size = [max(1, round(scale * side)) for side in (rgb.shape[1], rgb.shape[0])]
-            scaled = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-            other = network.activations(np.asarray(scaled, np.float32), edges=True).edges
-            assert other is not None
-            total += cv2.resize(other, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return seen._replace(edges=total / np.float32(1 + len(self.edge_scales)))
+        return seen_at(network, rgb, self.scales if self.is_default else (1.0,), edges=edges)
 
     def key(self, what: str) -> str:
         """A text for the cache: what is kept, and all settings and weights that it depends on."""
-        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides", "edge_scales"})
+        backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides", "scales"})
         return f"{segspectral.__version__} {settings} {what} {backbone.engine} {backbone.fingerprint}"
 
     def measure(
@@ -161,8 +154,35 @@ class Cnn(Extractor):
             maps, edge_map = seen.activations
         deepest = {map_.stride: map_ for map_ in maps}  # the last map of each stride
         chosen = sorted(s for s in set(self.strides) if s in deepest) or [max(deepest)]
-        nodes = {s: superpixels.pool_grid(deepest[s].values, s).astype(np.float32) for s in chosen}
+        nodes = {s: superpixels.pool_grid(deepest[s].values, s / self.scale).astype(np.float32) for s in chosen}
         return Means(nodes, {} if edge_map is None or not edges else {EDGES: edges_along(superpixels, edge_map)})
+
+
+def seen_at(network: Backbone, rgb: NDArray[np.float32], scales: Sequence[float], *, edges: bool) -> Activations:
+    """The maps of an image (H, W, 3) at the first of several sizes, and its pixel edge map, the mean over all sizes.
+
+    People draw the borders of large things and of small ones, and several sizes show both (Xie and Tu 2015, Arbelaez et
+    al. 2011). A larger image also gives finer edges, because the decoder works at half the resolution.
+
+    Parameters
+    ----------
+    scales : shares of the image's own size
+    edges : whether the edge map is wanted; without it one pass is enough
+    """
+    seen = []
+    for scale in scales if edges else scales[:1]:
+        if scale == 1:
+            scaled = rgb
+        else:
+            # Given this way, the factor is exact for every size of tile.
+            by = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            scaled = np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=by), np.float32)
+        seen.append(network.activations(scaled, edges=edges))
+    if seen[0].edges is None:
+        return seen[0]
+    size = (rgb.shape[1], rgb.shape[0])
+    each = [cv2.resize(one.edges, size, interpolation=cv2.INTER_LINEAR) for one in seen if one.edges is not None]
+    return seen[0]._replace(edges=np.asarray(np.mean(each, axis=0), np.float32))
 
 
 def _only(arrays: Mapping[str, NDArray[np.float32]], name: str) -> dict[str, NDArray[np.float32]]:

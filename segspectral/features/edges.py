@@ -29,10 +29,10 @@ def half_lab(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     """(1, 3, ceil(H / 2), ceil(W / 2)) CIELAB, scaled to about -1..1, as means over two by two pixels."""
     height, width = rgb.shape[:2]
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
-    lab = np.pad(lab, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    half = lab.reshape(lab.shape[0] // 2, 2, lab.shape[1] // 2, 2, 3).mean(axis=(1, 3))
-    scaled = half / np.array(LAB_SCALE, np.float32) - np.array(LAB_SHIFT, np.float32)
-    return np.ascontiguousarray(scaled.astype(np.float32).transpose(2, 0, 1)[None])
+    lab = cv2.copyMakeBorder(lab, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    half = cv2.resize(lab, (lab.shape[1] // 2, lab.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    channels = zip(cv2.split(half), LAB_SCALE, LAB_SHIFT, strict=True)
+    return np.stack([channel / np.float32(scale) - np.float32(shift) for channel, scale, shift in channels])[None]
 
 
 def full_size(half: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

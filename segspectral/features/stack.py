@@ -71,7 +71,7 @@ class FeatureStack(Settings):
         if cnn is None or self.contours is None or not self.contours.edges:
             return None
         if not cnn.is_default:
-            return Cnn(edge_scales=cnn.edge_scales, cache=cnn.cache)
+            return Cnn(scales=cnn.scales, cache=cnn.cache)
         if set(STRIDES) <= set(cnn.strides):
             return cnn
         return cnn.model_copy(update={"strides": STRIDES})

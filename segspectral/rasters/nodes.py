@@ -37,9 +37,9 @@ MARGIN_FEATURES = 128
 """Width of the margin for features, in cells, a multiple of STRIDE. Over this distance, the influence of the zeros with
 which a network pads its image becomes negligible."""
 
-STRIDE = 32
-"""Tiles begin at multiples of this, the largest stride of the default backbone. Then the cells of its maps have the
-same position in all tiles."""
+STRIDE = 128
+"""Tiles begin at multiples of this. The default backbone sees them 1.25 times as large, with a largest stride of 32: so
+four cells of the raster are five of its pixels, and the cells of its maps have the same position in all tiles."""
 
 LEAST_TILE = 256
 """Smallest side of a tile in cells. Much smaller tiles would be mostly margin. ``raster.READ_PIXELS`` bounds the memory

@@ -194,16 +194,25 @@ class Hierarchy:
 
     def levels_between(self, pairs: NDArray[np.integer]) -> NDArray[np.float64]:
         """(P,) the altitude at which the two leaves of each pair (P, 2) are joined: their ultrametric distance."""
-        # The merges are replayed in order. The level of a pair is the altitude of the merge after which both leaves are
-        # in one region. Each region keeps the pairs of which it has one leaf; the two regions of a merge have in common
-        # the pairs that this merge joins. Higra has the same as a lowest common ancestor; it is not a dependency,
-        # because its linkages lack the factor for size in ``build_hierarchy``.
+        # In the order of the dendrogram, the leaves of each region are side by side. Where a merge puts two regions
+        # together, its altitude stands between them. The highest one between two leaves is that of the merge which
+        # joined them, because altitudes never fall. Higra has the same as a lowest common ancestor; it is not a
+        # dependency, because its linkages lack the factor for size in ``build_hierarchy``.
+        place, between = self._dendrogram
+        low, high = np.sort(place[pairs], axis=1).T
+        # The highest of each run of 1, 2, 4, ... altitudes. Two runs that overlap cover any other length.
+        highest = [between]
+        while (half := 1 << (len(highest) - 1)) < len(between):
+            highest.append(np.maximum(highest[-1], np.append(highest[-1][half:], np.zeros(half))))
+        power = np.frexp(np.maximum(high - low, 1))[1] - 1
+        table = np.stack(highest)
+        return np.where(low < high, np.maximum(table[power, low], table[power, high - (1 << power)]), 0.0)
+
+    @cached_property
+    def _dendrogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(N,) the place of each leaf in the order of the dendrogram, and the altitude (N,) between it and the next."""
         n = len(self.graph)
-        open_pairs: list[set[int]] = [set() for _ in range(n)]
-        for pair, (i, j) in enumerate(pairs.tolist()):
-            open_pairs[i].add(pair)
-            open_pairs[j].add(pair)
-        root = list(range(n))
+        root, last, following, gap = list(range(n)), list(range(n)), [-1] * n, [0.0] * n
 
         def find(x: int) -> int:
             while root[x] != x:
@@ -211,17 +220,17 @@ class Hierarchy:
                 x = root[x]
             return x
 
-        level = np.zeros(len(pairs))
+        # The root of a region is its first leaf; the leaves of the second region follow those of the first one.
         for (i, j), altitude in zip(self.merges.tolist(), self.altitudes.tolist(), strict=True):
             a, b = find(i), find(j)
-            if len(open_pairs[a]) < len(open_pairs[b]):
-                a, b = b, a
-            root[b] = a
-            joined = open_pairs[a] & open_pairs[b]
-            level[list(joined)] = altitude
-            open_pairs[a] ^= open_pairs[b]
-            open_pairs[b] = set()
-        return level
+            following[last[a]], gap[last[a]] = b, altitude
+            last[a], root[b] = last[b], a
+        order = [find(0)]
+        while (leaf := following[order[-1]]) >= 0:
+            order.append(leaf)
+        place = np.empty(n, dtype=np.int64)
+        place[order] = np.arange(n)
+        return place, np.array(gap)[order]
 
 
 def build_hierarchy(graph: RegionGraph, damping: float = 0.1, late: Strength | None = None) -> Hierarchy:

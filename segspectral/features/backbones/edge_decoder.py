@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segspectral.features.backbones.base import FeatureMap
+from segspectral.features.backbones.base import FeatureMap, padded
 from segspectral.features.edges import full_size, half_lab
 
-__all__ = ["CHANNELS", "EdgeDecoder", "decoder_of", "edge_probability"]
+__all__ = ["CHANNELS", "EdgeDecoder", "decoder_of", "decoder_with", "edge_probability"]
 
 CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
 """Stride -> number of channels of EfficientNet-Lite0."""
@@ -34,32 +34,38 @@ class EdgeDecoder(nn.Module):
         self.c3 = nn.Conv2d(width, 1, 1)
 
     def forward(self, lab: Tensor, maps: dict[int, Tensor]) -> Tensor:
-        """(B, 1, h, w) log odds, from colours (B, 3, h, w) and stride -> map (B, C, 2 h / stride, 2 w / stride)."""
-        height, width = lab.shape[-2:]
+        """(B, 1, h, w) log odds, from colours (B, 3, h, w) and stride -> map (B, C, 2 h / stride, 2 w / stride).
+
+        Both are those of the padded image, so that h and w are multiples of 16.
+        """
         z = self.raw(lab)
         for stride, values in maps.items():
             part = self.strides[str(stride)](values)
             if stride > 2:
                 part = nnf.interpolate(part, scale_factor=stride // 2, mode="bilinear", align_corners=False)
-            z = z + part[..., :height, :width]
+            z = z + part
         z = nnf.relu(self.c1(nnf.relu(z)))
         odds: Tensor = self.c3(z + nnf.relu(self.c2(z)))
         return odds
 
     def tensors(self, rgb: NDArray[np.float32], maps: Sequence[FeatureMap]) -> tuple[Tensor, dict[int, Tensor]]:
         """The arguments of ``forward`` for an image (H, W, 3) in [0, 1] and its maps."""
-        lab = torch.from_numpy(half_lab(rgb))
+        lab = torch.from_numpy(half_lab(padded(rgb, max(CHANNELS))))
         return lab, {m.stride: torch.from_numpy(m.values).permute(2, 0, 1)[None] for m in maps}
+
+
+def decoder_with(weights: Mapping[str, Tensor]) -> EdgeDecoder:
+    """The decoder with these weights, whose shapes say how wide it is."""
+    decoder = EdgeDecoder(weights["raw.weight"].shape[0], weights["c1.weight"].shape[0])
+    decoder.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return decoder.eval()
 
 
 def decoder_of(file: bytes) -> EdgeDecoder:
     """The decoder with the weights of a safetensors file."""
     from safetensors.torch import load
 
-    weights = load(file)
-    decoder = EdgeDecoder(weights["raw.weight"].shape[0], weights["c1.weight"].shape[0])
-    decoder.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return decoder.eval()
+    return decoder_with(load(file))
 
 
 def edge_probability(rgb: NDArray[np.float32], maps: Sequence[FeatureMap], decoder: EdgeDecoder) -> NDArray[np.float32]:

@@ -2,8 +2,8 @@
 
 torch and timm need 5 seconds to be imported, and 5 GB of disk; onnxruntime needs .03 s and 70 MB. The default network
 is made by ``tools/fit_network.py`` and ``tools/export_network.py``; ``docs/concepts/network.md`` says what it was
-trained on. The other one is EfficientNet-Lite0 as ImageNet left it. It knows kinds of objects better than borders, so
-models over many images see with it; the decoder of edges in its file is of an older version, and is not used.
+trained on. The other one is EfficientNet-Lite0 as ImageNet left it, without a decoder of edges. It knows kinds of
+objects better than borders, so models over many images see with it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.features.backbones.base import DEFAULT_BACKBONE, Activations, Backbone, FeatureMap, padded
+from segspectral.features.backbones.base import DEFAULT_BACKBONE, PACKAGED, Activations, Backbone, FeatureMap, padded
 from segspectral.features.edges import full_size, half_lab
 
-__all__ = ["EDGES", "FILE", "FINGERPRINT", "INPUTS", "PackagedNetwork", "output_of"]
+__all__ = ["EDGES", "FILE", "FINGERPRINT", "IMAGENET_FILE", "INPUTS", "PackagedNetwork", "output_of"]
 
-FILE = f"features/weights/{DEFAULT_BACKBONE}.onnx"
+FILE, IMAGENET_FILE = (f"features/weights/{name}.onnx" for name in PACKAGED)
 INPUTS = ("image", "lab")
-"""Names of the inputs: (1, 3, H, W) RGB in [0, 1], H and W multiples of the largest stride; and ``half_lab``."""
+"""Names of the inputs: (1, 3, H, W) RGB in [0, 1], H and W multiples of the largest stride; and its ``half_lab``."""
 
 EDGES = "edges"
 """Name of the output (1, 1, h, w), the probability of an edge at half the size of the image."""
@@ -43,7 +43,7 @@ class PackagedNetwork(Backbone):
     def __init__(self, name: str = DEFAULT_BACKBONE) -> None:
         import onnxruntime
 
-        self.name, file = name, FILE if name == DEFAULT_BACKBONE else f"features/weights/{name}.onnx"
+        self.name, file = name, FILE if name == DEFAULT_BACKBONE else IMAGENET_FILE
         self.source = f"segspectral/{file}"
 
         options = onnxruntime.SessionOptions()
@@ -56,7 +56,8 @@ class PackagedNetwork(Backbone):
         options.log_severity_level = 3  # errors
         with as_file(files("segspectral").joinpath(file)) as path:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        names = (output.name for output in self._session.get_outputs())
+        names = [output.name for output in self._session.get_outputs()]
+        self._draws = EDGES in names
         self.strides = tuple(int(name.removeprefix("stride")) for name in names if name != EDGES)
 
     @cached_property
@@ -66,12 +67,15 @@ class PackagedNetwork(Backbone):
 
     def activations(self, rgb: NDArray[np.float32], *, edges: bool = False) -> Activations:
         """See ``Backbone``. Both come from the same pass."""
-        edges = edges and self.name == DEFAULT_BACKBONE
-        image = padded(rgb, max(self.strides)).transpose(2, 0, 1)[None]
-        wanted = [output_of(stride) for stride in self.strides] + [EDGES] * edges
-        made: list[Any] = self._session.run(wanted, dict(zip(INPUTS, (image, half_lab(rgb)), strict=True)))
+        rows = padded(rgb, max(self.strides))
+        image, lab = INPUTS
+        inputs = {image: rows.transpose(2, 0, 1)[None]}
+        if self._draws:
+            inputs[lab] = half_lab(rows)
+        wanted = [output_of(stride) for stride in self.strides] + [EDGES] * (edges and self._draws)
+        made: list[Any] = self._session.run(wanted, inputs)
         maps = [
             FeatureMap(np.ascontiguousarray(values[0].transpose(1, 2, 0)), stride)
             for values, stride in zip(made, self.strides, strict=False)
         ]
-        return Activations(maps, full_size(made[-1][0, 0], rgb.shape[:2]) if edges else None)
+        return Activations(maps, full_size(made[-1][0, 0], rgb.shape[:2]) if edges and self._draws else None)

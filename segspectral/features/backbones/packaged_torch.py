@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from segspectral.features.backbones.base import ARCHITECTURE, DEFAULT_BACKBONE, Activations
-from segspectral.features.backbones.edge_decoder import EdgeDecoder, edge_probability
+from segspectral.features.backbones.edge_decoder import EdgeDecoder, decoder_with, edge_probability
 from segspectral.features.backbones.packaged import FILE, FINGERPRINT
 from segspectral.features.backbones.timm_models import TimmModel, device_of, load_timm_model
 
@@ -62,7 +62,6 @@ def load_in_torch(device: str = "cpu") -> DefaultNetwork:
             getattr(norm, name).data.copy_(torch.as_tensor(value))
     trunk.network.to(device)
     prefix = "decoder."
-    decoder = EdgeDecoder()
-    decoder.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    decoder = decoder_with({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
     about = {entry.key: entry.value for entry in model.metadata_props}
-    return DefaultNetwork(trunk, decoder.eval(), about[FINGERPRINT])
+    return DefaultNetwork(trunk, decoder, about[FINGERPRINT])
