@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticUndefined
 
 from segspectral.errors import SettingsError
+from segspectral.wording import plural
 
 __all__ = ["NestedError", "Settings", "explain", "merged_settings", "validated", "with_settings"]
 
@@ -137,10 +138,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _faults(error: ValidationError, model: type[BaseModel], above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield the setting and the message of each fault; ``above`` is the path to the model."""
-    for fault in error.errors():
+    found = error.errors()
+    for fault in found:
+        place = fault["loc"]
+        if fault["type"] == "too_short" and any(f["loc"][:-1] == place for f in found):
+            continue  # pydantic counts the good items alone, and the fault is that of the others
         inner = fault.get("ctx", {}).get("error")
         if isinstance(inner, NestedError):
-            yield from _faults(inner.error, inner.model, (*above, str(fault["loc"][0])))
+            yield from _faults(inner.error, inner.model, (*above, str(place[0])))
         else:
             yield _setting_and_message(fault, model, above)
 
@@ -165,6 +170,10 @@ def _setting_and_message(fault: Any, model: type[BaseModel], above: tuple[str, .
         advice = f"did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"known here: {', '.join(known)}"
         return "", f"unknown setting {name}; {advice}"
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "tuple_type":
+        message = "input should be a list, such as [1, 2]"  # settings files and --set know no tuples
+    if fault["type"] == "too_short":
+        message = f"at least {plural(fault['ctx']['min_length'], 'value is', 'values are')} needed"
     if fault["type"] == "union_tag_invalid":
         message = f"unknown kind {fault['ctx']['tag']}; there are {fault['ctx']['expected_tags']}"
     message = message[:1].lower() + message[1:]

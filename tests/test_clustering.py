@@ -20,6 +20,7 @@ from segspectral.cli import app
 from segspectral.errors import DatasetError, SegspectralError, SettingsError
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.networks.clustering import cluster_file, read_problem
+from segspectral.shared import hub
 from segspectral.spectral.eigen import spectral_embedding
 from segspectral.spectral.knn import knn_affinity
 from segspectral.values import Affinity
@@ -171,7 +172,7 @@ def test_headers_are_checked_before_anything_is_unpacked(tmp_path: Path, monkeyp
 def test_infinite_values_and_single_vectors_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", X[:1])
     with pytest.raises(DatasetError, match="at least two"):
-        read_problem(tmp_path / "one.npy")
+        cluster_file(tmp_path / "one.npy", 1)
     for bad in (np.nan, np.inf):
         features = X.copy()
         features[7, 1] = bad
@@ -269,6 +270,39 @@ def test_the_workers_of_a_cluster_predict_the_same(tmp_path: Path, monkeypatch: 
         assert sentence in " ".join(refused.stderr.split())
 
 
+@pytest.mark.skipif(find_spec("distributed") is None, reason="dask (extra 'cluster') is not installed")
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    {
+        "http://127.0.0.1:80": "http://127.0.0.1:80: is not the address of a Dask scheduler",
+        "tcp://": "tcp://: is not the address of a Dask scheduler",
+        "tcp://127.0.0.1:1": "tcp://127.0.0.1:1: no Dask scheduler answers there",
+    }.items(),
+)
+def test_a_wrong_address_of_a_cluster_is_told_before_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, sentence: str
+) -> None:
+    monkeypatch.setattr("segspectral.networks.clustering.cluster_file", lambda *_, **__: pytest.fail("was fitted"))
+    refused = CliRunner().invoke(app, ["cluster", str(tmp_path / "a.npy"), "--sample", "50", "--dask", address])
+    assert refused.exit_code == 2, refused.output
+    assert sentence in " ".join(refused.stderr.split())
+
+
+def test_a_saved_head_predicts_one_vector_from_its_folder_and_none_of_another_width(tmp_path: Path) -> None:
+    head = tmp_path / "head.safetensors"
+    np.save(tmp_path / "all.npy", X)
+    fitted = cluster_file(tmp_path / "all.npy", 3, head="kmeans", save=head)
+    folder = hub.save(head, tmp_path / "folder")
+    np.save(tmp_path / "one.npy", X[:1])
+    assert cluster_file(tmp_path / "one.npy", model=folder).labels == fitted.labels[:1]
+    np.save(tmp_path / "wide.npy", np.hstack([X, X]))
+    with pytest.raises(DatasetError, match=rf"has vectors of {2 * X.shape[1]} numbers, and .* of {X.shape[1]}$"):
+        cluster_file(tmp_path / "wide.npy", model=folder)
+    np.save(tmp_path / "none.npy", X[:0])
+    with pytest.raises(DatasetError, match="has no vectors"):
+        cluster_file(tmp_path / "none.npy", model=folder)
+
+
 def test_large_files_are_sampled_unless_all_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segspectral.networks.clustering.WHOLE", 80)
     monkeypatch.setattr("segspectral.networks.clustering.SAMPLE", 40)
@@ -324,4 +358,4 @@ def test_the_command_says_what_was_fitted_and_refuses_options_that_a_fitted_head
     np.save(tmp_path / "wide.npy", np.ones((5, 9)))
     wide = cluster(tmp_path / "wide.npy", "--model", head)
     assert wide.exit_code == 2
-    assert "2 features" in wide.stderr
+    assert "was fitted on vectors of 2" in wide.stderr

@@ -24,6 +24,8 @@ QUICK: dict[str, Any] = {"features": {"cnn": None}, "superpixels": {"count": 60}
             {"refine": {"name": "crf", "iterations": -1}},
             "refine.iterations: input should be greater than",
         ),
+        ({"features": {"cnn": {"scales": []}}}, "features.cnn.scales: at least 1 value is needed"),
+        ({"features": {"cnn": {"scales": 1.25}}}, "features.cnn.scales: input should be a list, such as [1, 2]"),
     ],
 )
 def test_a_pipeline_says_what_is_wrong_as_segment_does(settings: dict[str, Any], sentence: str) -> None:
@@ -34,6 +36,11 @@ def test_a_pipeline_says_what_is_wrong_as_segment_does(settings: dict[str, Any],
     with pytest.raises(SettingsError) as error:
         segspectral.segment(np.zeros((20, 20, 3), np.uint8), **settings)
     assert sentence in str(error.value)
+
+
+def test_a_wrong_value_in_a_list_does_not_make_the_list_too_short() -> None:
+    with pytest.raises(SettingsError, match=r"^features.cnn.scales.0: .* equal to 0.1 \(given: 0\)$"):
+        segspectral.Pipeline(features={"cnn": {"scales": [0]}})
 
 
 def test_settings_without_names_are_refused() -> None:

@@ -39,7 +39,7 @@ def connect(target: str, stack: ExitStack) -> Any:
     Raises
     ------
     BatchError
-        No scheduler answers, it has no workers, or they have other versions of packages.
+        The target is no address, no scheduler answers, it has no workers, or they have other versions of packages.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -57,7 +57,13 @@ def connect(target: str, stack: ExitStack) -> Any:
         stack.enter_context(cluster)
         return stack.enter_context(Client(cluster))
     try:
-        client = stack.enter_context(Client(target))
+        client = Client(target)
+    except OSError as error:
+        raise BatchError("no Dask scheduler answers there", target) from error
+    except ValueError as error:
+        raise BatchError(f"is not the address of a Dask scheduler: {error}", target) from error
+    stack.enter_context(client)
+    try:
         client.wait_for_workers(1, timeout=30)
         client.get_versions(check=True)
     except TimeoutError as error:
@@ -86,11 +92,15 @@ class DaskMap:
     ------
     SettingsError
         The target has neither form, or Dask is not installed.
+    BatchError
+        As ``connect``, already before there is anything to do: what comes before may take long.
     """
 
     def __init__(self, target: str) -> None:
-        local_workers(target)
         self.target = target
+        if not local_workers(target):
+            with ExitStack() as stack:
+                connect(target, stack)
 
     def __call__(self, function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
         from distributed import KilledWorker

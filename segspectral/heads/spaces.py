@@ -109,7 +109,8 @@ class Scattering:
         rows /= scale
         # With fewer images for each, the faint components are noise that the division would raise.
         count = min(components, max(1, len(rows) // 10), rows.shape[1])
-        found = PCA(count, svd_solver="randomized", random_state=seed).fit(rows)
+        with np.errstate(invalid="ignore"):  # images that are all the same have shares of a variance of 0
+            found = PCA(count, svd_solver="randomized", random_state=seed).fit(rows)
         share = found.explained_variance_ / max(float(found.explained_variance_.max()), 1e-30)
         axes = found.components_.T / scale[:, None] / np.maximum(share, FAINTEST) ** 0.25
         return cls(shift, np.ascontiguousarray(axes, dtype=np.float32))

@@ -167,7 +167,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], 
 
 
 def load(path: str | os.PathLike[str]) -> Head:
-    """The fitted head that ``save`` wrote.
+    """The fitted head that ``save`` wrote, also from a folder of ``segspectral models save``.
 
     Raises
     ------
@@ -178,7 +178,9 @@ def load(path: str | os.PathLike[str]) -> Head:
 
 
 def load_with_notes(path: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
-    """The fitted head, and what else was saved with it; raises as ``load``."""
+    """The fitted head, and what else was saved with it; reads and raises as ``load``."""
+    if os.path.isdir(path):
+        path = os.path.join(path, "model.safetensors")
     with whole(path, "a head that segspectral has saved"):
         header, tensors = read_tensors(path)
         if header["format"] != FORMAT:

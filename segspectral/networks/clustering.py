@@ -23,6 +23,7 @@ from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
 from segspectral.networks.graphs import Dialect, Graph, read_graph
 from segspectral.networks.vectors import Vectors
 from segspectral.registry import SPACES
+from segspectral.wording import plural
 
 __all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 
@@ -60,7 +61,7 @@ class Problem:
             unused = [] if self.graph.attributes is None else ["its features are not used"]
             return "; ".join([str(self.graph.counts), *self.graph.notes, *unused])
         assert self.vectors is not None
-        return f"{len(self.vectors)} vectors of {self.vectors.width} numbers"
+        return f"{plural(len(self.vectors), 'vector')} of {plural(self.vectors.width, 'number')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +138,8 @@ def cluster_file(
             check_folder(Path(written).parent)
     told = progress or (lambda what, done, count: None)
     chosen = _chosen(problem, clusters, seed, model=model, sample=sample, space=space, dask=spread)
+    if problem.vectors is not None:
+        _check_vectors(problem.vectors, fitted, source, model)
     if model is None:
         told("fitting", 0, len(problem))
         _fit(fitted, problem, chosen)
@@ -166,6 +169,19 @@ def _chosen(problem: Problem, clusters: int, seed: int, **options: Any) -> NDArr
             "a sample or a model, or leave dask out"
         )
     return chosen
+
+
+def _check_vectors(
+    vectors: Vectors, head: Head, source: str | os.PathLike[str], model: str | os.PathLike[str] | None
+) -> None:
+    """Raise DatasetError if the head cannot be fitted on the vectors, or if it is of a ``model``, predict them."""
+    if model is None and len(vectors) < 2:
+        raise DatasetError("has only one vector; at least two are needed", source)
+    if model is not None and head.extension_.needs_features and vectors.width != head.n_features_in_:
+        raise DatasetError(
+            f"has vectors of {vectors.width} numbers, and {model} was fitted on vectors of {head.n_features_in_}",
+            source,
+        )
 
 
 def _drawn(count: int, sample: int | None, clusters: int, seed: int) -> NDArray[np.int64] | None:

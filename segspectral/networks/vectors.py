@@ -32,10 +32,10 @@ class Vectors:
     @classmethod
     def checked(cls, values: NDArray[Any], path: Path) -> Vectors:
         """The vectors that an array of a file holds. Raises DatasetError, which names the first row that is wrong."""
+        if values.ndim >= 2 and len(values) == 0:
+            raise DatasetError("has no vectors", path)
         if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf":
             raise DatasetError(f"features must be (N, D) numbers, not {values.dtype} {values.shape}", path)
-        if len(values) < 2:
-            raise DatasetError("has only one vector; at least two are needed", path)
         vectors = cls(values)
         for block in vectors.blocks() if values.dtype.kind == "f" else ():
             if (bad := ~np.isfinite(vectors[block]).all(axis=1)).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from segspectral.heads import HEADS, head_class
 from segspectral.heads.exact import Exact
 from segspectral.heads.modularity import Modularity
 from segspectral.heads.networks import Mlp
-from segspectral.heads.spaces import Scattering, SpaceSettings, looks_like_images
+from segspectral.heads.spaces import Scattering, SpaceSettings, into, learn_space, looks_like_images
 from segspectral.heads.spectralnet import SpectralNet
 from segspectral.heads.storage import load
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
@@ -126,6 +127,13 @@ def test_only_what_is_alike_along_both_axes_looks_like_images() -> None:
         "too small": smooth.reshape(-1, 16, 16)[:, :3, :3].reshape(-1, 9),
     }
     assert [what for what, vectors in no_images.items() if looks_like_images(vectors)] == []
+
+
+def test_equal_images_are_at_one_place_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = learn_space("scattering", np.ones((40, 64)), seed=0)
+    assert np.ptp(into(found, np.ones((3, 64))), axis=0).max() == 0
 
 
 def test_scattering_hardly_changes_where_an_image_is_moved_by_a_pixel() -> None:
