@@ -261,13 +261,13 @@ def _gradients(lab: NDArray[Any]) -> NDArray[np.float32]:
     """(H, W, 6) the gradient magnitudes of lightness and of chroma at three scales."""
     planes, magnitudes = cv2.split(lab), []
     for sigma in SIGMAS:
-        lightness, a, b = (_magnitude(cv2.GaussianBlur(plane, (0, 0), sigma)) for plane in planes)
-        magnitudes += [lightness, cv2.magnitude(a, b)]
+        lightness, a, b = (_squared_gradient(cv2.GaussianBlur(plane, (0, 0), sigma)) for plane in planes)
+        # The last bits of cv2.magnitude depend on where an array lies in memory.
+        magnitudes += [np.sqrt(lightness), np.sqrt(a + b)]
     return np.asarray(cv2.merge(magnitudes))
 
 
-def _magnitude(plane: NDArray[Any]) -> NDArray[np.float32]:
-    """(H, W) the length of the gradient per pixel; the weights of a Sobel filter sum to 8."""
-    return np.asarray(
-        cv2.magnitude(*(cv2.Sobel(plane, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((1, 0), (0, 1))))
-    )
+def _squared_gradient(plane: NDArray[Any]) -> NDArray[np.float32]:
+    """(H, W) the squared length of the gradient per pixel; the weights of a Sobel filter sum to 8."""
+    rows, columns = (cv2.Sobel(plane, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((0, 1), (1, 0)))
+    return np.asarray(rows**2 + columns**2, np.float32)
