@@ -16,7 +16,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 import pytest
 
-from segspectral.errors import ImageError
+from segspectral.errors import ImageError, OutputError
 from segspectral.export import LabelMap, label_png, read_label_map
 from segspectral.files import (
     check_folder,
@@ -225,6 +225,14 @@ def test_a_scratch_folder_is_gone_at_the_end_also_after_an_error(
     with pytest.raises(FileExistsError), scratch_folder() as third:
         third.mkdir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_for_temporary_files_a_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match="set TMPDIR to a folder that can be written to"), scratch_folder():
+        pass
 
 
 def test_what_killed_processes_left_is_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,6 +271,15 @@ def test_a_refiner_that_gains_nothing_is_not_tried_on(
     assert model.about["held_out"]["refine"]["labels"] == 18 * images
 
 
+def test_classes_that_are_in_one_image_each_choose_what_is_fast_and_say_so(folder: Path, tmp_path: Path) -> None:
+    """There are three images, but what is held out of one has no class that the others know."""
+    table = tmp_path / "each.csv"
+    table.write_text("image,row,col,class\n" + "".join(f"p{n}.png,30,40,class {n}\n" for n in range(3)))
+    output = " ".join(run("teach", folder, "--labels", table, "-o", tmp_path / "m", *OPTIONS).output.split())
+    assert "labels do not spread, because no class has labels in enough images to tell" in output
+    assert "refiner: none, because no class has labels in enough images to tell" in output
+
+
 def test_labels_of_two_images_choose_what_is_fast_and_say_so(folder: Path, table: Path, tmp_path: Path) -> None:
     output = " ".join(run("teach", folder, "--labels", table, "-o", tmp_path / "m", *OPTIONS).output.split())
     assert "labels do not spread, because labels of fewer than 3 images cannot tell" in output
@@ -347,8 +356,8 @@ def test_temperature_and_class_bias_undo_what_was_distorted() -> None:
     choice = held.best_scale(distorted(4000, 2.5, bias), True, False, np.ones(3), names)
     assert choice.value.temperature == pytest.approx(2.5, rel=0.05)
     assert choice.value.bias - choice.value.bias.mean() == pytest.approx(bias, abs=0.06)
-    assert choice.said.startswith("class bias: by held-out labels, 'road' 2.")
-    assert "times as probable as learned, 'pole' 0." in choice.said
+    assert choice.said.startswith("class bias: by held-out labels, the odds of 'road' are 2.")
+    assert " times those learned, of 'pole' 0." in choice.said
 
 
 def test_few_labels_give_a_small_class_bias_and_two_images_none() -> None:

@@ -259,12 +259,15 @@ def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high
 
 def _gradients(lab: NDArray[Any]) -> NDArray[np.float32]:
     """(H, W, 6) the gradient magnitudes of lightness and of chroma at three scales."""
-    magnitudes = []
+    planes, magnitudes = cv2.split(lab), []
     for sigma in SIGMAS:
-        smooth = cv2.GaussianBlur(lab, (0, 0), sigma)
-        # The weights of a Sobel filter sum to 8; dividing by it gives the difference per pixel.
-        rows = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
-        cols = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
-        lightness, a, b = cv2.split(rows**2 + cols**2)
+        lightness, a, b = (_squared_gradient(cv2.GaussianBlur(plane, (0, 0), sigma)) for plane in planes)
+        # The last bits of cv2.magnitude depend on where an array lies in memory.
         magnitudes += [np.sqrt(lightness), np.sqrt(a + b)]
     return np.asarray(cv2.merge(magnitudes))
+
+
+def _squared_gradient(plane: NDArray[Any]) -> NDArray[np.float32]:
+    """(H, W) the squared length of the gradient per pixel; the weights of a Sobel filter sum to 8."""
+    rows, columns = (cv2.Sobel(plane, cv2.CV_32F, dx, dy, scale=1 / 8) for dx, dy in ((0, 1), (1, 0)))
+    return np.asarray(rows**2 + columns**2, np.float32)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from segspectral.errors import OutputError
+
 __all__ = ["scratch_folder"]
 
 PREFIX = "segspectral-scratch-"
@@ -22,10 +24,16 @@ def scratch_folder() -> Iterator[Path]:
     It is also removed if the program ends within. A process that is killed can remove nothing, so the next one that
     makes such a folder does it: each holds a lock on its own, which the system releases however the process ends.
     Where folders cannot be locked (on Windows, and in some network folders), what killed processes leave stays.
+
+    Raises
+    ------
+    OutputError
+        There is no place for temporary files that can be written to.
     """
-    _sweep()
+    with suppress(OSError):
+        _sweep()
     while True:
-        folder = TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+        folder = _made()
         try:
             lock = _locked(Path(folder.name))
         except (BlockingIOError, FileNotFoundError):  # another process took it for a dead one's before it was locked
@@ -40,6 +48,14 @@ def scratch_folder() -> Iterator[Path]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _made() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+    except OSError as error:
+        why = f"no folder for temporary files can be made ({error.strerror})"
+        raise OutputError(f"{why}; set TMPDIR to a folder that can be written to") from error
 
 
 def _sweep() -> None:

@@ -177,8 +177,8 @@ def choose_spreading(folds: Sequence[Fold], whole: bool, often: NDArray[np.float
     often : (K,) as of ``best_temperature``
     """
     if not whole or not folds:
-        few = f"labels do not spread, because labels of fewer than {FOLDS} images cannot tell whether it pays"
-        return Choice(False, f"{few} (--set spreading=always)", {})
+        said = f"labels do not spread, because {_silent(whole)} whether it pays (--set spreading=always)"
+        return Choice(False, said, {})
     losses, weight = {}, 0.0
     for spread in (False, True):
         temperature = best_temperature(folds, spread, often)
@@ -199,6 +199,13 @@ def choose_spreading(folds: Sequence[Fold], whole: bool, often: NDArray[np.float
         f"and {after:.3f} with it{_unclear(pays, after - before)}"
     )
     return Choice(pays, said, {"without": before, "with": after, "error": error})
+
+
+def _silent(whole: bool) -> str:
+    """Why nothing could be held out: of too few images there are no parts, or each class is in one part alone."""
+    return (
+        "no class has labels in enough images to tell" if whole else f"labels of fewer than {FOLDS} images cannot tell"
+    )
 
 
 def _unclear(pays: bool, more: float) -> str:
@@ -231,8 +238,7 @@ def choose_refiner(
         An image cannot be read any more.
     """
     if not whole or not folds:
-        few = f"refiner: none, because labels of fewer than {FOLDS} images cannot tell whether one pays"
-        return Choice("none", f"{few} (--refine crf)", {})
+        return Choice("none", f"refiner: none, because {_silent(whole)} whether one pays (--refine crf)", {})
     other = "crf" if crf_installed() else "guided"
     refiner, called = REFINERS[other](), "the CRF" if other == "crf" else "the guided filter"
     lesson, K = album.lesson, len(labels.classes)
@@ -347,9 +353,10 @@ def best_scale(
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     scale = Scale(float(np.exp(-found[0])), found[1:] * free)
     order = np.argsort(scale.bias)
-    least, most = (f"'{classes[at]}' {np.exp(scale.bias[at]):.2f} times" for at in (order[0], order[-1]))
+    (low, less), (high, more) = ((classes[at], np.exp(scale.bias[at])) for at in (order[0], order[-1]))
+    said = f"the odds of '{high}' are {more:.2f} times those learned, of '{low}' {less:.2f} times"
     figures = {name: round(float(value), 4) for name, value in zip(classes, scale.bias, strict=True)}
-    return Choice(scale, f"class bias: by held-out labels, {most} as probable as learned, {least}", figures)
+    return Choice(scale, f"class bias: by held-out labels, {said}", figures)
 
 
 def reliability(

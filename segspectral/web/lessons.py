@@ -204,7 +204,7 @@ class _Reader:
     def maps(self, numbers: list[int]) -> Iterator[tuple[Path, NDArray[np.integer]]]:
         """The label maps, without numbers that are no classes."""
         for one in self.pictures:
-            if one.labels is not None:
+            if one.labels is not None and one.source.exists():  # what is gone is left out like any other image
                 labels = read_label_map(one.labels).labels
                 self._shapes[one.source] = labels.shape
                 yield one.source, np.where(np.isin(labels, numbers), labels, 0)

@@ -203,15 +203,19 @@ def test_two_fingers_zoom_and_paint_nothing(browser: Any, server: str, photograp
 
 
 def test_another_window_is_not_overwritten(browser: Any, server: str, photograph: bytes) -> None:
+    """Also if this window has heard of the other one's save meanwhile, by a change of the classes."""
     with labelling(browser, server, **DESKTOP) as page:
         send(page, photograph, "one.png")
         other = page.context.new_page()
         other.goto(page.url)
         other.reload()
         opened(other, "one.png")
-        for window in (other, page):
-            window.mouse.click(*at(window, 0.2, 0.2))
-            until(window, "/^(Saved|Not saved)$/.test(document.getElementById('saved').textContent)")
+        other.mouse.click(*at(other, 0.2, 0.2))
+        until(other, "document.getElementById('saved').textContent === 'Saved'")
+        page.click("#add-class")
+        until(page, "document.querySelector('#queue button').title.includes('begun')")
+        page.mouse.click(*at(page, 0.2, 0.2))
+        until(page, "document.getElementById('saved').textContent === 'Not saved'")
         until(page, "document.getElementById('error').textContent.includes('another window')")
         page.click("#queue button")
         until(
@@ -396,6 +400,52 @@ def test_suggested_places_are_marked_and_labelled_one_after_the_other(browser: A
         page.select_option("#order", "asked", force=True)
         names = page.locator("#queue button").evaluate_all("all => all.map((one) => one.title.split(':')[0])")
         assert sorted(names) == ["p0.png", "p1.png"]
+
+
+def test_images_that_another_window_added_have_guesses_and_places(browser: Any, server: str) -> None:
+    """This window has one image of two when it teaches: both are guessed, and a place in the other is shown."""
+    first, second = (png_of(picture(n)[0]) for n in range(2))
+    with labelling(browser, server, **DESKTOP) as page, labelling(browser, server, **DESKTOP) as other:
+        send(page, first, "p0.png")
+        two_taps(page)
+        other.goto(page.url)
+        other.reload()
+        opened(other, "p0.png")
+        other.locator("#files").set_input_files([{"name": "p1.png", "mimeType": "image/png", "buffer": second}])
+        until(other, "document.querySelectorAll('#queue li').length === 2")
+        classes = "document.querySelectorAll('[data-class]').length"
+        before = page.evaluate(classes)
+        other.click("#add-class")
+        until(other, f"{classes} > {before}")
+        page.click("#teach")
+        until(page, "document.querySelectorAll('#queue img').length === 2", 60)
+        assert page.locator("#error").is_hidden()
+        assert page.evaluate(classes) == before + 1
+
+
+def test_an_image_that_is_done_loses_its_stripes_and_places_at_once(browser: Any, server: str) -> None:
+    """Also the last one, which stays open; they are back when the mark is taken away."""
+    with labelling(browser, server, **DESKTOP) as page:
+        send(page, png_of(picture(0)[0]), "p0.png")
+        two_taps(page)
+        page.click("#teach")
+        until(page, f"{CYAN} > 50", 60)
+        until(page, "!document.getElementById('accept').disabled")
+        page.click("#done")
+        until(page, "document.body.dataset.done === '1'")
+        until(page, f"{CYAN} === 0 && document.getElementById('accept').disabled", 5)
+        assert page.locator("#where").is_disabled()
+        page.click("#done")
+        until(page, f"{CYAN} > 50 && !document.getElementById('accept').disabled", 5)
+
+
+def two_taps(page: Any) -> None:
+    """Label a region of the first class and one of the second in the first picture, and wait until it is saved."""
+    truth = picture(0)[1]
+    for of in (0, 1):
+        page.locator(f"[data-class='{of + 1}'] .key").click()
+        page.mouse.click(*at(page, float(np.flatnonzero(truth[30] == of).mean() + 0.5) / 80, 0.5, (80, 64)))
+    until(page, "document.getElementById('saved').textContent === 'Saved'")
 
 
 CYAN = """(() => {

@@ -199,6 +199,14 @@ def test_what_cannot_be_taught_is_a_sentence(folder: Path, workers: Workers) -> 
         )
         assert len(state["guesses"]) == 4, "those of the last teaching that ended well stay"
 
+        put(client, at, 1, stroke(1))
+        (folder / "p0.png").unlink()
+        state = taught(client, at)
+        assert (state["status"], [one["number"] for one in state["guesses"]]) == ("done", [1, 2, 3])
+        assert any("2 images are left out: p0.png: there is no such file" in one for one in state["said"]), state[
+            "said"
+        ]
+
 
 def test_a_class_that_is_gone_is_guessed_no_more(folder: Path, workers: Workers) -> None:
     """Its number may be given to another class, which has not been taught."""

@@ -75,7 +75,6 @@ class PackagedNetwork(Backbone):
         wanted = [output_of(stride) for stride in self.strides] + [EDGES] * (edges and self._draws)
         made: list[Any] = self._session.run(wanted, inputs)
         maps = [
-            FeatureMap(np.ascontiguousarray(values[0].transpose(1, 2, 0)), stride)
-            for values, stride in zip(made, self.strides, strict=False)
+            FeatureMap(values[0].transpose(1, 2, 0), stride) for values, stride in zip(made, self.strides, strict=False)
         ]
         return Activations(maps, full_size(made[-1][0, 0], rgb.shape[:2]) if edges and self._draws else None)

@@ -154,8 +154,8 @@ async function where() {
 /** Other guesses, or other progress: show them in the list and on the stage. */
 function guessed() {
   if (!queue.project) return;
-  ask();
   queue.show(queue.project);
+  ask();
   if (queue.image) guessOf(queue.image).catch(fail);
   buttons();
 }
@@ -175,7 +175,10 @@ async function guessOf(image) {
 /** Teach from all that is painted; what is on the stage is saved first. */
 async function teach() {
   await queue.flush();
-  await lesson.press(queue.project.id);
+  const project = await api.project(queue.project.id); // another window may have added images or classes
+  queue.show(project);
+  classesOf(project);
+  await lesson.press(project.id);
 }
 
 /** Paint what is guessed, where nothing is painted. */
@@ -250,7 +253,10 @@ const size = (factor) => {
 const click = (id, work) => $(id).addEventListener("click", guarded(async () => work()));
 click("previous", () => queue.walk(-1));
 click("next", () => queue.walk(1));
-click("done", () => queue.done());
+click("done", async () => {
+  await queue.done();
+  guessed(); // the image that stays open may be done now, or not any more
+});
 click("undo", () => desk.painting.undo());
 click("redo", () => desk.painting.redo());
 click("fill", fill);

@@ -85,8 +85,8 @@ export class Lesson {
     this.act.changed();
   }
 
-  /** Nothing is asked in images that are done. */
-  heard(images) { for (const place of this.places) place.done = images[place.number].done; }
+  /** Nothing is asked in images that are done, or that another window has just added. */
+  heard(images) { for (const place of this.places) place.done = images[place.number]?.done ?? true; }
 
   /** The suggested places of the image that is open which have no label yet. */
   asked(number, { labels, width }) {

@@ -80,8 +80,10 @@ export class Queue {
     try {
       const image = await this.fetched(number);
       this.show(await api.project(this.project.id)); // another window may have saved meanwhile
+      const { revision } = this.project.images[number]; // of the labels, whatever the list learns of other windows later
       const saved = await api.savedLabels(this.project.id, number);
       if (this.number !== number) return;
+      image.revision = revision;
       image.labels = saved.length ? saved : new Uint8Array(image.width * image.height);
       if (image.labels.length !== image.superpixels.length) throw new Error(`${this.entry.name}: the saved labels are of another size`);
       this.image = image;
@@ -142,7 +144,8 @@ export class Queue {
     this.unsaved = false;
     $("saved").textContent = "Saving";
     try {
-      const state = await api.saveLabels(this.project.id, number, image, entry.revision, done);
+      const state = await api.saveLabels(this.project.id, number, image, image.revision, done);
+      image.revision += 1;
       this.show(state);
       if (!this.unsaved) $("saved").textContent = "Saved";
     } catch (error) {
