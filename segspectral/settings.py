@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticUndefined
 
 from segspectral.errors import SettingsError
-from segspectral.wording import plural
 
 __all__ = ["NestedError", "Settings", "explain", "merged_settings", "validated", "with_settings"]
 
@@ -173,7 +172,7 @@ def _setting_and_message(fault: Any, model: type[BaseModel], above: tuple[str, .
     if fault["type"] == "tuple_type":
         message = "input should be a list, such as [1, 2]"  # settings files and --set know no tuples
     if fault["type"] == "too_short":
-        message = f"at least {plural(fault['ctx']['min_length'], 'value is', 'values are')} needed"
+        message = f"input should be a list of at least {fault['ctx']['min_length']}, and has fewer"
     if fault["type"] == "union_tag_invalid":
         message = f"unknown kind {fault['ctx']['tag']}; there are {fault['ctx']['expected_tags']}"
     message = message[:1].lower() + message[1:]

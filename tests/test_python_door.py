@@ -24,7 +24,10 @@ QUICK: dict[str, Any] = {"features": {"cnn": None}, "superpixels": {"count": 60}
             {"refine": {"name": "crf", "iterations": -1}},
             "refine.iterations: input should be greater than",
         ),
-        ({"features": {"cnn": {"scales": []}}}, "features.cnn.scales: at least 1 value is needed"),
+        (
+            {"features": {"cnn": {"scales": []}}},
+            "features.cnn.scales: input should be a list of at least 1, and has fewer",
+        ),
         ({"features": {"cnn": {"scales": 1.25}}}, "features.cnn.scales: input should be a list, such as [1, 2]"),
     ],
 )
