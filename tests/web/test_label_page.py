@@ -225,6 +225,10 @@ def test_another_window_is_not_overwritten(browser: Any, server: str, photograph
         page.mouse.click(*at(page, 0.2, 0.2))
         until(page, "document.getElementById('saved').textContent === 'Not saved yet'")
         until(page, "document.getElementById('saved').textContent === 'Saved'")
+        classes = "document.querySelectorAll('[data-class]').length"
+        assert other.evaluate(classes) == page.evaluate(classes) - 1
+        other.click("#queue button")
+        until(other, f"{classes} === {page.evaluate(classes)}")
 
 
 def test_the_wand_is_the_tree_of_the_server(browser: Any, server: str, photograph: bytes) -> None:

@@ -106,6 +106,7 @@ function opened(image) {
   document.body.dataset.open = image ? queue.entry.name : "";
   Object.assign(stage.tool, { node: 0, line: null, circle: null, cross: null });
   if (image) {
+    classesOf(queue.project); // another window may have painted a class of its own
     desk.steps = ladder(image.tree.most);
     $("details").max = desk.steps.length - 1;
     $("details").value = desk.steps.findLastIndex((k) => k <= desk.details);
