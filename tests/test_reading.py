@@ -610,3 +610,14 @@ def test_bands_and_channels_exclude_each_other(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["segment", str(tmp_path / "rgb.png"), *options])
     assert result.exit_code == 2
     assert "bands and channels both choose what is seen" in result.output
+
+
+@pytest.mark.parametrize(("nodata", "notes"), [("nan", False), ("none", True)])
+def test_only_a_nodata_value_that_has_no_effect_is_called_ignored(tmp_path: Path, nodata: str, notes: bool) -> None:
+    values = np.random.default_rng(0).random((20, 20), np.float32)
+    values[:5] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(42113, "s", 0, nodata, True)])
+    image = read_image(tmp_path / "a.tif")
+    assert image.mask is not None
+    assert np.array_equal(image.mask, np.isfinite(values))
+    assert any("is not a number and is ignored" in note for note in image.notes) == notes

@@ -349,9 +349,11 @@ def nodata_of(page: Any) -> str | None:
 
 
 def said_of_nodata(page: Any) -> tuple[str, ...]:
-    """A sentence about a nodata value that is no number."""
+    """A sentence about a nodata value that is no number; NaN, which is void in every image, needs none."""
     text = " ".join(str(page.tags.valueof(GDAL_NODATA, "")).rstrip("\0").split())
-    return (f"its nodata value '{text[:40]}' is not a number and is ignored",) if text and not nodata_of(page) else ()
+    if not text or nodata_of(page) or text.lower() in ("nan", "-nan"):
+        return ()
+    return (f"its nodata value '{text[:40]}' is not a number and is ignored",)
 
 
 def orientation_of(page: Any) -> int:
