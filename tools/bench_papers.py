@@ -9,7 +9,7 @@ pipeline with the same number of segments. CPU seconds are for the whole image, 
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -29,7 +29,9 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    files = [Path(name) for name in sys.argv[1:]] or sorted((ROOT / "configs/papers").glob("*.yaml"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="recipes (default: all of configs/papers)")
+    files = parser.parse_args().files or sorted((ROOT / "configs/papers").glob("*.yaml"))
     print(f"{'recipe':38} {'image':8} {'CPU s':>6} {'Ncut':>6} {'exact':>6} {'covering':>8}")
     row("default, 8 segments", Pipeline(segments=8), warm=True)
     for file in files:
