@@ -15,6 +15,10 @@ from segspectral.values.regions import RegionGraph
 
 __all__ = ["KnnAffinity"]
 
+TOUCHING = 0.01
+"""The least Gaussian factor of two superpixels that touch. In a picture whose ground is uniform the median distance is
+tiny, and all superpixels of a lively object would be cut off from each other, each a cheap segment of its own."""
+
 
 class KnnAffinity(Settings):
     """Each superpixel is connected to its k nearest neighbours in feature space and to the superpixels that it touches.
@@ -22,7 +26,8 @@ class KnnAffinity(Settings):
     If boundary probabilities are known, W_ij = exp(-|x_i - x_j|^2 / (2 s^2)) exp(-u_ij / contour), where u_ij in [0, 1]
     is the altitude at which i and j merge in the hierarchy. This is an intervening-contour term (Leung and Malik 1998)
     for pairs at any distance: every path from i to j crosses a border of about this strength or more. A closed boundary
-    between two similar regions separates them; a boundary with a gap does not.
+    between two similar regions separates them; a boundary with a gap does not. Where i and j touch, the first factor is
+    at least ``TOUCHING``.
     """
 
     name: Literal["knn"] = "knn"
@@ -54,7 +59,12 @@ class KnnAffinity(Settings):
         weights = sp.triu(affinity.weights).tocoo()
         pairs = np.stack(weights.coords, axis=1)
         level = graph.hierarchy.levels_between(pairs)
+        alike = weights.data.astype(np.float64)
+        if self.adjacency:
+            n = len(graph)
+            touching = np.isin(pairs @ (n, 1), graph.borders.astype(np.int64) @ (n, 1))
+            alike[touching] = np.maximum(alike[touching], TOUCHING)
         half = sp.csr_array(
-            (np.maximum(weights.data * np.exp(-level / self.contour), FAINTEST), weights.coords), shape=weights.shape
+            (np.maximum(alike * np.exp(-level / self.contour), FAINTEST), weights.coords), shape=weights.shape
         )
         return Affinity(sp.csr_array((half + half.T).astype(np.float32)))

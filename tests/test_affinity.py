@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segspectral.config import make_pipeline
 from segspectral.errors import GraphError
 from segspectral.spectral.knn import Bandwidth, Symmetrization, knn_affinity, nearest_neighbors
 from segspectral.spectral.search import Search
@@ -191,3 +192,16 @@ def test_the_features_are_not_changed_and_may_be_read_only() -> None:
     before = X.copy()
     knn_affinity(X)
     np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("count", [80, 200, 600])
+@pytest.mark.parametrize("head", ["exact", "neuncut"])
+def test_two_segments_are_a_block_and_its_uniform_ground(head: str, count: int) -> None:
+    """The ground is so uniform that the superpixels of the block are far apart, by the measure of the ground."""
+    random = np.random.default_rng(0)
+    block = np.zeros((120, 160), bool)
+    block[10:40, 10:60] = True
+    levels = np.where(block, 222, 62)[..., None] + random.normal(0, 1.7, (120, 160, 3))
+    pipeline = make_pipeline({"head": head, "refine": "none", "superpixels": {"count": count}})
+    found = pipeline.solve(pipeline.describe(levels.astype(np.uint8)), 2).labels == 2
+    assert (found & block).sum() > 0.9 * (found | block).sum()
