@@ -19,6 +19,7 @@ is about. Code that does not know the file leaves the source out, and its caller
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -105,6 +106,11 @@ class DatasetError(SegspectralError):
 
 class OutputError(SegspectralError):
     """A result cannot be written to the requested file or folder."""
+
+    @property
+    def no_room(self) -> bool:
+        """Whether the disk or the quota is full, so that no other result can be written either."""
+        return isinstance(self.__cause__, OSError) and self.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class BatchError(SegspectralError):

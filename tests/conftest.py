@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +55,14 @@ def quadrants() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     image.setflags(write=False)
     truth.setflags(write=False)
     return image, truth
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a tmpfs may not be mounted here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)

@@ -18,6 +18,7 @@ import segspectral
 from segspectral.batch.jobs import Job, fingerprint_of
 from segspectral.batch.journal import Record, Status
 from segspectral.errors import BatchError, OutputError, SegspectralError
+from segspectral.files import whole_set
 from segspectral.rasters.tiling import Plan, Tiles, Tiling, why_whole
 from segspectral.registry import Look, Shapes
 
@@ -176,6 +177,7 @@ class Segmenter:
             )
         return replace(record, seconds=round(time.perf_counter() - begin, 4))
 
+    @whole_set()
     def _segment(self, job: Job, before: tuple[int, int]) -> _Made:
         from segspectral.export import LabelMap, Writer, contour_png, exporters_named, save, write_bytes
         from segspectral.images.reader import read_image
@@ -196,6 +198,7 @@ class Segmenter:
         more, notes = writer.write(label_map, stem)
         return _Made(result.segments, dict(result.seconds), [*files, *more], [*result.notes, *notes])
 
+    @whole_set()
     def _segment_tiled(self, job: Job, before: tuple[int, int], plan: Plan) -> _Made:
         from segspectral.export import exporters_named
         from segspectral.rasters.results import Exports, save_raster

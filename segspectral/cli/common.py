@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from segspectral.errors import ImageError, SegspectralError, SettingsError, about
+from segspectral.errors import ImageError, OutputError, SegspectralError, SettingsError, about
 from segspectral.heads import HEADS
 from segspectral.registry import shipped
 from segspectral.wording import plural
@@ -104,7 +104,7 @@ class ReadingNotes:
 
 
 class Faults:
-    """Counts the images that fail; a fault in one of them is told and does not stop the others."""
+    """Counts the images that fail; a fault in one is told and does not stop the others, but a full disk does."""
 
     def __init__(self, tell: Callable[[object], None] = tell_error, debug: bool = False) -> None:
         self.count, self._tell, self._debug = 0, tell, debug
@@ -116,7 +116,7 @@ class Faults:
             with about(path):
                 yield
         except Exception as error:
-            if self._debug:
+            if self._debug or (isinstance(error, OutputError) and error.no_room):
                 raise
             self.count += 1
             if isinstance(error, MemoryError):

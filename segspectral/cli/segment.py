@@ -231,6 +231,7 @@ class _Segmenting:
 def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
     """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
     from segspectral.export import names_below, result_stems
+    from segspectral.files import whole_set
     from segspectral.images.reader import pages_of
 
     for text in work.told:
@@ -250,7 +251,9 @@ def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
             with faults.of(path):
                 report.begin(path)
                 where = f"{path}, page {page}" if page else f"{path}"
-                report.line(f"{where}: " + "\n  ".join(work.results(path, page, image, stems[image], report)))
+                with whole_set():
+                    said = "\n  ".join(work.results(path, page, image, stems[image], report))
+                report.line(f"{where}: {said}")
     for writer in work.writers.values():
         for written in writer.close():
             print(f"all images -> {written}")

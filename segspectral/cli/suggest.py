@@ -127,6 +127,7 @@ def _write(places: list[Place], paths: list[Path], output: Path, reading: Readin
     """The table, and beside it a folder of pictures, one for each image; returns the folder."""
     from segspectral.export import csv_bytes, png, write_bytes
     from segspectral.figures import numbered
+    from segspectral.files import whole_set
     from segspectral.images.reader import as_image
     from segspectral.teaching.labels import names_of
 
@@ -134,14 +135,15 @@ def _write(places: list[Place], paths: list[Path], output: Path, reading: Readin
     for number, place in enumerate(places, 1):
         at.setdefault(place.image, {})[number] = place
     folder = output.with_suffix("")
-    for order, (path, those) in enumerate(at.items(), 1):
-        marks = {number: (place.row, place.col) for number, place in those.items()}
-        picture = numbered(as_image(path, reading=reading).uint8, marks)
-        write_bytes(folder / f"{order}_{path.stem}.png", png(picture))
-    names = names_of([place.image for place in places], paths)
-    write_bytes(
-        output, csv_bytes([_line(*each) for each in zip(names, range(1, len(places) + 1), places, strict=True)])
-    )
+    with whole_set():
+        for order, (path, those) in enumerate(at.items(), 1):
+            marks = {number: (place.row, place.col) for number, place in those.items()}
+            picture = numbered(as_image(path, reading=reading).uint8, marks)
+            write_bytes(folder / f"{order}_{path.stem}.png", png(picture))
+        names = names_of([place.image for place in places], paths)
+        write_bytes(
+            output, csv_bytes([_line(*each) for each in zip(names, range(1, len(places) + 1), places, strict=True)])
+        )
     return folder
 
 

@@ -21,7 +21,7 @@ from segspectral.evaluation.plan import ImageScore, Plan
 from segspectral.evaluation.results import HEADLINES, groups_of, percentiles, resampled, total
 from segspectral.export.pages import template
 from segspectral.export.tables import csv_bytes
-from segspectral.files import read_file, write_bytes
+from segspectral.files import read_file, whole_set, write_bytes
 from segspectral.wording import few, plural
 
 __all__ = ["Comparison", "Difference", "compare"]
@@ -67,6 +67,7 @@ class Comparison:
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
 
+    @whole_set()
     def write(self, out_dir: str | Path) -> dict[str, Path]:
         """Write ``comparison.json``, ``comparison.csv`` and ``comparison.html``. Return the paths by these names.
 

@@ -12,7 +12,7 @@ from typing import Any
 from segspectral.errors import OutputError
 from segspectral.evaluation.datasets import Dataset
 from segspectral.evaluation.plan import ImageScore
-from segspectral.files import read_file, write_bytes
+from segspectral.files import read_file, whole_set, write_bytes
 from segspectral.wording import plural
 
 __all__ = ["IMAGES", "Finished", "claim", "differences", "images_of", "settings_of"]
@@ -137,6 +137,7 @@ class Finished:
         except (OSError, ValueError, KeyError, TypeError):
             return None  # the file is missing or damaged, so the image is scored again
 
+    @whole_set()
     def add(self, score: ImageScore) -> None:
         write_bytes(self._path(score.id, ".jpg"), score.picture)
         write_bytes(self._path(score.id, ".json"), json.dumps(score.to_json()).encode())

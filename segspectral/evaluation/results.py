@@ -17,7 +17,7 @@ from segspectral.errors import DatasetError
 from segspectral.evaluation.datasets import Dataset
 from segspectral.evaluation.folder import IMAGES, Finished
 from segspectral.export.tables import csv_bytes, versions
-from segspectral.files import write_bytes
+from segspectral.files import whole_set, write_bytes
 from segspectral.metrics.contour import CONTOUR_KINDS
 from segspectral.wording import few, plural
 
@@ -125,6 +125,7 @@ class Results:
         """Image id -> a small JPEG of image, truth and prediction."""
         return {score.id: score.picture for score in self.scores}
 
+    @whole_set()
     def write(self, out_dir: str | Path) -> dict[str, Path]:
         """Write ``results.json``, ``scores.csv`` and ``report.html`` into a folder. Return the paths by these names.
 

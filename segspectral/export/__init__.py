@@ -1,7 +1,8 @@
 """Segmentations written to files.
 
 ``save`` writes the files that every image gets. ``EXPORTERS`` lists all further formats, for annotation tools, maps
-and tables. Each file is written under a temporary name and then renamed, so no file is ever half-written.
+and tables. Each file is written under a temporary name, and those of one image are then renamed together, so
+no file and no set of files is ever half-written.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from segspectral.export.labelmap import LabelMap, names_of, parse_names, read_la
 from segspectral.export.naming import names_below, result_stems
 from segspectral.export.pictures import colour_table, contour_png, jpeg, label_png, overlay, png, tinted
 from segspectral.export.tables import csv_bytes, segment_table, summary, versions
-from segspectral.files import link_to, write_bytes
+from segspectral.files import link_to, whole_set, write_bytes
 from segspectral.images.place import read_georeference
 from segspectral.registry import Look
 from segspectral.values import Segmentation
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 
+@whole_set()
 def save(
     segmentation: Segmentation,
     folder: str | os.PathLike[str],

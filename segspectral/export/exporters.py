@@ -25,7 +25,7 @@ from segspectral.export.pictures import label_png
 from segspectral.export.tables import csv_bytes, region_table
 from segspectral.export.windowed import WindowedMap
 from segspectral.extras import require
-from segspectral.files import link_file, npz, scratch_folder, whole_file, write_bytes
+from segspectral.files import link_file, npz, scratch_folder, unfinished, whole_file, whole_set, write_bytes
 from segspectral.images.place import read_georeference
 from segspectral.registry import FORMATS, Shapes, formats_named
 from segspectral.values import Image
@@ -288,6 +288,7 @@ class Writer:
             self._parts[exporter.name].append(exporter.part(label_map, stem))
         self._images.add(label_map.image)
 
+    @whole_set()
     def write(self, label_map: LabelMap, stem: str) -> tuple[list[Path], list[str]]:
         """Write only the files of one image. Return their paths and the sentences that ``add`` returns."""
         files, notes = [], []
@@ -306,6 +307,7 @@ class Writer:
             notes += _said(exporter, made.kept, label_map.labels.size, label_map.georeference)
         return files, notes
 
+    @whole_set()
     def write_windowed(self, item: WindowedMap, stem: str) -> tuple[list[Path], list[str]]:
         """As ``write``, of a label map that is read in windows; formats that need it as a whole are left out."""
         files, notes = [], []
@@ -314,13 +316,14 @@ class Writer:
                 continue
             ending, write = exporter.windowed
             path, kept = self._folder / f"{stem}{ending}", 1.0
-            if path != item.file:
+            if unfinished(path) != item.file:
                 with whole_file(path) as partial_file:
                     kept = write(item, partial_file)
                 files.append(path)
             notes += _said(exporter, kept, item.shape[0] * item.shape[1], item.georeference)
         return files, notes
 
+    @whole_set()
     def close(self) -> list[Path]:
         """Write the files that describe all images, and return their paths."""
         return [

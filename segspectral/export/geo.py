@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import sqlite3
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ from segspectral.export.labelmap import LabelMap
 from segspectral.export.styles import add_style
 from segspectral.export.wgs84 import to_map, to_wgs84
 from segspectral.export.windowed import WindowedMap
+from segspectral.export.zones import windows_of
 from segspectral.files import scratch_folder
-from segspectral.images.gdal import CACHE_BYTES
+from segspectral.images.gdal import CACHE_BYTES, check_written, checksum, open_pixels
 from segspectral.registry import Shapes
 from segspectral.values.place import Georeference
 
@@ -24,6 +29,8 @@ __all__ = ["cog", "cog_of_raster", "copy_raster", "geojson", "geopackage", "geot
 
 LAYER, GEOMETRY = "segments", "geom"
 """The layer of a GeoPackage, and its column of geometries."""
+
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def geotiff(label_map: LabelMap) -> bytes:
@@ -70,7 +77,10 @@ def cog_of_raster(item: WindowedMap, path: Path) -> float:
 
 def png_of_raster(item: WindowedMap, path: Path) -> float:
     """The indexed PNG of a label raster, line by line. The transform is not kept, because a PNG holds none."""
-    return _copy(item.file, path, "PNG", WRITE_METADATA_AS_TEXT="YES")
+    _copy(item.file, path, "PNG", WRITE_METADATA_AS_TEXT="YES")
+    if not path.read_bytes().endswith(PNG_END):  # all pixels may be there without it
+        raise OSError(errno.ENOSPC, "its end is missing; the disk may be full")
+    return 1.0
 
 
 def copy_raster(item: WindowedMap, path: Path) -> float:
@@ -83,13 +93,30 @@ def copy_raster(item: WindowedMap, path: Path) -> float:
 def _copy(source: Path | None, target: Path, driver: str, **options: str) -> float:
     """Write a label raster of ours with another driver, which reads it in blocks."""
     import rasterio
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
     from rasterio.shutil import copy
 
     assert source is not None
     # GDAL would write what the format cannot hold into a file beside it.
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+    with (
+        _writing(CPLE_BaseError, RasterioError),
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+    ):
         copy(os.path.abspath(source), os.path.abspath(target), driver=driver, **options)
+        with open_pixels(source) as file:
+            sums = {window: checksum(file.read(1, window=window)) for window in windows_of(file.shape)}
+        check_written(target, "GTiff" if driver == "COG" else driver, sums)
     return 1.0
+
+
+@contextmanager
+def _writing(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds, by which libraries tell a full disk among other things, become OSError."""
+    try:
+        yield
+    except kinds as error:
+        raise OSError(errno.EIO, f"{' '.join(str(error).split())[:200]}; the disk may be full") from error
 
 
 def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:
@@ -103,24 +130,28 @@ def geopackage(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> floa
     The share of pixels that the simplified polygons keep.
     """
     zones = item.zones(wanted)
-    _write_layer(path, zones.shapes, item.table(wanted), item.georeference, wanted.single)
-    add_style(path, LAYER, GEOMETRY, item.colours, item.names)
+    _write_layer(path, zones.shapes, item.table(wanted), item, item.georeference, wanted.single)
     return zones.kept
 
 
 def layer_of(item: LabelMap, table: list[dict[str, Any]], place: Georeference | None, path: Path) -> None:
     """``geopackage`` of the exact outlines of segments with the columns of another table, a row per segment."""
     windowed = WindowedMap.of(item)
-    _write_layer(path, windowed.zones(Shapes(tolerance=0)).shapes, table, place, False)
-    add_style(path, LAYER, GEOMETRY, windowed.colours, windowed.names)
+    _write_layer(path, windowed.zones(Shapes(tolerance=0)).shapes, table, windowed, place, False)
 
 
 def _write_layer(
-    path: Path, outlines: Any, table: list[dict[str, Any]], place: Georeference | None, single: bool
+    path: Path,
+    outlines: Any,
+    table: list[dict[str, Any]],
+    item: WindowedMap,
+    place: Georeference | None,
+    single: bool,
 ) -> None:
-    """Write the only layer of a GeoPackage: outlines in pixels, and a row for each."""
+    """Write the only layer of a GeoPackage: outlines in pixels, a row for each, and the colours of the label map."""
     import pyogrio
     import shapely
+    from pyogrio.errors import DataSourceError, FeatureError
 
     georeference = place or Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
     shapes = shapely.transform(outlines, lambda xy: to_map(xy, georeference))
@@ -129,7 +160,7 @@ def _write_layer(
         table = [row | {"map_area": float(a)} for row, a in zip(table, area, strict=True)]
     # A segment may have no measurement in a band: NaN becomes NULL.
     columns = {key: np.array([np.nan if row[key] is None else row[key] for row in table]) for key in table[0]}
-    with warnings.catch_warnings():
+    with _writing(DataSourceError, FeatureError, sqlite3.Error), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*crs.*")
         # The name of a file that is not yet complete has another suffix.
         warnings.filterwarnings("ignore", message=".*extension.*")
@@ -145,6 +176,7 @@ def _write_layer(
             crs=georeference.crs or None,
             layer_options={"GEOMETRY_NAME": GEOMETRY},
         )
+        add_style(path, LAYER, GEOMETRY, item.colours, item.names)
 
 
 def geojson(item: WindowedMap, path: Path, wanted: Shapes = Shapes()) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -28,7 +29,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises
     ------
     OutputError
-        There is no place for temporary files that can be written to.
+        There is no place for temporary files that can be written to, or it becomes full within.
     """
     with suppress(OSError):
         _sweep()
@@ -45,6 +46,11 @@ def scratch_folder() -> Iterator[Path]:
     try:
         with folder:
             yield Path(folder.name)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        why = f"the folder for temporary files cannot be written to ({error.strerror})"
+        raise OutputError(f"{why}; make room, or set TMPDIR to a folder on another disk") from error
     finally:
         if lock is not None:
             os.close(lock)

@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,47 @@ from segspectral.files.reading import address_of
 NAME_BYTES = 220
 """File systems allow names of 255 bytes. The rest is for what ``partial_of`` adds: dots, a process id, ".partial"."""
 
+_waiting: ContextVar[dict[Path, Path] | None] = ContextVar("_waiting", default=None)
+"""Of a set of files that is being written: the path of each file -> where it is until the set is complete."""
+
+
+@contextmanager
+def whole_set() -> Iterator[None]:
+    """Files that are written within appear together at the end; after an error none of them does.
+
+    Until then, earlier files of these names stay as they are, and ``unfinished`` says where a new one is. A set within
+    a set is a part of it. Files that other threads write are not in the set.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be renamed.
+    """
+    if _waiting.get() is not None:
+        yield
+        return
+    files: dict[Path, Path] = {}
+    token = _waiting.set(files)
+    try:
+        yield
+        for path, partial in files.items():
+            _rename(partial, path)
+    finally:
+        _waiting.reset(token)
+        for partial in files.values():
+            partial.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Where the file is now: in another place than ``path`` if the set that it belongs to is not complete yet."""
+    return (_waiting.get() or {}).get(path, path)
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to. At the end it is renamed in one step; after an error it is removed.
+
+    Within ``whole_set``, it is renamed at the end of the set.
 
     Raises
     ------
@@ -35,11 +73,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OutputError("is a folder; name a file", path)
     if path.exists() and not path.is_file():  # the file would replace it, as root even /dev/null
         raise OutputError("is a device or a pipe; name a file", path)
-    partial = partial_of(path)
+    partial, files = partial_of(path), _waiting.get()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error.strerror or error})", path) from error
+    if files is None:
+        _rename(partial, path)
+    else:
+        files[path] = partial
+
+
+def _rename(partial: Path, path: Path) -> None:
+    try:
+        try:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)

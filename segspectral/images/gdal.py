@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segspectral.errors import ImageError
 from segspectral.images.formats import FORMATS, format_of
@@ -16,6 +19,8 @@ from segspectral.images.limits import check_bands, check_bytes, check_size
 from segspectral.images.raw import Raw, number_of
 
 __all__ = [
+    "check_written",
+    "checksum",
     "names_of",
     "nodata_of",
     "open_header",
@@ -36,6 +41,44 @@ MAX_BLOCK = 2**30
 
 CACHE_BYTES = 64 * 2**20
 """Size of GDAL's cache of blocks. Its default is 5 % of the memory of the machine."""
+
+Rows = tuple[tuple[int, int], tuple[int, int]]
+"""A window of a raster: the first row and one after the last, and the same of columns."""
+
+
+def checksum(values: NDArray[Any]) -> int:
+    """A number that differs for nearly all other values."""
+    return zlib.crc32(np.ascontiguousarray(values).data)
+
+
+def check_written(path: Path, driver: str, sums: Mapping[Rows, int]) -> None:
+    """Read a raster of one band that has just been written: of a disk that is full, GDAL says nothing.
+
+    Parameters
+    ----------
+    driver : by which it is read
+    sums : the checksum of the values of each window
+
+    Raises
+    ------
+    OSError
+        The file does not hold them.
+    """
+    import warnings
+
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(os.path.abspath(path), driver=driver)
+        with file:
+            whole = all(checksum(file.read(1, window=window)) == due for window, due in sums.items())
+    except RasterioError:
+        whole = False
+    if not whole:
+        raise OSError(errno.ENOSPC, "what was written cannot be read again; the disk may be full")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segspectral.export import csv_bytes, png, versions
-from segspectral.files import write_bytes
+from segspectral.files import whole_set, write_bytes
 from segspectral.heads.settings import head_to
 from segspectral.heads.storage import plain
 from segspectral.metrics.communities import conductance
@@ -20,6 +20,7 @@ from segspectral.networks.pictures import DRAWN, adjacency_picture, choice_pictu
 __all__ = ["summary", "write_communities"]
 
 
+@whole_set()
 def write_communities(found: Communities, folder: Path) -> list[Path]:
     """Write communities.csv, summary.json and adjacency.png, and return the paths.
 

@@ -17,7 +17,7 @@ from segspectral.export import Exporter, Writer, colour_table, png, versions
 from segspectral.export.labelmap import as_colour, from_text
 from segspectral.export.windowed import Levels, WindowedMap
 from segspectral.export.zones import Span, windows_of
-from segspectral.files import link_to, write_bytes
+from segspectral.files import link_to, unfinished, whole_set, write_bytes
 from segspectral.images.gdal import open_pixels, place_of
 from segspectral.images.interpret import Reading
 from segspectral.rasters.raster import Raster
@@ -56,6 +56,7 @@ class Made:
     notes: list[str]
 
 
+@whole_set()
 def save_raster(
     source: Path,
     target: Path,
@@ -124,7 +125,8 @@ def windowed_map(
         A raster cannot be read, has another size, or holds no segment.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(open_pixels(labels))
+        here = unfinished(labels)
+        file = stack.enter_context(open_pixels(here))
         if file.count != 1 or np.dtype(file.dtypes[0]).name not in ("uint8", "uint16"):
             raise ImageError("is no label raster, which has one band of 8 or 16 bits without a sign", labels)
         shape = file.height, file.width
@@ -158,7 +160,7 @@ def windowed_map(
             levels,
             bands,
             band_keys,
-            labels,
+            here,
         )
 
 

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from segspectral.errors import OutputError, SettingsError
 from segspectral.export.pictures import KEYWORD, colour_table
-from segspectral.files import whole_file
-from segspectral.images.gdal import open_pixels
+from segspectral.files import unfinished, whole_file
+from segspectral.images.gdal import check_written, checksum, open_pixels
 from segspectral.images.reader import FLAT, Reading
 from segspectral.rasters.limited import Drawing, RasterSizes
 from segspectral.rasters.nodes import Grid, Nodes, compacted, describe_raster
-from segspectral.rasters.raster import DiskMap, Raster, Window, windows
+from segspectral.rasters.raster import DiskMap, Raster, Span, Window, windows
 from segspectral.rasters.tiling import MANY, NO_MODEL, NO_SPLIT, Tiles
 from segspectral.refine import NoRefinement
 from segspectral.registry import Look
@@ -186,7 +186,7 @@ def overlay_of_raster(
     """
     from segspectral.export.pictures import tinted
 
-    with Raster.open(Path(source), reading) as raster, open_pixels(Path(labels)) as file:
+    with Raster.open(Path(source), reading) as raster, open_pixels(unfinished(Path(labels))) as file:
         rgb = raster.thumbnail(longest)
         labels_seen = file.read(1, out_shape=rgb.shape[:2]).astype(np.int32)
         return tinted(rgb, labels_seen, look=look, names=names)
@@ -206,6 +206,7 @@ def _write_labels(
     from rasterio.errors import RasterioError
 
     used: set[int] = set()
+    sums: dict[tuple[Span, Span], int] = {}
     profile = {
         "driver": "GTiff",
         "height": raster.shape[0],
@@ -222,14 +223,17 @@ def _write_labels(
         "BIGTIFF": "IF_SAFER",
     }
     try:
-        with whole_file(target) as partial, rasterio.open(partial, "w", **profile) as out:
-            if k <= 255:
-                out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
-            _tag(out, names)
-            for window in tiles:
-                labels = draw(window)
-                used.update(np.unique(labels).tolist())
-                out.write(labels.astype(profile["dtype"]), 1, window=raster.pixels(*window.core))
+        with whole_file(target) as partial:
+            with rasterio.open(partial, "w", **profile) as out:
+                if k <= 255:
+                    out.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(colour_table(k + 1))})
+                _tag(out, names)
+                for window in tiles:
+                    labels, at = draw(window).astype(profile["dtype"]), raster.pixels(*window.core)
+                    used.update(np.unique(labels).tolist())
+                    out.write(labels, 1, window=at)
+                    sums[at] = checksum(labels)
+            check_written(partial, "GTiff", sums)
     except RasterioError as error:
         raise OutputError(f"cannot be written ({error})", target) from error
     return tuple(sorted(used - {0}))

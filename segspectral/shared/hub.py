@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import segspectral
 from segspectral.errors import OutputError, SettingsError
 from segspectral.features.backbones.timm_models import hub_reachable
-from segspectral.files import scratch_folder, write_bytes
+from segspectral.files import scratch_folder, unfinished, whole_set, write_bytes
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def save(model: Head | Model | str | os.PathLike[str], folder: str | os.PathLike
         with scratch_folder() as scratch:
             fitted.save(path := scratch / WEIGHTS)
             data = path.read_bytes()
-    weights = write_bytes(folder / WEIGHTS, data)
-    config = config_of(weights)
-    write_bytes(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    if not (folder / CARD).exists():
-        write_bytes(folder / CARD, model_card(fitted, config).encode())
+    with whole_set():
+        config = config_of(unfinished(write_bytes(folder / WEIGHTS, data)))
+        write_bytes(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        if not (folder / CARD).exists():
+            write_bytes(folder / CARD, model_card(fitted, config).encode())
     return folder
 
 
@@ -137,9 +137,10 @@ def pull(repository: str, folder: str | os.PathLike[str], *, revision: str | Non
             load(scratch)
         except SettingsError as error:
             raise SettingsError(error.message, f"{repository}/{WEIGHTS}") from error
-        for name in (WEIGHTS, CONFIG, CARD):
-            if (scratch / name).is_file():
-                write_bytes(Path(folder) / name, (scratch / name).read_bytes())
+        with whole_set():
+            for name in (WEIGHTS, CONFIG, CARD):
+                if (scratch / name).is_file():
+                    write_bytes(Path(folder) / name, (scratch / name).read_bytes())
     return Path(folder)
 
 

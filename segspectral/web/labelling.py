@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from segspectral.errors import ImageError, SegspectralError, SettingsError
 from segspectral.export import EXPORTERS, LabelMap, colour_table, label_png, read_georeference, read_label_map
 from segspectral.export.naming import result_stems
-from segspectral.files import check_inside, read_file, write_bytes, zipped
+from segspectral.files import check_inside, read_file, whole_set, write_bytes, zipped
 from segspectral.images.reader import image_size
 from segspectral.wording import plural
 
@@ -256,15 +256,15 @@ class Project:
                 raise SettingsError(f"{image.name}: there is no class {min(unknown)}")
             if revision != image.revision:
                 raise ConflictError(f"{image.name} was saved from another window; open it again to go on from there")
-            if labels.any():
-                write_bytes(self._path(image), self._png(labels))
-            else:
+            ended = self._done | {image.name} if done else self._done - {image.name}
+            with whole_set():
+                if labels.any():
+                    write_bytes(self._path(image), self._png(labels))
+                self._write(self.classes, ended)
+            if not labels.any():
                 self._path(image).unlink(missing_ok=True)
+            image.done, self._done = done, ended
             image.revision += 1
-            if done != image.done:
-                image.done = done
-                (self._done.add if done else self._done.discard)(image.name)
-            self._write()
         return self.state()
 
     def set_classes(self, classes: list[Class]) -> State:
@@ -286,8 +286,8 @@ class Project:
                 if found:
                     raise SettingsError(f"the class {gone[found[0]]} is used in {image.name}; paint over it first")
         with self._lock:
+            self._write(classes, self._done)
             self.classes = classes
-            self._write()
         return self.state()
 
     def exported(self, format: str, only_done: bool = False) -> tuple[bytes, int, str]:
@@ -344,8 +344,8 @@ class Project:
     def _path(self, image: _Image) -> Path:
         return self.folder / f"{self._stems[image.name]}_labels.png"
 
-    def _write(self) -> None:
-        saved = _Saved(version=1, classes=self.classes, stems=self._stems, done=sorted(self._done))
+    def _write(self, classes: list[Class], done: set[str]) -> None:
+        saved = _Saved(version=1, classes=classes, stems=self._stems, done=sorted(done))
         write_bytes(self.folder / SAVED, json.dumps(saved.model_dump(), indent=1, ensure_ascii=False).encode())
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -86,17 +86,6 @@ def test_a_batch_killed_at_random_moments_ends_with_the_same_results(
     ran(*go)
     assert Counter(done_lines(out)) == Counter({p.relative_to(twenty).as_posix(): 1 for p in twenty.rglob("*.*")})
     assert results(out) == results(undisturbed)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 400 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("a tmpfs may not be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_full_disk_stops_clearly_and_goes_on_when_there_is_room(twenty: Path, small_disk: Path):
