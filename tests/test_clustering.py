@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import sys
+import time
 import tracemalloc
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import numpy as np
 import pytest
@@ -240,6 +245,29 @@ def _not_the_seventh(item: int) -> int:
     if item == 7:
         raise SettingsError("the seventh")
     return item
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [("SIGTERM", []), ("SIGHUP", []), ("SIGTERM", ["--dask", "local:2"]), ("SIGINT", ["--dask", "local:2"])],
+)
+def test_a_process_that_is_ended_leaves_nothing_half_written(number: str, more: list[str], tmp_path: Path) -> None:
+    if more:
+        pytest.importorskip("distributed", reason="dask (extra 'cluster') is not installed")
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(400_000, 32)).astype(np.float32))
+    out = tmp_path / "out"
+    arguments = ["cluster", str(tmp_path / "a.npy"), "-k", "4", "--head", "kmeans", "--sample", "500", *more]
+    with Popen([sys.executable, "-m", "segspectral", *arguments, "-o", str(out / "a.npz")], stderr=PIPE) as process:
+        # The file is begun when the first vectors are predicted; there are seconds of them.
+        while not list(out.glob(".a.npz.*.partial")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(getattr(signal, number))
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.skipif(find_spec("distributed") is None, reason="dask (extra 'cluster') is not installed")

@@ -243,6 +243,34 @@ def test_a_raster_of_one_tile_is_segmented_like_an_image(tmp_path: Path, hierarc
     assert adjusted_rand_score(labels_of(raster.labels).ravel(), pipeline(image).labels.ravel()) > 0.7
 
 
+def test_a_raster_smaller_than_a_photograph_has_superpixels_enough(tmp_path: Path):
+    """The squares of a photograph's grid would be as large as its segments: 24 x 18 pixels would be two superpixels."""
+    truth = np.repeat(np.arange(3), 6)[None].repeat(24, axis=0)
+    picture = np.array([[200, 30, 30], [40, 120, 40], [30, 40, 190]], np.uint8)[truth]
+    source = write(tmp_path / "small.tif", picture)
+    pipeline = make_pipeline({"segments": 3, "features": {"cnn": None}, "refine": "none"})
+    in_tiles = labels_of(segment_raster(source, tmp_path / "l.tif", pipeline, Tiles(tile=64)).labels)
+    in_memory = pipeline(read_image(source)).labels
+    assert adjusted_rand_score(truth.ravel(), in_memory.ravel()) > 0.8
+    assert adjusted_rand_score(truth.ravel(), in_tiles.ravel()) > 0.8
+
+
+def test_without_choice_tiles_make_kinds_of_land_and_memory_regions(tmp_path: Path):
+    """Two fields of one colour, as docs/howto/rasters.md says: `--hierarchy` makes regions in both."""
+    picture = np.full((160, 240, 3), (60, 110, 50), np.uint8)
+    picture[:, 40:90] = picture[:, 150:200] = (200, 160, 110)
+    source = write(tmp_path / "fields.tif", picture)
+
+    def both(**settings: object) -> list[bool]:
+        """In tiles, and in memory: whether the two fields are one segment."""
+        pipeline = make_pipeline({"refine": "none", **settings})
+        tiled = labels_of(segment_raster(source, tmp_path / "l.tif", pipeline, Tiles(tile=128)).labels)
+        return [bool(labels[80, 65] == labels[80, 175]) for labels in (tiled, pipeline(picture).labels)]
+
+    assert both() == [True, False]
+    assert both(hierarchy=True) == [False, False]
+
+
 def test_nodes_do_not_depend_on_the_tiles(tmp_path: Path):
     """Boundary probabilities and CNN features are equal up to the last rows and columns, which do not fill a tile."""
     image = read_image(Path(__file__).parents[1] / "sample_images" / "coffee.jpg")

@@ -6,6 +6,7 @@ command: a function in a module here, and a line in a group of ``COMMANDS``.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -105,7 +106,15 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def main() -> None:
-    """The console script."""
+    """The console script.
+
+    What ends a process from outside, which is SIGTERM or the end of the terminal, ends it as Ctrl-C does: half-written
+    files are removed on the way. What the caller has the process ignore (``nohup``) stays ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
     except KeyboardInterrupt:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import signal
 import socket
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,8 +63,6 @@ def serve(
     require("web", "serve")
     from segspectral.web import Limits, create_app
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C, so that nothing is left behind
     listening = _listen(host, port)
     pipeline = options.pipeline()
     if pipeline.model is not None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "Nodes", "compacted", "describe_raster"]
 
 SIDE_OF_PIXELS = 500
-"""``superpixels.count`` is meant for photographs of about 500 x 500 pixels. The number for a raster is proportional to
-its area."""
+"""``superpixels.count`` is meant for photographs of about 500 x 500 pixels. The number for a larger raster is
+proportional to its area; a smaller one has as many as a photograph, down to superpixels of LEAST_SIDE."""
 
 MARGIN_SUPERPIXELS = 4
 """Width of the margin for superpixels, in sides of a superpixel. With 2, 4 and 8, about 5, 1 and 0.05 % of the pixels
@@ -72,7 +72,7 @@ class Grid(NamedTuple):
         tile : side of a tile in pixels
         max_nodes : maximum number of superpixels of the raster
         """
-        least = SIDE_OF_PIXELS / count**0.5
+        least = min(SIDE_OF_PIXELS, (shape[0] * shape[1]) ** 0.5) / count**0.5
         due = (shape[0] * shape[1] / max_nodes) ** 0.5
         factor = max(1, round(due / least))
         # The side is rounded up to a multiple of LEAST_SIDE, or down if it is larger by at most 1/8 of LEAST_SIDE.
