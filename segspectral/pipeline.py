@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from segspectral.affinity import KnnAffinity
 from segspectral.errors import SettingsError
 from segspectral.features import FeatureStack
 from segspectral.features.cnn import Seen
+from segspectral.features.stack import Measured
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import ChosenHead, head_from, head_schema, head_to
@@ -37,6 +38,7 @@ from segspectral.spectral.walk import diffused
 from segspectral.superpixels import AnySuperpixels, Watershed
 from segspectral.values import Affinity, Bands, Features, Image, Membership, Scene, Segmentation, Superpixels
 from segspectral.values.fragments import Fragments
+from segspectral.values.later import Later
 from segspectral.values.regions import Hierarchy, RegionGraph
 
 __all__ = ["STAGES", "Observer", "Pipeline", "eigengap_segments", "from_edges", "segment", "with_seeds"]
@@ -46,6 +48,8 @@ STAGES = ("superpixels", "features", "affinity", "partition", "refine")
 TYPICAL_SEGMENTS, LOG_DEVIATION = 6, 0.5
 """The prior of ``eigengap_segments``: people who segment photographs mark about 6 regions. The prior is
 log-normal around that, with this standard deviation in ln k."""
+
+T = TypeVar("T")
 
 Observer = Callable[[str, float], None]
 """Called after each stage with its name and its wall-clock time in seconds."""
@@ -233,6 +237,8 @@ class Pipeline(Settings):
     def describe(self, image: Any, observer: Observer | None = None, *, known: Scene | None = None) -> Scene:
         """Compute all that does not depend on the number of segments: superpixels, features, region graph and affinity.
 
+        Features and affinity are computed when they are first asked for, because a cut of the hierarchy needs neither.
+
         An image of one colour is one segment, whatever number is requested; a note says so.
 
         Parameters
@@ -266,16 +272,18 @@ class Pipeline(Settings):
                 image, work, superpixels, seen = known.image, known.work, known.work_superpixels, None
             if known is None or shared < 2:
                 if pipeline.model is None:
-                    features, graph = clock("features", pipeline.features, work, superpixels, seen)
+                    measured, graph = clock("features", pipeline._borders, work, superpixels, seen)
+                    features = _later(lambda: pipeline.features.of_superpixels(work, superpixels, measured))
                 else:
-                    features, graph = clock("features", pipeline.model.features, work, superpixels)
+                    made, graph = clock("features", pipeline.model.features, work, superpixels)
+                    features = Later(lambda: made)
             else:
-                features, graph = known.features, known.graph
-            if known is None or shared < 3:
-                affinity = clock("affinity", pipeline.affinity, features, graph)
-            else:
-                affinity = known.affinity
-        return Scene(image, work, superpixels, features, graph, affinity, pipeline, notes, clock.seconds)
+                features, graph = known.later_features, known.graph
+        if known is None or shared < 3:
+            affinity = _later(lambda: pipeline.affinity(features.value, graph))
+        else:
+            affinity = known.later_affinity
+        return Scene(image, work, superpixels, graph, features, affinity, pipeline, notes, clock.seconds)
 
     def solve(
         self,
@@ -307,16 +315,15 @@ class Pipeline(Settings):
             raise SettingsError(
                 f"the scene was described with other settings of {' and '.join(changed)}: describe the image again"
             )
-        if seeds is None and pipeline.seeds.path is not None:
-            file = file_beside(pipeline.seeds.path, scene.image.name, "seeds", SEED_SUFFIXES)
-            seeds = read_seeds(file, scene.image.shape)
+        seeds = pipeline._seeds_of(scene.image) if seeds is None else seeds
         if seeds is not None:
             return pipeline._from_seeds(scene, Seeds.of(seeds), observer)
-        number = pipeline.segments if segments is None else segments
-        if _one_colour(scene.image) and self.model is None:
-            number = 1
+        plain = _one_colour(scene.image) and self.model is None
+        number = 1 if plain else pipeline.segments if segments is None else segments
         pipeline = pipeline._for_scene(scene, number)
         sizes, limits = pipeline.sizes, pipeline.sizes.of_image(scene.image)
+        if pipeline.hierarchy and not sizes.wanted:
+            return pipeline._of_cut(scene, number, observer)
         clock = _Clock(observer, scene.seconds)
         with threadpool_limits(1, user_api="blas"):
             tree = large = before = None
@@ -326,13 +333,12 @@ class Pipeline(Settings):
                 fragments, at = Fragments.of(drawn + np.int32(1), drawn)
                 large = clock("sizes", LargeLeaves.of, fragments, scene.graph.hierarchy, limits.least)
                 leaves, tree = np.append(large.leaf, np.int32(-1))[at], large.tree
-            membership = clock(
-                "partition", pipeline.partition, scene.features, scene.graph, scene.affinity, number, tree
-            )
+            affinity = clock("affinity", getattr, scene, "affinity")
+            membership = clock("partition", pipeline.partition, scene.features, scene.graph, affinity, number, tree)
             if large is not None:
-                membership = large.within(limits.most, membership, scene.affinity)
+                membership = large.within(limits.most, membership, affinity)
                 labels = np.append(membership.labels + 1, 0).astype(np.int32)[leaves]
-            elif pipeline.hierarchy:  # Refined cuts would not be nested any more.
+            elif pipeline.hierarchy:
                 superpixels = scene.work_superpixels
                 labels = superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
             else:
@@ -349,7 +355,24 @@ class Pipeline(Settings):
                 notes = (*notes, *more)
         resolved = pipeline.model_copy(update={"segments": membership.probabilities.shape[1]})
         names = {} if self.model is None else self.model.names
-        return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, names)
+        return Segmentation(labels, scene, Later(lambda: membership), resolved, notes, clock.seconds, names)
+
+    def _seeds_of(self, image: Image) -> Seeds | None:
+        """The seeds in the file of the pipeline, if it has one."""
+        if self.seeds.path is None:
+            return None
+        return read_seeds(file_beside(self.seeds.path, image.name, "seeds", SEED_SUFFIXES), image.shape)
+
+    def _of_cut(self, scene: Scene, number: int | Literal["auto"], observer: Observer | None) -> Segmentation:
+        """A cut of the hierarchy. It is not refined, because refined cuts would not be nested any more."""
+        clock = _Clock(observer, scene.seconds)
+        region = clock("partition", self._cut, scene.graph.hierarchy, number)
+        labels = scene.work_superpixels.to_pixels(region + np.int32(1), void=0)
+        if scene.work is not scene.image:
+            labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
+        membership = Later(lambda: _of_regions(scene.affinity, region))
+        resolved = self.model_copy(update={"segments": int(region.max()) + 1})
+        return Segmentation(labels, scene, membership, resolved, scene.notes, clock.seconds)
 
     def _from_seeds(self, scene: Scene, seeds: Seeds, observer: Observer | None) -> Segmentation:
         """The partition in which each seed keeps its label; the segments have the numbers of the labels."""
@@ -378,7 +401,7 @@ class Pipeline(Settings):
             labels, membership, more = made
             notes = (*notes, *more)
         resolved = self.model_copy(update={"segments": membership.probabilities.shape[1]})
-        return Segmentation(labels, scene, membership, resolved, notes, clock.seconds, seeds.names)
+        return Segmentation(labels, scene, Later(lambda: membership), resolved, notes, clock.seconds, seeds.names)
 
     def partition(
         self,
@@ -406,8 +429,7 @@ class Pipeline(Settings):
         """
         number = self.segments if segments is None else segments
         if self.hierarchy:
-            region = self._cut(graph.hierarchy if tree is None else tree, number)
-            return Membership(soft_membership(affinity, region.astype(np.int64), int(region.max()) + 1))
+            return _of_regions(affinity, self._cut(graph.hierarchy if tree is None else tree, number))
         if self.model is not None:
             if number not in ("auto", self.model.segments):
                 raise SettingsError(
@@ -461,6 +483,12 @@ class Pipeline(Settings):
     def _divide(self, image: Image, seen: Seen | None) -> Superpixels:
         return self.superpixels(image, None if seen is None else seen.edges)
 
+    def _borders(self, work: Image, superpixels: Superpixels, seen: Seen | None) -> tuple[Measured, RegionGraph]:
+        measured, graph = self.features.borders(work, superpixels, seen)
+        if graph.boundary is not None:
+            _ = graph.hierarchy  # It is built here, so that its time counts for this stage.
+        return measured, graph
+
     def _cut(self, tree: Hierarchy, number: int | Literal["auto"]) -> NDArray[np.int32]:
         """(N,) the regions of a hierarchy: at the level, or this many."""
         if self.level is not None or number == "auto":
@@ -481,6 +509,16 @@ class Pipeline(Settings):
     def _label_map(self, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:
         """(H, W) segments 1..K, 0 on void."""
         return segments_of_pixels(self.refine, image, superpixels, membership) + np.int32(1)
+
+
+def _later(make: Callable[[], T]) -> Later[T]:
+    """A value of a scene, which is computed later under the limit of ``describe``."""
+    return Later(threadpool_limits.wrap(limits=1, user_api="blas")(make))
+
+
+def _of_regions(affinity: Affinity, region: NDArray[np.int32]) -> Membership:
+    """The membership of regions (N,) of the hierarchy, from 0."""
+    return Membership(soft_membership(affinity, region.astype(np.int64), int(region.max()) + 1))
 
 
 class _Clock:

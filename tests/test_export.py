@@ -35,6 +35,7 @@ from segspectral.export.tables import PACKAGES
 from segspectral.pipeline import Pipeline
 from segspectral.registry import Look
 from segspectral.values import Affinity, Features, Image, Membership, Scene, Segmentation, Superpixels
+from segspectral.values.later import Later
 
 
 def segmentation(labels: NDArray[np.int32], rgb: NDArray[np.uint8] | None = None) -> Segmentation:
@@ -48,8 +49,9 @@ def segmentation(labels: NDArray[np.int32], rgb: NDArray[np.uint8] | None = None
     image = Image(rgb, "picture.jpg", None if (labels > 0).all() else labels > 0)
     features, affinity = Features(np.zeros((n, 1), np.float32)), Affinity(sp.csr_array(ring))
     pipeline = Pipeline(segments=k)
-    scene = Scene(image, image, superpixels, features, superpixels.region_graph, affinity, pipeline)
-    return Segmentation(labels, scene, membership, pipeline, notes=("a note",), seconds={"head": 0.25})
+    graph = superpixels.region_graph
+    scene = Scene(image, image, superpixels, graph, Later(lambda: features), Later(lambda: affinity), pipeline)
+    return Segmentation(labels, scene, Later(lambda: membership), pipeline, notes=("a note",), seconds={"head": 0.25})
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 import segspectral
+from segspectral.affinity import KnnAffinity
 from segspectral.config import make_pipeline
 from segspectral.errors import SettingsError
+from segspectral.features import FeatureStack
 from segspectral.heads import DEFAULT_HEAD, HEADS, head_class
 from segspectral.heads.base import Head, Solution
 from segspectral.images.reader import as_image
@@ -271,6 +274,22 @@ class TestResult:
         assert [name for name, _ in seen] == list(STAGES)
         assert dict(seen) == dict(result.seconds)
         assert all(seconds > 0 for _, seconds in seen)
+
+    def test_a_cut_of_the_hierarchy_asks_for_features_and_affinity_only_when_the_user_does(
+        self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made, affinity, combine = [], KnnAffinity.__call__, FeatureStack.combine
+        monkeypatch.setattr(KnnAffinity, "__call__", lambda *given: made.append("affinity") or affinity(*given))
+        monkeypatch.setattr(FeatureStack, "combine", lambda *given: made.append("features") or combine(*given))
+        result = segment(cat, hierarchy=True, features={"cnn": None})
+        assert result.segments == result.pipeline.segments > 1
+        assert made == []
+        sent = pickle.loads(pickle.dumps(result))
+        assert made == ["features", "affinity"], "a copy for another process has all"
+        assert sent.ncut == result.ncut > 0
+        labels = sent.superpixels.to_pixels(sent.membership.labels.astype(np.int32) + np.int32(1), void=0)
+        np.testing.assert_array_equal(labels, result.labels)
+        assert made == ["features", "affinity"], "and each is computed once"
 
     def test_no_segment_is_lost_in_refinement(self, cat: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
         def greedy(self: Any, image: Image, superpixels: Superpixels, membership: Membership) -> NDArray[np.int32]:

@@ -37,6 +37,7 @@ from segspectral.metrics.contingency import Contingency
 from segspectral.metrics.region import covering
 from segspectral.pipeline import Pipeline
 from segspectral.values import Image, Scene
+from segspectral.values.later import Later
 from segspectral.values.regions import SWEEP_LEVELS
 
 Coverings = NDArray[np.float64]
@@ -50,7 +51,8 @@ def described(pipeline: Pipeline, image: Image, network: Network | None) -> Scen
     seen = network.see(image)
     superpixels = pipeline.superpixels(image, seen.edges)
     features, graph = pipeline.features(image, superpixels, seen)
-    return Scene(image, image, superpixels, features, graph, pipeline.affinity(features, graph), pipeline)
+    affinity = Later(lambda: pipeline.affinity(features, graph))
+    return Scene(image, image, superpixels, graph, Later(lambda: features), affinity, pipeline)
 
 
 def votes(labels: NDArray[np.integer], people: NDArray[np.integer]) -> list[NDArray[np.float64]]:

@@ -182,7 +182,7 @@ def seen_at(network: Backbone, rgb: NDArray[np.float32], scales: Sequence[float]
         return seen[0]
     size = (rgb.shape[1], rgb.shape[0])
     each = [cv2.resize(one.edges, size, interpolation=cv2.INTER_LINEAR) for one in seen if one.edges is not None]
-    return seen[0]._replace(edges=np.asarray(np.mean(each, axis=0), np.float32))
+    return seen[0]._replace(edges=np.asarray(each[0] if len(each) == 1 else np.mean(each, axis=0), np.float32))
 
 
 def _only(arrays: Mapping[str, NDArray[np.float32]], name: str) -> dict[str, NDArray[np.float32]]:

@@ -125,8 +125,8 @@ class Contours(Settings):
         lab = image.lab
         nodes: dict[str, NDArray[Any]] = {"lab": superpixels.pool(lab), "square": superpixels.pool(lab**2)}
         nodes |= (texture or Texture().measure(image, superpixels)).nodes
-        for channel, name in enumerate(HISTOGRAMS):
-            nodes[name] = _histogram(lab[..., channel], superpixels, *LAB_RANGE[channel])
+        for channel, name, (low, high) in zip(cv2.split(lab), HISTOGRAMS, LAB_RANGE, strict=True):
+            nodes[name] = _histogram(channel, superpixels, low, high)
         gradients = superpixels.along_borders(_gradients(image.filled(lab)))
         borders = {GRADIENTS: gradients}
         if image.edges is not None:
@@ -236,7 +236,7 @@ def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: N
     """Name -> (M,) Euclidean distances; chi-squared distances between histograms."""
     cues = {}
     for name, values in nodes.items():
-        a, b = values[i], values[j]
+        a, b = values.take(i, axis=0), values.take(j, axis=0)
         if name.startswith("hist"):
             cues[name] = 0.5 * ((a - b) ** 2 / (a + b + 1e-9)).sum(axis=1)
         else:
@@ -247,9 +247,9 @@ def _differences(nodes: Mapping[str, NDArray[np.float64]], i: NDArray[Any], j: N
 def _histogram(channel: NDArray[Any], superpixels: Superpixels, low: float, high: float) -> NDArray[np.float64]:
     """(N, BINS) the histogram of one channel in each superpixel, smoothed over bins; rows sum to about one."""
     bins = np.clip((channel - low) / (high - low) * BINS, 0, BINS - 1).astype(np.int64)
-    keep = superpixels.valid
-    index = superpixels.labels[keep].astype(np.int64) * BINS + bins[keep]
-    counts = np.bincount(index, minlength=len(superpixels) * BINS).reshape(-1, BINS)
+    # Void pixels, whose label is -1, are counted in a row of their own.
+    index = (superpixels.labels + 1) * BINS + bins
+    counts = np.bincount(index.ravel(), minlength=(len(superpixels) + 1) * BINS).reshape(-1, BINS)[1:]
     apart = np.subtract.outer(np.arange(BINS), np.arange(BINS))
     weights = np.exp(-0.5 * apart**2.0)
     # A Gaussian with a standard deviation of one bin, cut off at four of them.

@@ -58,7 +58,17 @@ class FeatureStack(Settings):
         self, image: Image, superpixels: Superpixels, seen: Seen | None = None
     ) -> tuple[Features, RegionGraph]:
         """The features (N, D) of the superpixels, and their region graph with boundary probabilities."""
-        return self.finish(self.measure(image, superpixels, seen=seen), superpixels.region_graph, image.shape)
+        measured, graph = self.borders(image, superpixels, seen)
+        return self.of_superpixels(image, superpixels, measured), graph
+
+    def borders(self, image: Image, superpixels: Superpixels, seen: Seen | None = None) -> tuple[Measured, RegionGraph]:
+        """The region graph with boundary probabilities, and what was measured for it; a hierarchy needs no more."""
+        measured = self.measure_borders(image, superpixels, seen=seen)
+        return measured, self.with_boundary(measured, superpixels.region_graph)
+
+    def of_superpixels(self, image: Image, superpixels: Superpixels, measured: Measured) -> Features:
+        """The features (N, D) of the superpixels; ``measured`` is what ``borders`` has measured already."""
+        return self.features(self.measure(image, superpixels, known=measured), image.shape)
 
     @property
     def border_network(self) -> Cnn | None:
@@ -109,33 +119,54 @@ class FeatureStack(Settings):
         return f"features beside what is shown: {bands.unseen_said} (--set features.bands=null leaves them out)"
 
     def measure(
-        self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0), *, seen: Seen | None = None
+        self,
+        image: Image,
+        superpixels: Superpixels,
+        corner: tuple[int, int] = (0, 0),
+        *,
+        known: Measured | None = None,
     ) -> Measured:
         """Measure an image, or a tile whose first pixel is at ``corner`` (row, column), with all extractors.
 
+        ``known`` is what ``measure_borders`` has measured in it already.
+        """
+        measured = dict(self.measure_borders(image, superpixels, corner) if known is None else known)
+        for name, part in self.extractors().items():
+            if name not in measured:
+                measured[name] = part.measure(image, superpixels, corner)
+        return measured
+
+    def measure_borders(
+        self, image: Image, superpixels: Superpixels, corner: tuple[int, int] = (0, 0), *, seen: Seen | None = None
+    ) -> Measured:
+        """Measure what the boundary probabilities need, and what the same pass of the network gives for features.
+
         ``seen`` is what the network of borders has seen in this image already.
         """
-        network, seen = self.border_network, seen or self.see(image)
         measured: dict[str, Means] = {}
-        for name, part in self.extractors().items():
-            if part is self.cnn:
+        if self.contours is None:
+            return measured
+        cnn, network, seen = self.cnn, self.border_network, seen or self.see(image)
+        if network is not None:
+            if cnn is not None and cnn.is_default:
                 # The pixel edge map is decoded from the activations of the same pass.
-                pass_ = seen if self.cnn.is_default else None
-                measured[name] = self.cnn.measure(image, superpixels, corner, edges=part is network, seen=pass_)
-            else:
-                measured[name] = part.measure(image, superpixels, corner)
-        if network is not None and network is not self.cnn:
-            measured[BORDERS] = network.measure(image, superpixels, corner, edges=True, seen=seen)
-        if self.contours is not None:
-            # The cues of borders need texture at the default scales, whatever its weight here is.
-            known = self.texture is not None and self.texture.scales == Texture().scales
-            measured["contours"] = self.contours.measure(image, superpixels, measured["texture"] if known else None)
+                measured["cnn"] = cnn.measure(image, superpixels, corner, edges=cnn is network, seen=seen)
+            if cnn is not network:
+                measured[BORDERS] = network.measure(image, superpixels, corner, edges=True, seen=seen)
+        # The cues of borders need texture at the default scales, whatever its weight here is.
+        texture = self.texture
+        if texture is not None and texture.scales == Texture().scales:
+            measured["texture"] = texture.measure(image, superpixels, corner)
+        measured["contours"] = self.contours.measure(image, superpixels, measured.get("texture"))
         return measured
 
     def finish(self, measured: Measured, graph: RegionGraph, shape: tuple[int, int]) -> tuple[Features, RegionGraph]:
         """The features (N, D) and the region graph, from the means over the whole image of ``shape`` (H, W)."""
-        rows = {name: part.finish(measured[name], shape) for name, part in self.extractors().items()}
-        return self.combine(rows), self.with_boundary(measured, graph)
+        return self.features(measured, shape), self.with_boundary(measured, graph)
+
+    def features(self, measured: Measured, shape: tuple[int, int]) -> Features:
+        """The features (N, D), from the means over the whole image of ``shape`` (H, W)."""
+        return self.combine({name: part.finish(measured[name], shape) for name, part in self.extractors().items()})
 
     def with_boundary(self, measured: Measured, graph: RegionGraph) -> RegionGraph:
         """The graph with its boundary probabilities and looks; the same graph if ``contours`` is null."""

@@ -15,6 +15,7 @@ from segspectral.seeds.given import By, Seeds
 from segspectral.spectral.walker import first_seed
 from segspectral.values import Affinity, Features, Image, Membership, Scene, Superpixels
 from segspectral.values.labels import pieces
+from segspectral.values.later import Later
 from segspectral.values.regions import seeded_regions
 from segspectral.wording import plural
 
@@ -179,9 +180,9 @@ def _of_parts(scene: Scene, finer: Superpixels, parent: NDArray[np.int32]) -> Sc
         outer = ends[:, 0] != ends[:, 1]
         boundary[outer] = coarse.boundary[coarse.border_index(ends[outer])]
         graph = graph.with_boundary(boundary)
-    features = Features(scene.features.nodes[parent], scene.features.parts)
-    affinity = _affinity_of_parts(scene, finer, parent)
-    return replace(scene, work_superpixels=finer, features=features, graph=graph, affinity=affinity)
+    features = Later(lambda: Features(scene.features.nodes[parent], scene.features.parts))
+    affinity = Later(lambda: _affinity_of_parts(scene, finer, parent))
+    return replace(scene, work_superpixels=finer, graph=graph, later_features=features, later_affinity=affinity)
 
 
 def _affinity_of_parts(scene: Scene, finer: Superpixels, parent: NDArray[np.int32]) -> Affinity:

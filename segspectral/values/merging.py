@@ -45,6 +45,9 @@ length beside the root of the smaller area; then, for the smaller region and for
 the image, the log odds of the mean boundary probability of its other borders, and those of the strongest border that
 has disappeared inside it. The roots of distances, and of the spreads of both, follow for each group of looks."""
 
+ODDS_CUES, LOGS_CUES = [0, 4, 7, 5, 8], [2, 3, 6]
+"""The places in ``CUES`` of what ``Regions.cues`` computes by one call: of both regions, before what is of one."""
+
 Floats = NDArray[np.float64]
 
 
@@ -111,8 +114,8 @@ class Regions:
 
     def cues(self, i: NDArray[np.integer], j: NDArray[np.integer]) -> Floats:
         """(K, C) the cues of K pairs of regions that touch, in the order of ``CUES``."""
-        smaller = self.area[i] <= self.area[j]
-        sides = np.stack([np.where(smaller, i, j), np.where(smaller, j, i)])
+        pairs = np.array([i, j])
+        sides = np.where(self.area[i] <= self.area[j], pairs, pairs[::-1])
         length, total, area = self.length[i, j], self.sum[i, j], self.area[sides]
         mean = total / length
         rest = self.around[sides] - length
@@ -121,11 +124,15 @@ class Regions:
         # One call for many logarithms, because there are few pairs at a time.
         odds = log_odds(np.concatenate([mean[None], others, self.inner[sides]]))
         logs = np.log(np.concatenate([(length / np.sqrt(area[0]))[None], area / self.whole]))
-        columns = [odds[0], self.odds[i, j] / length, logs[0]]
-        columns += [logs[1], odds[1], odds[3], logs[2], odds[2], odds[4]]
-        apart = np.sqrt(((self.mean[i] - self.mean[j]) ** 2).sum(axis=2))
-        looks = np.sqrt(np.concatenate([apart, *self.spread[sides]], axis=1))
-        return np.concatenate([np.stack(columns, axis=1), looks], axis=1)
+        groups = self.spread.shape[1]
+        cues = np.empty((len(i), len(CUES) + 3 * groups))
+        cues[:, ODDS_CUES], cues[:, LOGS_CUES] = odds.T, logs.T
+        np.divide(self.odds[i, j], length, out=cues[:, 1])
+        looks = cues[:, len(CUES) :].reshape(len(i), 3, groups)
+        np.sqrt(((self.mean[i] - self.mean[j]) ** 2).sum(axis=2), out=looks[:, 0])
+        looks[:, 1:] = self.spread[sides].transpose(1, 0, 2)
+        np.sqrt(looks, out=looks)
+        return cues
 
     def join(self, i: int, j: int) -> None:
         """Merge region j into region i."""
@@ -134,7 +141,7 @@ class Regions:
             around[i] += around[j] - 2 * table[i, j]
         for table in (self.length, self.sum, self.odds):
             table[i] += table[j]
-            table[i, [i, j]] = 0
+            table[i, i] = table[i, j] = 0
             table[:, i] = table[i]
             table[j] = table[:, j] = 0
         share = self.area[j] / (self.area[i] + self.area[j])
@@ -186,12 +193,13 @@ def late_merges(
     -------
     The merges (the region that stays, and the one that it takes), their strengths, and the regions that are left.
     """
-    labels, alive = np.array(label), set(range(len(label)))
+    labels, alive, free_of_labels = np.array(label), set(range(len(label))), not any(label)
     table = np.full(regions.length.shape, np.inf)
 
     def update(i: NDArray[np.integer], j: NDArray[np.integer]) -> None:
-        free = (labels[i] == labels[j]) | (labels[i] == 0) | (labels[j] == 0)
-        i, j = i[free], j[free]
+        if not free_of_labels:
+            free = (labels[i] == labels[j]) | (labels[i] == 0) | (labels[j] == 0)
+            i, j = i[free], j[free]
         table[i, j] = table[j, i] = strength(regions.cues(i, j))
 
     update(*np.nonzero(np.triu(regions.length)))
@@ -205,7 +213,7 @@ def late_merges(
         regions.join(i, j)
         labels[i] = max(labels[i], labels[j])
         alive.remove(j)
-        table[[i, j]] = table[:, [i, j]] = np.inf
+        table[i] = table[j] = table[:, i] = table[:, j] = np.inf
         near = np.flatnonzero(regions.length[i])
         update(np.full(len(near), i), near)
     return merges, strengths, sorted(alive)

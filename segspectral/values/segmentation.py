@@ -17,6 +17,7 @@ from segspectral.registry import Look
 from segspectral.values.affinity import Affinity
 from segspectral.values.features import Features
 from segspectral.values.image import Image
+from segspectral.values.later import Later
 from segspectral.values.membership import Membership
 from segspectral.values.regions import Hierarchy, RegionGraph
 from segspectral.values.superpixels import Superpixels
@@ -31,16 +32,17 @@ __all__ = ["ImageHierarchy", "Scene", "Segmentation"]
 class Scene:
     """An image with its superpixels, features, region graph and affinity.
 
-    ``Pipeline.describe`` makes a scene once; ``Pipeline.solve`` segments it, for any number of segments.
+    ``Pipeline.describe`` makes a scene once; ``Pipeline.solve`` segments it, for any number of segments. A cut of the
+    hierarchy needs neither features nor affinity, so these two are computed when they are first asked for.
 
     Parameters
     ----------
     image : the image as it was given
     work : the image at its working size; ``image`` itself if it is small enough
     work_superpixels : the N superpixels of ``work``
-    features : one feature vector per superpixel
     graph : the region graph of the superpixels, with boundary probabilities if the pipeline computes them
-    affinity : the affinity of the superpixels
+    later_features : one feature vector per superpixel
+    later_affinity : the affinity of the superpixels
     pipeline : the pipeline that made the scene
     notes : sentences for the user
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
@@ -49,12 +51,22 @@ class Scene:
     image: Image
     work: Image
     work_superpixels: Superpixels
-    features: Features
     graph: RegionGraph
-    affinity: Affinity
+    later_features: Later[Features]
+    later_affinity: Later[Affinity]
     pipeline: Pipeline
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def features(self) -> Features:
+        """One feature vector per superpixel."""
+        return self.later_features.value
+
+    @property
+    def affinity(self) -> Affinity:
+        """The affinity of the superpixels."""
+        return self.later_affinity.value
 
     @cached_property
     def superpixels(self) -> Superpixels:
@@ -114,7 +126,7 @@ class Segmentation:
     labels : (H, W) int32
         Segments 1..K in order of descending area before refinement; 0 on void pixels.
     scene : the image with its superpixels, features, region graph and affinity
-    membership : the membership of the superpixels
+    later_membership : the membership of the superpixels; that of a cut of the hierarchy needs the affinity
     pipeline : the pipeline that was run, with ``segments`` as a number
     notes : sentences for the user, such as which strategies had to be replaced
     seconds : stage -> wall-clock seconds, in the order in which the stages ran
@@ -123,7 +135,7 @@ class Segmentation:
 
     labels: NDArray[np.int32]
     scene: Scene
-    membership: Membership
+    later_membership: Later[Membership]
     pipeline: Pipeline
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -137,6 +149,11 @@ class Segmentation:
     def superpixels(self) -> Superpixels:
         """The superpixels at the size of the image."""
         return self.scene.superpixels
+
+    @property
+    def membership(self) -> Membership:
+        """How much each superpixel belongs to each segment."""
+        return self.later_membership.value
 
     @property
     def features(self) -> Features:

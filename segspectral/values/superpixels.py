@@ -124,7 +124,7 @@ class Superpixels:
     def along_borders(self, values: NDArray[Any]) -> NDArray[Any]:
         """(M, D) the mean of ``values`` (H, W, D) along each border; each pair of touching pixels gives its maximum."""
         flat = values.reshape(-1, values.shape[2])
-        larger = np.maximum(flat[self.touching.here], flat[self.touching.there])
+        larger = np.maximum(flat.take(self.touching.here, axis=0), flat.take(self.touching.there, axis=0))
         sums = [np.bincount(self._border_of_pair, column, len(self.borders)) for column in larger.T]
         return np.stack(sums, axis=-1) / self.border_length[:, None]
 
@@ -195,9 +195,13 @@ class Superpixels:
         run = np.repeat(np.arange(len(row)), touched)
         column = np.arange(len(run)) + np.repeat(low[first] - np.cumsum(touched) + touched, touched)
         weight = (sums[last[run] + 1, column] - sums[first[run], column]) / self.area[superpixel[run]]
-        up, down, below = (values[row[run]] for values in axis(self.shape[0], height))
-        weights = np.stack([weight * (1 - below), weight * below], axis=1)
-        cells = np.stack([up, down], axis=1) * width + column[:, None]
+        at = row[run]
+        up, down, below = (values[at] for values in axis(self.shape[0], height))
+        weights, cells = np.empty((len(run), 2)), np.empty((len(run), 2), np.int64)
+        np.multiply(weight, below, out=weights[:, 1])
+        np.multiply(weight, 1 - below, out=weights[:, 0])
+        for side, cell in enumerate((up, down)):
+            np.add(cell * width, column, out=cells[:, side])
         ends = 2 * np.cumsum(np.bincount(superpixel, touched, len(self))).astype(np.int64)
         return sp.csr_array((weights.ravel(), cells.ravel(), np.append(0, ends)), shape=(len(self), height * width))
 
@@ -214,7 +218,7 @@ class Superpixels:
 
     def to_pixels(self, values: NDArray[Any], void: Any = 0) -> NDArray[Any]:
         """(H, W, ...) the value (N, ...) of each pixel's superpixel; void pixels get the value ``void``."""
-        pixels = np.asarray(values)[self.labels]
+        pixels = np.asarray(values).take(self.labels, axis=0)
         if not self.valid.all():
             pixels[~self.valid] = void
         return pixels

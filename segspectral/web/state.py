@@ -65,7 +65,7 @@ def state_of(job: Job, jobs: Jobs) -> State:
         height=job.shape[0],
         width=job.shape[1],
         position=jobs.position(job),
-        plan=[stage for stage in STAGES if stage != "refine" or not made_by.hierarchy],
+        plan=[stage for stage in STAGES if stage not in ("affinity", "refine") or not made_by.hierarchy],
         stages=dict(job.stages),
         error=job.error,
     )

@@ -25,6 +25,7 @@ from segspectral.figures import (
 )
 from segspectral.images.reader import as_image
 from segspectral.settings import with_settings
+from segspectral.values.later import Later
 
 QUICK = {"features": {"cnn": None}, "head": "exact", "refine": "guided", "superpixels": {"count": 80}}
 
@@ -49,8 +50,8 @@ def test_entropy_is_between_0_and_1(result: Segmentation) -> None:
     nodes = len(result.superpixels)
     sure = replace(result.membership, probabilities=np.eye(4, dtype=np.float32)[np.zeros(nodes, int)])
     torn = replace(result.membership, probabilities=np.full((nodes, 4), 0.25, np.float32))
-    assert entropy(replace(result, membership=sure)).max() == 0
-    torn_map = entropy(replace(result, membership=torn))
+    assert entropy(replace(result, later_membership=Later(lambda: sure))).max() == 0
+    torn_map = entropy(replace(result, later_membership=Later(lambda: torn)))
     assert np.allclose(torn_map[result.labels > 0], 1)
     assert (torn_map[result.labels == 0] == 0).all()
 
@@ -78,7 +79,8 @@ def test_the_curve_marks_the_chosen_gap(result: Segmentation) -> None:
     at = 52 + (np.array([3, 4]) / (values - 1)) * (400 - 14 - 52)  # of the 4th and the 5th
     assert columns.min() == pytest.approx(at[0], abs=3)
     assert columns.max() == pytest.approx(at[1], abs=3)
-    none = eigengap_curve(replace(result, membership=replace(result.membership, eigenvalues=None)))
+    unknown = replace(result.membership, eigenvalues=None)
+    none = eigengap_curve(replace(result, later_membership=Later(lambda: unknown)))
     assert none.min() < 100, "says that there are none"
 
 
