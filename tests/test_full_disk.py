@@ -169,7 +169,7 @@ def test_what_the_page_cannot_save_is_as_it_was(tmp_path: Path, photo: Path) -> 
         project.save(0, packed, labels.shape, 0, True)
     assert contents(tmp_path / "out") == {}
     with files_up_to(limit), pytest.raises(OutputError):
-        project.set_classes([one.model_copy(update={"colour": "#000000"}) for one in classes])
+        project.set_classes([one.model_copy(update={"colour": "#000000"}) for one in classes], 0)
     assert project.classes == classes
     state = project.save(0, packed, labels.shape, 0, True)  # still at the first revision
     assert (state.images[0].revision, state.images[0].done) == (1, True)

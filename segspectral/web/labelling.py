@@ -50,7 +50,7 @@ SAVED = "labelling.json"
 
 
 class ConflictError(SegspectralError):
-    """Another window has saved the same image since it was opened here."""
+    """Another window has saved the same image, or changed the classes, since they were read here."""
 
 
 class Class(BaseModel):
@@ -86,12 +86,16 @@ class Entry(BaseModel):
 
 
 class State(BaseModel):
-    """A project as the page shows it; ``folder`` is where it is saved, "" for uploads, which end with the server."""
+    """A project as the page shows it; ``folder`` is where it is saved, "" for uploads, which end with the server.
+
+    ``classes_revision`` counts the changes of the classes since the server started.
+    """
 
     id: str
     folder: str
     notes: list[str]
     classes: list[Class]
+    classes_revision: int
     images: list[Entry]
 
 
@@ -159,6 +163,7 @@ class Project:
         self._images: list[_Image] = []
         self._stems: dict[str, str] = {}
         self._done: set[str] = set()
+        self._classes_revision = 0
         path = self.folder / SAVED
         if path.exists():
             try:
@@ -188,6 +193,7 @@ class Project:
                 folder=self.shown,
                 notes=self.notes,
                 classes=self.classes,
+                classes_revision=self._classes_revision,
                 images=[
                     Entry(
                         number=number,
@@ -267,16 +273,19 @@ class Project:
             image.revision += 1
         return self.state()
 
-    def set_classes(self, classes: list[Class]) -> State:
+    def set_classes(self, classes: list[Class], revision: int) -> State:
         """Replace the classes.
 
         Raises
         ------
+        ConflictError
+            The classes are not at this revision any more.
         SettingsError
             Two classes have one number or name, or one that is gone is in use.
         """
         if len({c.number for c in classes}) < len(classes) or len({c.name for c in classes}) < len(classes):
             raise SettingsError("two classes have one name; give each its own")
+        self._check_classes(revision)
         kept = {c.number for c in classes}
         gone = {c.number: c.name for c in self.classes if c.number not in kept}
         if gone:
@@ -286,9 +295,15 @@ class Project:
                 if found:
                     raise SettingsError(f"the class {gone[found[0]]} is used in {image.name}; paint over it first")
         with self._lock:
+            self._check_classes(revision)
             self._write(classes, self._done)
             self.classes = classes
+            self._classes_revision += 1
         return self.state()
+
+    def _check_classes(self, revision: int) -> None:
+        if revision != self._classes_revision:
+            raise ConflictError("the classes were changed from another window; make your change once more")
 
     def exported(self, format: str, only_done: bool = False) -> tuple[bytes, int, str]:
         """A zip archive of all labelled images in a format, how many images it has, and a sentence or "".

@@ -231,6 +231,35 @@ def test_another_window_is_not_overwritten(browser: Any, server: str, photograph
         until(other, f"{classes} === {page.evaluate(classes)}")
 
 
+def test_the_classes_of_another_window_are_not_overwritten(browser: Any, server: str, photograph: bytes) -> None:
+    """The window that comes late shows them, also if a save of labels has told it of them before."""
+    with labelling(browser, server, **DESKTOP) as page:
+        send(page, photograph, "one.png")
+        late = page.context.new_page()
+        late.goto(page.url)
+        late.reload()
+        opened(late, "one.png")
+        name = "document.querySelector('[data-class=\"1\"] input[type=text]').value"
+        page.fill("[data-class='1'] input[type=text]", "sky")
+        page.keyboard.press("Enter")
+        page.click("#add-class")  # it has a number when the first change is saved
+        until(page, "document.querySelectorAll('[data-class]').length === 4")
+        late.mouse.click(*at(late, 0.2, 0.2))
+        until(late, "document.getElementById('saved').textContent === 'Saved'")
+        assert late.evaluate(name) != "sky"
+        late.fill("[data-class='1'] input[type=text]", "sea")
+        late.keyboard.press("Enter")
+        until(late, "document.getElementById('error').textContent.includes('another window')")
+        until(late, f"{name} === 'sky'")
+        assert late.evaluate("document.querySelectorAll('[data-class]').length") == 4
+        late.fill("[data-class='1'] input[type=text]", "sea")
+        late.keyboard.press("Enter")
+        until(late, "document.getElementById('error').hidden")
+        late.reload()
+        opened(late, "one.png")
+        assert late.evaluate(name) == "sea"
+
+
 def test_the_wand_is_the_tree_of_the_server(browser: Any, server: str, photograph: bytes) -> None:
     """For every number of regions, the wand's are the segments of a cut; filling is checked against a slow twin."""
     with labelling(browser, server, **DESKTOP) as page:

@@ -62,6 +62,10 @@ def put(client: Any, at: str, number: int, labels: NDArray[Any], revision: int =
     return client.put(f"{at}/images/{number}/labels", content=packed, params=query)
 
 
+def put_classes(client: Any, at: str, classes: list[dict[str, Any]], revision: int = 0, **more: Any) -> Any:
+    return client.put(f"{at}/classes", json=classes, params={"revision": revision}, **more)
+
+
 def stripes() -> NDArray[np.uint8]:
     labels = np.zeros((96, 112), np.uint8)
     labels[:30, 1:] = 1
@@ -75,7 +79,7 @@ def test_labels_come_back_after_a_restart_and_images_added_later_change_nothing(
 ) -> None:
     out = tmp_path / "out"
     with labelling(project_of(folder, out), workers) as (client, at):
-        assert client.put(f"{at}/classes", json=CLASSES).status_code == 200
+        assert put_classes(client, at, CLASSES).status_code == 200
         state = put(client, at, 0, stripes(), done=True).json()
         assert [image["name"] for image in state["images"]] == ["a.png", "b.jpg", "b.png"]
         assert put(client, at, 2, stripes()[::-1]).status_code == 200
@@ -133,17 +137,37 @@ def test_what_cannot_be_saved_is_refused_with_a_sentence(folder: Path, tmp_path:
         assert put(client, at, 0, np.ones((96, 112))).status_code == 200
         refused(put(client, at, 0, np.ones((96, 112))), 409, "another window")
         assert put(client, at, 0, np.full((96, 112), 2), revision=1).status_code == 200
-        refused(client.put(f"{at}/classes", json=CLASSES[:1]), 422, "class 2", "a.png")
-        refused(client.put(f"{at}/classes", json=[CLASSES[0], {**CLASSES[1], "name": "sky"}]), 422, "one name")
-        refused(client.put(f"{at}/classes", json=[{**CLASSES[0], "name": " "}]), 422)
+        refused(put_classes(client, at, CLASSES[:1]), 422, "class 2", "a.png")
+        refused(put_classes(client, at, [CLASSES[0], {**CLASSES[1], "name": "sky"}]), 422, "one name")
+        refused(put_classes(client, at, [{**CLASSES[0], "name": " "}]), 422)
         refused(client.get("/api/projects/x"), 404)
         refused(client.post(f"{at}/images", files={"file": ("x.png", b"x")}), 422, "folder")
-        foreign = client.put(f"{at}/classes", json=CLASSES, headers={"origin": "http://evil.example"})
+        foreign = put_classes(client, at, CLASSES, headers={"origin": "http://evil.example"})
         refused(foreign, 403, "another site")
         # All taken away: the file goes too.
         assert put(client, at, 0, np.zeros((96, 112)), revision=2).status_code == 200
         refused(client.get(f"{at}/export/coco"), 422, "no image is labelled")
     assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_classes_of_another_window_are_not_overwritten(folder: Path, tmp_path: Path, workers: Workers) -> None:
+    with labelling(project_of(folder, tmp_path / "out"), workers) as (client, at):
+        first = client.get(at).json()
+        assert first["classes_revision"] == 0
+        renamed = [{**first["classes"][0], "name": "sky"}, *first["classes"][1:]]
+        theirs = put_classes(client, at, CLASSES).json()
+        assert theirs["classes_revision"] == 1
+        late = put_classes(client, at, renamed)
+        assert late.status_code == 409
+        assert "another window" in late.json()["detail"]
+        assert client.get(at).json()["classes"] == CLASSES
+        assert json.loads((tmp_path / "out" / "labelling.json").read_text())["classes"] == CLASSES
+        # Labels that are saved meanwhile do not change the revision of the classes, nor does what was refused.
+        assert put(client, at, 0, stripes()).json()["classes_revision"] == 1
+        assert put_classes(client, at, CLASSES[1:], revision=1).status_code == 422, "class 1 is used"
+        more = [*CLASSES, {"number": 9, "name": "sea", "colour": "#0000ff"}]
+        assert put_classes(client, at, more, revision=1).json()["classes"] == more
+        assert client.put(f"{at}/classes", json=CLASSES).status_code == 422, "a revision is due"
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
@@ -159,7 +183,7 @@ def test_a_list_that_names_other_places_is_refused(folder: Path, tmp_path: Path,
 
 def test_every_format_has_the_classes_as_categories(folder: Path, tmp_path: Path, workers: Workers) -> None:
     with labelling(project_of(folder, tmp_path / "out"), workers) as (client, at):
-        client.put(f"{at}/classes", json=CLASSES)
+        put_classes(client, at, CLASSES)
         put(client, at, 0, stripes(), done=True)
         only_two = np.where(stripes() == 1, 0, stripes())
         put(client, at, 2, only_two)
@@ -196,7 +220,7 @@ def test_an_archive_for_yolo_is_complete_or_says_why_not(
     from segspectral.web import labelling as module
 
     with labelling(project_of(folder, tmp_path / "out"), workers) as (client, at):
-        client.put(f"{at}/classes", json=CLASSES)
+        put_classes(client, at, CLASSES)
         names = [image["name"] for image in client.get(at).json()["images"]]
         for number in (0, 2):
             put(client, at, number, stripes())

@@ -28,7 +28,7 @@ from segspectral.web.labelling import Project
 from segspectral.web.lessons import _lesson
 from tests.test_teach import NAMES, QUICK, SIZE, picture
 from tests.web.conftest import LIMITS, png_of, quick
-from tests.web.test_labelling import project_of, put
+from tests.web.test_labelling import project_of, put, put_classes
 
 CLASSES = [
     {"number": number, "name": name, "colour": colour}
@@ -54,7 +54,7 @@ def labelling(folder: Path, workers: Workers, limits: Limits = LIMITS) -> Iterat
     made = create_app(quick(), limits, workers=workers, project=project)
     with testing.TestClient(made, base_url="http://127.0.0.1:8000") as client:
         at = f"/api/projects/{project.id}"
-        assert client.put(f"{at}/classes", json=CLASSES).status_code == 200
+        assert put_classes(client, at, CLASSES).status_code == 200
         yield client, at, project
 
 
@@ -181,10 +181,11 @@ def test_what_cannot_be_taught_is_a_sentence(folder: Path, workers: Workers) -> 
         assert state["error"] == "what is painted: has only the class 'brick'; give labels of two classes at least"
 
         put(client, at, 0, stroke(0), revision=1)
-        for name, words in (("Brick", "write one class in one way"), ("unknown", "no class may be called 'unknown'")):
-            client.put(f"{at}/classes", json=[*CLASSES[:2], {**CLASSES[2], "name": name}])
+        faults = {"Brick": "write one class in one way", "unknown": "no class may be called 'unknown'"}
+        for revision, (name, words) in enumerate(faults.items(), 1):
+            put_classes(client, at, [*CLASSES[:2], {**CLASSES[2], "name": name}], revision)
             assert words in taught(client, at)["error"]
-        client.put(f"{at}/classes", json=CLASSES)
+        assert put_classes(client, at, CLASSES, 3).status_code == 200
 
         (folder / "p4.png").write_bytes(b"no image any more")
         state = taught(client, at)
@@ -216,8 +217,8 @@ def test_a_class_that_is_gone_is_guessed_no_more(folder: Path, workers: Workers)
         assert (guess(client, at, 1) == 9).any()
         assert 9 in {one["guess"] for one in client.get(f"{at}/lesson").json()["places"]}
         put(client, at, 0, np.where(stroke(0) == 9, 0, stroke(0)), revision=1)
-        assert client.put(f"{at}/classes", json=CLASSES[:2]).status_code == 200
-        client.put(f"{at}/classes", json=[*CLASSES[:2], {**CLASSES[2], "name": "sea"}])
+        assert put_classes(client, at, CLASSES[:2], 1).status_code == 200
+        put_classes(client, at, [*CLASSES[:2], {**CLASSES[2], "name": "sea"}], 2)
         assert set(np.unique(guess(client, at, 1))) == {0, 2, 3}
         assert {one["guess"] for one in client.get(f"{at}/lesson").json()["places"]} == {0, 2, 3}
 

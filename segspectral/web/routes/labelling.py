@@ -89,11 +89,14 @@ def add_image(
 
 @router.put("/api/projects/{project_id}/classes")
 def set_classes(
-    project: AnyProject, service: TheService, classes: Annotated[list[Class], Body(min_length=1, max_length=255)]
+    project: AnyProject,
+    service: TheService,
+    classes: Annotated[list[Class], Body(min_length=1, max_length=255)],
+    revision: Annotated[int, Query(ge=0)],
 ) -> State:
-    """Replace the classes; one that is used in an image cannot go."""
+    """Replace the classes; one that is used in an image cannot go. The revision is the state's ``classes_revision``."""
     before = {one.number for one in project.classes}
-    state = project.set_classes(classes)
+    state = project.set_classes(classes, revision)
     service.courses.of(project).forget(before - {one.number for one in classes})
     return state
 

@@ -80,7 +80,8 @@ const sent = (method, data) => ({ method, headers: { "content-type": "applicatio
 
 export const newProject = () => json("api/projects", { method: "POST" });
 export const project = (id) => json(`api/projects/${id}`);
-export const setClasses = (id, classes) => json(`api/projects/${id}/classes`, sent("PUT", classes));
+export const setClasses = (id, classes, revision) => (
+  json(`api/projects/${id}/classes?${new URLSearchParams({ revision })}`, sent("PUT", classes)));
 export const openImage = (id, number) => json(`api/projects/${id}/images/${number}/job`, { method: "POST" });
 
 export function addImage(id, { file, sample }) {

@@ -5,11 +5,12 @@ const $ = (id) => document.getElementById(id);
 export class Classes {
   /** @param act {save(classes), chosen()} @param colours of classes 1, 2, ... */
   constructor(act, colours) {
-    Object.assign(this, { act, colours, all: [], current: 1 });
+    Object.assign(this, { act, colours, all: [], revision: 0, current: 1 });
   }
 
-  show(all) {
-    this.all = all;
+  /** @param revision of these classes, whatever the project learns of other windows later */
+  show(all, revision) {
+    Object.assign(this, { all, revision });
     if (this.current && !all.some(({ number }) => number === this.current)) this.current = all[0].number;
     const add = this.button("+ Class", "One more class");
     add.id = "add-class";
@@ -102,6 +103,7 @@ export class Classes {
     let label = number;
     while (names.has(`class ${label}`)) label++;
     await this.act.save([...this.all, { number, name: `class ${label}`, colour: this.colours[number - 1] }]);
+    if (!this.all.some((one) => one.number === number)) return; // it was not saved
     this.choose(number);
     const name = $("classes").querySelector(`[data-class="${number}"] input[type=text]`);
     name?.focus();

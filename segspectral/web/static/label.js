@@ -62,14 +62,16 @@ async function begin(project) {
 }
 
 function classesOf(project) {
-  desk.classes.show(project.classes);
+  desk.classes.show(project.classes, project.classes_revision);
   stage.setColours(project.classes);
 }
 
 async function saveClasses(classes) {
   try {
-    const project = await api.setClasses(queue.project.id, classes);
-    queue.show(project);
+    queue.show(await api.setClasses(queue.project.id, classes, desk.classes.revision));
+  } catch (error) {
+    if (error.status === 409) queue.show(await api.project(queue.project.id)); // with the classes of another window
+    throw error;
   } finally {
     classesOf(queue.project);
   }
