@@ -24,6 +24,7 @@ __all__ = [
     "PARTS",
     "REFINERS",
     "SPACES",
+    "SPACE_SOURCES",
     "TILED_FORMATS",
     "TOLERANCE",
     "Look",
@@ -71,6 +72,9 @@ REFINERS = ("crf", "guided", "none")
 
 SPACES = ("raw", "code", "siamese", "both", "scattering")
 """Names after ``--space``, the default first; ``segspectral.heads.spaces`` makes them."""
+
+SPACE_SOURCES = ("auto", "raw", "scattering")
+"""Names after ``--of``, the default first: what the networks of a space are learnt of (``SpaceSettings.of``)."""
 
 DATASETS = {
     "voc": "PASCAL VOC 2012, 21 classes",

@@ -12,7 +12,7 @@ from segspectral.cli.dialect import DialectOptions
 from segspectral.cli.options import Only, PipelineOptions, command
 from segspectral.errors import SettingsError
 from segspectral.heads import DEFAULT_HEAD
-from segspectral.registry import SPACES
+from segspectral.registry import SPACE_SOURCES, SPACES
 from segspectral.wording import plural
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ def cluster(
             metavar="|".join(SPACES),
             help="What vectors are turned into before they are compared: codes, outputs of a Siamese network, of both, "
             f"or scattering coefficients of square images (default: {SPACES[0]}).",
+        ),
+    ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(SPACE_SOURCES),
+            help="What the networks of --space code, siamese and both see: raw vectors, their scattering, or the "
+            f"scattering of those alone that look like square images (default: {SPACE_SOURCES[0]}).",
         ),
     ] = None,
     sample: Annotated[
@@ -56,8 +64,8 @@ def cluster(
     """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
     from segspectral.networks.clustering import cluster_file
 
-    given: dict[str, object] = {"-k": clusters, "--head": options.head, "--space": space, "--seed": options.seed}
-    given |= {"--sample": sample, "--save": save}
+    given: dict[str, object] = {"-k": clusters, "--head": options.head, "--space": space, "--of": of}
+    given |= {"--seed": options.seed, "--sample": sample, "--save": save}
     if model is not None and (named := [name for name, value in given.items() if value is not None]):
         raise SettingsError(f"{named[0]} is for a fit, and --model brings a head that has been fitted; leave one out")
     spread = None
@@ -72,6 +80,7 @@ def cluster(
             clusters or 10,
             head=head,
             space=space,
+            of=of,
             model=model,
             sample=sample,
             seed=seed,
@@ -109,8 +118,8 @@ def _say_how_fitted(found: Clustering, what: str) -> None:
         )
     if isinstance(space := found.head.space_, Scattering) and space.network is not None:
         print(
-            "note: the vectors are square images, and the networks of the space see their scattering; in "
-            "Python, SpaceSettings(of='raw') makes them see pixels"
+            "note: the vectors are square images, and the networks of the space see their scattering; --of raw "
+            "makes them see the pixels"
         )
     if (recall := found.head.affinity_.recall) < 1:
         print(f"note: the search for nearest neighbours was approximate; it found {recall:.1%} of them")

@@ -17,12 +17,13 @@ from segspectral.files import check_folder, npz, write_bytes, write_npz
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
 from segspectral.heads.settings import head_from
+from segspectral.heads.spaces import LEARNT, SpaceSettings
 from segspectral.heads.storage import load
 from segspectral.metrics.clustering import clustering_scores
 from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
 from segspectral.networks.graphs import Dialect, Graph, read_graph
 from segspectral.networks.vectors import Vectors
-from segspectral.registry import SPACES
+from segspectral.registry import SPACE_SOURCES, SPACES
 from segspectral.wording import plural
 
 __all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
@@ -90,6 +91,7 @@ def cluster_file(
     *,
     head: Any = DEFAULT_HEAD,
     space: str | None = None,
+    of: str | None = None,
     model: str | os.PathLike[str] | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -108,6 +110,7 @@ def cluster_file(
     head : a Head, its name, or {"name": ..., settings}
     space : what vectors are turned into before they are compared and clustered, see ``Head``; None leaves it to the
         head
+    of : what the networks of the spaces code, siamese and both are learnt of, see ``SpaceSettings``; None means auto
     model : a file that ``Head.save`` wrote: its clusters are predicted, and nothing is fitted
     sample : the head is fitted on so many vectors, drawn at random, and predicts the others. None takes all, or
         ``SAMPLE`` if there are more than ``WHOLE``
@@ -124,9 +127,7 @@ def cluster_file(
         The file cannot be read as features or edges.
     SettingsError, GraphError, CollapseError, OutputError
     """
-    if space is not None and space not in SPACES:
-        raise SettingsError(f"there is no space '{space}'; there are {', '.join(SPACES)}")
-    given = {"n_clusters": clusters, "random_state": seed} | ({} if space is None else {"space": space})
+    given = {"n_clusters": clusters, "random_state": seed} | _space(space, of)
     try:
         fitted = head_from(head).fresh(**given) if model is None else load(model)
     except ValueError as error:
@@ -148,6 +149,24 @@ def cluster_file(
     labels = _finish(fitted, problem, chosen, output, spread or map, told)
     known = None if problem.truth is None else clustering_scores(labels, problem.truth)
     return Clustering(problem, fitted, labels, len(labels) if chosen is None else len(chosen), known)
+
+
+def _space(space: str | None, of: str | None) -> dict[str, Any]:
+    """The setting of a head that says what vectors are turned into; none leaves it to the head.
+
+    Raises SettingsError.
+    """
+    if space is not None and space not in SPACES:
+        raise SettingsError(f"there is no space '{space}'; there are {', '.join(SPACES)}")
+    if of is None:
+        return {} if space is None else {"space": space}
+    if of not in SPACE_SOURCES:
+        raise SettingsError(f"a space is not learnt of '{of}'; there are {', '.join(SPACE_SOURCES)}")
+    if space not in LEARNT:
+        raise SettingsError(
+            f"of={of} is for the networks of the spaces {', '.join(LEARNT)}; choose one of them, or leave it out"
+        )
+    return {"space": SpaceSettings.model_validate({"name": space, "of": of})}
 
 
 def _chosen(problem: Problem, clusters: int, seed: int, **options: Any) -> NDArray[np.int64] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from segspectral.heads.spectralnet import SpectralNet
 from segspectral.heads.storage import load
 from segspectral.heads.training.pretraining import Autoencoder, Siamese
 from segspectral.metrics.clustering import clustering_scores
-from segspectral.registry import SPACES
+from segspectral.registry import SPACE_SOURCES, SPACES
 from segspectral.shared.onnx import head_to_onnx
 from segspectral.spectral.scattering import grid, paths, scattering
 from tests.contracts.test_heads import CHECKS
@@ -268,11 +269,30 @@ def test_the_command_says_that_the_networks_of_a_space_see_the_scattering(tmp_pa
         assert ("square images, and the networks of the space see their scattering" in result.output) is told
 
 
+def test_the_command_chooses_what_the_networks_of_a_space_see(tmp_path: Path) -> None:
+    assert get_args(SpaceSettings.model_fields["of"].annotation) == SPACE_SOURCES
+    X, _ = gratings(60)
+    np.save(tmp_path / "a.npy", X)
+    kinds = {}
+    for of in SPACE_SOURCES:
+        saved = tmp_path / f"{of}.safetensors"
+        result = segspectral("cluster", tmp_path / "a.npy", "-k", 4, "--space", "code", "--of", of, "--save", saved)
+        assert result.exit_code == 0, result.output
+        head = load(saved)
+        assert (head.space.name, head.space.of) == ("code", of)
+        kinds[of] = type(head.space_)
+    assert kinds == {"auto": Scattering, "raw": Mlp, "scattering": Scattering}
+
+
 def test_the_command_tells_what_a_space_cannot_do(tmp_path: Path) -> None:
     (tmp_path / "edges.csv").write_text("1,2\n2,3\n3,1\n4,5\n5,6\n6,4\n3,4\n")
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((20, 5)))
     for arguments, sentence in [
         (("edges.csv", "--space", "code"), "space is for vectors"),
+        (("a.npy", "--of", "raw"), "of=raw is for the networks of the spaces code, siamese, both; choose one"),
+        (("a.npy", "--space", "scattering", "--of", "raw"), "choose one of them, or leave it out"),
+        (("a.npy", "--space", "code", "--of", "pixels"), "a space is not learnt of 'pixels'; there are auto, raw, sca"),
+        (("a.npy", "--model", "h.safetensors", "--of", "raw"), "--of is for a fit"),
         (("a.npy", "--space", "scattering"), "vectors of 5 numbers are none"),
         (("a.npy", "--space", "elsewhere"), "there are raw, code, siamese, both, scattering"),
         (("a.npy", "--space", "code", "--model", "x"), "--space is for a fit"),
