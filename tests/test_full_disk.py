@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,8 +67,38 @@ class TestSets:
         write_bytes(tmp_path / "b", b"alone")  # the set is over
         assert contents(tmp_path) == {"a": b"old", "b": b"alone"}
 
+    @pytest.mark.parametrize("renamed", [False, True])
+    def test_an_interruption_while_they_appear_waits_for_the_last(
+        self, renamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace, calls = os.replace, 0
+
+        def interrupted(source: Path, target: Path) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2 and not renamed:
+                raise KeyboardInterrupt
+            replace(source, target)
+            if calls == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt), whole_set():
+            for name in "abc":
+                write_bytes(tmp_path / name, name.encode())
+        assert contents(tmp_path) == {"a": b"a", "b": b"b", "c": b"c"}
+
 
 class TestSegment:
+    def test_an_image_that_failed_is_not_in_the_files_for_all(self, photo: Path, tmp_path: Path) -> None:
+        out, other = tmp_path / "out", photo.with_name("other.png")
+        other.write_bytes(photo.read_bytes())
+        (out / f"{photo.stem}_figure.png").mkdir(parents=True)  # the picture is the last file of an image
+        arguments = ("-o", out, "-k", 3, "--format", "coco,yolo", "--figure", *FAST)
+        assert run("segment", photo, other, *arguments).exit_code == 1
+        assert [image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]] == ["other.png"]
+        assert not [name for name in contents(out) if photo.stem in name]
+
     def test_an_image_has_all_its_files_or_those_of_the_run_before(self, photo: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         assert run("segment", photo, "-o", out, "-k", 3, "--format", "npz,svg", *FAST).exit_code == 0

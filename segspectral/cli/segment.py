@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -251,7 +252,10 @@ def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
             with faults.of(path):
                 report.begin(path)
                 where = f"{path}, page {page}" if page else f"{path}"
-                with whole_set():
+                with ExitStack() as stack:
+                    for writer in work.writers.values():
+                        stack.enter_context(writer.unless_it_fails())
+                    stack.enter_context(whole_set())
                     said = "\n  ".join(work.results(path, page, image, stems[image], report))
                 report.line(f"{where}: {said}")
     for writer in work.writers.values():

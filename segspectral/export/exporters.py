@@ -8,7 +8,8 @@ two functions: ``part`` collects what the file needs from each image, and ``toge
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -255,7 +256,20 @@ class Writer:
         self.exporters, self._folder = exporters, folder
         self._parts: dict[str, list[Any]] = {exporter.name: [] for exporter in exporters}
         self._classes: tuple[str, ...] = ()
-        self._images: set[str] = set()
+        self._images: dict[str, None] = {}  # a set in the order in which they were kept
+
+    @contextmanager
+    def unless_it_fails(self) -> Iterator[None]:
+        """After an error, the files for all images do not list the images that were kept within."""
+        kept = {name: len(parts) for name, parts in self._parts.items()}
+        classes, images = self._classes, len(self._images)
+        try:
+            yield
+        except BaseException:
+            for name, count in kept.items():
+                del self._parts[name][count:]
+            self._classes, self._images = classes, dict.fromkeys(list(self._images)[:images])
+            raise
 
     def georeference(self, image: Path, page: int | None = None) -> Georeference | None:
         """Return the position of an image on the Earth; None if it has none, or if no chosen format stores it."""
@@ -263,8 +277,9 @@ class Writer:
 
     def add(self, label_map: LabelMap, stem: str) -> list[str]:
         """Write one image. Return a sentence for each format that loses pixels or stores pixels as coordinates."""
-        self.keep(label_map, stem)
-        return self.write(label_map, stem)[1]
+        with self.unless_it_fails():
+            self.keep(label_map, stem)
+            return self.write(label_map, stem)[1]
 
     def keep(self, label_map: LabelMap, stem: str) -> None:
         """Keep the parts of an image that the files for all images need.
@@ -286,7 +301,7 @@ class Writer:
         for exporter in exporters:
             assert exporter.part is not None
             self._parts[exporter.name].append(exporter.part(label_map, stem))
-        self._images.add(label_map.image)
+        self._images[label_map.image] = None
 
     @whole_set()
     def write(self, label_map: LabelMap, stem: str) -> tuple[list[Path], list[str]]:

@@ -43,8 +43,7 @@ def whole_set() -> Iterator[None]:
     token = _waiting.set(files)
     try:
         yield
-        for path, partial in files.items():
-            _rename(partial, path)
+        _appear(files)
     finally:
         _waiting.reset(token)
         for partial in files.values():
@@ -78,25 +77,30 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
+            if files is None:
+                os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror or error})", path) from error
-    if files is None:
-        _rename(partial, path)
-    else:
+    if files is not None:
         files[path] = partial
 
 
-def _rename(partial: Path, path: Path) -> None:
+def _appear(files: Mapping[Path, Path], again: bool = False) -> None:
+    """Rename the files of a set. Ctrl-C, or a signal that is taken as such, ends the program after the last of them."""
     try:
-        try:
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error.strerror or error})", path) from error
+        for path, partial in files.items():
+            if again and not os.path.lexists(partial):  # it was renamed before the interrupt
+                continue
+            try:
+                os.replace(partial, path)
+            except OSError as error:
+                raise OutputError(f"cannot be written ({error.strerror or error})", path) from error
+    except KeyboardInterrupt:
+        _appear(files, again=True)
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
