@@ -83,7 +83,7 @@ class TestSets:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(os, "replace", interrupted)
-        with pytest.raises(KeyboardInterrupt), whole_set():
+        with pytest.raises(KeyboardInterrupt), whole_set():  # noqa: PT012
             for name in "abc":
                 write_bytes(tmp_path / name, name.encode())
         assert contents(tmp_path) == {"a": b"a", "b": b"b", "c": b"c"}

@@ -55,6 +55,17 @@ class TestStart:
         assert done.returncode == 130, done.stderr
         assert done.stderr == ""
 
+    def test_an_interruption_of_an_extension_module_shows_no_traceback(self) -> None:
+        code = (
+            "import segspectral.cli as cli\n"
+            "def app():\n"
+            "    raise ImportError('initialization failed') from KeyboardInterrupt()\n"  # as pybind11 does
+            "cli.app = app\n"
+            "cli.main()"
+        )
+        done = python("-c", code)
+        assert (done.returncode, done.stderr) == (130, "")
+
     @pytest.mark.parametrize("command", [(), ("segment",), ("demo",), ("checks",), ("config",), ("config", "show")])
     def test_every_command_and_option_has_help(self, command: Sequence[str]) -> None:
         result = run(*command, "--help")
