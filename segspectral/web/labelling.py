@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -159,7 +159,7 @@ class Project:
     size: int = 0
 
     def __post_init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._images: list[_Image] = []
         self._stems: dict[str, str] = {}
         self._done: set[str] = set()
@@ -285,25 +285,20 @@ class Project:
         """
         if len({c.number for c in classes}) < len(classes) or len({c.name for c in classes}) < len(classes):
             raise SettingsError("two classes have one name; give each its own")
-        self._check_classes(revision)
         kept = {c.number for c in classes}
-        gone = {c.number: c.name for c in self.classes if c.number not in kept}
-        if gone:
-            for number, image in enumerate(self._images):
+        with self._lock:  # also while the labels are read, so that nobody saves a class that goes
+            if revision != self._classes_revision:
+                raise ConflictError("the classes were changed from another window; make your change once more")
+            gone = {c.number: c.name for c in self.classes if c.number not in kept}
+            for number, image in enumerate(self._images if gone else []):
                 labels = self.labels(number)
                 found = [] if labels is None else [n for n in gone if (labels == n).any()]
                 if found:
                     raise SettingsError(f"the class {gone[found[0]]} is used in {image.name}; paint over it first")
-        with self._lock:
-            self._check_classes(revision)
             self._write(classes, self._done)
             self.classes = classes
             self._classes_revision += 1
         return self.state()
-
-    def _check_classes(self, revision: int) -> None:
-        if revision != self._classes_revision:
-            raise ConflictError("the classes were changed from another window; make your change once more")
 
     def exported(self, format: str, only_done: bool = False) -> tuple[bytes, int, str]:
         """A zip archive of all labelled images in a format, how many images it has, and a sentence or "".

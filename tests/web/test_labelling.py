@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from segspectral.cli import app
-from segspectral.errors import ImageError, OutputError
+from segspectral.errors import ImageError, OutputError, SettingsError
 from segspectral.export import EXPORTERS, read_label_map
 from segspectral.web import Workers, create_app
 from segspectral.web.labelling import Project, first_classes
@@ -168,6 +169,34 @@ def test_classes_of_another_window_are_not_overwritten(folder: Path, tmp_path: P
         more = [*CLASSES, {"number": 9, "name": "sea", "colour": "#0000ff"}]
         assert put_classes(client, at, more, revision=1).json()["classes"] == more
         assert client.put(f"{at}/classes", json=CLASSES).status_code == 422, "a revision is due"
+
+
+def test_a_class_that_goes_is_not_painted_meanwhile(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, packed = project_of(folder, tmp_path / "out"), zlib.compress(np.full((96, 112), 2, np.uint8).tobytes())
+    refusals: list[str] = []
+
+    def paint() -> None:
+        try:
+            project.save(0, packed, (96, 112), 0, False)
+        except SettingsError as error:
+            refusals.append(str(error))
+
+    painter, read = Thread(target=paint), project.labels
+
+    def labels(number: int) -> NDArray[np.uint8] | None:
+        found = read(number)
+        if painter.ident is None:  # the first image has been looked at
+            painter.start()
+            painter.join(0.3)
+        return found
+
+    monkeypatch.setattr(project, "labels", labels)
+    project.set_classes([one for one in project.classes if one.number != 2], 0)
+    painter.join()
+    assert "there is no class 2" in "".join(refusals)
+    assert read(0) is None
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
