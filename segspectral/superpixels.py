@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
+from segspectral.values.distances import distances
 from segspectral.values.labels import pieces
 
 __all__ = ["AnySuperpixels", "Slic", "Watershed"]
@@ -251,9 +252,9 @@ def _off_edges(
 
 def _distance(seeds: tuple[NDArray[np.intp], NDArray[np.intp]], shape: tuple[int, int]) -> NDArray[np.float32]:
     """(H, W) the distance of each pixel from the nearest seed."""
-    free = np.ones(shape, np.uint8)
-    free[seeds] = 0
-    return np.asarray(cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    free = np.ones(shape, bool)
+    free[seeds] = False
+    return distances(free)
 
 
 def _lab(image: Image) -> NDArray[np.float32]:

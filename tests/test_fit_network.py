@@ -131,10 +131,10 @@ def test_at_the_start_the_map_is_that_of_the_decoder(tool: ModuleType, data: Pat
     np.testing.assert_allclose(network.edge_map(example.rgb), expected, atol=1e-4)
 
 
-def test_image_and_target_of_a_crop_move_together(tool: ModuleType, data: Path) -> None:
+def test_image_and_target_of_a_crop_move_together(tool: ModuleType, data: Path, settings: Any) -> None:
     example, seen = tool.read(data, 3)[0], 0
     for seed in range(12):
-        rgb, target = tool.crop_of(example, 64, np.random.default_rng(seed))
+        rgb, target = tool.crop_of(example, settings, np.random.default_rng(seed))
         assert rgb.shape == (64, 64, 3)
         assert target.shape == (1, 1, 32, 32)
         # The bright rectangle begins where the people drew its edge: slopes are steep there, and flat elsewhere.
@@ -146,6 +146,48 @@ def test_image_and_target_of_a_crop_move_together(tool: ModuleType, data: Path) 
         seen += 1
         assert slope[drawn].mean() > 2.5 * slope[~drawn].mean()
     assert seen > 3
+
+
+def test_crops_have_the_sizes_that_the_settings_name(tool: ModuleType, data: Path, settings: Any) -> None:
+    example = tool.read(data, 3)[0]
+    drawn = {
+        size: np.mean(
+            [
+                float(tool.crop_of(example, settings._replace(smallest=size, largest=size), random)[1].mean())
+                for random in map(np.random.default_rng, range(40))
+            ]
+        )
+        for size in (0.5, 2.0)
+    }
+    assert drawn[2.0] < 0.5 * drawn[0.5]  # an edge is as wide at every size, and four times as much area lies between
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    tool: ModuleType, data: Path, settings: Any, finished: Path, tmp_path: Path
+) -> None:
+    examples = tool.read(data, 3)
+    still = settings._replace(start=str(finished), steps=1, trunk_rate=0.0, decoder_rate=0.0)
+    tool.train(tmp_path / "still", examples, still)
+    start, end = tensors(finished), tensors(tmp_path / "still")
+    differing = [name for name in start if not torch.allclose(start[name].float(), end[name].float(), atol=1e-2)]
+    assert differing == []  # the bias goes up and down by the balance, in halves
+    tool.train(tmp_path / "moving", examples, still._replace(trunk_rate=1e-3, decoder_rate=1e-3))
+    moved = tensors(tmp_path / "moving")
+    assert any(not torch.equal(end[name], moved[name]) for name in end)
+
+
+def test_a_fold_does_not_begin_with_what_has_seen_its_images(
+    tool: ModuleType, data: Path, settings: Any, finished: Path, tmp_path: Path
+) -> None:
+    examples = tool.read(data, 3)
+    with pytest.raises(SettingsError, match="is of --fold None, which has seen images that --fold 0 leaves out"):
+        tool.train(tmp_path, examples, settings._replace(start=str(finished), fold=0))
+    with pytest.raises(SettingsError, match=r"has no checkpoint\.pt; --start is the folder of a run"):
+        tool.train(tmp_path, examples, settings._replace(start=str(tmp_path), fold=0))
+    with pytest.raises(SettingsError, match=r"has no edges\.safetensors; --start is the folder of a run"):
+        tool.train(tmp_path, examples, settings._replace(start=str(tmp_path)))
+    with pytest.raises(SettingsError, match="--largest is at least --smallest"):
+        tool.train(tmp_path, examples, settings._replace(smallest=1.2, largest=0.8))
 
 
 def test_a_fold_leaves_out_every_second_image_and_scores_it(

@@ -224,7 +224,7 @@ def test_a_file_that_is_not_a_model_is_refused_in_one_sentence(model: Model, fil
             Model.load(tmp_path / name)
     with pytest.raises(SettingsError, match="there is no such model"):
         Model.load(tmp_path / "absent")
-    newer = whole.replace(b'"model": 4', b'"model": 9').replace(b'\\"model\\": 4', b'\\"model\\": 9')
+    newer = whole.replace(b'"model": 5', b'"model": 9').replace(b'\\"model\\": 5', b'\\"model\\": 9')
     (tmp_path / "newer").write_bytes(newer)
     with pytest.raises(SettingsError, match="another version"):
         Model.load(tmp_path / "newer")

@@ -3,9 +3,13 @@
 
     tools/fit_contours.py RUN0 RUN1 --data DATA [--limit 200] [--counts 600 1000]
 
-The weights are those of borders of superpixels: the target is the share of people who put the two sides into different
-regions. RUN0 and RUN1 are folders of ``tools/fit_network.py --fold 0`` and ``--fold 1``: the learned edges and the CNN
-cues beside them come from the network that was not trained on the image. For images without a network, a second set of
+The weights are those of borders of superpixels. The target of the first pass is the share of people who put the two
+sides into different regions. The second pass gives the boundary probability. A quarter of its target is the share of
+the border that lies where people drew: a border that only cuts off the rim of an object separates regions, and nobody
+drew it.
+
+RUN0 and RUN1 are folders of ``tools/fit_network.py --fold 0`` and ``--fold 1``: the learned edges and the CNN cues
+beside them come from the network that was not trained on the image. For images without a network, a second set of
 weights is fitted on the other cues.
 """
 
@@ -18,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,8 +40,16 @@ from segspectral.features.cnn import Seen, seen_at
 from segspectral.features.contours import Contours, Cues, Logistic, described, edge_cues
 from segspectral.features.edges import edges_along
 from segspectral.images.reader import read_image
+from segspectral.metrics.boundary import drawn_boundaries
 from segspectral.superpixels import Watershed
 from segspectral.values import Image, Superpixels
+
+REACH = 3
+"""A border follows what a person drew as far as it lies within so many pixels of it."""
+
+DRAWN = 0.25
+"""Weight in the target of the second pass of how much of a border people drew. With 0.5, borders beside an edge became
+likely in small images, and of a block on a uniform ground heads with few superpixels cut off more than the block."""
 
 
 class Network(NamedTuple):
@@ -71,7 +84,8 @@ class Borders(NamedTuple):
     superpixels: list[Superpixels]
     nodes: list[dict[str, NDArray[np.float64]]]
     local: list[Cues]
-    targets: list[NDArray[np.float64]]
+    apart: list[NDArray[np.float64]]
+    drawn: list[NDArray[np.float64]]
 
     def add(self, sample: Sample, count: int, network: Network | None) -> None:
         """Measure an image with a network in place of the default one, or without any."""
@@ -85,7 +99,9 @@ class Borders(NamedTuple):
         self.superpixels.append(made)
         self.nodes.append(nodes)
         self.local.append(local if edges is None else local | edge_cues(edges_along(made, edges)))
-        self.targets.append(share_of_people(made, sample.truth().labels))
+        truth = sample.truth()
+        self.apart.append(share_of_people(made, truth.labels))
+        self.drawn.append(share_drawn(made, drawn_boundaries(truth.labels, truth.boundaries)))
 
 
 def share_of_people(superpixels: Superpixels, people: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -98,6 +114,13 @@ def share_of_people(superpixels: Superpixels, people: NDArray[np.integer]) -> ND
         majority = votes.reshape(-1, width).argmax(axis=1)
         apart.append(majority[i] != majority[j])
     return np.mean(apart, axis=0)
+
+
+def share_drawn(superpixels: Superpixels, drawn: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return for each border (M,) how much of it lies within ``REACH`` of people's boundaries (A, H, W); a mean."""
+    apart = [cv2.distanceTransform(1 - boundaries.astype(np.uint8), cv2.DIST_L2, 5) for boundaries in drawn]
+    near = np.mean([distance <= REACH for distance in apart], axis=0, dtype=np.float32)
+    return superpixels.along_borders(near[..., None])[:, 0].astype(np.float64)
 
 
 def fit(cues: list[Cues], targets: list[np.ndarray], lengths: list[np.ndarray]) -> dict[str, object]:
@@ -122,22 +145,24 @@ def fit_passes(
     superpixels: list[Superpixels],
     nodes: list[dict[str, NDArray[np.float64]]],
     local: list[Cues],
-    targets: list[NDArray[np.float64]],
+    apart: list[NDArray[np.float64]],
+    drawn: list[NDArray[np.float64]],
 ) -> tuple[dict[str, object], list[float]]:
     """Fit both passes of ``Contours``, and measure their average precision on the same images."""
     contours = Contours()
     lengths = [s.border_length for s in superpixels]
-    first = fit(local, targets, lengths)
+    first = fit(local, apart, lengths)
     before = Logistic(first["bias"], first["weights"])
     both = [
         cues | contours.diffused_cues(s.region_graph, n, before(cues))
         for s, n, cues in zip(superpixels, nodes, local, strict=True)
     ]
+    targets = [(1 - DRAWN) * a + DRAWN * d for a, d in zip(apart, drawn, strict=True)]
     second = fit(both, targets, lengths)
     after = Logistic(second["bias"], second["weights"])
-    drawn = np.concatenate(targets) >= 0.5
+    likely = np.concatenate(targets) >= 0.5
     precisions = [
-        float(average_precision_score(drawn, np.concatenate([p(c) for c in cues])))
+        float(average_precision_score(likely, np.concatenate([p(c) for c in cues])))
         for p, cues in ((before, local), (after, both))
     ]
     return {"first": first, "second": second}, precisions
@@ -157,7 +182,7 @@ def main() -> None:
     samples = samples[:: max(1, len(samples) // arguments.limit)][: arguments.limit]
     fitted = {}
     for variant in ("edges", "plain"):
-        borders = Borders([], [], [], [])
+        borders = Borders(*([] for _ in Borders._fields))
         for index, sample in samples:
             network = networks[index % 2] if variant == "edges" else None  # run 0 left the even images out
             borders.add(sample, arguments.counts[index // 2 % len(arguments.counts)], network)

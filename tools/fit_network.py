@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the default network through, trunk and edge decoder together, on the edges that people drew in BSDS500 train.
 
-    tools/fit_network.py RUN --data DATA [--steps 4000] [--fold 0|1] [--resume]
+    tools/fit_network.py RUN --data DATA [--steps 4000] [--fold 0|1] [--start RUN] [--resume]
 
 RUN gets ``checkpoint.pt``, and every ``--every`` steps the averaged weights, as ``edges.safetensors`` and as
 ``tf_efficientnet_lite0.safetensors``. A run that was stopped goes on with ``--resume``, and ends with the weights that
@@ -12,6 +12,8 @@ weights of the contour cues from two runs with ``--fold 0`` and ``--fold 1``. Su
 and scores the raw edge map on these before and after, by which settings can be chosen.
 
 A run begins with EfficientNet-Lite0 as ImageNet left it, and a decoder that is trained for ``--epochs`` on its maps.
+With ``--start`` it begins with the weights of another run, for instance to go on at the sizes at which the network is
+used.
 
 The targets are soft: the share of people who drew an edge within about two pixels. An edge counts ``--balance`` times;
 the logarithm of this is taken from the decoder's bias afterwards, so that the map stays a probability. Each map of the
@@ -41,7 +43,7 @@ from torch import Tensor, nn
 from segspectral.errors import SegspectralError, SettingsError
 from segspectral.evaluation.datasets import open_dataset
 from segspectral.features.backbones.base import ARCHITECTURE, padded
-from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder
+from segspectral.features.backbones.edge_decoder import CHANNELS, EdgeDecoder, decoder_of
 from segspectral.features.backbones.timm_models import TimmModel, load_timm_model
 from segspectral.features.edges import full_size, half_lab
 from segspectral.files.writing import whole_file, write_bytes
@@ -75,7 +77,10 @@ class Settings(NamedTuple):
     fold: int | None = None
     epochs: int = 6
     limit: int = 200
+    start: str = ""
     crop: int = 256
+    smallest: float = 0.75
+    largest: float = 1.5
     batch: int = 4
     trunk_rate: float = 2e-4
     decoder_rate: float = 1e-3
@@ -87,9 +92,11 @@ class Settings(NamedTuple):
         """Raise SettingsError if nothing can be trained with these."""
         if self.crop % 32 or self.crop < 64:
             raise SettingsError(f"--crop is a multiple of 32 from 64, not {self.crop}")
-        for name in ("steps", "epochs", "limit", "batch", "balance"):
+        for name in ("steps", "epochs", "limit", "batch", "balance", "smallest"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"--{name} is above 0, not {getattr(self, name)}")
+        if self.largest < self.smallest:
+            raise SettingsError(f"--largest is at least --smallest, which is {self.smallest}, not {self.largest}")
 
 
 class Network(nn.Module):
@@ -143,12 +150,14 @@ def people_edges(people: NDArray[np.integer]) -> Tensor:
     return torch.from_numpy(total / len(people))[None, None]
 
 
-def crop_of(example: Example, size: int, random: np.random.Generator) -> tuple[NDArray[np.float32], Tensor]:
-    """RGB (size, size, 3) in [0, 1] and the people's edges (1, 1, size / 2, size / 2).
+def crop_of(example: Example, settings: Settings, random: np.random.Generator) -> tuple[NDArray[np.float32], Tensor]:
+    """RGB (crop, crop, 3) in [0, 1] and the people's edges (1, 1, crop / 2, crop / 2).
 
     They are scaled, turned by quarters, mirrored, and changed in colour at random.
     """
-    scale = max(math.exp(random.uniform(math.log(0.75), math.log(1.5))), size / min(example.rgb.shape[:2]))
+    size = settings.crop
+    scale = math.exp(random.uniform(math.log(settings.smallest), math.log(settings.largest)))
+    scale = max(scale, size / min(example.rgb.shape[:2]))
     side = min(round(size / scale), *example.rgb.shape[:2])
     row, column = (int(random.integers(0, length - side + 1)) for length in example.rgb.shape[:2])
     window = np.s_[row : row + side, column : column + side]
@@ -175,7 +184,7 @@ def batch_of(examples: Sequence[Example], settings: Settings, step: int) -> tupl
     for number in range(step * settings.batch, (step + 1) * settings.batch):
         epoch, place = divmod(number, len(examples))
         chosen = np.random.default_rng((settings.seed, epoch, 1)).permutation(len(examples))[place]
-        values, target = crop_of(examples[chosen], settings.crop, random)
+        values, target = crop_of(examples[chosen], settings, random)
         images.append(torch.from_numpy(values.transpose(2, 0, 1).copy()))
         colours.append(torch.from_numpy(half_lab(values))[0])
         targets.append(target[0])
@@ -367,11 +376,14 @@ def train(
     settings.check()
     if not resume and (folder / CHECKPOINT).exists():
         raise SettingsError("holds a run; go on with --resume, or choose another RUN", folder)
-    backbone = load_timm_model(device="cpu")
     used, held_out = examples, examples[:0]
     if settings.fold is not None:
         used, held_out = examples[1 - settings.fold :: 2], examples[settings.fold :: 2]
-    decoder = EdgeDecoder() if resume else decoder_alone(backbone, used, settings.epochs)
+    if settings.start:
+        backbone, decoder = weights_of(Path(settings.start), settings.fold)
+    else:
+        backbone = load_timm_model(device="cpu")
+        decoder = EdgeDecoder() if resume else decoder_alone(backbone, used, settings.epochs)
     training = Training(backbone, settings, decoder, device)
     if resume:
         training.load(folder)
@@ -394,6 +406,22 @@ def train(
     if len(held_out):
         print(f"after: {score(training.averaged(), held_out)}", flush=True)
     return training
+
+
+def weights_of(run: Path, fold: int | None) -> tuple[TimmModel, EdgeDecoder]:
+    """The averaged weights of a run.
+
+    Raises SettingsError if there are none, or if they have seen what a fold leaves out.
+    """
+    try:
+        if fold is not None:
+            found = torch.load(run / CHECKPOINT, weights_only=True)["settings"]["fold"]
+            if found != fold:
+                raise SettingsError(f"is of --fold {found}, which has seen images that --fold {fold} leaves out", run)
+        decoder = decoder_of((run / "edges.safetensors").read_bytes())
+        return load_timm_model(weights=str(run / f"{ARCHITECTURE}.safetensors"), device="cpu"), decoder
+    except FileNotFoundError as error:
+        raise SettingsError(f"has no {Path(error.filename).name}; --start is the folder of a run", run) from None
 
 
 def tensors_of_the_package() -> Weights:

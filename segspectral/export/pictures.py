@@ -131,13 +131,14 @@ def _draw_borders(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> None
 
 def _with_numbers(picture: NDArray[np.uint8], labels: NDArray[np.int32], names: Mapping[int, str]) -> NDArray[np.uint8]:
     """Each number or name at the place in its segment that is farthest from all borders; a centroid may lie outside."""
-    import cv2
     import PIL.Image
     import PIL.ImageDraw
     import PIL.ImageFont
 
+    from segspectral.values.distances import distances
+
     inside = (~np.pad(boundaries(labels), 1, constant_values=True)) & (np.pad(labels, 1) > 0)
-    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = distances(inside)[1:-1, 1:-1]
     order = np.lexsort((depth.reshape(-1), labels.reshape(-1)))
     last = np.flatnonzero(np.diff(labels.reshape(-1)[order], append=-1))
     sheet = PIL.Image.fromarray(picture)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
@@ -26,6 +25,7 @@ from scipy import ndimage
 from segspectral.metrics.contingency import same_shape
 from segspectral.metrics.counts import Counts
 from segspectral.metrics.superpixel import thick_boundary
+from segspectral.values.distances import distances
 
 __all__ = ["CONTOUR_KINDS", "Share", "boundary_iou", "contour_counts", "csurka_bf", "davis_f", "trimap"]
 
@@ -150,7 +150,7 @@ def _share_within(boundary: Mask, other: Mask, radius: float) -> float | None:
         return None
     if not other.any():
         return 0.0
-    distance = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distances(~other)
     return float((distance[boundary] <= radius).mean())
 
 

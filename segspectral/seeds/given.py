@@ -115,6 +115,8 @@ def seeds_of_shapes(
     """
     import cv2
 
+    from segspectral.values.distances import distances
+
     number = {name: place for place, name in enumerate(names or (), 1)}
     labels = np.zeros(shape, np.int32)
     for place, one in enumerate(shapes, 1):
@@ -138,7 +140,7 @@ def seeds_of_shapes(
             radius = float(np.hypot(*(points[1] - points[0])))
             cv2.circle(mask, cells[0].tolist(), round(min(radius, max(shape) * 2)), 1, cv2.FILLED)
         if width > 1 and kind not in AREAS:
-            away = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            away = distances(mask == 0)
             mask = (away <= (width - 1) / 2).astype(np.uint8)
         labels[mask > 0] = number[label] if label else 0
     _check_covered(shapes, number, labels, source)

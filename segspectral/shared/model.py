@@ -60,7 +60,7 @@ __all__ = [
     "unit",
 ]
 
-FORMAT = 4
+FORMAT = 5
 """Version of the file format, and of the regions that models see. Files with another number are refused.
 
 It rises when the weights of the boundary probability or of the last merges change: an image would have other regions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from segspectral.values.distances import distances
 from segspectral.values.labels import pieces
 
 __all__ = ["without_touching"]
@@ -20,7 +21,6 @@ def without_touching(labels: NDArray[np.int32], background: int, neck: float) ->
     distance (Vincent 1993, h-maxima). The watershed of the distance from these maxima separates the parts (Beucher and
     Lantuejoul 1979). The edges of the image and void count as outside only if they are void.
     """
-    import cv2
     from scipy.ndimage import find_objects, label
     from skimage.morphology import h_maxima
     from skimage.segmentation import watershed
@@ -33,7 +33,7 @@ def without_touching(labels: NDArray[np.int32], background: int, neck: float) ->
         inside = piece[around] == number
         if inside.all():
             continue  # it fills the image
-        distance = np.asarray(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+        distance = distances(inside)
         # Whole numbers, because h_maxima rounds others in a way of its own.
         depth = np.round(distance * (DEPTHS / distance.max())).astype(np.uint16)
         seeds, count = label(h_maxima(depth, round(neck * DEPTHS)), np.ones((3, 3)))
