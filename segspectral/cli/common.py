@@ -248,9 +248,10 @@ class Report:
 
     def error(self, error: object) -> None:
         """One more has failed."""
-        self._print(f"error: {error}", sys.stderr)
+        self._print(printable(f"error: {error}"), sys.stderr)
 
     def _print(self, text: str, stream: IO[str]) -> None:
+        text = "\n".join(map(printable, text.split("\n")))
         if self.bar is None:
             print(text, file=stream, flush=True)
         else:

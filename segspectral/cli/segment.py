@@ -17,6 +17,7 @@ from segspectral.cli.common import (
     exit_code,
     failures,
     note,
+    printable,
     progress,
     readable_images,
     sample_images,
@@ -251,7 +252,7 @@ def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
         for path, page, image in pages:
             with faults.of(path):
                 report.begin(path)
-                where = f"{path}, page {page}" if page else f"{path}"
+                where = printable(f"{path}, page {page}" if page else f"{path}")
                 with ExitStack() as stack:
                     for writer in work.writers.values():
                         stack.enter_context(writer.unless_it_fails())

@@ -233,3 +233,15 @@ class TestInputs:
             head={"name": "exact", "n_init": 3},
             superpixels={"count": 70},
         )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such names do not exist there")
+def test_a_name_of_a_file_is_no_command_to_the_terminal(cat: NDArray[np.uint8], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    PIL.Image.fromarray(cat).save(tmp_path / "in" / "red\x1b[31m\nall images -> elsewhere.png")
+    (tmp_path / "in" / "bad\x1b[31m\nerror: another.png").write_bytes(b"no image")
+    done = run("segment", tmp_path / "in", "-o", tmp_path / "out", *FAST)
+    assert "red\\x1b[31m\\nall images -> elsewhere.png: " in done.stdout
+    assert "bad\\x1b[31m\\nerror: another.png" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 2  # the error, and how many failed
