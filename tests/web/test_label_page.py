@@ -231,6 +231,39 @@ def test_another_window_is_not_overwritten(browser: Any, server: str, photograph
         until(other, f"{classes} === {page.evaluate(classes)}")
 
 
+def test_nobody_waits_for_a_slow_server_to_paint_a_new_class(browser: Any, server: str, photograph: bytes) -> None:
+    """Its name can be typed and others painted before its first save is answered, and nothing of it is lost."""
+    with labelling(browser, server, **DESKTOP) as page:
+        send(page, photograph, "one.png")
+        held: list[Any] = []
+        page.route("**/classes?*", lambda route: route.continue_() if held else held.append(route))
+        page.click("#add-class")
+        page.keyboard.type("roof")
+        page.keyboard.press("Enter")
+        page.mouse.click(*at(page, 0.2, 0.2))
+        page.keyboard.press("1")
+        page.mouse.click(*at(page, 0.8, 0.8))
+        page.wait_for_timeout(1000)  # longer than a page waits before it saves labels
+        assert page.locator("#saved").inner_text() == "Not saved yet", "labels wait for their class"
+        held[0].continue_()
+        until(page, "document.getElementById('saved').textContent === 'Saved'")
+        assert page.locator(".on").get_attribute("data-class") == "1"
+        project = f"{server}/api/projects/{page.url.partition('#')[2]}"
+        assert page.request.get(project).json()["classes"][2]["name"] == "roof"
+        labels = _labels(page, project, 0).reshape(96, 112)
+        assert (labels[19, 22], labels[77, 90]) == (3, 1)
+
+
+def test_a_class_that_cannot_be_saved_goes_again(browser: Any, server: str, photograph: bytes) -> None:
+    with labelling(browser, server, **DESKTOP) as page:
+        send(page, photograph, "one.png")
+        page.route("**/classes?*", lambda route: route.fulfill(status=409, json={"detail": "the disk is full"}))
+        page.click("#add-class")
+        until(page, "document.getElementById('error').textContent === 'the disk is full'")
+        until(page, "document.querySelectorAll('[data-class]').length === 3")
+        assert page.locator(".on").get_attribute("data-class") == "1"
+
+
 def test_the_classes_of_another_window_are_not_overwritten(browser: Any, server: str, photograph: bytes) -> None:
     """The window that comes late shows them, also if a save of labels has told it of them before."""
     with labelling(browser, server, **DESKTOP) as page:
@@ -253,8 +286,8 @@ def test_the_classes_of_another_window_are_not_overwritten(browser: Any, server:
         until(late, f"{name} === 'sky'")
         assert late.evaluate("document.querySelectorAll('[data-class]').length") == 4
         late.fill("[data-class='1'] input[type=text]", "sea")
-        late.keyboard.press("Enter")
-        until(late, "document.getElementById('error').hidden")
+        with late.expect_response("**/classes?*"):
+            late.keyboard.press("Enter")
         late.reload()
         opened(late, "one.png")
         assert late.evaluate(name) == "sea"

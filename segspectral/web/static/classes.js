@@ -3,14 +3,16 @@
 const $ = (id) => document.getElementById(id);
 
 export class Classes {
-  /** @param act {save(classes), chosen()} @param colours of classes 1, 2, ... */
+  /** @param act {save(classes), chosen()}, where save shows them at once @param colours of classes 1, 2, ... */
   constructor(act, colours) {
     Object.assign(this, { act, colours, all: [], revision: 0, current: 1 });
   }
 
   /** @param revision of these classes, whatever the project learns of other windows later */
   show(all, revision) {
-    Object.assign(this, { all, revision });
+    this.revision = revision;
+    if (JSON.stringify(all) === JSON.stringify(this.all)) return; // a name that is being typed stays
+    this.all = all;
     if (this.current && !all.some(({ number }) => number === this.current)) this.current = all[0].number;
     const add = this.button("+ Class", "One more class");
     add.id = "add-class";
@@ -95,18 +97,17 @@ export class Classes {
     this.act.save(this.all.map((other) => (other === one ? { ...one, ...what } : other)));
   }
 
-  async add() {
+  add() {
     const taken = new Set(this.all.map(({ number }) => number));
     const names = new Set(this.all.map(({ name }) => name));
     let number = 1;
     while (taken.has(number)) number++;
     let label = number;
     while (names.has(`class ${label}`)) label++;
-    await this.act.save([...this.all, { number, name: `class ${label}`, colour: this.colours[number - 1] }]);
-    if (!this.all.some((one) => one.number === number)) return; // it was not saved
+    this.act.save([...this.all, { number, name: `class ${label}`, colour: this.colours[number - 1] }]);
     this.choose(number);
     const name = $("classes").querySelector(`[data-class="${number}"] input[type=text]`);
-    name?.focus();
-    name?.select();
+    name.focus();
+    name.select();
   }
 }

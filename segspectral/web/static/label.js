@@ -17,7 +17,7 @@ const stage = new Stage({ node: 0, line: null, circle: null, cross: null });
 const lesson = new Lesson({ say, fail, changed: guessed });
 const queue = new Queue({ say, fail, opened }, lesson);
 const desk = {
-  stage, painting: null, wand: null, top: null, details: FIRST, classes: null, about: null,
+  stage, painting: null, wand: null, top: null, details: FIRST, classes: null, edits: 0, about: null,
 };
 const tools = new Tools({
   stage, wand: () => desk.wand, painting: () => desk.painting, regions: () => desk.top, value: () => desk.classes.current,
@@ -61,18 +61,30 @@ async function begin(project) {
   if (queue.number === null) await queue.open(first.number);
 }
 
+/** Show the classes that the server has, unless some are on their way to it. */
 function classesOf(project) {
-  desk.classes.show(project.classes, project.classes_revision);
-  stage.setColours(project.classes);
+  if (!desk.edits) showClasses(project.classes, project.classes_revision);
 }
 
+function showClasses(classes, revision) {
+  desk.classes.show(classes, revision);
+  stage.setColours(classes);
+}
+
+/** Show classes at once, so that nobody waits before painting, and save them before what is painted then. */
 async function saveClasses(classes) {
+  desk.edits += 1;
+  showClasses(classes, desk.classes.revision);
   try {
-    queue.show(await api.setClasses(queue.project.id, classes, desk.classes.revision));
+    await queue.inTurn(async () => {
+      queue.show(await api.setClasses(queue.project.id, classes, desk.classes.revision));
+      desk.classes.revision = queue.project.classes_revision;
+    });
   } catch (error) {
     if (error.status === 409) queue.show(await api.project(queue.project.id)); // with the classes of another window
     throw error;
   } finally {
+    desk.edits -= 1;
     classesOf(queue.project);
   }
 }

@@ -134,7 +134,12 @@ export class Queue {
   /** Save now what is not saved. */
   flush(done = this.entry?.done) {
     clearTimeout(this.timer);
-    this.saving = this.saving.catch(() => null).then(() => this.save(done));
+    return this.inTurn(() => this.save(done));
+  }
+
+  /** Send one thing after the other, in the order of the person's deeds. */
+  inTurn(work) {
+    this.saving = this.saving.catch(() => null).then(work);
     return this.saving;
   }
 
