@@ -87,14 +87,14 @@ class _Found:
 
 def _label_files(given: list[Path]) -> list[_Found]:
     """The label files, below folders too; the photographs' names are those of the summaries beside them."""
-    from segspectral.export.labelmap import _photograph_of
+    from segspectral.export.labelmap import origin_of
 
     roots, found = [], []
     for path in given:
         roots.append(path.absolute() if path.is_dir() else path.absolute().parent)
         found += _label_files_below(path) if path.is_dir() else [path]
     root = os.path.commonpath(roots)
-    every = {path.absolute(): _found(path, root, _photograph_of(path)) for path in found}
+    every = {path.absolute(): _found(path, root, origin_of(path).name) for path in found}
     twice = [one for one, count in Counter((f.group, f.name) for f in every.values()).items() if count > 1]
     if twice:
         raise ImageError(f"two of the files are label maps of {twice[0][1]}; convert them into folders of their own")
@@ -132,6 +132,7 @@ def _found(path: Path, root: str, photograph: str) -> _Found:
 def _item(found: _Found, images: Path | None, names: dict[int, str], writer: Writer) -> LabelMap:
     """The label map with its photograph, if there is one."""
     from segspectral.export import read_label_map
+    from segspectral.export.labelmap import origin_of
     from segspectral.images.reader import read_image
 
     item = read_label_map(found.path)
@@ -140,16 +141,21 @@ def _item(found: _Found, images: Path | None, names: dict[int, str], writer: Wri
     )
     if images is None:
         return item
-    photograph = _photograph(images, item.image)
-    image = read_image(photograph)
+    origin = origin_of(found.path)
+    photograph = _photograph(images, item.image, origin.file)
+    image = read_image(photograph, origin.reading_of(photograph))
+    page = image.read.get("page")
+    # Each page is an image of its own, although they have one file.
+    name = photograph.with_name(Path(item.image).name) if origin.name != origin.file else photograph
     item = replace(
         item,
-        image=photograph.relative_to(images).as_posix(),
+        image=name.relative_to(images).as_posix(),
         path=photograph,
         pixels=image.uint8,
         bands=image.bands,
+        page=page,
     )
-    return replace(item, georeference=writer.georeference(photograph) or item.georeference)
+    return replace(item, georeference=writer.georeference(photograph, page) or item.georeference)
 
 
 def _is_large(path: Path) -> bool:
@@ -167,22 +173,27 @@ def _is_large(path: Path) -> bool:
 
 def _convert_large(found: _Found, images: Path | None, names: dict[int, str], writer: Writer, stem: str) -> list[str]:
     """Write the formats of a label raster that is read in windows. Raises ImageError if one needs it as a whole."""
+    from segspectral.export.labelmap import origin_of
+    from segspectral.images.interpret import Reading
     from segspectral.rasters.results import windowed_map
 
     if untiled := [exporter.name for exporter in writer.exporters if exporter.windowed is None]:
         raise ImageError(
             f"is too large to be held in memory, and {', '.join(untiled)} can only be made of whole images"
         )
-    source = None if images is None else _photograph(images, found.name)
-    with windowed_map(found.path, names, source) as item:
+    origin = origin_of(found.path)
+    source = None if images is None else _photograph(images, found.name, origin.file)
+    reading = Reading() if source is None else origin.reading_of(source)
+    with windowed_map(found.path, names, source, reading) as item:
         return writer.write_windowed(item, stem)[1]
 
 
-def _photograph(folder: Path, name: str) -> Path:
-    """In the same tree of folders as the label maps, or all in one folder."""
+def _photograph(folder: Path, name: str, file: str) -> Path:
+    """In the same tree of folders as the label maps, or all in one folder; by the image's name, or that of its file."""
     from segspectral.images.reader import EXTENSIONS
 
-    for place in (folder / name, folder / Path(name).name):
+    below = folder / name
+    for place in (below, folder / below.name, below.with_name(file), folder / file):
         for candidate in (place, *(place.with_name(f"{place.name}{suffix}") for suffix in EXTENSIONS)):
             if candidate.is_file():
                 return candidate

@@ -46,16 +46,19 @@ def measure(
     size = None if pixel_size is None else PixelSize.parse(pixel_size)
     _check_installed(kind)
     from segspectral.export import csv_bytes, read_label_map, write_bytes
+    from segspectral.export.labelmap import origin_of
     from segspectral.export.measuring import measured, planes_of
     from segspectral.files import whole_file
     from segspectral.images.place import read_georeference
-    from segspectral.images.reader import read_image
+    from segspectral.images.reader import Reading, read_image
 
-    item = read_label_map(labels)
+    item, origin = read_label_map(labels), origin_of(labels)
     place = item.georeference or (None if image is None else read_georeference(image))
     bands: list[tuple[str, Any]] = []
     for path in [*([] if image is None else [image]), *(with_ or [])]:
-        picture = read_image(path)
+        picture = read_image(path, origin.reading_of(path) if path == image else Reading())
+        if "page" in picture.read:
+            note(f"{path}: page {picture.read['page']} of {picture.read['pages']} is measured")
         _check_place(picture, path, item.labels.shape, place, labels)
         if image is not None or len(bands):
             place = place or picture.georeference

@@ -140,7 +140,7 @@ def labelme(label_map: LabelMap, stem: str, folder: Path | None, polygons: bool 
             corners = [[box[1].start, box[0].start], [box[1].stop - 1, box[0].stop - 1]]
             shapes.append({"label": label_map.category(segment), "shape_type": "mask", "group_id": segment})
             shapes[-1]["points"] = [[float(x), float(y)] for x, y in corners]
-            shapes[-1]["mask"] = base64.b64encode(png(mask.astype(np.uint8) * np.uint8(255))).decode()
+            shapes[-1]["mask"] = _text(png(mask.astype(np.uint8) * np.uint8(255)))
     # labelme looks for the photograph relative to the folder of its file.
     link = None if label_map.path is None or folder is None else link_to(label_map.path, (folder / name).parent)
     data = {
@@ -148,11 +148,16 @@ def labelme(label_map: LabelMap, stem: str, folder: Path | None, polygons: bool 
         "flags": {},
         "shapes": [{"description": "", "flags": {}, "mask": None} | shape for shape in shapes],
         "imagePath": link or label_map.image,
-        "imageData": None,
+        # labelme shows the first page of a file, so another page travels within.
+        "imageData": None if label_map.page in (None, 1) or label_map.pixels is None else _text(png(label_map.pixels)),
         "imageHeight": label_map.labels.shape[0],
         "imageWidth": label_map.labels.shape[1],
     }
     return {name: _json(data, indent=1)}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 @dataclass(frozen=True)
@@ -244,9 +249,17 @@ def yolo(label_map: LabelMap, stem: str) -> tuple[Files, float]:
     return {f"yolo/labels/{yolo_stem(stem)}.txt": "".join(lines).encode()}, kept
 
 
-def yolo_image(label_map: LabelMap, stem: str) -> dict[str, Path]:
-    """Return the path at which trainers expect the photograph -> its file; empty if the file is not known."""
-    return {} if label_map.path is None else {f"yolo/images/{yolo_stem(stem)}{label_map.path.suffix}": label_map.path}
+def yolo_image(label_map: LabelMap, stem: str) -> tuple[Files, dict[str, Path]]:
+    """Return what stands at the path at which trainers expect the photograph: a page as a PNG, or the file to link to.
+
+    Both are empty if the file is not known. Trainers see the first page of a file, whatever page the labels belong to.
+    """
+    place = f"yolo/images/{yolo_stem(stem)}"
+    if label_map.path is None:
+        return {}, {}
+    if label_map.page is not None and label_map.pixels is not None:
+        return {f"{place}.png": png(label_map.pixels)}, {}
+    return {}, {f"{place}{label_map.path.suffix}": label_map.path}
 
 
 def yolo_classes(label_map: LabelMap, stem: str) -> tuple[str, ...]:

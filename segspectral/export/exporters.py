@@ -163,7 +163,9 @@ def _measures(label_map: LabelMap) -> bytes:
 
 
 def _yolo(label_map: LabelMap, stem: str, folder: Path | None) -> Exported:
-    return Exported(*annotation.yolo(label_map, stem), annotation.yolo_image(label_map, stem))
+    files, kept = annotation.yolo(label_map, stem)
+    photograph, links = annotation.yolo_image(label_map, stem)
+    return Exported(files | photograph, kept, links)
 
 
 def _listed(name: str, *image: Any, **more: Any) -> Exporter:

@@ -19,13 +19,14 @@ from segspectral.errors import ImageError, SettingsError, about
 from segspectral.export.pictures import KEYWORD, colour_table
 from segspectral.files import check_inside, parse_json, read_file, read_npz
 from segspectral.images.formats import PNG, TIFF, check_name, format_of, head_of, open_picture
+from segspectral.images.interpret import Reading
 from segspectral.values import Bands, Segmentation
 from segspectral.values.labels import LARGEST
 
 if TYPE_CHECKING:
     from segspectral.values.place import Georeference
 
-__all__ = ["Colour", "LabelMap", "names_of", "parse_names", "read_label_map", "stem_of"]
+__all__ = ["Colour", "LabelMap", "Origin", "names_of", "origin_of", "parse_names", "read_label_map", "stem_of"]
 
 Colour = tuple[int, int, int]
 
@@ -62,6 +63,7 @@ class LabelMap:
     unnamed : category of the segments without a name
     classes : categories of earlier images; their numbers come first
     bands : all bands of the photograph's file, for their means; None if ``pixels`` are all that it holds
+    page : number of the page of ``path`` that the photograph is; None if this file has one page
 
     Raises
     ------
@@ -81,6 +83,7 @@ class LabelMap:
     unnamed: str = UNNAMED
     classes: tuple[str, ...] = ()
     bands: Bands | None = None
+    page: int | None = None
 
     def __post_init__(self) -> None:
         labels, source = self.labels, self.image if self.image != UNKNOWN else None
@@ -128,6 +131,7 @@ class LabelMap:
             georeference=georeference or image.georeference,
             segmentation=segmentation,
             bands=image.bands,
+            page=image.read.get("page"),
         )
         return label_map.of_category(category)
 
@@ -229,7 +233,7 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
                 found = _read_tiff(path)
             else:
                 found = _read_png(path)
-            return found if found.image != UNKNOWN else replace(found, image=_photograph_of(path))
+            return found if found.image != UNKNOWN else replace(found, image=origin_of(path).name)
         except ImageError:
             raise
         except Exception as error:  # damaged data can make decoders raise any kind of error
@@ -327,20 +331,64 @@ def as_colour(values: Iterable[Any]) -> Colour:
     return red, green, blue
 
 
-def _photograph_of(path: Path) -> str:
-    """Return the name of the photograph from the summary beside the label map, or the stem if there is no summary."""
+@dataclass(frozen=True)
+class Origin:
+    """What the summary beside a label map says about its photograph.
+
+    Parameters
+    ----------
+    name : of the image, such as ``stack_page2.tif``
+    file : name of the photograph's file, such as ``stack.tif``
+    reading : how this file was read
+    """
+
+    name: str
+    file: str
+    reading: Reading = field(default_factory=Reading)
+
+    def reading_of(self, path: Path) -> Reading:
+        """How a file is read that may be the photograph: as it was read, or by default if it has another name."""
+        return self.reading if path.name == self.file else Reading()
+
+
+def origin_of(path: Path) -> Origin:
+    """Return what the summary beside a label map says; without a summary, the stem is the name of the photograph.
+
+    Raises
+    ------
+    ImageError
+        The summary names a file outside its folder, or a reading that does not exist.
+    """
     stem = stem_of(path)
     summary = path.with_name(f"{stem}.json")
     try:
         if summary.stat().st_size > MAX_TEXT:
-            return stem
-        name = parse_json(read_file(summary))["image"]
+            return Origin(stem, stem)
+        facts = parse_json(read_file(summary))
+        name = facts["image"]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return stem
+        return Origin(stem, stem)
     try:
-        return check_inside(name)
+        reading = reading_said(facts)
+    except ValueError as error:
+        raise ImageError("says that the image was read in a way that this version does not know", summary) from error
+    try:
+        name = check_inside(name)
     except ValueError as error:
         raise ImageError(error, summary) from error
+    source = facts.get("source")
+    return Origin(name, Path(source if isinstance(source, str) else name).name, reading)
+
+
+def reading_said(facts: Mapping[str, Any]) -> Reading:
+    """How an image was read, from its summary. Raises ValueError if that is no reading.
+
+    The page is the one that was read, also where the settings left the choice to the file or asked for all pages.
+    """
+    pipeline, read = facts.get("pipeline"), facts.get("read")
+    said = pipeline.get("reading") if isinstance(pipeline, dict) else None
+    page = read.get("page") if isinstance(read, dict) else None
+    return Reading.model_validate((said or {}) | {"page": page})
 
 
 def _printable(name: str) -> str:

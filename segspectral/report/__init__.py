@@ -26,7 +26,9 @@ from segspectral.batch.jobs import fingerprint_of
 from segspectral.batch.journal import Record, read_history
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.export import jpeg, write_bytes
+from segspectral.export.labelmap import reading_said
 from segspectral.files import is_inside
+from segspectral.images.interpret import Reading
 from segspectral.report.page import page
 from segspectral.wording import few, plural
 
@@ -77,11 +79,20 @@ class Summary(BaseModel):
     notes: list[str] = []
     seconds: dict[str, Number | None] = {}
     pipeline: dict[str, Any] = {}
+    read: dict[str, Any] = {}
 
     @property
     def settings(self) -> str:
         """The pipeline without the number of segments, as JSON."""
         return json.dumps(self.pipeline | {"segments": "as shown"}, indent=1, sort_keys=True, allow_nan=False)
+
+    @property
+    def reading(self) -> Reading:
+        """How the photograph was read; the default if that cannot be known."""
+        try:
+            return reading_said({"pipeline": self.pipeline, "read": self.read})
+        except ValueError:
+            return Reading()
 
 
 def build(
@@ -214,13 +225,21 @@ class _Gallery:
         if self.images is not None and summary.image:
             # The photographs are in the same tree of folders as the results, or all in one folder.
             folders = (self.images / overlay.relative_to(self.out).parent, self.images)
+            # A page is called stack_page2.tif, and its file stack.tif.
+            names = dict.fromkeys([summary.image, PurePosixPath(summary.source).name])
             candidates += [
-                folder / summary.image for folder in folders if is_inside(self.images, folder / summary.image)
+                folder / name
+                for name in filter(None, names)
+                for folder in folders
+                if is_inside(self.images, folder / name)
             ]
         if summary.source:
             candidates.append(overlay.parent / summary.source)
         path = next((path for path in candidates if _is_file(path)), None)
-        if path is None or path.suffix.lower() in SHOWN_BY_BROWSERS:
+        if path is None:
+            return None
+        shown, reading = path.suffix.lower() in SHOWN_BY_BROWSERS, summary.reading
+        if shown and reading == Reading():
             return path
         if (
             is_inside(self.out, path.resolve())
@@ -231,22 +250,25 @@ class _Gallery:
                 and fingerprint_of(os.fspath(path)) == (record.size, record.mtime_ns)
             )
         ):
-            return _jpeg(self.out, path, PHOTOGRAPH)
+            return _jpeg(self.out, path, PHOTOGRAPH, reading)
+        if shown:
+            return path
         self.foreign.append(overlay)
         return None
 
 
-def _jpeg(out: Path, picture: Path, longest: int) -> Path:
+def _jpeg(out: Path, picture: Path, longest: int, reading: Reading = Reading()) -> Path:
     import cv2
 
     from segspectral.images.reader import read_image
 
-    key = hashlib.sha256(os.path.relpath(picture, out).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    seen = os.path.relpath(picture, out) + ("" if reading == Reading() else reading.model_dump_json())
+    key = hashlib.sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     target = out / FOLDER / f"{key}-{longest}.jpg"
     if target.exists() and target.stat().st_mtime_ns >= picture.stat().st_mtime_ns:
         return target
     try:
-        rgb = read_image(picture).uint8
+        rgb = read_image(picture, reading).uint8
     except SegspectralError:  # a damaged picture becomes a grey tile, and the page still shows all others
         import numpy as np
 
