@@ -1,8 +1,8 @@
-"""The levels at which a hierarchy is cut if nobody says where: two numbers that ``tools/fit_level.py`` has fitted.
+"""The levels at which a hierarchy is cut by default: two numbers that ``tools/fit_level.py`` has fitted.
 
 They depend on the tree, so they are fitted again when the network, the weights of the contours or those of the last
-merges change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that look at the image were
-tried, and what they can gain at most.
+merges change. One level serves all images. ``docs/concepts/hierarchy.md`` says which rules that choose a level for each
+image were tried, and how much such a rule could gain.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Levels:
 
 @cache
 def fitted() -> Levels:
-    """The levels that come with segspectral."""
+    """The packaged levels."""
     return Levels(**json.loads(files("segspectral").joinpath("features/weights/level.json").read_text()))
 
 

@@ -64,7 +64,7 @@ AnyRefiner = Annotated[
 
 
 class Pipeline(Settings):
-    """The settings of a segmentation: the strategies of its stages, the number of segments, a seed. A call segments.
+    """The settings of a segmentation: the strategy of each stage, the number of segments, a seed. A call segments.
 
     >>> Pipeline(segments=5).segments
     5
@@ -95,7 +95,7 @@ class Pipeline(Settings):
     sizes: Sizes = Sizes()
     seeds: Seeding = Seeding()
     edges: Path | None = Field(
-        None, description="edge map of the image, higher is stronger, or a folder with one of the name of each image"
+        None, description="edge map of the image, higher is stronger; or a folder with a map of each image's name"
     )
     model: AnyModel | None = Field(
         None, description="file of a model, from `segspectral fit` or `teach`; its segments mean the same in all images"
@@ -203,13 +203,13 @@ class Pipeline(Settings):
         return self, ()
 
     def said_of(self, bands: Bands | None) -> str:
-        """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""
+        """A sentence that says how bands of an image that are not shown are used; empty if there are no such bands."""
         if self.model is not None:
             return self.model.said_of(bands)
         return self.features.said_of(bands, self.hierarchy)
 
     def prepare(self) -> None:
-        """Load the weights of the backbone, so that a fault is found before the first image.
+        """Load the weights of the backbone, so that an error appears before the first image.
 
         Raises
         ------
@@ -235,17 +235,17 @@ class Pipeline(Settings):
         return self.solve(self.describe(image, observer), observer=observer)
 
     def describe(self, image: Any, observer: Observer | None = None, *, known: Scene | None = None) -> Scene:
-        """Compute all that does not depend on the number of segments: superpixels, features, region graph and affinity.
+        """Compute what does not depend on the number of segments: superpixels, features, region graph and affinity.
 
-        Features and affinity are computed when they are first asked for, because a cut of the hierarchy needs neither.
+        Features and affinity are computed on first use, because a cut of the hierarchy needs neither.
 
-        An image of one colour is one segment, whatever number is requested; a note says so.
+        An image of a single colour is one segment, whatever number is requested; a note says so.
 
         Parameters
         ----------
         image : an Image, or whatever ``as_image`` reads
-        known : an earlier scene of the same image. The results of its first stages are used again, as long as their
-            settings are equal
+        known : an earlier scene of the same image. The results of its first stages are reused, up to the first stage
+            whose settings differ
 
         Raises
         ------
@@ -259,7 +259,7 @@ class Pipeline(Settings):
             image, notes = replace(image, edges=edges), (*notes, *filter(None, [said]))
         if plain := _one_colour(image):
             notes = (*notes, FLAT)
-        pipeline.sizes.of_image(image)  # whether they can be told in pixels
+        pipeline.sizes.of_image(image)  # raises before the work if a size cannot be converted to pixels
         clock = _Clock(observer)
         shared = 0 if known is None else _stages_shared(pipeline, known.pipeline)
         # The matrices are small. On busy machines, BLAS threads that wait for each other cost more time than they save.
@@ -382,7 +382,7 @@ class Pipeline(Settings):
         labels = scene.work_superpixels.to_pixels(membership.labels.astype(np.int32) + np.int32(1), void=0)
         if scene.work is not scene.image:
             labels = clock("upsampling", joint_upsampling, labels, scene.work, scene.image)
-        # A superpixel of the working size may have covered a few pixels of seeds.
+        # At the working size, a superpixel of another label may have covered a few seeds.
         held = (seeds.labels > 0) & (labels > 0)
         labels = np.where(held, seeds.labels, labels)
         if self.sizes.wanted:
@@ -464,8 +464,8 @@ class Pipeline(Settings):
     def _for_scene(self, scene: Scene, number: int | Literal["auto"]) -> Pipeline:
         """This pipeline, or one that cuts the hierarchy, if the user has chosen nothing.
 
-        Regions of the hierarchy agree better with those that people draw than segments of a head do. But boundaries
-        know nothing of further bands, and if none of them is closed, nearly the whole image is one region.
+        Regions of the hierarchy match the regions that people draw better than segments of a head do. But boundary
+        probabilities ignore further bands, and if no boundary is closed, nearly the whole image is one region.
         """
         if not self.leaves_it_to_borders(number) or scene.graph.boundary is None:
             return self
@@ -490,7 +490,7 @@ class Pipeline(Settings):
         return measured, graph
 
     def _cut(self, tree: Hierarchy, number: int | Literal["auto"]) -> NDArray[np.int32]:
-        """(N,) the regions of a hierarchy: at the level, or this many."""
+        """(N,) the region of each leaf in a cut of the hierarchy, at a level or into this number of regions."""
         if self.level is not None or number == "auto":
             return tree.regions(level=fitted().cut if self.level is None else self.level)
         return tree.regions(segments=number)
@@ -512,7 +512,7 @@ class Pipeline(Settings):
 
 
 def _later(make: Callable[[], T]) -> Later[T]:
-    """A value of a scene, which is computed later under the limit of ``describe``."""
+    """A value of a scene that is computed on first use, with BLAS limited to one thread as in ``describe``."""
     return Later(threadpool_limits.wrap(limits=1, user_api="blas")(make))
 
 
@@ -537,7 +537,7 @@ class _Clock:
 
 
 def _stages_shared(ours: Pipeline, theirs: Pipeline) -> int:
-    """The number of first stages of ``DESCRIBED_BY`` whose settings are equal in two pipelines."""
+    """The number of stages of ``DESCRIBED_BY``, from the first on, whose settings are equal in two pipelines."""
     if ours.follows_network != theirs.follows_network:
         return 0
     for number, names in enumerate(DESCRIBED_BY):
@@ -585,7 +585,7 @@ def segment(source: Any, segments: int | Literal["auto"] | None = None, **settin
 def from_edges(
     source: Any, edges: ArrayLike, segments: int | Literal["auto"] | None = None, weight: float = 1.0, **settings: Any
 ) -> Segmentation:
-    """Segment one image by anybody's edge map: its hierarchy comes from these edges.
+    """Segment one image with an edge map of your own: its hierarchy is built from these edges.
 
     Parameters
     ----------
@@ -593,7 +593,7 @@ def from_edges(
     edges : (H, W), higher is stronger: uint8 or uint16, or other numbers from 0, which are divided by the largest one
         if it is above 1
     segments : number of segments; None cuts the hierarchy at the level of ``auto``
-    weight : 1 replaces the learned boundary probabilities; smaller weights join both
+    weight : 1 replaces the learned boundary probabilities; a smaller weight averages both
     settings : as for ``segment``. ``hierarchy=False`` runs the head, whose affinity contains the edges
 
     Returns
@@ -627,7 +627,7 @@ def from_edges(
 def _asked(
     pipeline: Pipeline, source: Any, segments: int | Literal["auto"] | None, settings: dict[str, Any]
 ) -> tuple[Pipeline, Image]:
-    """The pipeline with the settings of a call, and the image as it reads it."""
+    """The pipeline with the settings of a call, and the image as this pipeline reads it."""
     if segments is not None:
         settings["segments"] = segments
     if reading := {name: settings.pop(name) for name in Reading.model_fields if name in settings}:

@@ -123,7 +123,7 @@ class Slic(Settings):
 
 
 class Watershed(Settings):
-    """Watershed of an edge map from a grid of seeds; SLIC if there is no edge map.
+    """Watershed of an edge map from a grid of seeds, or SLIC if there is no edge map.
 
     Heights rise a little with the distance from the nearest seed, so that cells are even where there are no edges. This
     does nearly what the compact watershed of Neubert and Protzel (2014) does, in half the time.

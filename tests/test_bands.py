@@ -197,7 +197,7 @@ def test_any_number_of_bands_counts_in_every_command(count: int, tmp_path: Path)
         assert about["read"]["indices"] == {"ratio": f"b{count}/b1"}
         unseen = count - min(count, 3 if count >= 3 else 1)
         bands = {0: "ratio", 1: "1 band and ratio"}.get(unseen, f"{unseen} bands and ratio")
-        assert any(note.startswith(f"features beside what is shown: {bands} (") for note in about["notes"])
+        assert any(note.startswith(f"features in addition to what is shown: {bands} (") for note in about["notes"])
     with rasterio.open(tmp_path / "tiled" / "scene_labels.tif") as file:
         tiled = file.read(1)
     import PIL.Image
@@ -242,7 +242,7 @@ class TestFeatures:
         made = segspectral.segment(stack_of(4), **blind)
         assert adjusted_rand_score(LAND.ravel(), made.labels.ravel()) < 0.5
         assert any("features.bands is null" in note for note in made.notes)
-        assert any("hierarchy sees the shown bands alone" in note for note in self.of_hierarchy().notes)
+        assert any("hierarchy uses only the shown bands" in note for note in self.of_hierarchy().notes)
 
     def of_hierarchy(self) -> Any:
         settings = {"superpixels": {"count": 500}, "features": {"cnn": None}, "hierarchy": True, "segments": 2}

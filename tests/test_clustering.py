@@ -375,7 +375,7 @@ def test_large_files_are_sampled_unless_all_is_asked_for(tmp_path: Path, monkeyp
     assert cluster_file(tmp_path / "a.npy", 3).fitted == 40
     assert cluster_file(tmp_path / "a.npy", 3, sample=90).fitted == 90
     assert cluster_file(tmp_path / "a.npy", 3, sample=10**9).fitted == 90
-    with pytest.raises(SettingsError, match="sample is 2, and 3 clusters need at least so many vectors"):
+    with pytest.raises(SettingsError, match="sample is 2, and 3 clusters need at least that many vectors"):
         cluster_file(tmp_path / "a.npy", 3, sample=2)
     (tmp_path / "a.csv").write_text("a,b\nb,c\n")
     with pytest.raises(SettingsError, match="sample is for vectors, and this is a graph"):

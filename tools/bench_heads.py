@@ -425,7 +425,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=12_000, help="images of the spaces")
     parser.add_argument("--symmetrize", default="max", choices=["max", "mean"], help="of the graphs of the spaces")
     parser.add_argument("--of", default="scattering", choices=["scattering", "raw"], help="of learnt spaces")
-    parser.add_argument("--fitted", type=int, help="so many images of the spaces are fitted; default five sixths")
+    parser.add_argument(
+        "--fitted", type=int, help="number of images of the spaces that are fitted; default five sixths"
+    )
     parser.add_argument("--rows", nargs="+", default=[], choices=list(VECTORS), help="of vectors and spaces")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--superpixels", type=int, default=600, help="asked for in each of the images")

@@ -232,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGSPECTRAL_DATA", "../shared/data")))
     parser.add_argument("--split", default="val")
-    parser.add_argument("--limit", type=int, default=None, help="so many images, evenly spaced")
+    parser.add_argument("--limit", type=int, default=None, help="number of images, evenly spaced")
     parser.add_argument("--segments", type=int, default=8)
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS), help="groups of rows")
     parser.add_argument("--only", nargs="*", choices=list(METHODS), help="single rows instead")

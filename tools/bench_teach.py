@@ -423,7 +423,7 @@ def _rounds(
     choose: Callable[[_Draw, Labels | None, TaughtModel | None, int], Places],
     draw: _Draw,
 ) -> None:
-    """mIoU after each round; ``choose`` gives so many further places."""
+    """mIoU after each round; ``choose`` gives this many further places."""
     given: Clicks = {}
     labels, model, done = None, None, 0
     for count in PLACES:

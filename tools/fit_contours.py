@@ -45,7 +45,7 @@ from segspectral.superpixels import Watershed
 from segspectral.values import Image, Superpixels
 
 REACH = 3
-"""A border follows what a person drew as far as it lies within so many pixels of it."""
+"""A border follows what a person drew as far as it lies within this many pixels of it."""
 
 DRAWN = 0.25
 """Weight in the target of the second pass of how much of a border people drew. With 0.5, borders beside an edge became

@@ -86,8 +86,8 @@ class RunOptions:
         str | None,
         typer.Option(metavar="I/N", help="Only the I-th of N parts, each with its own journal; for job arrays."),
     ] = None
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also do again what failed before.")] = False
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also retry what failed before.")] = False
+    fresh: Annotated[bool, typer.Option("--fresh", help="Redo everything.")] = False
 
     def find(self, inputs: list[str], output: Path, complain: Any, pages: bool = False) -> list[Job]:
         """The images; with ``pages``, each page is one. An input without images is told to ``complain``."""
@@ -116,7 +116,7 @@ def batch(
         typer.Option(help="auto: live on a terminal, else a line every 30 s; json: a line per second on stdout."),
     ] = ProgressKind.AUTO,
 ) -> None:
-    """Segment whole folders; the same command again goes on where the last one ended.
+    """Segment whole folders; the same command again continues where the last one ended.
 
     The results of x/a.jpg, as seen from INPUT, are OUT/x/a_labels.png, a_overlay.png, a_segments.csv and a.json. If
     there is x/a.png too, both keep their suffix: OUT/x/a.jpg_labels.png. With several INPUTs, names begin at the folder
@@ -158,7 +158,7 @@ def batch(
 
 
 def _work(pipeline: Pipeline, formats: FormatOptions, output: Path, tiling: Tiling) -> Segmenter:
-    """What is done to each image; its notes are told."""
+    """What is done to each image; its notes are printed."""
     from segspectral.batch import Segmenter
 
     named, category = formats.named(), formats.category
@@ -175,7 +175,7 @@ def status(
     failures: Annotated[bool, typer.Option(help="List the images without a result.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Say how far a batch is, also while it runs: done, failed with reasons, left, rate; all shards together."""
+    """Show how far a batch is, even while it runs: done, failed with reasons, left, rate; all shards together."""
     from segspectral.batch import read_history
 
     history = read_history(output)
@@ -197,7 +197,7 @@ def status(
 
 @dataclass(frozen=True)
 class _Status:
-    """What a journal tells: how many images ended how, which have no result, how many are left, images per second."""
+    """The content of a journal: how the images ended, which have no result, how many are left, images per second."""
 
     history: History
     counts: dict[str, int]

@@ -84,7 +84,7 @@ def note(sentence: str) -> None:
 
 
 class ReadingNotes:
-    """Tells how the first image about whose reading there is something to say was read, and how many others there are.
+    """Prints the notes about how images were read: those of the first image that has any, and the number of the others.
 
     It is for commands that read many images and write no file about each.
     """
@@ -104,14 +104,14 @@ class ReadingNotes:
 
 
 class Faults:
-    """Counts the images that fail; a fault in one is told and does not stop the others, but a full disk does."""
+    """Counts the images that fail. An error in one image is reported and does not stop the others; a full disk does."""
 
     def __init__(self, tell: Callable[[object], None] = tell_error, debug: bool = False) -> None:
         self.count, self._tell, self._debug = 0, tell, debug
 
     @contextmanager
     def of(self, path: object) -> Iterator[None]:
-        """Errors within are told with the file that they are about."""
+        """Report errors within, together with the file that they are about."""
         try:
             with about(path):
                 yield
@@ -121,7 +121,7 @@ class Faults:
             self.count += 1
             if isinstance(error, MemoryError):
                 error = SegspectralError("does not fit into memory; scale it down, or ask for less", path)
-            # An error of another kind is ours to mend.
+            # An error of any other kind is a bug in segspectral.
             why = " ".join(f"{type(error).__name__} {error}".split())[:200]
             unexpected = f"failed unexpectedly ({why}); --debug shows where, please report it with `checks`"
             self._tell(error if isinstance(error, SegspectralError) else SegspectralError(unexpected, path))
@@ -136,7 +136,7 @@ def exit_code(failed: int, images: int) -> int:
 
 
 def printable(text: str) -> str:
-    """File names may hold what the terminal's encoding, or anybody's terminal, does not like."""
+    """The text with escapes for characters that the terminal's encoding lacks, or that could control a terminal."""
     encoding = sys.stderr.encoding or "utf-8"
     text = text.encode(encoding, "backslashreplace").decode(encoding)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -145,14 +145,14 @@ def printable(text: str) -> str:
 def readable_images(
     inputs: list[str], output: Path, recursive: bool = False, debug: bool = False, tiling: Tiling | None = None
 ) -> list[Path]:
-    """The images, once their headers and the output were looked at: before seconds of imports and minutes of work.
+    """The images, after a check of their headers and of the output, before the slow imports and the work.
 
-    If none of them can be read, the command ends here.
+    If none of the images can be read, the command ends here.
 
     Parameters
     ----------
     output : folder of the results
-    tiling : which images are read in tiles, and may be larger than what is held in memory
+    tiling : which images are read in tiles, and may be larger than what fits into memory
     """
     from segspectral.files import check_folder
     from segspectral.images.finding import find_images
@@ -170,7 +170,7 @@ def readable_images(
                 raise
             errors.append(error)
         else:
-            return paths  # the others are told in their turn
+            return paths  # errors of the other images are reported when their turn comes
     for one in errors:
         tell_error(one)
     print(failures(len(paths), len(paths)), file=sys.stderr)
@@ -228,26 +228,26 @@ class Report:
         self.say(f"{self.path.name}: {done}")
 
     def say(self, text: str) -> None:
-        """What is going on now; on a terminal only."""
+        """Show what is going on now; only on a terminal."""
         if self.bar is not None:
             self.bar.update(self.task, description=text)
 
     def advance(self) -> None:
-        """One more is done, and there is nothing to say about it."""
+        """Count one more as done, without a line about it."""
         if self.bar is not None:
             self.bar.advance(self.task)
 
     def share(self, text: str, done: float) -> None:
-        """What is going on now, and the share of all that is done."""
+        """Show what is going on now, and the share of the work that is done."""
         if self.bar is not None:
             self.bar.update(self.task, description=text, completed=done)
 
     def line(self, text: str) -> None:
-        """One more is done."""
+        """Print a line about one more that is done."""
         self._print(text, sys.stdout)
 
     def error(self, error: object) -> None:
-        """One more has failed."""
+        """Print the error of one more that has failed."""
         self._print(printable(f"error: {error}"), sys.stderr)
 
     def _print(self, text: str, stream: IO[str]) -> None:

@@ -80,7 +80,7 @@ class ScoreOptions:
     ] = None
     runs: Annotated[
         int,
-        typer.Option(min=1, help="Run this often, each time with another --seed; the results have mean and deviation."),
+        typer.Option(min=1, help="Number of runs, each with another --seed; the results have mean and deviation."),
     ] = 1
 
 
@@ -108,8 +108,8 @@ def evaluate(
 ) -> None:
     """Score segmentations on a data set: OUT gets results.json, scores.csv and report.html.
 
-    A run that was stopped goes on where it was when it is started again with the same OUT and settings. Results of
-    other settings are replaced only with --overwrite.
+    To continue a run that was stopped, start it again with the same OUT and settings. Results of other settings are
+    replaced only with --overwrite.
     """
     from segspectral.evaluation import seed_spread
 
@@ -181,7 +181,7 @@ class _Plan:
         return "edges" in (self.scores.measures or "").split(",")
 
     def claim(self, output: Path, root: Path, void: str | None, *, overwrite: bool) -> None:
-        """Make the folder of results ours, or raise OutputError."""
+        """Claim the folder of results for this evaluation, or raise OutputError."""
         from segspectral.evaluation.folder import claim, images_of
 
         scores = self.scores

@@ -63,8 +63,8 @@ __all__ = [
 ]
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also folders below the given ones.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first images, this many.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also search subfolders.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only this many images, from the first.")]
 
 SIZES = {"min_size": "min", "max_size": "max", "fill_holes": "holes", "pieces": "pieces", "split": "split"}
 """The options that limit sizes, and the settings of ``sizes`` that they stand for."""
@@ -160,7 +160,7 @@ class PipelineOptions:
         typer.Option("--segments", "-k", metavar="K|auto", help="How many segments; auto chooses for each image."),
     ] = None
     hierarchy: Annotated[
-        bool, typer.Option("--hierarchy", help="Cut one hierarchy, so that segmentations of all numbers are nested.")
+        bool, typer.Option("--hierarchy", help="Cut one hierarchy, so that all segmentations are nested.")
     ] = False
     level: Annotated[
         float | None, typer.Option(metavar="0..1", help="Cut the hierarchy at this level instead of at a number.")
@@ -209,7 +209,7 @@ class PipelineOptions:
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal results.")] = None
     bands: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="Bands seen as red, green, blue, from 1, such as 4,3,2; or one."),
+        typer.Option(metavar="R,G,B", help="Bands shown as red, green, blue, from 1, such as 4,3,2; or one."),
     ] = None
     index: Annotated[
         list[str] | None,
@@ -232,12 +232,12 @@ class PipelineOptions:
         Path | None,
         typer.Option(
             metavar="FILE|FOLDER",
-            help="Your own edge map (PNG, TIFF, npy; higher is stronger), or a folder with one of each image's name.",
+            help="Your own edge map (PNG, TIFF, npy; higher is stronger), or a folder with a map of each image's name.",
         ),
     ] = None
     edges_weight: Annotated[
         float | None,
-        typer.Option(metavar="0..1", help="Weight of --edges; the learned probability has the rest (default: 1)."),
+        typer.Option(metavar="0..1", help="Weight of --edges; the learned probability gets the rest (default: 1)."),
     ] = None
     channels: Annotated[
         str | None, typer.Option(metavar="C,C", help="Channels of a micrograph, from 0, such as 0,2.")
@@ -248,7 +248,7 @@ class PipelineOptions:
         return self != PipelineOptions()
 
     def check(self) -> None:
-        """Look at the names before seconds of imports. Raises SettingsError if one of them is unknown."""
+        """Check the names before the slow imports. Raises SettingsError if one of them is unknown."""
         check_head(self.head)
         if self.refine is not None and self.refine not in REFINERS:
             raise SettingsError(f"unknown refiner '{self.refine}'; there are {', '.join(REFINERS)}", "--refine")
@@ -333,7 +333,7 @@ class PipelineOptions:
         return with_settings(made, merge_assignments(self.set_), "--set") if self.set_ else made
 
     def files(self) -> Iterator[Path]:
-        """The settings files, those that come later on top. Raises SettingsError if there is no such preset."""
+        """The settings files; later ones override earlier ones. Raises SettingsError if there is no such preset."""
         if self.preset is not None:
             yield preset(self.preset)
         if self.config is not None:
@@ -388,7 +388,7 @@ class SeedOptions:
     ] = None
 
     def check(self) -> None:
-        """Raise SettingsError before seconds of imports."""
+        """Check the options before the slow imports. Raises SettingsError."""
         if self.seeds_by not in (None, "walker", "hierarchy"):
             raise SettingsError(f"'{self.seeds_by}' is neither walker nor hierarchy", "--seeds-by")
         if self.seeds is None and self.seeds_by is not None:
@@ -408,7 +408,7 @@ class SeedOptions:
         unused = [name for name in ("segments", "head", "refine") if getattr(options, name) is not None]
         if unused:
             verb = "are" if len(unused) > 1 else "is"
-            note(f"{' and '.join(f'--{name}' for name in unused)} {verb} not used, because seeds say what segments are")
+            note(f"{' and '.join(f'--{name}' for name in unused)} {verb} not used, because seeds define the segments")
         return pipeline
 
 
@@ -441,7 +441,7 @@ def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class FormatOptions:
-    """Formats beside the label map, and the names of segments in them."""
+    """Formats in addition to the label map, and the names of segments in them."""
 
     format_: Annotated[
         list[str] | None,
@@ -465,10 +465,10 @@ class FormatOptions:
             autocompletion=one_of(OVERLAYS),
         ),
     ] = Look.style
-    opacity: Annotated[
-        float, typer.Option(metavar="0..1", help="How much of its colour a segment has in the overlay.")
-    ] = Look.opacity
-    numbers: Annotated[bool, typer.Option("--numbers", help="Numbers or names of segments on the overlay.")] = False
+    opacity: Annotated[float, typer.Option(metavar="0..1", help="Strength of the colours in the overlay.")] = (
+        Look.opacity
+    )
+    numbers: Annotated[bool, typer.Option("--numbers", help="Write numbers or names on the overlay.")] = False
     parts: Annotated[
         str,
         typer.Option(metavar="multi|single", help="A row of gpkg and geojson: a segment, or a connected piece of one."),
@@ -489,7 +489,7 @@ class FormatOptions:
     def look(self) -> Look:
         """How overlays are drawn. Raises SettingsError if there is no such overlay or opacity, or it has no effect."""
         if self.overlay == "borders" and self.opacity != Look.opacity:
-            raise SettingsError("needs an overlay with colours, which borders have not", "--opacity")
+            raise SettingsError("needs an overlay with colours; borders has none", "--opacity")
         return Look(self.overlay, self.opacity, self.numbers)
 
     def shapes(self) -> Shapes:
@@ -520,7 +520,7 @@ class TileOptions:
 
         Parameters
         ----------
-        whole : why images must be held as a whole, beside formats and the model; empty if nothing requires it
+        whole : why images must be held as a whole, apart from formats and the model; empty if nothing requires it
 
         Raises
         ------
@@ -532,7 +532,7 @@ class TileOptions:
 
 
 def warn_of_names(names: Mapping[int, str], images: int) -> None:
-    """Say that ``--names`` mean nothing over images that no model has segmented."""
+    """Warn that ``--names`` do not mean the same in several images unless a model segmented them."""
     if names and images > 1:
         note(
             "--names: segment 1 of one image is not segment 1 of another, unless a model of `fit` or `teach` made "

@@ -58,16 +58,17 @@ def segment(
     formats: FormatOptions,
     raster: TileOptions,
     recursive: Recursive = False,
-    figure: Annotated[bool, typer.Option("--figure", help="Also a picture of all stages, cat_figure.png.")] = False,
+    figure: Annotated[bool, typer.Option("--figure", help="Also draw all stages: cat_figure.png.")] = False,
     debug: bool = False,
 ) -> None:
     """Segment images: for cat.jpg, OUT gets cat_labels.png, cat_overlay.png, cat_segments.csv and cat.json.
 
-    The image - is read from standard input and kept in OUT. Images of one name from several folders keep their folders
-    (OUT/one/cat_labels.png). With -k 4,8,16 each number gives results of its own (cat_k4_labels.png), its formats are
-    in a folder (OUT/k4), and cat_sheet.png shows all. With --hierarchy superpixels are merged, the weakest border
-    first: the segments of all numbers and levels are nested, and cat_ucm.png holds the level at which each border goes
-    (16-bit, 0..65535 for 0..1). Rasters in tiles become OUT/cat_labels.tif, cat.json and cat_overlay.png, a thumbnail.
+    The image - is read from standard input and kept in OUT. Images of the same name from several folders keep their
+    folders (OUT/one/cat_labels.png). With -k 4,8,16, each number has its own results (cat_k4_labels.png) and a folder
+    for its formats (OUT/k4), and cat_sheet.png shows all. With --hierarchy, superpixels are merged across the weakest
+    border first: the segments of all numbers and levels are nested, and cat_ucm.png holds the level at which each
+    border disappears (16-bit, 0..65535 for 0..1). Rasters in tiles become OUT/cat_labels.tif, cat.json and a thumbnail,
+    cat_overlay.png.
     """
     first, *others = (options.segments or "").split(",")
     counts = [_number(text) for text in (first, *others)] if others else []
@@ -109,8 +110,8 @@ def demo(
     code = _segment_all(paths, _Segmenting.planned(output, PipelineOptions().pipeline(), tiling), debug)
     print(
         f"\nLook at {output / 'cat_overlay.png'} and its neighbours. Next:\n"
-        f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # a number of segments of your own\n"
-        f"  segspectral segment YOUR_FOLDER -o out --refine guided       # a folder of yours\n"
+        f"  segspectral segment {samples / 'coffee.jpg'} -o out -k 6     # choose the number of segments\n"
+        f"  segspectral segment YOUR_FOLDER -o out --refine guided       # a folder of your own\n"
         f"  segspectral config show > my.yaml                            # all settings, for --config my.yaml"
     )
     raise typer.Exit(code)
@@ -127,7 +128,7 @@ class _Segmenting:
     writers : end of the stems ("" or "_k4") -> the writer of the formats, which has a folder of its own for each
         number of segments: a file that stands for all images can hold each image once
     counts : numbers of segments, if there are several
-    told : notes that were told for all images
+    told : notes that were printed once for all images
     """
 
     output: Path
@@ -231,7 +232,7 @@ class _Segmenting:
 
 
 def _segment_all(paths: list[Path], work: _Segmenting, debug: bool) -> int:
-    """Segment every image; a fault in one is told and does not stop the others. Returns the exit code."""
+    """Segment every image; an error in one is reported and does not stop the others. Returns the exit code."""
     from segspectral.export import names_below, result_stems
     from segspectral.files import whole_set
     from segspectral.images.reader import pages_of

@@ -38,7 +38,7 @@ def suggest(
             help="The places as a CSV file whose column `class` you fill in, and pictures in a folder of its name.",
         ),
     ] = None,
-    images_: Annotated[int, typer.Option("--images", min=1, help="A round is in at most so many images.")] = 5,
+    images_: Annotated[int, typer.Option("--images", min=1, help="Places are in at most this many images.")] = 5,
     clicks: Annotated[int, typer.Option(min=1, help="How many places, in all images of the round.")] = 20,
     names: Names = None,
     recursive: Recursive = False,

@@ -1,8 +1,8 @@
 """Comparison of evaluations: is one better than another, or only luckier with its images?
 
 Two evaluations of the same images are compared image by image: both are resampled with the same images (paired
-bootstrap; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 16.4). What is hard about an image
-is hard for both, so the interval of the difference is much narrower than those of the two scores.
+bootstrap; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 16.4). A hard image is hard for both,
+so the interval of the difference is much narrower than those of the two scores.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Scores = dict[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """One score of a run beside that of the first run.
+    """One score of a run, compared with that of the first run.
 
     ``low`` and ``high`` are the 95 % interval of ``difference`` = ``value`` - ``first``. ``better`` is the share of
-    resamples in which the run is better than the first; .5 says that nothing is known.
+    resamples in which the run is better than the first; .5 means that neither is favoured.
     """
 
     run: str
@@ -211,7 +211,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _notes(runs: Sequence[_Run], names: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Say what the runs have not in common: images, scores and settings."""
+    """Notes about images, scores and settings that the runs do not have in common."""
     notes = []
     for run, name in zip(runs, names, strict=True):
         left_out = [i for i in run.images if i not in set(ids)]

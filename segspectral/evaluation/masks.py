@@ -31,7 +31,7 @@ MOST_CLASSES = 1024
 """Masks with more ids are refused as instance maps. The usual data sets have far fewer classes: COCO-Stuff has 171."""
 
 MOST_IN_ONE = 64
-"""A mask with more values is refused as a grey picture: few photographs show so many classes, and most grey pictures
+"""A mask with more values is refused as a grey picture: few photographs show that many classes, and most grey pictures
 have more than 100 of the 256 values."""
 
 Values = NDArray[np.integer] | NDArray[np.bool_]

@@ -90,8 +90,8 @@ def evaluate(
     Raises
     ------
     DatasetError
-        A prediction is missing, cannot be read, or has another size or number of scales; a truth is wrong; or the EXIF
-        orientation of an image leaves it open whether its truth is turned as well.
+        A prediction is missing, cannot be read, or has another size or number of scales; a truth is wrong; or an image
+        has an EXIF orientation, and it is unclear whether its truth is rotated as well.
     SettingsError
         The measures, the protocol and the data set do not fit together.
     """

@@ -52,8 +52,8 @@ class Segmenting:
 
     Parameters
     ----------
-    tell : is called with the path of each image and the notes about how it was read
-    direct : a data set whose classes the model knows by name; label maps then hold what its masks have for them
+    tell : called with the path of each image and the notes about how it was read
+    direct : a data set whose classes the model knows by name; label maps then hold the values of its masks
     edges : whether the pixel edge map is wanted: that of the user, or else that of the network
 
     Raises
@@ -106,7 +106,7 @@ class Segmenting:
 
 
 def _values(dataset: Dataset, pipeline: Pipeline) -> NDArray[Any]:
-    """Segment -> what the masks of the data set have for its class; another value for a segment that is no class."""
+    """Segment -> the value of its class in the masks of the data set; an unused value for a segment without a class."""
     assert pipeline.model is not None
     ids = dataset.ids or tuple(range(len(dataset.classes)))
     values = np.full(pipeline.model.segments + 1, max(ids) + 1, np.int64)

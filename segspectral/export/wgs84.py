@@ -1,7 +1,7 @@
 """Polygons of pixels -> polygons of longitude and latitude as RFC 7946 wants them.
 
 Longitudes lie in -180..180, and polygons that cross the antimeridian are cut there (section 3.1.9). A polygon around a
-pole reaches it along the antimeridian. Edges get so many vertices that a straight line between longitudes and latitudes
+pole reaches it along the antimeridian. Edges get enough vertices that a straight line between longitudes and latitudes
 stays on them.
 """
 

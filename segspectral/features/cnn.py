@@ -26,7 +26,7 @@ EDGES = "edges"
 
 
 class Seen:
-    """What a network sees in one image: it looks when it is first asked, and only once."""
+    """The output of a network for one image, computed on first use and only once."""
 
     def __init__(self, cnn: Cnn, image: Image) -> None:
         self.cnn, self.image = cnn, image
@@ -38,7 +38,7 @@ class Seen:
 
     @cached_property
     def edges(self) -> NDArray[np.float32] | None:
-        """(H, W) the probability that a person would draw an edge at each pixel; None if the network gives none."""
+        """(H, W) the probability that a person would draw an edge at each pixel; None if the network has no decoder."""
         cnn = self.cnn
         if cnn.cache is None or not cnn.is_default:
             return self.activations.edges
@@ -73,8 +73,8 @@ class Cnn(Extractor):
         (1.25,),
         min_length=1,
         max_length=8,
-        description="sizes at which the default network sees the image, as shares of its own: its features are those "
-        "of the first size, its edge map is the mean over all",
+        description="sizes at which the default network sees the image, relative to the image's own size: the features "
+        "are those of the first size, the edge map is the mean over all",
     )
     channels: int = Field(24, ge=1, le=4096, description="number of principal components")
     device: str = Field(
@@ -97,7 +97,7 @@ class Cnn(Extractor):
 
     @property
     def scale(self) -> float:
-        """The size at which the network sees the image for its features; networks of timm see it as it is."""
+        """The relative size at which the network sees the image for its features; timm models see it as it is."""
         return self.scales[0] if self.is_default else 1.0
 
     def activations(self, image: Image, *, edges: bool) -> Activations:
@@ -106,7 +106,7 @@ class Cnn(Extractor):
         return seen_at(network, rgb, self.scales if self.is_default else (1.0,), edges=edges)
 
     def key(self, what: str) -> str:
-        """A text for the cache: what is kept, and all settings and weights that it depends on."""
+        """A key for the cache: what is stored, and all settings and weights that it depends on."""
         backbone, settings = self.load(), self.model_dump_json(include={"backbone", "strides", "scales"})
         return f"{segspectral.__version__} {settings} {what} {backbone.engine} {backbone.fingerprint}"
 

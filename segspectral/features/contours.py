@@ -7,8 +7,7 @@ rarely crosses a likely boundary, so it averages over one object. The second pas
 after many steps. They are low-pass filtered by the graph's Laplacian, like the spectral part of gPb (Arbelaez et al.
 2011, section 3.2), but by a few sparse products instead of an eigendecomposition.
 
-The weights were fitted on the training images of BSDS500 by ``tools/fit_contours.py``. Those of gPb were fitted there,
-too.
+``tools/fit_contours.py`` fitted the weights on the training images of BSDS500, on which those of gPb were fitted, too.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ class Contours(Settings):
         1.0,
         ge=0,
         le=1,
-        description="weight of the edge map that a user gives; the learned boundary probability has the rest",
+        description="weight of the edge map that a user gives; the learned boundary probability gets the rest",
     )
     steps: tuple[Steps, Steps] = Field((4, 32), description="numbers of steps of the random walk: few, and many")
     sharpness: float = Field(0.7, gt=0, description="how strongly likely boundaries block the random walk")
@@ -136,8 +135,8 @@ class Contours(Settings):
     def bounded(self, graph: RegionGraph, measured: Means, cnn: Means | None = None) -> RegionGraph:
         """The graph with its boundary probabilities.
 
-        It has the looks of regions as well, if the learned edges are all that decides: the weights of the hierarchy's
-        last merges were fitted to them.
+        It also gets the appearance of the regions if only learned edges are used, because the weights of the
+        hierarchy's last merges were fitted to learned edges.
 
         Parameters
         ----------
@@ -157,7 +156,7 @@ class Contours(Settings):
         return graph.with_boundary(self.own * own + (1 - self.own) * learned)
 
     def _learned(self, graph: RegionGraph, measured: Means, cnn: Means | None) -> RegionGraph:
-        """The graph with the boundary probabilities by the regressions, and the looks where there are learned edges."""
+        """The graph with the boundary probabilities of the regressions, and the looks if there are learned edges."""
         learned = cnn if cnn is not None and EDGES in cnn.borders else None
         first, second = fitted("plain" if learned is None else "edges")
         nodes = described(measured, {} if learned is None else learned.nodes)

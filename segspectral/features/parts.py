@@ -70,9 +70,9 @@ class Extractor(Settings):
         return {1: self.finish(means, shape)}
 
     def divisors(self, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(D,) by what a model divides the columns of ``by_stride``, from their deviations (D,) over many images.
+        """(D,) the divisors of the columns of ``by_stride`` in a model, from their deviations (D,) over many images.
 
-        The result has a total variance of one.
+        The divided columns have a total variance of one.
         """
         return np.full(len(deviation), max(float(np.sqrt((deviation**2).sum())), 1e-12))
 
@@ -146,11 +146,11 @@ class Position(Extractor):
 
 
 class BandStatistics(Extractor):
-    """Mean and standard deviation of each band that is not seen, and of each index: (N, 2 bands).
+    """Mean and standard deviation of each band that is not shown, and of each index: (N, 2 bands).
 
-    The bands that are seen as red, green and blue count as colour, texture and through the CNN. Each column is centred
-    at its median and divided by its median absolute deviation, so that neither the units of a band nor a few extreme
-    superpixels decide. A superpixel without a measurement in a band has its median.
+    The bands that are shown as red, green and blue count through colour, texture and the CNN. Each column is centred at
+    its median and divided by its median absolute deviation, so that neither the units of a band nor a few extreme
+    superpixels dominate. A superpixel without a measurement in a band gets the median of the others.
     """
 
     weight: float = Field(2.0, gt=0, description="weight of these features in the distance between superpixels")
@@ -179,14 +179,14 @@ class BandStatistics(Extractor):
         return {1: np.concatenate([mean, deviation], axis=1).astype(np.float32)}
 
     def divisors(self, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Each band has units of its own, so each column is divided by its own deviation."""
+        """The bands have different units, so each column is divided by its own deviation."""
         weights = np.repeat([1.0, self.spread], len(deviation) // 2)
         total = float(np.sqrt((weights[deviation > 0] ** 2).sum()))
         with np.errstate(divide="ignore"):
             return np.where((deviation > 0) & (weights > 0), total * deviation / weights, np.inf)
 
     def _statistics(self, means: Means) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(N, bands) means and standard deviations; of a superpixel without a measurement, those of the middle."""
+        """(N, bands) means and standard deviations; a superpixel without a measurement gets the medians."""
         share = means.nodes["share"]
         mean = means.nodes["mean"] / np.maximum(share, 1e-12)
         deviation = np.sqrt(np.maximum(means.nodes["square"] / np.maximum(share, 1e-12) - mean**2, 0))

@@ -108,15 +108,15 @@ class FeatureStack(Settings):
 
         Parameters
         ----------
-        hierarchy : whether segments are a cut of the hierarchy, which sees boundaries alone
+        hierarchy : whether segments are a cut of the hierarchy, which uses only boundaries
         """
         if bands is None or not bands.unseen:
             return ""
         if hierarchy:
-            return "the hierarchy sees the shown bands alone; --bands chooses them"
+            return "the hierarchy uses only the shown bands; --bands chooses them"
         if self.bands is None:
-            return "the features are those of the shown bands alone, because features.bands is null"
-        return f"features beside what is shown: {bands.unseen_said} (--set features.bands=null leaves them out)"
+            return "the features use only the shown bands, because features.bands is null"
+        return f"features in addition to what is shown: {bands.unseen_said} (--set features.bands=null leaves them out)"
 
     def measure(
         self,
@@ -141,7 +141,7 @@ class FeatureStack(Settings):
     ) -> Measured:
         """Measure what the boundary probabilities need, and what the same pass of the network gives for features.
 
-        ``seen`` is what the network of borders has seen in this image already.
+        ``seen`` is the output of the network of borders for this image, if it is known.
         """
         measured: dict[str, Means] = {}
         if self.contours is None:
@@ -180,7 +180,7 @@ class FeatureStack(Settings):
         columns, parts_of, first = [], {}, 0
         for name, extractor in self.extractors().items():
             if parts[name].shape[1] == 0:
-                continue  # an image whose bands are all seen has no columns of bands
+                continue  # an image whose bands are all shown has no columns of bands
             nodes = parts[name].astype(np.float64)
             nodes -= nodes.mean(axis=0)
             # The mean squared distance between two nodes is twice the total variance.

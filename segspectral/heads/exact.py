@@ -32,7 +32,7 @@ class Exact(Head):
     ----------
     greedy : whether to finish with moves of single nodes (``greedy_moves``)
     n_init : how often k-means is started; the best run is kept
-    exact_below : up to so many nodes the eigenvectors are exact; ``spectral_embedding`` approximates those of larger
+    exact_below : up to this many nodes the eigenvectors are exact; ``spectral_embedding`` approximates those of larger
         graphs
 
     Differs from the paper

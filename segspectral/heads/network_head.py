@@ -48,7 +48,7 @@ TRIES = 3
 
 
 SMALL = 1200
-"""A graph of at most so many nodes is taken for the superpixels of an image, and its network is trained in half a
+"""A graph of at most this many nodes is taken for the superpixels of an image, and its network is trained in half a
 second of one processor."""
 
 
@@ -72,8 +72,8 @@ class TrainedHead(Head):
         ``GraphConvolution`` has their settings
     steps : of Adam
     learning_rate : of the first step
-    batch_size : nodes in a batch; a graph with at most so many nodes is one batch
-    patience : training stops when the criterion has not improved for so many steps; with 0 it never stops early
+    batch_size : nodes in a batch; a graph with at most this many nodes is one batch
+    patience : training stops when the criterion has not improved for this many steps; with 0 it never stops early
     time_limit : seconds of training, or None
     device : where torch trains; a table is trained, and all heads predict, with numpy
     """

@@ -59,8 +59,8 @@ class NeuNcut(TrainedHead):
     greedy : whether to finish with greedy moves of single nodes; only without them ``labels_`` is what ``predict``
         gives for the same nodes
     noise : standard deviation of the noise that is added to a network's inputs in training, in units of the typical
-        length of an edge. Without it a network that has learnt its own nodes by heart maps unseen ones less well
-    subsample : an MLP on more nodes than this gets its spectral solution from the graph of so many of them
+        length of an edge. Without it, a network that has memorised its own nodes maps unseen ones less well
+    subsample : an MLP on more nodes than this gets its spectral solution from the graph of this many of them
     learning_rate : of the first step; None is 0.1 for a table and 0.002 for a network
 
     Published values
@@ -173,7 +173,7 @@ class NeuNcut(TrainedHead):
         )
         if labels.max() + 1 < self.n_clusters:
             raise CollapseError(
-                f"the graph has only {labels.max() + 1} distinct groups of nodes; ask for at most so many clusters"
+                f"the graph has only {labels.max() + 1} distinct groups of nodes; ask for at most that many clusters"
             )
         return labels
 

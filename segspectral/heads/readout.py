@@ -170,7 +170,7 @@ def with_best_last_layer(
 
     Parameters
     ----------
-    most : so many outputs, if the hidden units span so many dimensions
+    most : the number of outputs, if the hidden units span that many dimensions
     """
     units = np.column_stack([network.hidden(X, walk), np.ones(len(X))])
     found = None

@@ -35,13 +35,13 @@ CHUNK = 4096
 """Number of images that are turned into scattering coefficients at once: 57 MB of those of MNIST."""
 
 SAMPLE = 20_000
-"""The components of scattering coefficients are those of so many images, drawn at random: 280 MB of those of MNIST."""
+"""The components of scattering coefficients come from this many images, drawn at random: 280 MB for MNIST."""
 
 FAINTEST = 1e-4
 """Paths of scattering that vary less than this share of the strongest are noise of the computation, and stay faint."""
 
 LOOKED_AT = 2**20
-"""About so many numbers, of at least 16 vectors, tell whether all are images."""
+"""About this many numbers, from at least 16 vectors, decide whether all vectors are images."""
 
 ALIKE = 0.5
 """Of squared differences of pixels that are independent, those of pixels side by side are at most this share: .27 in

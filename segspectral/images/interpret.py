@@ -131,7 +131,7 @@ class Reading(Settings):
     """How files and arrays are read; the defaults are what the file says about itself."""
 
     bands: Annotated[tuple[Band, ...] | None, BeforeValidator(_numbers)] = Field(
-        None, description="numbers, from 1, of the bands seen as red, green and blue; or of one band, seen as grey"
+        None, description="numbers, from 1, of the bands shown as red, green and blue; or of one band, shown as grey"
     )
     stretch: Annotated[
         Stretch | Literal["none"] | None,

@@ -57,7 +57,7 @@ class OmeZarr:
     shape, chunks : of the array
     dtype : of its values, integers, floats or truth values
     names : of the channels; "" where there are none
-    notes : sentences about what is passed over
+    notes : sentences about what is ignored
     """
 
     path: Path

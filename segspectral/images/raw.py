@@ -22,12 +22,12 @@ class Raw:
     Parameters
     ----------
     values : (H, W, B) all bands but opacity, in the type in which they are stored
-    shown : the bands, from 0, that are seen as grey (1), as red and green (2), or as red, green and blue (3)
+    shown : the bands, from 0, that are shown as grey (1), as red and green (2), or as red, green and blue (3)
     valid : (H, W) bool, False on void: nodata, masks and full transparency; None if all pixels are valid
     bits : the number of bits per value, if the file says so; None if only the type of the values is known
     placed : whether the file has a georeference: a transform, control points or a world file
     page, pages : the number of this image in the file, from 1, and how many the file has
-    notes : sentences about what was decided or passed over
+    notes : sentences about what was decided or ignored
     names : what the file calls the bands; "" or nothing where it does not
     nodata : the value that is no measurement in any band; None if the file names none
     """

@@ -277,7 +277,7 @@ def read_tiff(path: Path, page: int | None = None) -> Raw:
 
 
 def _micrograph(file: Any, path: Path, plane: Plane) -> Raw:
-    """Channels that are pages, as bands; two are seen as red and green, and of more the first three."""
+    """Channels that are pages, as bands; two are shown as red and green, and of more than two the first three."""
     if plane.virtual is not None:
         series, indices = plane.virtual
         check_bytes(int(series.nbytes), path)

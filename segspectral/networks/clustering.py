@@ -36,10 +36,10 @@ Spread = Callable[[Callable[[Any], Any], Iterator[Any]], Iterator[Any]]
 """As the built-in ``map``: a function of one value and the values -> the results in their order."""
 
 WHOLE = 200_000
-"""A head is fitted on all vectors of a file if there are at most so many."""
+"""A head is fitted on all vectors of a file if there are at most this many."""
 
 SAMPLE = 100_000
-"""Of more vectors, a head is fitted on so many unless another number is asked for."""
+"""If there are more vectors, a head is fitted on a sample of this size, unless another number is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +114,9 @@ def cluster_file(
     head : a Head, its name, or {"name": ..., settings}
     space : what vectors are turned into before they are compared and clustered, see ``Head``; None leaves it to the
         head
-    of : what the networks of the spaces code, siamese and both are learnt of, see ``SpaceSettings``; None means auto
+    of : what the networks of the spaces code, siamese and both learn from, see ``SpaceSettings``; None means auto
     model : a file that ``Head.save`` wrote: its clusters are predicted, and nothing is fitted
-    sample : the head is fitted on so many vectors, drawn at random, and predicts the others. None takes all, or
+    sample : the head is fitted on this many vectors, drawn at random, and predicts the others. None takes all, or
         ``SAMPLE`` if there are more than ``WHOLE``
     output : .npz file to write: labels (N,) int64, probabilities (N, K) float32, and for a graph the node names (N,)
     save : file for the fitted head; it is written before the others are predicted
@@ -214,7 +214,7 @@ def _check_vectors(
 def _drawn(count: int, sample: int | None, clusters: int, seed: int) -> NDArray[np.int64] | None:
     """The rising numbers of the vectors that a head is fitted on; None stands for all of them."""
     if sample is not None and sample < clusters:
-        raise SettingsError(f"sample is {sample}, and {clusters} clusters need at least so many vectors")
+        raise SettingsError(f"sample is {sample}, and {clusters} clusters need at least that many vectors")
     size = (SAMPLE if count > WHOLE else count) if sample is None else sample
     return None if size >= count else np.sort(np.random.default_rng(seed).choice(count, size, replace=False))
 

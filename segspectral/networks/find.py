@@ -51,7 +51,7 @@ class Search(Settings):
         description="weight of the similarity of attributes against the edges; 0 uses only the edges",
     )
     polish: bool = Field(
-        False, description="whether single nodes move in the end as long as that raises the modularity of the edges"
+        False, description="whether single nodes move at the end as long as that raises the modularity of the edges"
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="equal seeds give equal communities")
     head: AnyHead = Field(default_factory=lambda: head_from(DEFAULT_HEAD))
@@ -135,7 +135,7 @@ def find_communities(
     head : a Head, its name, or {"name": ..., settings}
     weight : weight of the similarity of attributes in the graph that the head sees, from 0 (only edges) to 1
     most : largest number that "auto" may choose
-    polish : whether single nodes move in the end as long as that raises the modularity of the edges (``polished``)
+    polish : whether single nodes move at the end as long as that raises the modularity of the edges (``polished``)
 
     Raises
     ------

@@ -36,7 +36,7 @@ READ_PIXELS = 4_000_000
 
 
 BLOCK_ROWS = 256
-"""Files in strips are subsampled in at least so many rows at once."""
+"""Files in strips are subsampled at least this many rows at a time."""
 
 Sampled = tuple[NDArray[Any], NDArray[np.bool_]]
 """Values (h, w, ...), and (h, w) which pixels are valid."""
@@ -173,7 +173,7 @@ class Raster:
 
     @property
     def plain(self) -> bool:
-        """Whether all bands are seen as they are, in 8 bits, and there are no indices."""
+        """Whether all bands are shown as they are, in 8 bits, and there are no indices."""
         shown = self._levels[0] is None and set(self.measured) <= set(self.bands)
         return not self.measured or (shown and not self.reading.index)
 

@@ -28,7 +28,7 @@ AUTO_BYTES = 2**30
 """Rasters whose stored values take more bytes go through tiles by themselves, too: they may have many bands."""
 
 MAX_RATIO = 2000
-"""Rasters whose values take so many times the bytes of their file are not read in tiles by themselves. Deflate, the
+"""Rasters whose values take this many times the bytes of their file are not read in tiles by default. Deflate, the
 usual compression, reaches 1032 at most; a file of 34 kB that repeats one tile can claim gigabytes, which take hours."""
 
 MANY = 2000

@@ -370,7 +370,7 @@ class Model(ABC):
         """A sentence about what becomes of the bands of an image that are not shown; empty if there are none."""
         if self.bands or bands is None or not bands.unseen:
             return self.recipe.features.said_of(bands)
-        return "the model knows the shown bands alone, like those of the images that it was made from"
+        return "the model uses only the shown bands, as in the images that it was made from"
 
     @cached_property
     def fingerprint(self) -> str:

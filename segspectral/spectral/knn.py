@@ -20,7 +20,7 @@ FAINTEST = 1e-6
 fall apart."""
 
 PAIRS = 2**27
-"""Up to so many pairs of nodes are compared to find the closest two of two components: that takes half a second."""
+"""At most this many pairs of nodes are compared to find the closest two of two components, within half a second."""
 
 SOME = 2000
 """So many nodes of each of two components are compared where all pairs would be too many."""

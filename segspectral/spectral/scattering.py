@@ -54,7 +54,7 @@ def paths(side: int) -> int:
 
 
 def grid(side: int) -> int:
-    """G: so many samples lie in a row or column of an image of S pixels.
+    """G: the number of samples in a row or column of an image of S pixels.
 
     >>> grid(28), grid(8)
     (4, 2)

@@ -14,14 +14,14 @@ SEARCHED_BELOW = 2000
 a second."""
 
 AT_ONCE = 2**24
-"""So many numbers at most, 128 MB, are compared at once."""
+"""At most this many numbers, 128 MB, are compared at once."""
 
 LISTS_FROM = 50_000
-"""From so many rows on, inverted lists are used where faiss is installed. Exact search takes 13 s for 60 000 rows of 50
-numbers on two cores, and an hour for a million."""
+"""With this many rows or more, inverted lists are used if faiss is installed. Exact search takes 13 s for 60 000 rows
+of 50 numbers on two cores, and an hour for a million."""
 
 RECALL = 0.99
-"""More lists are searched until so many of the true neighbours of ``CHECKED`` rows are found."""
+"""More lists are searched until this share of the true neighbours of ``CHECKED`` rows is found."""
 
 CHECKED = 200
 

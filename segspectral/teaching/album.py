@@ -30,7 +30,7 @@ FEWEST = 40
 """So many regions of an image without labels are drawn at least: more images than fit are not opened."""
 
 ROWS = 20_000
-"""The principal components are those of at most so many superpixels."""
+"""The principal components are those of at most this many superpixels."""
 
 
 class Described(NamedTuple):

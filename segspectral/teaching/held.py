@@ -49,7 +49,7 @@ REFINED = 20
 """So many images at most, drawn at random, decide on the refiner, because each takes a fraction of a second."""
 
 ENOUGH = 10
-"""If the refiner gains nothing in so many of them, the others are not tried: it would be left out, too."""
+"""If the refiner gains nothing in this many of them, the others are not tried: it would be left out anyway."""
 
 POINTS = 500
 """So many labels of an image at most, drawn at random, decide on the refiner."""
@@ -202,7 +202,7 @@ def choose_spreading(folds: Sequence[Fold], whole: bool, often: NDArray[np.float
 
 
 def _silent(whole: bool) -> str:
-    """Why nothing could be held out: of too few images there are no parts, or each class is in one part alone."""
+    """Why nothing could be held out: there are too few images to divide, or each class is in a single part."""
     return (
         "no class has labels in enough images to tell" if whole else f"labels of fewer than {FOLDS} images cannot tell"
     )

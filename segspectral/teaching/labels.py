@@ -21,7 +21,7 @@ __all__ = ["UNKNOWN", "Given", "Labels", "names_of", "painted", "read_labels"]
 HEADER = ("image", "row", "col", "class")
 
 UNKNOWN = "unknown"
-"""The name of what is no class for certain; no class may have it."""
+"""The name of what belongs to no class with certainty; no class may have this name."""
 
 NAMES = "names.txt"
 """A file of this name in a folder of label images: line 3 is the name of the number 3."""
@@ -148,7 +148,7 @@ def painted(maps: Iterable[tuple[Path, NDArray[np.integer]]], names: Mapping[int
     ----------
     maps : images with the number of the class of each pixel, (H, W), 0 where it has none
     names : number -> class; the classes are all of these, by their numbers
-    most : of an image with more labels, so many are drawn at random
+    most : if an image has more labels than this, this many are drawn at random
 
     Raises
     ------

@@ -45,13 +45,14 @@ WAYS = {"auto": (False, True), "always": (True,), "never": (False,)}
 """``Lesson.spreading`` -> whether labels spread, in the ways that are tried."""
 
 MOST = 20_000
-"""From so many superpixels with labels at most is learned: more take minutes and bring little."""
+"""At most this many superpixels with labels teach: more take minutes and bring little."""
 
 ENOUGH = 1500
-"""With labels of so many superpixels, spreading is not tried: on CamVid it gains nothing and takes most of the time."""
+"""With labels in this many superpixels, spreading is not tried: on CamVid it gains nothing and takes most of the
+time."""
 
 NEVER = -40.0
-"""The logit of a class of which nothing is labelled."""
+"""The logit of a class without labels."""
 
 
 def teach(
@@ -213,7 +214,7 @@ def _taught(album: Album, targets: Targets, ways: Sequence[bool]) -> dict[bool, 
         spread = start
         for _ in range(STEPS):
             spread = lesson.spread * (album.spreading @ spread) + (1 - lesson.spread) * start
-        # Each region counts for the class that it most likely has, the more the surer that is.
+        # Each region counts for its most likely class, with more weight the more certain that class is.
         sure = np.zeros_like(spread)
         best = spread.argmax(axis=1)
         sure[np.arange(len(sure)), best] = lesson.trust * spread.max(axis=1) ** 2

@@ -27,19 +27,19 @@ from segspectral.teaching.labels import Labels
 __all__ = ["CLICKS", "IMAGES", "Place", "suggest"]
 
 IMAGES, CLICKS = 5, 20
-"""A round, by default: so many images, and so many places in all of them."""
+"""The defaults of a round: the number of images, and the number of places in all of them."""
 
 LEVEL = 0.1
 """Regions are those of this level of the hierarchy; a place stands for one of them."""
 
 MOST = 4000
-"""From so many regions at most is chosen; their similarities take 64 MB."""
+"""Places are chosen among at most this many regions, whose similarities take 64 MB."""
 
 NEAREST = 20
 """The scale of similarities is the median distance of a region to its neighbour of this rank; of a tenth if few."""
 
 ALIKE = 0.5
-"""A place speaks for the regions that are like it by so much at least."""
+"""A place stands for the regions whose similarity to it is at least this."""
 
 
 class Place(NamedTuple):
@@ -103,9 +103,9 @@ def suggest(
     album : the images; with a model, described by its projection
     labels : what is labelled already; the places are unlike these
     model : says which classes are unsure; without one, all regions count by their area alone
-    images : in so many images at most
-    clicks : so many places, if there are as many regions
-    closed : images in which nothing is asked
+    images : the largest number of images with places
+    clicks : the number of places, if there are as many regions
+    closed : images without places
 
     Raises
     ------
@@ -203,7 +203,7 @@ def _chosen(
 ) -> list[int]:
     """The greedy places, at most so many, in at most ``images`` images with about as many each; sorted by image.
 
-    The gain of a place never rises when another one is chosen, so it is computed anew only for the one that seems best.
+    The gain of a place never rises when another one is chosen, so it is recomputed only for the one that seems best.
     """
     weight = worth.astype(np.float32)
     quota = math.ceil(clicks / min(images, len(np.unique(image))))

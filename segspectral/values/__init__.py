@@ -1,4 +1,4 @@
-"""The values that flow through segspectral, each of which checks itself when it is made, and the glossary.
+"""The values that flow through segspectral, each of which validates itself on creation, and the glossary.
 
 ::
 
@@ -24,8 +24,8 @@ superpixel      a small connected group of similar pixels; ids 0..N-1
 region          a connected group of superpixels, or one superpixel
 region graph    the regions as nodes, and the borders between those that touch (region adjacency graph)
 border          the line along which two regions touch; its length counts pairs of touching pixels
-boundary        the outline of an object. The boundary probability of a border says how likely it is that an object ends
-                there. The settings ``features.contours`` and ``affinity.contour`` concern these probabilities
+boundary        the outline of an object; the boundary probability of a border is the probability that it is one.
+                The settings ``features.contours`` and ``affinity.contour`` concern these probabilities
 contour         a line of borders with high boundary probabilities; a closed one surrounds a region
 hierarchy       the binary tree that merges the regions of an image one by one until one is left
 altitude        the height of a merge in the tree, in [0, 1]; altitudes rise from the leaves to the root
@@ -35,13 +35,13 @@ contour map     (H, W) the altitude at which the regions on both sides of a pixe
 Spectral clustering
 
 node            an element of the graph that is clustered: a superpixel, a region of a model, a vertex of a network
-affinity        W, symmetric (N, N), W_ij >= 0: how alike the nodes i and j are
+affinity        W, symmetric (N, N), W_ij >= 0: how similar the nodes i and j are
 graph edge      a pair of nodes with W_ij > 0; they need not touch in the image
 degree          d_i = sum_j W_ij;  D = diag(d);  vol(A) = the sum of d over A
 Laplacian       L = D - W (none), I - D^-1/2 W D^-1/2 (sym), I - D^-1 W (rw)
 normalized cut  Ncut(A_1..A_K) = sum_c cut(A_c, rest) / vol(A_c)                       (Shi and Malik 2000, eq. 2)
 embedding       the K eigenvectors of the rw-Laplacian with the smallest eigenvalues, one row per node
-eigengap        lambda_{k+1} - lambda_k; a large one says that k groups are natural
+eigengap        lambda_{k+1} - lambda_k; a large one suggests k natural groups
 membership      P (N, K), rows sum to one: how much each node belongs to each cluster
 
 From nodes to segments

@@ -37,8 +37,8 @@ class RegionGraph:
     area : (N,) area of each region, in pixels or any other unit
     borders : (M, 2) pairs i < j of regions that touch, in lexicographic order
     border_length : (M,) length of each border, in pairs of touching pixels
-    boundary : (M,) float64 in [0, 1], the probability that an object ends at each border; None if it is not known
-    looks : what the regions look like, which the last merges of the hierarchy compare; None if it is not known
+    boundary : (M,) float64 in [0, 1], the probability that each border is an object boundary; None if it is not known
+    looks : the appearance of the regions, which the last merges of the hierarchy compare; None if it is not known
     """
 
     area: NDArray[np.integer | np.floating]
@@ -95,7 +95,7 @@ class Hierarchy:
     graph : the region graph of the N leaves
     merges : (N - 1, 2) two leaves whose regions are merged, for each merge in order
     altitudes : (N - 1,) in [0, 1], ascending: the altitude of each merge
-    finest : the largest number of segments that there can be, if it is less than N; see ``grouped``
+    finest : the largest possible number of segments, if it is less than N; see ``grouped``
     """
 
     graph: RegionGraph
@@ -129,10 +129,12 @@ class Hierarchy:
         return rank[region]
 
     def grouped(self, group: NDArray[np.integer]) -> Hierarchy:
-        """The tree in which leaves of one group are joined first, at altitude 0; ``group`` (N,) names one leaf of each.
+        """The tree in which the leaves of each group are merged first, at altitude 0.
 
-        The other merges keep their order and altitudes, as far as they still join two regions. Groups are not divided:
-        if more segments are requested than there are groups, each group is one.
+        ``group`` (N,) names one leaf of the group of each leaf.
+
+        The other merges keep their order and altitudes, as far as they still merge two regions. Groups are not divided:
+        if more segments are requested than there are groups, each group is one segment.
         """
         n = len(self.graph)
         root = group.tolist()
@@ -158,8 +160,8 @@ class Hierarchy:
     ) -> NDArray[np.int32]:
         """(N,) the regions of a cut after those larger than ``most`` have been divided, as far as leaves allow.
 
-        The leaves of each region are merged again in the order of the tree, except for merges that would be too large.
-        What is merged in a region does not depend on what is around it, so cuts stay nested.
+        The leaves of each region are merged again in the order of the tree, except for merges that would exceed
+        ``most``. The merges within a region do not depend on its surroundings, so cuts stay nested.
 
         Parameters
         ----------
@@ -244,7 +246,7 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1, late: Strength | N
     ----------
     graph : a graph with boundary probabilities
     damping : 0 ignores the size of regions
-    late : the learned strength; None means that which comes with segspectral
+    late : the learned strength; None means the packaged one
 
     Raises
     ------
@@ -261,10 +263,10 @@ def build_hierarchy(graph: RegionGraph, damping: float = 0.1, late: Strength | N
 
 
 def seeded_regions(graph: RegionGraph, seeds: NDArray[np.integer], damping: float = 0.1) -> NDArray[np.int32]:
-    """(N,) the label of the seed that each region meets first; 0 if it meets none, because nothing connects them.
+    """(N,) the label of the seed that each region meets first; 0 if no seed is connected with the region.
 
-    Regions are merged as by ``build_hierarchy``, except that two with different labels never are. So the merges are
-    those of the hierarchy until the first one that would join two labels.
+    Regions are merged as by ``build_hierarchy``, except that two regions with different labels are never merged. So the
+    merges are those of the hierarchy, up to the first one that would join two labels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A scene, which is an image and all that does not depend on the number of segments, and its segmentation."""
+"""A scene, which is an image and everything that does not depend on the number of segments, and its segmentation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scene:
     """An image with its superpixels, features, region graph and affinity.
 
     ``Pipeline.describe`` makes a scene once; ``Pipeline.solve`` segments it, for any number of segments. A cut of the
-    hierarchy needs neither features nor affinity, so these two are computed when they are first asked for.
+    hierarchy needs neither features nor affinity, so these two are computed on first use.
 
     Parameters
     ----------
@@ -201,8 +201,8 @@ class Segmentation:
         Parameters
         ----------
         style : ``borders``, ``tint``, or ``both``; ``mean`` is both, and the tint of a segment is its own mean colour
-        opacity : how much of its colour a segment has, from 0 to 1
-        numbers : whether the number of each segment stands on it
+        opacity : strength of the colours, from 0 to 1
+        numbers : whether to write the number of each segment on it
 
         Raises
         ------
@@ -252,5 +252,5 @@ class Segmentation:
         return self._shown_by("display", "as_png")
 
     def _shown_by(self, module: str, function: str, *arguments: Any) -> Any:
-        # Pictures and files are made by modules that need this one, and are imported only if they are asked for.
+        # The modules that make pictures and files import this one, so they are imported here, on demand.
         return getattr(import_module(f"segspectral.{module}"), function)(self, *arguments)

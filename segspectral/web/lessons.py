@@ -46,10 +46,10 @@ MODEL = "classes.safetensors"
 """The taught model, in the folder of a project."""
 
 MOST_PIXELS = 60_000
-"""Of an image at most so many painted pixels teach, drawn at random: 40 for each of its superpixels."""
+"""At most this many painted pixels of an image teach, drawn at random: 40 for each of its superpixels."""
 
 MOST_REGIONS = 5000
-"""Of so many superpixels with labels at most is learned, so that teaching again takes seconds."""
+"""At most this many superpixels with labels teach, so that teaching again takes seconds."""
 
 OVER = 0.55
 """How strongly the classes cover a small picture."""

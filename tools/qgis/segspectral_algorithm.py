@@ -58,7 +58,7 @@ class SegmentRaster(QgsProcessingAlgorithm):
         self.addParameter(QgsProcessingParameterBoolean("NESTED", "Nested regions", defaultValue=True))
         for name, label, default in (
             ("SMALLEST", "Smallest size", ""),
-            ("BANDS", "Bands seen as red, green, blue", ""),
+            ("BANDS", "Bands shown as red, green, blue", ""),
             ("MORE", "Further options", ""),
             ("COMMAND", "Command", "segspectral"),
         ):

@@ -20,7 +20,7 @@ from segspectral.values import Affinity
 __all__ = ["Learner", "Neighborhoods", "distil"]
 
 WHOLE = 4096
-"""A graph convolution on at most so many nodes is distilled on the whole graph."""
+"""A graph convolution on at most this many nodes is distilled on the whole graph."""
 
 Hop = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Rows of a walk (T, S), their transpose, and the positions of the T targets among the S sources."""

@@ -45,7 +45,7 @@ def descend(
     ----------
     measure : the loss, from the fraction of the steps that is done, in [0, 1]
     move : one step down the gradient of what was measured last; its learning rate
-    patience : stop when the mean loss of so many steps is not lower, by a thousandth, than that of as many before;
+    patience : stop when the mean loss of this many steps is not lower, by a thousandth, than that of as many before;
         0 never stops
     time_limit : seconds
 
