@@ -14,6 +14,7 @@ from segspectral.settings import Settings
 from segspectral.values import Image, Superpixels
 from segspectral.values.distances import distances
 from segspectral.values.labels import pieces
+from segspectral.values.regions import both_count, first_merges, joined
 
 __all__ = ["AnySuperpixels", "Slic", "Watershed"]
 
@@ -29,6 +30,9 @@ Count = Annotated[
 
 NEARER = 2e-4
 """What a pixel of distance counts against a height, when a seed moves."""
+
+DAMPING = 0.5
+"""The power of a basin's share of the area with which its borders count when basins are merged: small ones go first."""
 
 SMALLEST, LARGEST = 0.5, 3.0
 """Pieces below this share of the mean area of a superpixel are added to a neighbour; pieces above are cut."""
@@ -134,11 +138,17 @@ class Watershed(Settings):
 
     count: Count = 600
     name: Literal["watershed"] = "watershed"
+    basins: float = Field(
+        2.0,
+        ge=1,
+        le=100,
+        description="number of basins for each superpixel, before they are merged",
+    )
     evenness: float = Field(
         1e-3,
         ge=0,
         le=1,
-        description="how much heights rise with each pixel from the nearest seed: without edges, cells are even",
+        description="how much heights rise with each pixel from the nearest seed: without edges, basins are even",
     )
     gradient: float = Field(
         1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"
@@ -166,34 +176,15 @@ class Watershed(Settings):
         return self.along(image, edges + np.float32(self.gradient) * _gradient(image))
 
     def along(self, image: Image, heights: NDArray[np.floating[Any]]) -> Superpixels:
-        """The watershed of heights (H, W).
-
-        The compiled function of scikit-image is called directly; the rest of ``skimage.segmentation.watershed`` would
-        only import many packages.
-        """
-        from skimage.segmentation._watershed_cy import watershed_raveled
-
-        seeds = _off_edges(_seeds(image.shape, self.count), heights, image.mask, self.reach)
-        # A frame of void pixels, in which no flood goes on.
-        shape = (image.shape[0] + 2, image.shape[1] + 2)
-        framed, valid, labels = np.zeros(shape), np.zeros(shape, np.int8), np.zeros(shape, np.int32)
-        inside = np.s_[1:-1, 1:-1]
-        framed[inside] = heights + np.float32(self.evenness) * _distance(seeds, image.shape)
-        valid[inside] = 1 if image.mask is None else image.mask
-        labels[inside][seeds] = np.arange(1, len(seeds[0]) + 1)
-        labels *= valid
-        watershed_raveled(
-            framed.ravel(),
-            np.flatnonzero(labels),
-            np.array([-shape[1], -1, 1, shape[1]]),
-            valid.ravel(),
-            np.array([shape[1], 1]),
-            0.0,
-            labels.ravel(),
-            False,
-        )
-        # What void pixels cut off has no seed; it becomes superpixels of its own.
-        return Superpixels(pieces(labels[inside] if image.mask is None else np.where(image.mask, labels[inside], -1)))
+        """The superpixels of heights (H, W)."""
+        seeds = _off_edges(_seeds(image.shape, round(self.basins * self.count)), heights, image.mask, self.reach)
+        risen = heights + np.float32(self.evenness) * _distance(seeds, image.shape)
+        basins = Superpixels(_flooded(risen, seeds, image.mask))
+        if len(basins) <= self.count:
+            return basins
+        height = basins.along_borders(risen[..., None])[:, 0] / max(risen.max(), 1)
+        lowest = first_merges(basins.region_graph.with_boundary(height), DAMPING, fewest=self.count, size=both_count)
+        return basins.merged(joined(len(basins), lowest.merges))
 
 
 def _of_name(value: Any) -> Any:
@@ -248,6 +239,38 @@ def _off_edges(
     lost = ~np.isfinite(near).any(axis=(2, 3))
     rows, cols = rows + np.where(lost, 0, row.ravel()[lowest]), cols + np.where(lost, 0, col.ravel()[lowest])
     return rows.ravel(), cols.ravel()
+
+
+def _flooded(
+    heights: NDArray[np.floating[Any]], seeds: tuple[NDArray[np.intp], NDArray[np.intp]], mask: NDArray[np.bool_] | None
+) -> NDArray[np.int32]:
+    """(H, W) the basins of heights (H, W), each of which begins at a seed.
+
+    The compiled function of scikit-image is called directly; the rest of ``skimage.segmentation.watershed`` would only
+    import many packages.
+    """
+    from skimage.segmentation._watershed_cy import watershed_raveled
+
+    # A frame of void pixels, in which no flood goes on.
+    shape = (heights.shape[0] + 2, heights.shape[1] + 2)
+    framed, valid, labels = np.zeros(shape), np.zeros(shape, np.int8), np.zeros(shape, np.int32)
+    inside = np.s_[1:-1, 1:-1]
+    framed[inside] = heights
+    valid[inside] = 1 if mask is None else mask
+    labels[inside][seeds] = np.arange(1, len(seeds[0]) + 1)
+    labels *= valid
+    watershed_raveled(
+        framed.ravel(),
+        np.flatnonzero(labels),
+        np.array([-shape[1], -1, 1, shape[1]]),
+        valid.ravel(),
+        np.array([shape[1], 1]),
+        0.0,
+        labels.ravel(),
+        False,
+    )
+    # What void pixels cut off has no seed; it becomes basins of its own.
+    return pieces(labels[inside] if mask is None else np.where(mask, labels[inside], -1))
 
 
 def _distance(seeds: tuple[NDArray[np.intp], NDArray[np.intp]], shape: tuple[int, int]) -> NDArray[np.float32]:

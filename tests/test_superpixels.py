@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from skimage.color import rgb2lab
 from skimage.measure import label
 from skimage.segmentation import slic, watershed
@@ -16,7 +15,7 @@ from skimage.segmentation import slic, watershed
 from segspectral.errors import SettingsError
 from segspectral.pipeline import Pipeline
 from segspectral.settings import with_settings
-from segspectral.superpixels import NEARER, Slic, Watershed, _lab, _off_edges, _seeds
+from segspectral.superpixels import NEARER, Slic, Watershed, _distance, _flooded, _lab, _off_edges, _seeds
 from segspectral.values import Image
 from segspectral.values.labels import pieces
 
@@ -75,17 +74,61 @@ def test_pieces_are_connected_components_in_order(shape: tuple[int, int], void: 
 @pytest.mark.parametrize("count", [2, 60, 1000])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_watershed_is_that_of_scikit_image(shape: tuple[int, int], count: int, void: bool) -> None:
-    random = np.random.default_rng(count)
-    rgb, heights = random.integers(0, 255, (*shape, 3), np.uint8), random.random(shape)
+    heights = np.random.default_rng(count).random(shape)
     mask = np.indices(shape).sum(axis=0) % 41 > 4 if void else None
-    rows, cols = _seeds(shape, count)
+    rows, cols = _off_edges(_seeds(shape, count), heights, mask, 0)
     markers = np.zeros(shape, np.int32)
-    markers[np.ix_(rows, cols)] = np.arange(len(rows) * len(cols)).reshape(len(rows), len(cols)) + 1
-    rise = np.float32(1e-3) * distance_transform_edt(markers == 0).astype(np.float32)
-    expected = watershed(heights + rise, markers, mask=mask)
+    markers[rows, cols] = np.arange(len(rows)) + 1
+    expected = watershed(heights, markers, mask=mask)
     expected = pieces(expected if mask is None else np.where(mask, expected, -1))
-    made = Watershed(count=count, reach=0).along(Image(rgb, mask=mask), heights)
-    np.testing.assert_array_equal(made.labels, expected)
+    np.testing.assert_array_equal(_flooded(heights, (rows, cols), mask), expected)
+
+
+@pytest.mark.parametrize("void", [False, True])
+def test_basins_merge_across_the_lowest_border(void: bool) -> None:
+    """Against a twin that measures all borders anew after each merge."""
+    # Smooth, because a basin of one pixel has equal borders with all around it.
+    smooth = cv2.GaussianBlur(np.random.default_rng(5).random((48, 64), np.float32), (0, 0), 2)
+    mask = np.indices((48, 64)).sum(axis=0) % 41 > 4 if void else None
+    method = Watershed(count=20, basins=3, reach=0)
+    made = method.along(Image(np.zeros((48, 64, 3), np.uint8), mask=mask), smooth)
+    seeds = _off_edges(_seeds((48, 64), 60), smooth, mask, 0)
+    heights = smooth + np.float32(method.evenness) * _distance(seeds, (48, 64))
+    labels = _flooded(heights, seeds, mask)
+    while len(np.unique(labels[labels >= 0])) > method.count:
+        lines: dict[tuple[int, int], list[float]] = {}
+        for here, there, at in (
+            (labels[:-1], labels[1:], np.maximum(heights[:-1], heights[1:])),
+            (labels[:, :-1], labels[:, 1:], np.maximum(heights[:, :-1], heights[:, 1:])),
+        ):
+            border = (here != there) & (here >= 0) & (there >= 0)
+            for a, b, height in zip(here[border], there[border], at[border], strict=True):
+                lines.setdefault((min(a, b), max(a, b)), []).append(height)
+        root = np.sqrt(np.bincount(labels[labels >= 0]))
+        a, b = min(lines, key=lambda p: np.mean(lines[p]) * root[p[0]] * root[p[1]] / (root[p[0]] + root[p[1]]))
+        labels[labels == b] = a
+    np.testing.assert_array_equal(made.labels, pieces(labels))
+
+
+def test_a_thing_between_the_seeds_of_a_coarse_grid_is_a_superpixel() -> None:
+    heights = np.zeros((120, 120), np.float32)
+    heights[61:70, 61:70] = 0.8
+    heights[62:69, 62:69] = 0
+    image = Image(np.full((120, 120, 3), 90, np.uint8))
+
+    def inside(basins: float) -> int:
+        """The area of the superpixel in the middle of the ring."""
+        found = Watershed(count=16, basins=basins, reach=0).along(image, heights)
+        return int(found.area[found.labels[65, 65]])
+
+    assert inside(1) > 200
+    assert inside(9) <= 81
+
+
+def test_where_nothing_is_high_superpixels_are_even() -> None:
+    flat = Watershed(count=60).along(Image(np.zeros((120, 160, 3), np.uint8)), np.zeros((120, 160), np.float32))
+    assert len(flat) == 60
+    assert flat.area.max() < 3 * flat.area.min()
 
 
 @pytest.mark.parametrize("void", [False, True])

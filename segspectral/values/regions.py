@@ -8,18 +8,19 @@ tree is built, a cut into any number of segments is cheap.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from segspectral.errors import SettingsError
 from segspectral.values.merging import LATE, LEAST_PROBABILITY, Looks, Regions, Strength, fitted, late_merges
 
-__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy", "first_merges", "seeded_regions"]
+__all__ = ["SWEEP_LEVELS", "Hierarchy", "RegionGraph", "build_hierarchy", "first_merges", "joined", "seeded_regions"]
 
 SWEEP_LEVELS = tuple(round(0.02 * step, 2) for step in range(1, 27))
 """Levels at which evaluations cut a hierarchy: from nearly all superpixels of a photograph to a few regions."""
@@ -120,9 +121,7 @@ class Hierarchy:
             segments = min(segments, self.finest)
         if segments is None or not 1 <= segments <= n:
             raise SettingsError(f"the hierarchy can be cut into 1 to {n} segments, not {segments}")
-        done = n - segments
-        i, j = self.merges[:done].T
-        region = sp.csgraph.connected_components(sp.csr_array((np.ones(done), (i, j)), shape=(n, n)), False)[1]
+        region = joined(n, self.merges[: n - segments])
         area = np.bincount(region, self.graph.area)
         rank = np.empty(len(area), dtype=np.int32)
         rank[np.argsort(-area, kind="stable")] = np.arange(len(area))
@@ -278,13 +277,17 @@ def seeded_regions(graph: RegionGraph, seeds: NDArray[np.integer], damping: floa
         As ``build_hierarchy``.
     """
     label = seeds.tolist()
-    merges = np.array(_merged(graph, damping, label)[0], dtype=np.int64).reshape(-1, 2)
-    n = len(graph)
-    joined = sp.csr_array((np.ones(len(merges)), (merges[:, 0], merges[:, 1])), shape=(n, n))
-    region = sp.csgraph.connected_components(joined, False)[1]
-    out = np.zeros(n, np.int32)
+    merges = _merged(graph, damping, label)[0]
+    region = joined(len(graph), merges)
+    out = np.zeros(len(graph), np.int32)
     np.maximum.at(out, region, seeds)
     return out[region]
+
+
+def joined(n: int, merges: ArrayLike) -> NDArray[np.int32]:
+    """(N,) the region of each of n leaves after merges (K, 2), numbered from 0 by its first leaf."""
+    i, j = np.asarray(merges, np.int64).reshape(-1, 2).T
+    return sp.csgraph.connected_components(sp.csr_array((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)[1]
 
 
 class FirstMerges(NamedTuple):
@@ -301,12 +304,10 @@ class FirstMerges(NamedTuple):
 
     def regions(self, graph: RegionGraph) -> Regions:
         """What is left of the graph of the leaves."""
-        n = len(graph)
-        i, j = np.array(self.merges, dtype=np.int64).reshape(-1, 2).T
-        component = sp.csgraph.connected_components(sp.csr_array((np.ones(len(i)), (i, j)), shape=(n, n)), False)[1]
+        region = joined(len(graph), self.merges)
         place = np.empty(len(self.left), np.int64)
-        place[component[self.left]] = np.arange(len(self.left))
-        return Regions(graph, place[component], np.array(self.inner))
+        place[region[self.left]] = np.arange(len(self.left))
+        return Regions(graph, place[region], np.array(self.inner))
 
 
 def _merged(
@@ -327,14 +328,24 @@ def _merged(
     return first.merges + merges, first.altitudes + strengths, [first.left[i] for i in rest]
 
 
+def both_count(one: float, other: float) -> float:
+    """Half the harmonic mean: for ``first_merges``, two small regions are merged before a small and a large one."""
+    return one * other / (one + other)
+
+
 def first_merges(
-    graph: RegionGraph, damping: float = 0.1, label: list[int] | None = None, fewest: int = 0
+    graph: RegionGraph,
+    damping: float = 0.1,
+    label: list[int] | None = None,
+    fewest: int = 0,
+    size: Callable[[float, float], float] = min,
 ) -> FirstMerges:
     """Merge across the weakest border until ``fewest`` regions are left; see ``build_hierarchy``.
 
     Parameters
     ----------
     label : the label of each region, or 0; it becomes that of the merged regions. None means that there are no labels
+    size : by what a border's mean is multiplied, given the shares of both regions to the power ``damping``
     """
     if graph.boundary is None:
         raise SettingsError("a hierarchy needs boundary probabilities; do not set features.contours to null")
@@ -352,7 +363,7 @@ def first_merges(
         graph.borders.tolist(), graph.border_length.tolist(), graph.boundary.tolist(), strict=True
     ):
         total = length * p
-        near[i][j] = near[j][i] = [length, total, strength := total / length * min(factor[i], factor[j])]
+        near[i][j] = near[j][i] = [length, total, strength := total / length * size(factor[i], factor[j])]
         queue.append((strength, i, j))
     heapq.heapify(queue)
     alive = set(range(n))
@@ -380,9 +391,10 @@ def first_merges(
             near[i][k] = near[k][i] = [old[0] + border[0], old[1] + border[1], CHANGED]
         near[j] = {}
         for k, border in near[i].items():
-            # Nothing changes for a neighbour that was and is the smaller one, unless its border has become longer.
-            if border[2] == CHANGED or factor[k] > before:
-                border[2] = strength = border[1] / border[0] * min(now, factor[k])
+            # If the smaller region counts, nothing changes for a neighbour that was and is smaller, unless its border has
+            # become longer.
+            if border[2] == CHANGED or factor[k] > before or size is not min:
+                border[2] = strength = border[1] / border[0] * size(now, factor[k])
                 heapq.heappush(queue, (strength, i, k) if i < k else (strength, k, i))
     left = sorted(alive)
     return FirstMerges(merges, altitudes, left, [label[i] for i in left], [inner[i] for i in left])

@@ -205,6 +205,10 @@ class Superpixels:
         ends = 2 * np.cumsum(np.bincount(superpixel, touched, len(self))).astype(np.int64)
         return sp.csr_array((weights.ravel(), cells.ravel(), np.append(0, ends)), shape=(len(self), height * width))
 
+    def merged(self, region: NDArray[np.integer[Any]]) -> Superpixels:
+        """Larger superpixels; ``region`` (N,) gives the number of each one's larger one, whose parts must touch."""
+        return Superpixels(self.to_pixels(region.astype(np.int32), void=-1))
+
     def upsampled(self, image: Image) -> Superpixels:
         """The superpixels at the size of a larger image, by nearest-neighbour upsampling; its void pixels become -1.
 
