@@ -129,7 +129,7 @@ class TestIndex:
         with pytest.raises(SettingsError, match=r"has 4 bands, but the index b5/b1 needs band 5"):
             read_image(path, index="b5/b1")
         named = write(tmp_path / "b.tif", stack_of(4), ("red", "green", "blue", "nir"))
-        with pytest.raises(SettingsError, match="values that are no reflectances"):
+        with pytest.raises(SettingsError, match="values that are not reflectances"):
             read_image(named, index="evi")
         assert read_image(named, index=["NDVI", "wet=(b2-b4)/(b2+b4)"]).bands.keys[-2:] == ("ndvi", "wet")
 

@@ -31,7 +31,7 @@ def cluster(
         str | None,
         typer.Option(
             metavar="|".join(SPACES),
-            help="What vectors are turned into before they are compared: codes, outputs of a Siamese network, of both, "
+            help="How vectors are transformed before they are compared: codes, outputs of a Siamese network, of both, "
             f"or scattering coefficients of square images (default: {SPACES[0]}).",
         ),
     ] = None,
@@ -39,8 +39,8 @@ def cluster(
         str | None,
         typer.Option(
             metavar="|".join(SPACE_SOURCES),
-            help="What the networks of --space code, siamese and both see: raw vectors, their scattering, or the "
-            f"scattering of those alone that look like square images (default: {SPACE_SOURCES[0]}).",
+            help="Input of the networks of --space code, siamese and both: raw vectors, their scattering, or the "
+            f"scattering only if they look like square images (default: {SPACE_SOURCES[0]}).",
         ),
     ] = None,
     sample: Annotated[

@@ -171,7 +171,7 @@ def read_upload(path: Path, name: str, pixels: int, reading: Reading = Reading()
     Raises
     ------
     ImageError
-        It is no image, damaged, or has too many pixels; the sentence calls it by ``name``.
+        It is not an image, is damaged, or has too many pixels; the sentence calls it by ``name``.
     """
     try:
         image = read_image(path, reading)
@@ -194,7 +194,7 @@ def shape_of_upload(path: Path, name: str, pixels: int) -> tuple[int, int]:
     Raises
     ------
     ImageError
-        It is no image, its header is damaged, or there are more than ``pixels``.
+        It is not an image, its header is damaged, or there are more than ``pixels``.
     """
     try:
         width, height = image_size(path)

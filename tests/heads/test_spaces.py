@@ -291,7 +291,10 @@ def test_the_command_tells_what_a_space_cannot_do(tmp_path: Path) -> None:
         (("edges.csv", "--space", "code"), "space is for vectors"),
         (("a.npy", "--of", "raw"), "of=raw is for the networks of the spaces code, siamese, both; choose one"),
         (("a.npy", "--space", "scattering", "--of", "raw"), "choose one of them, or leave it out"),
-        (("a.npy", "--space", "code", "--of", "pixels"), "a space is not learnt of 'pixels'; there are auto, raw, sca"),
+        (
+            ("a.npy", "--space", "code", "--of", "pixels"),
+            "a space cannot learn from 'pixels'; there are auto, raw, sca",
+        ),
         (("a.npy", "--model", "h.safetensors", "--of", "raw"), "--of is for a fit"),
         (("a.npy", "--space", "scattering"), "vectors of 5 numbers are none"),
         (("a.npy", "--space", "elsewhere"), "there are raw, code, siamese, both, scattering"),

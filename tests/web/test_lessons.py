@@ -196,7 +196,7 @@ def test_what_cannot_be_taught_is_a_sentence(folder: Path, workers: Workers) -> 
         state = taught(client, at)
         assert (state["status"], state["error"]) == (
             "failed",
-            "p0.png: has another size than its labels; label it anew",
+            "p0.png: has another size than its labels; label it again",
         )
         assert len(state["guesses"]) == 4, "those of the last teaching that ended well stay"
 
