@@ -140,9 +140,7 @@ class Watershed(Settings):
         le=1,
         description="how much heights rise with each pixel from the nearest seed: without edges, cells are even",
     )
-    gradient: float = Field(
-        1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"
-    )
+    gradient: float = Field(1.0, ge=0, le=100, description="weight of the gradient of CIELAB relative to the edges")
     reach: float = Field(
         0.3, ge=0, lt=0.5, description="how far a seed moves to leave an edge, as a share of the distance between seeds"
     )

@@ -237,7 +237,7 @@ class TestFeatures:
         ours, theirs = (segspectral.segment(v, **settings).labels for v in (values, other))
         np.testing.assert_array_equal(ours, theirs)
 
-    def test_without_them_the_last_band_is_not_seen_and_it_is_said(self) -> None:
+    def test_without_them_the_last_band_is_not_shown_and_a_note_says_so(self) -> None:
         blind = QUICK | {"features": QUICK["features"] | {"bands": None}}
         made = segspectral.segment(stack_of(4), **blind)
         assert adjusted_rand_score(LAND.ravel(), made.labels.ravel()) < 0.5

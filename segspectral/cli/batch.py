@@ -53,7 +53,7 @@ class EngineOptions:
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; none for those in tiles)."
+            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; no limit in tiles)."
         ),
     ] = None
     dask: Annotated[

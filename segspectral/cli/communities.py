@@ -37,7 +37,7 @@ def communities(
         float | None,
         typer.Option(help=f"Weight of attributes relative to the edges, 0 to 1 (default: {ATTRIBUTE_WEIGHT})."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Known classes of the nodes, to say how well they agree.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Known classes of the nodes, to compare with.")] = None,
     encoder: Annotated[
         str | None, typer.Option(help="The network of a head that has one: gcn (it sees neighbours) or mlp.")
     ] = None,

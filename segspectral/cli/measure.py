@@ -34,7 +34,7 @@ def measure(
         typer.Option(metavar="SIZE", help="The side of a pixel, such as 0.25um (default: that of a map in metres)."),
     ] = None,
 ) -> None:
-    """Measure segments: a row for each with shape, neighbours, and mean, deviation, quantiles and texture of each band.
+    """Measure segments: one row each, with shape, neighbours, and mean, deviation, quantiles and texture of each band.
 
     Columns in pixels come first; those in the unit of --pixel-size, or of the image's map, end in it: area_m2.
     """

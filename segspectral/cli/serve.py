@@ -54,11 +54,11 @@ def serve(
 ) -> None:
     """Open a page for the browser: segment an image, look at every stage, change the segments, download the result.
 
-    With FOLDER the page begins with its images, to label them with classes. Every change is saved: OUT gets
-    x/a_labels.png for x/a.jpg, and labelling.json with the classes and what is done. The
-    same command goes on from there.
+    With FOLDER, the page starts with its images, to label them with classes. Every change is saved: OUT gets
+    x/a_labels.png for x/a.jpg, and labelling.json with the classes and what is done. The same command continues from
+    there.
 
-    The options of a pipeline are the settings that the page begins with.
+    The options of a pipeline are the initial settings of the page.
     """
     require("web", "serve")
     from segspectral.web import Limits, create_app

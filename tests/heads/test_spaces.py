@@ -81,7 +81,7 @@ def test_every_head_keeps_its_space_and_applies_it_to_new_points(head: str, spac
 
 
 @pytest.mark.parametrize("space", ["code", "siamese", "both"])
-def test_groups_are_found_in_learnt_spaces_seen_and_unseen(space: str) -> None:
+def test_groups_are_found_in_learned_spaces_seen_and_unseen(space: str) -> None:
     X, y = blobs(400)
     head = Exact(4, space=SpaceSettings(name=space, **QUICK)).fit(X[:300])
     assert clustering_scores(head.labels_, y[:300])["accuracy"] > 0.95
@@ -166,7 +166,7 @@ def test_faults_of_a_space_are_one_sentence() -> None:
             Exact(4, space="code").fit(features, affinity=graph)
     with pytest.raises(SettingsError, match="space"):
         Exact(4, space="nowhere").fit(X)
-    with pytest.raises(SettingsError, match="no network that could be exported"):
+    with pytest.raises(SettingsError, match="not a network that could be exported"):
         head_to_onnx(SpectralNet(4, space="scattering", hidden=(8,), steps=5).fit(X))
     with pytest.raises(SettingsError, match="of='raw'"):
         head_to_onnx(SpectralNet(4, space=SpaceSettings(name="code", **QUICK), hidden=(8,), steps=5).fit(X))
