@@ -186,6 +186,43 @@ def test_infinite_values_and_single_vectors_are_refused(tmp_path: Path) -> None:
             read_problem(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("factor", [1e200, 1e-200])
+def test_values_that_cannot_be_computed_with_are_refused_by_the_name_of_the_file(factor: float, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", X * factor)
+    with pytest.raises(SegspectralError, match=r"a\.npy: the features are of size"):
+        cluster_file(tmp_path / "a.npy", 3)
+
+
+def test_missing_classes_are_no_class(tmp_path: Path) -> None:
+    """NaN and empty cells were a class of their own, and the agreement that of another truth."""
+    some = y.astype(float)
+    some[4] = np.nan
+    edges = np.array([(i, i + 1) for i in range(89)])
+    for number, (truth, words) in enumerate(
+        [
+            (some, r"y has no class in row 4 \(nan\)"),
+            (np.where(np.arange(90) == 4, "", y.astype(str)), "y has no class in row 4"),
+            (np.eye(3)[y], r"one class for each row \(N,\), not \(90, 3\)"),
+            (y.reshape(45, 2), r"one class for each row \(N,\), not \(45, 2\)"),
+        ]
+    ):
+        for kind, arrays in (("vectors", {"x": X}), ("graph", {"edges": edges})):
+            path = tmp_path / f"{kind}{number}.npz"
+            np.savez(path, y=truth, **arrays)
+            with pytest.raises(DatasetError, match=words):
+                read_problem(path)
+    for name, good in (("column", y[:, None]), ("row", y[None]), ("floats", y.astype(float)), ("text", y.astype(str))):
+        np.savez(tmp_path / f"{name}.npz", x=X, y=good)
+        assert (read_problem(tmp_path / f"{name}.npz").truth == y).all()
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=X, X=X, target=y)
+    assert str(read_problem(tmp_path / "a.npz")) == "90 vectors of 2 numbers from 'x', left out: X, target"
+    np.savez(tmp_path / "b.npz", x=X, y=y)
+    assert str(read_problem(tmp_path / "b.npz")) == "90 vectors of 2 numbers"
+
+
 def test_isolated_nodes_cost_no_more_than_their_number() -> None:
     n = 3000
     i = np.array([0, 1, 2, 3, 4, 5, 2])

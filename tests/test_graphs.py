@@ -226,3 +226,14 @@ def test_bad_labels_raise_one_sentence(tmp_path: Path) -> None:
     np.save(tmp_path / "bad.npy", np.array(["a"]))
     with pytest.raises(DatasetError, match="must be \\(N, D\\) numbers"):
         read_graph(tmp_path / "g.csv", tmp_path / "bad.npy")
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "NaN"])
+def test_a_node_without_a_class_is_refused(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text("a,b\nb,c\n")
+    (tmp_path / "classes.csv").write_text(f"node,class\na,1\nb,{cell}\nc,2\n")
+    with pytest.raises(DatasetError, match=r"classes\.csv, line 3: the node has no class"):
+        read_graph(tmp_path / "g.csv", labels=tmp_path / "classes.csv")
+    np.save(tmp_path / "classes.npy", np.array([1, np.nan, 2]))
+    with pytest.raises(DatasetError, match="no class in row 1"):
+        read_graph(tmp_path / "g.csv", labels=tmp_path / "classes.npy")

@@ -431,6 +431,28 @@ def test_label_images_labelme_and_csv_of_one_folder(folder: Path, tmp_path: Path
     assert accuracy(teach(folder, given, **QUICK)) > 0.93
 
 
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_are_read_as_spreadsheets_save_them(separator: str, encoding: str, folder: Path, tmp_path: Path) -> None:
+    """A round of ``suggest`` is filled in there. Columns that once had an empty cell come back as 5.0."""
+    lines = ["image,row,col,class,remark", "p0.png,5,6.0,Gebäude,a", "p1.png,7.0,8,grass,b"]
+    table = tmp_path / "labels.csv"
+    table.write_bytes("\r\n".join(lines).replace(",", separator).encode(encoding))
+    labels = read_labels(table, sorted(folder.iterdir()))
+    assert labels.classes == ("Gebäude", "grass")
+    assert {path.name: (one.rows.tolist(), one.cols.tolist()) for path, one in labels.given.items()} == {
+        "p0.png": ([5], [6]),
+        "p1.png": ([7], [8]),
+    }
+
+
+@pytest.mark.parametrize("cell", ["5.5", "inf", "nan", "five", ""])
+def test_a_pixel_is_two_whole_numbers(cell: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(f"image,row,col,class\np0.png,{cell},6,grass\n")
+    with pytest.raises(SettingsError, match=r"line 2: the pixel '.*' is not two whole numbers"):
+        read_labels(tmp_path / "labels.csv", sorted(folder.iterdir()))
+
+
 def test_numbers_keep_their_order_whatever_is_labelled(folder: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.mkdir()

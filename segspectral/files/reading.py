@@ -219,6 +219,17 @@ def _depth(text: str | bytes) -> int:
     return max(accumulate((token[0] in "[{") - (token[0] in "]}") for token in found), default=0)
 
 
+def is_of_mac(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file has the name of the metadata that a Mac stores beside a file (AppleDouble).
+
+    Folders of results are full of such files when they come from a Mac by a stick or an archive.
+
+    >>> is_of_mac("out/._cat_labels.png"), is_of_mac("out/cat_labels.png")
+    (True, False)
+    """
+    return os.path.basename(path).startswith("._")
+
+
 def check_inside(name: Any) -> str:
     """Return a file name unchanged if it stays below the folder to which it is joined, on every operating system.
 

@@ -15,11 +15,25 @@ from numpy.typing import NDArray
 from segspectral.errors import DatasetError
 from segspectral.files import is_npy, map_npy, read_npz, unpacked_size
 
-__all__ = ["FEATURES", "LABELS", "SPARE", "Arrays", "check_unpacked", "is_array_file", "most_unpacked", "vectors"]
+__all__ = [
+    "FEATURES",
+    "LABELS",
+    "MISSING",
+    "SPARE",
+    "Arrays",
+    "check_unpacked",
+    "classes",
+    "is_array_file",
+    "most_unpacked",
+    "vectors",
+]
 
 FEATURES = ("features", "x", "X", "attributes", "data", "arr_0")
 LABELS = ("labels", "y", "Y", "label")
 """Names that .npz files use for features and classes, most usual first; numpy itself calls an unnamed array arr_0."""
+
+MISSING = ("", "nan")
+"""What programs write, in any case, where a class is not known; it is no class."""
 
 UNPACKED = 2**30
 """A compressed file may unpack to 1 GiB, and a large file to ``GROWTH`` times its size.
@@ -145,3 +159,27 @@ def vectors(path: Path, what: str, values: NDArray[Any]) -> NDArray[np.float64]:
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise DatasetError(f"{what} must be (N, D) numbers, not {values.dtype} {values.shape}", path)
     return values.astype(np.float64)
+
+
+def classes(path: Path, what: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the classes (N,) of an array (N,), (N, 1) or (1, N).
+
+    Raises
+    ------
+    DatasetError
+        The array has another shape, such as that of one-hot classes, or a class is missing.
+    """
+    if values.size != max(values.shape, default=1):
+        raise DatasetError(f"{what} must be one class for each row (N,), not {values.shape}", path)
+    flat = values.ravel()
+    missing = np.zeros(len(flat), bool)
+    if flat.dtype.kind == "f":
+        missing = ~np.isfinite(flat)
+    elif flat.dtype.kind == "U":
+        missing = np.isin(np.char.lower(np.char.strip(flat)), MISSING)
+    if missing.any():
+        raise DatasetError(
+            f"{what} has no class in row {missing.argmax()} ({flat[missing][0]!s}); give it one, or leave {what} out",
+            path,
+        )
+    return flat

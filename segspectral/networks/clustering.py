@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segspectral.errors import DatasetError, SettingsError
+from segspectral.errors import DatasetError, GraphError, SettingsError
 from segspectral.files import check_folder, npz, write_bytes, write_npz
 from segspectral.heads import DEFAULT_HEAD
 from segspectral.heads.base import Head
@@ -20,7 +20,7 @@ from segspectral.heads.settings import head_from
 from segspectral.heads.spaces import LEARNT, SpaceSettings
 from segspectral.heads.storage import load
 from segspectral.metrics.clustering import clustering_scores
-from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file
+from segspectral.networks.arrays import FEATURES, LABELS, Arrays, classes, is_array_file
 from segspectral.networks.graphs import Dialect, Graph, read_graph
 from segspectral.networks.vectors import Vectors
 from segspectral.registry import SPACE_SOURCES, SPACES
@@ -44,11 +44,15 @@ SAMPLE = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The content of a file: N vectors or a graph of N nodes, and the true classes (N,) or None."""
+    """The content of a file: N vectors or a graph of N nodes, and the true classes (N,) or None.
+
+    ``understood`` says which arrays of a file of vectors are used, if it has others.
+    """
 
     vectors: Vectors | None
     graph: Graph | None
     truth: NDArray[np.int64] | None
+    understood: str = ""
 
     def __len__(self) -> int:
         if self.graph is not None:
@@ -62,7 +66,7 @@ class Problem:
             unused = [] if self.graph.attributes is None else ["its features are not used"]
             return "; ".join([str(self.graph.counts), *self.graph.notes, *unused])
         assert self.vectors is not None
-        return f"{plural(len(self.vectors), 'vector')} of {plural(self.vectors.width, 'number')}"
+        return f"{plural(len(self.vectors), 'vector')} of {plural(self.vectors.width, 'number')}{self.understood}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +147,11 @@ def cluster_file(
         _check_vectors(problem.vectors, fitted, source, model)
     if model is None:
         told("fitting", 0, len(problem))
-        _fit(fitted, problem, chosen)
+        try:
+            _fit(fitted, problem, chosen)
+        except GraphError as error:  # the head does not know the file
+            error.source = error.source or str(source)
+            raise
     if save is not None:
         fitted.save(save)
     labels = _finish(fitted, problem, chosen, output, spread or map, told)
@@ -291,7 +299,7 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
         matrix = arrays.matrix()
         if matrix.shape[0] == matrix.shape[1]:
             return _of_graph(read_graph(path, dialect=dialect))
-        vectors = Vectors.checked(arrays.dense(matrix), path)
+        name, vectors = None, Vectors.checked(arrays.dense(matrix), path)
     else:
         name = arrays.first_of(FEATURES)
         if name is None:
@@ -302,10 +310,14 @@ def read_problem(path: str | os.PathLike[str], dialect: Dialect | None = None) -
             )
         vectors = Vectors.checked(arrays[name], path)
     label = arrays.first_of(LABELS)
-    truth = None if label is None else np.unique(arrays[label].ravel(), return_inverse=True)[1].astype(np.int64)
-    if truth is not None and len(truth) != len(vectors):
-        raise DatasetError(f"has {len(vectors)} rows of features and {len(truth)} {label}", path)
-    return Problem(vectors, None, truth)
+    truth = None
+    if label is not None:
+        truth = np.unique(classes(path, label, arrays[label]), return_inverse=True)[1].astype(np.int64)
+        if len(truth) != len(vectors):
+            raise DatasetError(f"has {len(vectors)} rows of features and {len(truth)} {label}", path)
+    unused = sorted(set(arrays) - {name, label}) if name is not None else []
+    understood = f" from '{name}', left out: {', '.join(unused)}" if unused else ""
+    return Problem(vectors, None, truth, understood)
 
 
 def _of_graph(graph: Graph) -> Problem:

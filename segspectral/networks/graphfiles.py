@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError, SettingsError
 from segspectral.images.formats import HEAD, what_is
-from segspectral.networks.arrays import FEATURES, LABELS, SPARE, Arrays, is_array_file, vectors
+from segspectral.networks.arrays import FEATURES, LABELS, SPARE, Arrays, classes, is_array_file, vectors
 from segspectral.networks.columns import Dialect, chosen_weight
 from segspectral.networks.edgelists import EdgeList, read_edge_list
 from segspectral.networks.sections import looks_like_lgl, parse_lgl, parse_pajek
@@ -122,7 +122,7 @@ def _refused(suffix: str, text: str, body: str) -> str | None:
 
 def _from_arrays(path: Path, arrays: Arrays) -> Listed:
     label = arrays.first_of(LABELS)
-    own = None if label is None else arrays[label].ravel()
+    own = None if label is None else classes(path, label, arrays[label])
     if arrays.holds_matrix:
         return Listed(_from_matrix(path, arrays.matrix(), "a sparse matrix"), None, own)
     key = arrays.first_of(("edges", "edge_index"))

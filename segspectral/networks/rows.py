@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import DatasetError
-from segspectral.networks.arrays import FEATURES, LABELS, Arrays, is_array_file, vectors
+from segspectral.networks.arrays import FEATURES, LABELS, MISSING, Arrays, classes, is_array_file, vectors
 from segspectral.networks.cells import is_number, plain_word, quoted, to_number, whole_names
 from segspectral.networks.tables import NODES, Table, read_table
 from segspectral.wording import plural
@@ -72,7 +72,7 @@ def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tup
     """
     path = Path(path)
     if is_array_file(path):
-        return None, _array(path, (*LABELS, "arr_0")).ravel()
+        return None, classes(path, "the array", _array(path, (*LABELS, "arr_0")))
     table, lines = _lines(path)
     header = lines[0][1]
     if plain_word(header[0]) in NODES | CLASSES or (len(header) > 1 and plain_word(header[1]) in CLASSES):
@@ -80,6 +80,8 @@ def read_classes(path: str | os.PathLike[str], names: Sequence[str] = ()) -> tup
     for number, cells in lines:
         if len(cells) != len(lines[0][1]) or len(cells) > 2:
             raise table.fault(number, "a line must be a node and its class, or only a class")
+        if cells[-1].strip().lower() in MISSING:
+            raise table.fault(number, "the node has no class; give it one")
     if not lines:
         raise DatasetError("has no classes", path)
     if len(lines[0][1]) == 1:

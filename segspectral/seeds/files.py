@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -67,15 +68,20 @@ def _read(path: Path) -> bytes:
 def csv_lines(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """The lines of a CSV file that are not blank: number, from 2, and the cells of the columns ``header``.
 
+    Spreadsheets write semicolons where a comma is the decimal point, and tabs and UTF-16 as "Unicode text".
+
     Raises
     ------
     SettingsError
         The file cannot be read, lacks a column, or a line is too short.
     """
+    data = _read(path)
     try:
-        rows = list(csv.reader(io.StringIO(_read(path).decode("utf-8-sig"))))
+        text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+        separator = next((mark for mark in ";\t" if mark in text.partition("\n")[0]), ",")
+        rows = list(csv.reader(io.StringIO(text), delimiter=separator))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingsError(f"is not a CSV file in UTF-8 ({first_line(error)})", path) from error
+        raise SettingsError(f"is not a CSV file in UTF-8 ({first_line(error)}); save it as one", path) from error
     found = [cell.strip().lower() for cell in rows[0]] if rows else []
     if not set(header) <= set(found):
         raise SettingsError(f"needs the header {','.join(header)}, and has {','.join(found)[:60] or 'no line'}", path)
@@ -93,14 +99,24 @@ def csv_lines(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str
 def pixel(row: str, col: str, shape: tuple[int, int], where: str) -> tuple[int, int]:
     """A pixel of an image of ``shape`` (H, W), from two cells. Raises SettingsError."""
     try:
-        place = int(row), int(col)
-    except ValueError:
+        place = _whole(row), _whole(col)
+    except (ValueError, OverflowError):
         raise SettingsError(f"the pixel '{row},{col}' is not two whole numbers, row and column from 0", where) from None
     if not (0 <= place[0] < shape[0] and 0 <= place[1] < shape[1]):
         raise SettingsError(
             f"the pixel ({row}, {col}) is outside the image of {shape[0]} rows and {shape[1]} columns", where
         )
     return place
+
+
+def _whole(cell: str) -> int:
+    """A whole number, also as ``5.0``: programs write a column so that once had an empty cell."""
+    try:
+        return int(cell)
+    except ValueError:
+        if (number := float(cell)) != int(number):
+            raise
+        return int(number)
 
 
 def _of_labelme(path: Path, shape: tuple[int, int], fewest: int) -> Seeds:

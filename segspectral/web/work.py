@@ -6,8 +6,8 @@ import logging
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -165,18 +165,28 @@ def _bare(scene: Scene) -> Scene:
     return replace(scene, image=image, work=work, work_superpixels=Superpixels(scene.work_superpixels.labels))
 
 
+@contextmanager
+def _called(name: str) -> Iterator[None]:
+    """Errors within are about the client's file, whatever its path on this machine is."""
+    try:
+        yield
+    except SegspectralError as error:
+        error.source = name
+        raise
+
+
 def read_upload(path: Path, name: str, pixels: int, reading: Reading = Reading()) -> tuple[Image, Georeference | None]:
     """An image from a file that a client sent; its content alone decides what it is.
 
     Raises
     ------
     ImageError
-        It is not an image, is damaged, or has too many pixels; the sentence calls it by ``name``.
+        It is not an image, is damaged, or has too many pixels.
+    SettingsError
+        There is no such page or band. All sentences call the file by ``name``.
     """
-    try:
+    with _called(name):
         image = read_image(path, reading)
-    except ImageError as error:
-        raise ImageError(error.message, name) from error
     height, width = image.shape
     if height * width > pixels:
         raise ImageError(f"{_too_many(width, height, pixels)}", name)
@@ -196,10 +206,8 @@ def shape_of_upload(path: Path, name: str, pixels: int) -> tuple[int, int]:
     ImageError
         It is not an image, its header is damaged, or there are more than ``pixels``.
     """
-    try:
+    with _called(name):
         width, height = image_size(path)
-    except ImageError as error:
-        raise ImageError(error.message, name) from error
     if width * height > pixels:
         raise ImageError(f"{_too_many(width, height, pixels)}", name)
     return height, width

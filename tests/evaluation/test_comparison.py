@@ -68,6 +68,15 @@ def test_a_small_difference_on_every_image_is_found_though_the_images_differ_muc
     assert accuracy.better == 0
 
 
+def test_what_a_mac_stores_beside_files_is_no_score(runs: dict[str, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(next(iter(runs.values())), copy)
+    part = next(copy.rglob("images/*.json"))
+    part.with_name(f"._{part.name}").write_bytes(b"\0\5\26\7\0\2")
+    result = CliRunner().invoke(app, ["compare", str(next(iter(runs.values()))), str(copy)])
+    assert result.exit_code == 0, result.output
+
+
 def test_exchanging_the_runs_changes_the_signs(runs: dict[str, Path]) -> None:
     there = compare([runs["good"], runs["bad"]]).differences
     back = compare([runs["bad"], runs["good"]]).differences
