@@ -25,6 +25,7 @@ import typer
 from segspectral.cli.common import DebugOption, check_head, check_local, note, sentences
 from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
+from segspectral.files import composed
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
 from segspectral.registry import (
@@ -434,7 +435,7 @@ def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
             )
         first: dict[str, str] = {}
         for name in names:
-            other = first.setdefault(Path(name).stem, name)
+            other = first.setdefault(composed(Path(name).stem), name)
             if other != name:
                 raise SettingsError(f"one file of {what} would belong to both {other} and {name}", path)
 
