@@ -25,7 +25,6 @@ import typer
 from segspectral.cli.common import DebugOption, check_head, check_local, note, sentences
 from segspectral.cli.completion import one_of, some_of
 from segspectral.errors import SettingsError
-from segspectral.files import composed
 from segspectral.heads import HEADS
 from segspectral.imports import no_collection
 from segspectral.registry import (
@@ -425,6 +424,8 @@ def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
     SettingsError
         Several images would share one file.
     """
+    from segspectral.files import composed
+
     for what, path in (("seeds", pipeline.seeds.path), ("edges", pipeline.edges)):
         if path is None or len(names) < 2:
             continue
