@@ -28,7 +28,7 @@ Count = Annotated[
 ]
 
 NEARER = 2e-4
-"""What a pixel of distance counts against a height, when a seed moves."""
+"""The weight of a pixel of distance relative to a height, when a seed moves."""
 
 SMALLEST, LARGEST = 0.5, 3.0
 """Pieces below this share of the mean area of a superpixel are added to a neighbour; pieces above are cut."""
@@ -58,11 +58,11 @@ class Slic(Settings):
 
     @property
     def plain(self) -> Slic:
-        """Itself: it looks at no edge map."""
+        """Itself, because it uses no edge map."""
         return self
 
     def __call__(self, image: Image, edges: NDArray[np.float32] | None = None) -> Superpixels:
-        """The superpixels of an image (H, W); its edges do not count."""
+        """The superpixels of an image (H, W); its edges are ignored."""
         height, width = image.shape
         colours = image.float32.reshape(-1, 3) if image.mask is None else image.float32[image.mask]
         if (colours == colours[0]).all():
@@ -140,9 +140,7 @@ class Watershed(Settings):
         le=1,
         description="how much heights rise with each pixel from the nearest seed: without edges, cells are even",
     )
-    gradient: float = Field(
-        1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"
-    )
+    gradient: float = Field(1.0, ge=0, le=100, description="weight of the gradient of CIELAB relative to the edges")
     reach: float = Field(
         0.3, ge=0, lt=0.5, description="how far a seed moves to leave an edge, as a share of the distance between seeds"
     )
@@ -174,7 +172,7 @@ class Watershed(Settings):
         from skimage.segmentation._watershed_cy import watershed_raveled
 
         seeds = _off_edges(_seeds(image.shape, self.count), heights, image.mask, self.reach)
-        # A frame of void pixels, in which no flood goes on.
+        # A frame of void pixels, at which every flood stops.
         shape = (image.shape[0] + 2, image.shape[1] + 2)
         framed, valid, labels = np.zeros(shape), np.zeros(shape, np.int8), np.zeros(shape, np.int32)
         inside = np.s_[1:-1, 1:-1]
@@ -192,12 +190,12 @@ class Watershed(Settings):
             labels.ravel(),
             False,
         )
-        # What void pixels cut off has no seed; it becomes superpixels of its own.
+        # Parts that void pixels cut off from all seeds become superpixels of their own.
         return Superpixels(pieces(labels[inside] if image.mask is None else np.where(image.mask, labels[inside], -1)))
 
 
 def _of_name(value: Any) -> Any:
-    """Settings with the name of their method. Settings that SLIC alone has mean SLIC, also on top of the default."""
+    """Settings with the name of their method. Settings that only SLIC has choose SLIC, even on top of the default."""
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, Mapping):

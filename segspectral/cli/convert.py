@@ -43,7 +43,7 @@ def convert(
     ] = None,
     debug: bool = False,
 ) -> None:
-    """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
+    """Convert label maps to formats for annotation, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     from segspectral.export import Writer, exporters_named, result_stems
     from segspectral.files import check_folder
 

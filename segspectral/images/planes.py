@@ -118,10 +118,10 @@ def as_edges(values: Any, shape: tuple[int, int], source: object = "edges") -> t
         raise SettingsError(f"edges are numbers (height, width), not {values.dtype} {values.shape}", source)
     check_shape(values.shape, shape, "edges", source)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise SettingsError("the edges contain NaN or infinity; 0 is no edge", source)
+        raise SettingsError("the edges contain NaN or infinity; 0 means no edge", source)
     if values.dtype.kind != "b" and values.min() < 0:
         raise SettingsError(
-            f"the edges have negative values ({values.min():g}); 0 is no edge, higher is stronger", source
+            f"the edges have negative values ({values.min():g}); 0 means no edge, higher is stronger", source
         )
     if not values.any():
         return np.zeros(shape, np.float32), "the edge map is 0 everywhere, so that no border is stronger than another"

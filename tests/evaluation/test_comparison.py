@@ -93,7 +93,7 @@ def test_less_variation_of_information_is_better(tmp_path: Path) -> None:
     assert verdicts["vi_ods"] == verdicts["covering_ods"] == verdicts["miou"] == "worse"
 
 
-def test_images_and_settings_that_differ_are_told(tmp_path: Path) -> None:
+def test_images_and_settings_that_differ_are_reported(tmp_path: Path) -> None:
     first, second = scored(tmp_path, "a", 0.02), scored(tmp_path, "b", 0.02, "--limit", 9, "--matching", "pixels")
     comparison = compare([first, second])
     assert comparison.images == 9
@@ -145,6 +145,6 @@ def damaged(runs: dict[str, Path], tmp_path: Path, what: str) -> list[Path]:
         ("another protocol", "names segments by direct, but .* by P3"),
     ],
 )
-def test_what_cannot_be_compared_is_told(runs: dict[str, Path], tmp_path: Path, what: str, words: str) -> None:
+def test_what_cannot_be_compared_is_reported(runs: dict[str, Path], tmp_path: Path, what: str, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         compare(damaged(runs, tmp_path, what))
