@@ -2,6 +2,7 @@
 
 from segspectral.files.reading import (
     check_inside,
+    composed,
     is_inside,
     is_npy,
     is_of_mac,
@@ -32,6 +33,7 @@ from segspectral.files.writing import (
 __all__ = [
     "check_folder",
     "check_inside",
+    "composed",
     "is_inside",
     "is_npy",
     "is_of_mac",

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Collection
 from itertools import accumulate
@@ -228,6 +229,18 @@ def is_of_mac(path: str | os.PathLike[str]) -> bool:
     (True, False)
     """
     return os.path.basename(path).startswith("._")
+
+
+def composed(name: str) -> str:
+    """Return a name in the spelling in which names of files are compared (Unicode NFC).
+
+    A Mac writes é as e and an accent in the names of files, a keyboard as one character. On other systems these are two
+    names, which look alike.
+
+    >>> composed("cafe\\u0301.jpg") == "caf\\u00e9.jpg"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def check_inside(name: Any) -> str:
