@@ -16,8 +16,8 @@ from segspectral.values.regions import RegionGraph
 __all__ = ["KnnAffinity"]
 
 TOUCHING = 0.01
-"""The least Gaussian factor of two superpixels that touch. In a picture whose ground is uniform the median distance is
-tiny, and all superpixels of a lively object would be cut off from each other, each a cheap segment of its own."""
+"""The least Gaussian factor of two superpixels that touch. In an image with a uniform background, the median distance
+is tiny, and all superpixels of a textured object would be cut off from each other, each a cheap segment of its own."""
 
 
 class KnnAffinity(Settings):

@@ -65,7 +65,7 @@ def load_onto(base: Kind, path: str | os.PathLike[str]) -> Kind:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a name that is given twice, as YAML does: the last would win."""
+    """PyYAML's safe loader, which also refuses duplicate names, as YAML does; PyYAML itself would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}

@@ -58,7 +58,7 @@ FORMATS = {
 """Name after ``--format`` -> what it is; ``segspectral.export.EXPORTERS`` writes them."""
 
 TILED_FORMATS = ("png", "csv", "geotiff", "cog", "gpkg", "geojson")
-"""Those that are made of rasters in tiles, too."""
+"""Those that can also be made from rasters in tiles."""
 
 PARTS = ("multi", "single")
 """Whether a row of gpkg and geojson is a segment, or a connected piece of one."""
@@ -74,7 +74,7 @@ SPACES = ("raw", "code", "siamese", "both", "scattering")
 """Names after ``--space``, the default first; ``segspectral.heads.spaces`` makes them."""
 
 SPACE_SOURCES = ("auto", "raw", "scattering")
-"""Names after ``--of``, the default first: what the networks of a space are learnt of (``SpaceSettings.of``)."""
+"""Names after ``--of``, the default first: what the networks of a space learn from (``SpaceSettings.of``)."""
 
 DATASETS = {
     "voc": "PASCAL VOC 2012, 21 classes",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
 
     class _Constructor(type(BaseModel)):
-        """Makes sentences of the faults of settings in Python code, as of those in files.
+        """Turns errors in settings from Python code into sentences, like those in files.
 
         The validation of nested settings does not pass here: only the outermost call knows the whole name of a setting.
         """
@@ -82,7 +82,7 @@ def with_settings(base: Kind, settings: Mapping[str, Any], source: str = "settin
         As ``validated``.
     """
     merged = merged_settings(base.model_dump(), settings)
-    # Settings that nobody has set stay unset: a model, or a missing package, may still replace their defaults.
+    # Settings that were not given stay unset: a model, or a missing package, may still replace their defaults.
     chosen = base.model_fields_set | set(settings)
     merged = {name: value for name, value in merged.items() if name in chosen}
     return validated(type(base), merged, source)

@@ -29,7 +29,7 @@ Count = Annotated[
 ]
 
 NEARER = 2e-4
-"""What a pixel of distance counts against a height, when a seed moves."""
+"""The weight of a pixel of distance relative to a height, when a seed moves."""
 
 DAMPING = 0.5
 """The power of a basin's share of the area with which its borders count when basins are merged: small ones go first."""
@@ -62,11 +62,11 @@ class Slic(Settings):
 
     @property
     def plain(self) -> Slic:
-        """Itself: it looks at no edge map."""
+        """Itself, because it uses no edge map."""
         return self
 
     def __call__(self, image: Image, edges: NDArray[np.float32] | None = None) -> Superpixels:
-        """The superpixels of an image (H, W); its edges do not count."""
+        """The superpixels of an image (H, W); its edges are ignored."""
         height, width = image.shape
         colours = image.float32.reshape(-1, 3) if image.mask is None else image.float32[image.mask]
         if (colours == colours[0]).all():
@@ -150,9 +150,7 @@ class Watershed(Settings):
         le=1,
         description="how much heights rise with each pixel from the nearest seed: without edges, basins are even",
     )
-    gradient: float = Field(
-        1.0, ge=0, le=100, description="weight of the gradient of CIELAB beside the edges of the network"
-    )
+    gradient: float = Field(1.0, ge=0, le=100, description="weight of the gradient of CIELAB relative to the edges")
     reach: float = Field(
         0.3, ge=0, lt=0.5, description="how far a seed moves to leave an edge, as a share of the distance between seeds"
     )
@@ -188,7 +186,7 @@ class Watershed(Settings):
 
 
 def _of_name(value: Any) -> Any:
-    """Settings with the name of their method. Settings that SLIC alone has mean SLIC, also on top of the default."""
+    """Settings with the name of their method. Settings that only SLIC has choose SLIC, even on top of the default."""
     if isinstance(value, str):
         return {"name": value}
     if not isinstance(value, Mapping):
@@ -251,7 +249,7 @@ def _flooded(
     """
     from skimage.segmentation._watershed_cy import watershed_raveled
 
-    # A frame of void pixels, in which no flood goes on.
+    # A frame of void pixels, at which every flood stops.
     shape = (heights.shape[0] + 2, heights.shape[1] + 2)
     framed, valid, labels = np.zeros(shape), np.zeros(shape, np.int8), np.zeros(shape, np.int32)
     inside = np.s_[1:-1, 1:-1]
@@ -269,7 +267,7 @@ def _flooded(
         labels.ravel(),
         False,
     )
-    # What void pixels cut off has no seed; it becomes basins of its own.
+    # Parts that void pixels cut off from all seeds become basins of their own.
     return pieces(labels[inside] if mask is None else np.where(mask, labels[inside], -1))
 
 

@@ -129,7 +129,7 @@ class TestIndex:
         with pytest.raises(SettingsError, match=r"has 4 bands, but the index b5/b1 needs band 5"):
             read_image(path, index="b5/b1")
         named = write(tmp_path / "b.tif", stack_of(4), ("red", "green", "blue", "nir"))
-        with pytest.raises(SettingsError, match="values that are no reflectances"):
+        with pytest.raises(SettingsError, match="values that are not reflectances"):
             read_image(named, index="evi")
         assert read_image(named, index=["NDVI", "wet=(b2-b4)/(b2+b4)"]).bands.keys[-2:] == ("ndvi", "wet")
 
@@ -237,7 +237,7 @@ class TestFeatures:
         ours, theirs = (segspectral.segment(v, **settings).labels for v in (values, other))
         np.testing.assert_array_equal(ours, theirs)
 
-    def test_without_them_the_last_band_is_not_seen_and_it_is_said(self) -> None:
+    def test_without_them_the_last_band_is_not_shown_and_a_note_says_so(self) -> None:
         blind = QUICK | {"features": QUICK["features"] | {"bands": None}}
         made = segspectral.segment(stack_of(4), **blind)
         assert adjusted_rand_score(LAND.ravel(), made.labels.ravel()) < 0.5

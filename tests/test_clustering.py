@@ -344,7 +344,7 @@ def test_the_workers_of_a_cluster_predict_the_same(tmp_path: Path, monkeypatch: 
         "tcp://127.0.0.1:1": "tcp://127.0.0.1:1: no Dask scheduler answers there",
     }.items(),
 )
-def test_a_wrong_address_of_a_cluster_is_told_before_the_fit(
+def test_a_wrong_address_of_a_cluster_is_reported_before_the_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, sentence: str
 ) -> None:
     monkeypatch.setattr("segspectral.networks.clustering.cluster_file", lambda *_, **__: pytest.fail("was fitted"))

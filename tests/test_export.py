@@ -193,7 +193,7 @@ class TestOverlay:
         assert (named != plain).any(axis=2)[20:60].sum() > changed[20:60].sum()
         assert tinted(photograph, labels, look=Look(numbers=True)).shape == photograph.shape
 
-    def test_a_look_that_is_none_is_refused(self) -> None:
+    def test_an_unknown_look_is_refused(self) -> None:
         for wrong in ({"style": "glitter"}, {"opacity": 1.5}):
             with pytest.raises(SettingsError, match=r"glitter|between 0 and 1"):
                 Look(**wrong)  # type: ignore[arg-type]

@@ -206,7 +206,7 @@ class TestSizes:
         assert peak < 50e6
         assert says in str(caught.value) or (reader in ("labels", "truth") and "bands" in str(caught.value))
 
-    def test_seven_bands_are_read_and_the_other_four_are_told(self, tmp_path: Path) -> None:
+    def test_seven_bands_are_read_and_the_other_four_are_reported(self, tmp_path: Path) -> None:
         path = tmp_path / "seven.tif"
         values = np.random.default_rng(0).integers(0, 4096, (20, 30, 7)).astype(np.uint16)
         for order in ("contig", "separate"):
@@ -236,7 +236,7 @@ class TestHeic:
         assert np.abs(turned.astype(int) - np.rot90(self.PIXELS, -1)).mean() < 4
         assert [Path(found).name for found in find_images([str(tmp_path)])] == ["a.heic", "b.heic"]
 
-    def test_the_primary_image_is_read_and_more_than_8_bits_are_told(self, tmp_path: Path) -> None:
+    def test_the_primary_image_is_read_and_more_than_8_bits_are_reported(self, tmp_path: Path) -> None:
         heif = pytest.importorskip("pillow_heif")
         file = heif.from_pillow(PIL.Image.fromarray(self.PIXELS.astype(np.uint8)))
         file.add_from_pillow(PIL.Image.new("RGB", (120, 100), (10, 200, 10)))

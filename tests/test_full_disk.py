@@ -149,7 +149,7 @@ class TestRasters:
             with files_up_to(int(limit)), pytest.raises(OSError):
                 write(item, tmp_path / f"part{number}")
 
-    def test_a_label_raster_that_cannot_be_read_again_is_told(self, item: WindowedMap) -> None:
+    def test_a_label_raster_that_cannot_be_read_again_is_reported(self, item: WindowedMap) -> None:
         from segspectral.images.gdal import check_written, checksum
 
         assert item.file is not None
@@ -162,7 +162,7 @@ class TestRasters:
             check_written(item.file, "GTiff", {window: 0})
 
 
-def test_a_full_folder_for_temporary_files_is_told() -> None:
+def test_a_full_folder_for_temporary_files_is_reported() -> None:
     said = r"temporary files cannot be written to \(File too large\); make room, or set TMPDIR"
     with pytest.raises(OutputError, match=said), scratch_folder() as folder, files_up_to(100):
         (folder / "a").write_bytes(bytes(200))

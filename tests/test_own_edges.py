@@ -161,6 +161,21 @@ class TestCommands:
         for out in ("a", "b"):
             assert (np.asarray(PIL.Image.open(folder / out / "one_labels.png")) == made.labels).all()
 
+    def test_images_of_two_folders_do_not_share_a_file(self, folder: Path) -> None:
+        """evaluate took the file of one of them for both, without a word."""
+        for inner in ("images", "images/sub", "masks", "masks/sub"):
+            (folder / "set" / inner).mkdir(parents=True)
+            PIL.Image.fromarray(np.eye(*SHAPE, dtype=np.uint8)).save(folder / "set" / inner / "one.png")
+        done = run("evaluate", "folder", folder / "set", "--edges", folder / "edges", "-o", folder / "out")
+        assert done.exit_code == 2
+        assert "one file of edges would belong to both" in done.stderr
+
+    def test_an_accent_is_one_whatever_its_spelling(self, folder: Path) -> None:
+        (folder / "in/one.png").rename(folder / "in/cafe\u0301.png")
+        (folder / "edges/one.png").rename(folder / "edges/caf\u00e9.png")
+        done = run("segment", folder / "in", "-o", folder / "a", "--edges", folder / "edges", "-k", 5, "--hierarchy")
+        assert done.exit_code == 0, done.stderr
+
     def test_official_scores_are_those_of_the_edges(
         self, folder: Path, planted: tuple[NDArray[np.int32], NDArray[np.float32]]
     ) -> None:

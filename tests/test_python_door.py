@@ -63,7 +63,7 @@ def test_results_are_saved_with_one_format_by_its_name_and_never_over_a_file(
 
 
 @pytest.mark.parametrize("data", [3, [], "bsds"])
-def test_what_is_not_a_data_set_is_told(data: Any) -> None:
+def test_what_is_not_a_data_set_is_reported(data: Any) -> None:
     with pytest.raises(TypeError, match=r"a data set comes from segspectral.open_dataset\(...\), not"):
         segspectral.evaluate(data, segspectral.Pipeline())
 

@@ -157,7 +157,7 @@ class TestFormats:
 
 
 class TestWhichImages:
-    def test_large_rasters_go_through_tiles_by_themselves_and_it_is_said(
+    def test_large_rasters_go_through_tiles_by_themselves_and_a_note_says_so(
         self, scene: Path, tmp_path: Path, small: None
     ) -> None:
         said = command("segment", scene, "-o", tmp_path / "a", *FAST).output
@@ -223,7 +223,7 @@ class TestWhichImages:
             assert "--tile 1024 reads it" in done.output
             assert done.output.count("claims to hold") == 1
 
-    def test_a_tile_that_is_no_number_is_told(self, scene: Path, tmp_path: Path) -> None:
+    def test_a_tile_that_is_not_a_number_is_reported(self, scene: Path, tmp_path: Path) -> None:
         done = command("segment", scene, "-o", tmp_path / "a", "--tile", "large")
         assert done.exit_code == 2
         assert "'large' is neither auto, none nor a number of pixels" in done.stderr

@@ -415,7 +415,7 @@ class TestPages:
         np.testing.assert_array_equal(read_image(path, page=2).rgb, grey(GREY[::-1]))
 
     @pytest.mark.parametrize("name", ["A", "B"])
-    def test_a_channel_in_another_file_is_left_out_and_told(self, tmp_path: Path, name: str) -> None:
+    def test_a_channel_in_another_file_is_left_out_and_reported(self, tmp_path: Path, name: str) -> None:
         """The file beside it is not opened, whatever the tags say."""
         parts = "".join(
             f'<TiffData FirstC="{i}" IFD="0" PlaneCount="1">'
@@ -550,7 +550,7 @@ class TestArrays:
             assert image.name == "x.tif"
             np.testing.assert_array_equal(image.rgb, RGB)
 
-    def test_a_fourth_channel_that_is_no_opacity_is_a_band(self) -> None:
+    def test_a_fourth_channel_that_is_not_opacity_is_a_band(self) -> None:
         deep = np.dstack([DEEP, holes(DEEP[..., 0], 0)])
         assert as_image(deep).mask is None
         assert as_image(np.dstack([RGB, GREY]), bands=(4,)).mask is None
@@ -593,7 +593,7 @@ def test_the_smallest_and_largest_value_are_no_numbers(text: str) -> None:
         (b"", ["-", "-"], "standard input holds one image; write - once"),
     ],
 )
-def test_standard_input_that_is_no_image_leaves_no_file(
+def test_standard_input_that_is_not_an_image_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bytes, images: list[str], said: str
 ) -> None:
     monkeypatch.setattr("segspectral.images.limits.MAX_BYTES", 190)

@@ -323,7 +323,7 @@ def test_a_label_whose_pixels_all_get_another_one_is_refused(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("by", ["walker", "hierarchy"])
 @pytest.mark.parametrize("sizes", [{"min": "300"}, {"min": "40%"}, {"holes": "all"}, {"min": "5%", "holes": "3%"}])
-def test_a_seed_wins_against_limits_on_sizes_and_it_is_said(scene: Scene, sizes: dict[str, str], by: str) -> None:
+def test_a_seed_wins_against_limits_on_sizes_and_a_note_says_so(scene: Scene, sizes: dict[str, str], by: str) -> None:
     pipeline = make_pipeline({**LIGHT, "sizes": sizes, "seeds": {"by": by}})
     least = pipeline.sizes.of_image(scene.image).least
     rng = np.random.default_rng(5)

@@ -257,7 +257,7 @@ def test_the_area_of_a_pixel_is_that_on_the_ground(
     assert read_image(tmp_path / "a.tif").ground == pytest.approx(area, rel=5e-3)
 
 
-def test_a_size_that_is_none_is_told_before_anything_heavy(tmp_path: Path) -> None:
+def test_an_invalid_size_is_reported_before_anything_heavy(tmp_path: Path) -> None:
     for option, value in (("--min-size", "large"), ("--max-size", "-5"), ("--fill-holes", "5 feet")):
         said = one_error(run("segment", SAMPLES / "cat.jpg", "-o", tmp_path, f"{option}={value}"))
         assert option in said

@@ -137,7 +137,7 @@ def test_what_the_slim_installation_lacks_is_named_with_its_extra(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_heic_is_told_with_its_extra(slim: Run, photographs: Path, tmp_path: Path) -> None:
+def test_heic_is_reported_with_its_extra(slim: Run, photographs: Path, tmp_path: Path) -> None:
     (photographs / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     done = slim("segment", photographs, "-o", tmp_path / "out", "--preset", "fast")
     assert "1 .heic; HEIC: pip install 'segspectral[heic]' reads it, or convert it" in done.stderr

@@ -98,7 +98,7 @@ def test_nothing_is_asked_in_images_that_are_closed(album: Album) -> None:
         suggest(album, closed=list(album.pages))
 
 
-def test_a_round_has_so_many_images_and_places(album: Album) -> None:
+def test_a_round_has_the_requested_images_and_places(album: Album) -> None:
     for images, count in ((1, 4), (2, 5), (5, 10), (50, 6)):
         places = suggest(album, images=images, clicks=count)
         assert len(places) == count

@@ -24,6 +24,7 @@ from segspectral.pipeline import Pipeline
 from segspectral.shared.model import Model
 from segspectral.shared.taught import Lesson, TaughtModel
 from segspectral.teaching import Album, held, read_labels
+from segspectral.teaching.labels import names_of
 from segspectral.teaching.learn import learn, teach
 
 COLOURS = np.array([[200, 60, 50], [60, 150, 70], [50, 80, 180]], dtype=np.float64)
@@ -444,6 +445,22 @@ def test_tables_are_read_as_spreadsheets_save_them(separator: str, encoding: str
         "p0.png": ([5], [6]),
         "p1.png": ([7], [8]),
     }
+
+
+@pytest.mark.parametrize(("file", "written"), [("cafe\u0301", "caf\u00e9"), ("caf\u00e9", "cafe\u0301")])
+def test_an_accent_is_one_whatever_its_spelling(file: str, written: str, folder: Path, tmp_path: Path) -> None:
+    """A Mac writes it as two characters in the names of files, a keyboard as one."""
+    (folder / "p0.png").rename(folder / f"{file}.png")
+    images = sorted(folder.iterdir())
+    given = tmp_path / "given"
+    given.mkdir()
+    PIL.Image.fromarray(picture(0)[1].astype(np.uint8)).save(given / f"{written}_labels.png")
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,row,col,class\n{written}.png,5,6,grass\n{written},7,8,sky\n", encoding="utf-8")
+    for source in (given, table):
+        assert [path.stem for path in read_labels(source, images).given] == [file]
+    (find,) = names_of([folder / f"{file}.png"], images)
+    assert find == f"{file}.png"
 
 
 @pytest.mark.parametrize("cell", ["5.5", "inf", "nan", "five", ""])

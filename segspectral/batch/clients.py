@@ -39,7 +39,7 @@ def connect(target: str, stack: ExitStack) -> Any:
     Raises
     ------
     BatchError
-        The target is no address, no scheduler answers, it has no workers, or they have other versions of packages.
+        The target is not an address, no scheduler answers, it has no workers, or they have other versions of packages.
     """
     import dask
     from distributed import Client, LocalCluster

@@ -18,7 +18,7 @@ import segspectral
 from segspectral.batch.jobs import Job, fingerprint_of
 from segspectral.batch.journal import Record, Status
 from segspectral.errors import BatchError, OutputError, SegspectralError
-from segspectral.files import whole_set
+from segspectral.files import is_of_mac, whole_set
 from segspectral.rasters.tiling import Plan, Tiles, Tiling, why_whole
 from segspectral.registry import Look, Shapes
 
@@ -243,7 +243,7 @@ def _stem(job: Job) -> str:
 def _files(*paths: Path | None) -> list[tuple[str, int, int]]:
     """Name, size and time of change of files, or of all files in folders: what changes there is done again."""
     folders = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths if path is not None]
-    return [(file.name, *fingerprint_of(str(file))) for files in folders for file in files]
+    return [(file.name, *fingerprint_of(str(file))) for files in folders for file in files if not is_of_mac(file)]
 
 
 def settings_hash(

@@ -53,7 +53,7 @@ class EngineOptions:
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; none for those in tiles)."
+            min=0, metavar="SECONDS", help="Time for one image; 0: no limit (default: 600; no limit in tiles)."
         ),
     ] = None
     dask: Annotated[
@@ -90,7 +90,7 @@ class RunOptions:
     fresh: Annotated[bool, typer.Option("--fresh", help="Redo everything.")] = False
 
     def find(self, inputs: list[str], output: Path, complain: Any, pages: bool = False) -> list[Job]:
-        """The images; with ``pages``, each page is one. An input without images is told to ``complain``."""
+        """The images; with ``pages``, each page is one. ``complain`` is called for an input without images."""
         from segspectral.batch import find_jobs
         from segspectral.images.reader import EXTENSIONS
 
@@ -118,16 +118,16 @@ def batch(
 ) -> None:
     """Segment whole folders; the same command again continues where the last one ended.
 
-    The results of x/a.jpg, as seen from INPUT, are OUT/x/a_labels.png, a_overlay.png, a_segments.csv and a.json. If
-    there is x/a.png too, both keep their suffix: OUT/x/a.jpg_labels.png. With several INPUTs, names begin at the folder
-    that they share. Rasters in tiles become OUT/x/a_labels.tif, a.json and a_overlay.png, a thumbnail. With --hierarchy
-    there is OUT/x/a_ucm.png too, but not of rasters in tiles.
+    The results of INPUT/x/a.jpg are OUT/x/a_labels.png, a_overlay.png, a_segments.csv and a.json. If there is x/a.png
+    too, both keep their suffix: OUT/x/a.jpg_labels.png. With several INPUTs, names begin at the folder that they share.
+    Rasters in tiles become OUT/x/a_labels.tif, a.json and a thumbnail, a_overlay.png. With --hierarchy there is also
+    OUT/x/a_ucm.png, except for rasters in tiles.
 
     Formats with one file for all images (coco, cvat, yolo's data.yaml) are made from all label maps in OUT when the
     last image of all shards has ended.
 
-    OUT/journal.jsonl says how each image ended; a broken image stops nothing. Ctrl-C finishes what is in flight, a
-    second one stops at once.
+    OUT/journal.jsonl says how each image ended; a broken image does not stop the others. Ctrl-C finishes the images in
+    progress, a second one stops at once.
     """
     from segspectral.batch import WHOLE as ALL
     from segspectral.batch import Shard, Tally, run
@@ -240,7 +240,7 @@ class _Status:
         if history.shards_not_begun:
             yield "not begun", f"{plural(history.shards_not_begun, 'shard')}, whose images are not counted yet"
         if history.unreadable:
-            yield "unreadable", f"{plural(history.unreadable, 'line')} of the journals, passed over"
+            yield "unreadable", f"{plural(history.unreadable, 'line')} of the journals, skipped"
         if self.rate:
             more = f", {duration(self.left / self.rate)} left" if self.left and history.running else ""
             yield "rate", f"{self.rate:.2f} images/s{more}"

@@ -31,7 +31,7 @@ def cluster(
         str | None,
         typer.Option(
             metavar="|".join(SPACES),
-            help="What vectors are turned into before they are compared: codes, outputs of a Siamese network, of both, "
+            help="How vectors are transformed before they are compared: codes, outputs of a Siamese network, of both, "
             f"or scattering coefficients of square images (default: {SPACES[0]}).",
         ),
     ] = None,
@@ -39,8 +39,8 @@ def cluster(
         str | None,
         typer.Option(
             metavar="|".join(SPACE_SOURCES),
-            help="What the networks of --space code, siamese and both see: raw vectors, their scattering, or the "
-            f"scattering of those alone that look like square images (default: {SPACE_SOURCES[0]}).",
+            help="Input of the networks of --space code, siamese and both: raw vectors, their scattering, or the "
+            f"scattering only if they look like square images (default: {SPACE_SOURCES[0]}).",
         ),
     ] = None,
     sample: Annotated[
@@ -61,13 +61,13 @@ def cluster(
         str | None, typer.Option(metavar="ADDRESS", help="tcp://HOST:8786 of a scheduler, or local:4 for four workers.")
     ] = None,
 ) -> None:
-    """Cluster any vectors or any sparse graph with a head; with known classes, say how well they agree."""
+    """Cluster any vectors or any sparse graph with a head; with known classes, show how well they agree."""
     from segspectral.networks.clustering import cluster_file
 
     given: dict[str, object] = {"-k": clusters, "--head": options.head, "--space": space, "--of": of}
     given |= {"--seed": options.seed, "--sample": sample, "--save": save}
     if model is not None and (named := [name for name, value in given.items() if value is not None]):
-        raise SettingsError(f"{named[0]} is for a fit, and --model brings a head that has been fitted; leave one out")
+        raise SettingsError(f"{named[0]} is for a fit, but --model gives a head that has been fitted; leave one out")
     spread = None
     if dask is not None:
         from segspectral.batch import DaskMap

@@ -35,17 +35,15 @@ def communities(
     attributes: Annotated[Path | None, typer.Option(help="Numbers of each node (.csv, .tsv, .npy, .npz).")] = None,
     attribute_weight: Annotated[
         float | None,
-        typer.Option(
-            help=f"Weight of the similarity of attributes beside the edges, 0 to 1 (default: {ATTRIBUTE_WEIGHT})."
-        ),
+        typer.Option(help=f"Weight of attributes relative to the edges, 0 to 1 (default: {ATTRIBUTE_WEIGHT})."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Known classes of the nodes, to say how well they agree.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Known classes of the nodes, to compare with.")] = None,
     encoder: Annotated[
         str | None, typer.Option(help="The network of a head that has one: gcn (it sees neighbours) or mlp.")
     ] = None,
     polish: Annotated[
         bool | None,
-        typer.Option("--polish", help="Move single nodes in the end as long as that raises the modularity."),
+        typer.Option("--polish", help="Move single nodes at the end as long as that raises the modularity."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="A saved head: new nodes join the communities it has found.")
@@ -59,7 +57,7 @@ def communities(
     fitting["--polish"] = polish
     fitting |= {"--head": options.head, "--preset": options.preset, "--config": options.config, "--seed": options.seed}
     if model is not None and (given := [name for name, value in fitting.items() if value]):
-        raise SettingsError(f"--model has its settings in it: leave out {', '.join(given)}")
+        raise SettingsError(f"--model contains its own settings: leave out {', '.join(given)}")
 
     from segspectral.files import check_folder
     from segspectral.networks import extend_communities, find_communities, write_communities
@@ -85,7 +83,7 @@ def communities(
 
 
 def _search(options: PipelineOptions, encoder: str | None, number: str | None, polish: bool | None) -> Search:
-    """The defaults, ``--preset``, ``--config`` and the named options, each on top of the last. Raises SettingsError."""
+    """The defaults, ``--preset``, ``--config`` and the named options; later ones override. Raises SettingsError."""
     from segspectral.config import load_onto
     from segspectral.networks import Search
     from segspectral.settings import with_settings

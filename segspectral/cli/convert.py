@@ -43,7 +43,7 @@ def convert(
     ] = None,
     debug: bool = False,
 ) -> None:
-    """Convert label maps to the formats of annotators, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
+    """Convert label maps to formats for annotation, maps and tables: cat_labels.png to coco.json, cat.gpkg, ..."""
     from segspectral.export import Writer, exporters_named, result_stems
     from segspectral.files import check_folder
 
@@ -104,11 +104,12 @@ def _label_files(given: list[Path]) -> list[_Found]:
 def _label_files_below(folder: Path) -> list[Path]:
     """One label file for each image of a folder. Raises ImageError if there is none."""
     from segspectral.export.naming import is_photograph
+    from segspectral.files import is_of_mac
 
     best: dict[str, Path] = {}
     for suffix in LABEL_SUFFIXES:
         for inside in folder.rglob(f"*{suffix}"):
-            if not is_photograph(inside.relative_to(folder)):
+            if not is_photograph(inside.relative_to(folder)) and not is_of_mac(inside):
                 best.setdefault(inside.as_posix().removesuffix(suffix), inside)
     if not best:
         raise ImageError(f"the folder holds no label maps ({', '.join(LABEL_SUFFIXES)})", folder)

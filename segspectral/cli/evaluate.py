@@ -149,7 +149,7 @@ class _Plan:
         from segspectral.evaluation.segmenting import check_edges, classes_taught, default_scales
 
         pipeline = options.pipeline()
-        check_files_beside(pipeline, [sample.image.name for sample in data.samples])
+        check_files_beside(pipeline, [str(sample.image) for sample in data.samples])
         if scores.scales is None and not (predictions or options.segments) and default_scales(data, pipeline):
             scores = replace(scores, scales=LEVELS)
         shared = pipeline.model is not None

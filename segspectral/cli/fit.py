@@ -20,7 +20,7 @@ LISTED = 8
 """The shares of at most this many segments are printed."""
 
 NEARLY_ALL = 0.9
-"""A segment with a larger share of the area says that the fit has told little apart."""
+"""If a segment has a larger share of the area than this, the fit has told little apart."""
 
 
 @command
@@ -37,9 +37,9 @@ def fit(
 ) -> None:
     """Fit one head on many images, so that segment 3 is the same thing in every picture.
 
-    The model goes into `segment`, `batch` and `evaluate` by --model FILE. --config and --set take the settings of a
-    fit. It has some that a pipeline does not have: nodes (regions in the graph), regions.level and regions.context (of
-    the hierarchy), fine (clusters per segment, merged afterwards).
+    `segment`, `batch` and `evaluate` apply the model with --model FILE. --config and --set take the settings of a fit,
+    some of which a pipeline does not have: nodes (regions in the graph), regions.level and regions.context (of the
+    hierarchy), fine (clusters per segment, merged afterwards).
     """
     if output.is_dir():
         raise OutputError(f"is a folder; name the file of the model, such as {output / 'my.safetensors'}", output)
@@ -66,7 +66,7 @@ def fit(
 
 
 def _fit(paths: list[Path], recipe: Recipe, debug: bool) -> tuple[Model, int]:
-    """The model, and how many images could not be read; each of them is told."""
+    """The model, and how many images could not be read; each of them is reported."""
     from segspectral.shared.fit import fit_model
 
     with progress(len(paths)) as report:

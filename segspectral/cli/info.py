@@ -25,7 +25,7 @@ def checks() -> None:
 @config_app.command("list")
 @command
 def config_list() -> None:
-    """Print the presets, the settings files that come along, with what their authors say about them."""
+    """Print the presets, which are settings files of the package, with their descriptions."""
     from segspectral.registry import presets
 
     for name, path in presets().items():
@@ -37,7 +37,7 @@ def config_list() -> None:
 @config_app.command("show")
 @command
 def config_show(options: PipelineOptions) -> None:
-    """Print all settings as YAML: the defaults, or what the options make of them."""
+    """Print all settings as YAML: the defaults, as changed by the options."""
     from segspectral.config import dump
 
     print(dump(options.pipeline()), end="")

@@ -34,7 +34,7 @@ def measure(
         typer.Option(metavar="SIZE", help="The side of a pixel, such as 0.25um (default: that of a map in metres)."),
     ] = None,
 ) -> None:
-    """Measure segments: a row for each with shape, neighbours, and mean, deviation, quantiles and texture of each band.
+    """Measure segments: one row each, with shape, neighbours, and mean, deviation, quantiles and texture of each band.
 
     Columns in pixels come first; those in the unit of --pixel-size, or of the image's map, end in it: area_m2.
     """
@@ -65,7 +65,7 @@ def measure(
         prefix = "" if path == image else path.stem
         bands += list(planes_of(picture, prefix))
     if len({name for name, _ in bands}) < len(bands):
-        raise SettingsError("two rasters have bands of one name; rename one of the files", "--with")
+        raise SettingsError("two rasters have bands of the same name; rename one of the files", "--with")
     size = size or _size_of(place)
     table = measured(item, bands, size)
     if kind == ".csv":
@@ -132,10 +132,10 @@ def _size_of(place: Georeference | None) -> PixelSize | None:
     crs, (a, b, _, d, e, _) = CRS.from_wkt(place.crs), place.transform
     across, down = float((a * a + d * d) ** 0.5), float((b * b + e * e) ** 0.5)
     if not crs.is_projected:
-        note("the coordinates are degrees, so that lengths are in pixels; --pixel-size gives them a unit")
+        note("the coordinates are degrees, so lengths are in pixels; --pixel-size gives them a unit")
         return None
     if abs(across - down) > 0.01 * max(across, down):
-        note("the pixels are not square, so that lengths are in pixels")
+        note("the pixels are not square, so lengths are in pixels")
         return None
     name, factor = crs.linear_units_factor
     return PixelSize((across + down) / 2 * factor, "m") if name else None

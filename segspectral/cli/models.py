@@ -39,7 +39,7 @@ def models_save(
 @models_app.command("load")
 @command
 def models_load(model: ModelPath) -> None:
-    """Say which fitted head or model a file or folder holds."""
+    """Show which fitted head or model a file or folder holds."""
     from segspectral.shared import hub
     from segspectral.shared.model import Model
 

@@ -424,6 +424,8 @@ def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
     SettingsError
         Several images would share one file.
     """
+    from segspectral.files import composed
+
     for what, path in (("seeds", pipeline.seeds.path), ("edges", pipeline.edges)):
         if path is None or len(names) < 2:
             continue
@@ -434,7 +436,7 @@ def check_files_beside(pipeline: Pipeline, names: Sequence[str]) -> None:
             )
         first: dict[str, str] = {}
         for name in names:
-            other = first.setdefault(Path(name).stem, name)
+            other = first.setdefault(composed(Path(name).stem), name)
             if other != name:
                 raise SettingsError(f"one file of {what} would belong to both {other} and {name}", path)
 

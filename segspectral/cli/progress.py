@@ -37,7 +37,7 @@ class Progress:
 
     Parameters
     ----------
-    told : notes that were told for all images
+    told : notes that were printed once for all images
     """
 
     def __init__(self, tally: Tally, kind: ProgressKind, told: Collection[str] = ()) -> None:
@@ -71,7 +71,7 @@ class Progress:
             print(json.dumps(_as_json(self.tally)), flush=True)
 
     def record(self, record: Record) -> None:
-        """Failures are told as they come."""
+        """Failures are printed as they come."""
         self.notes += not self.told.issuperset(record.notes)
         if not record.status.bad:
             return
@@ -130,7 +130,7 @@ def _sentences(tally: Tally, output: Path, retry_failed: bool) -> Iterator[str]:
     if tally.before:
         yield f"skipped, as they ended in earlier runs: {ends(tally.before)}"
     if tally.unreadable:
-        yield f"passed over {plural(tally.unreadable, 'line')} of the journals that cannot be read"
+        yield f"skipped {plural(tally.unreadable, 'line')} of the journals that cannot be read"
     if tally.redone:
         yield f"done again, under other settings, in more formats, or as other files: {plural(tally.redone, 'image')}"
     if tally.longer:

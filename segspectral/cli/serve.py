@@ -38,27 +38,27 @@ def serve(
         int, typer.Option("--port", "-p", min=0, max=65535, help="The port to listen on; 0: any free one.")
     ] = 8000,
     host: Annotated[
-        str, typer.Option(help="The address to listen on; one that others can reach gives a warning.")
+        str, typer.Option(help="The address to listen on; a warning follows if others can reach it.")
     ] = "127.0.0.1",
     name: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A host name under which it may be opened.")
+        list[str] | None, typer.Option(metavar="NAME", help="A host name under which the page may be opened.")
     ] = None,
     max_mb: Annotated[int, typer.Option(min=1, max=2000, help="The largest upload, in megabytes.")] = 50,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many images are segmented at a time.")] = 1,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="For one image, which is then given up.")
+        float, typer.Option(min=1, metavar="SECONDS", help="Time for one image, which is then given up.")
     ] = 300,
     memory: Annotated[
-        float, typer.Option(min=1, metavar="GB", help="For one image, where the system can limit it.")
+        float, typer.Option(min=1, metavar="GB", help="Memory for one image, where the system can limit it.")
     ] = 8,
 ) -> None:
     """Open a page for the browser: segment an image, look at every stage, change the segments, download the result.
 
-    With FOLDER the page begins with its images, to label them with classes. Every change is saved: OUT gets
-    x/a_labels.png for x/a.jpg, and labelling.json with the classes and what is done. The
-    same command goes on from there.
+    With FOLDER, the page starts with its images, to label them with classes. Every change is saved: OUT gets
+    x/a_labels.png for x/a.jpg, and labelling.json with the classes and what is done. The same command continues from
+    there.
 
-    The options of a pipeline are the settings that the page begins with.
+    The options of a pipeline are the initial settings of the page.
     """
     require("web", "serve")
     from segspectral.web import Limits, create_app
@@ -136,7 +136,7 @@ def _run(app: FastAPI, listening: socket.socket, host: str, start: str) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that already takes connections, which wait for the server.
 
-    It is opened before seconds go into loading, so that a port in use is told at once, and nobody else can take it.
+    It is opened before the slow loading, so that a port in use is reported at once, and no other program can take it.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -27,7 +27,7 @@ def suggest(
     options: Annotated[PipelineOptions, Only("backbone", "config", "set_", "seed", *READING)],
     labels: LabelFiles = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A model of `teach`, which is unsure where labels are needed.")
+        Path | None, typer.Option(metavar="FILE", help="A model of `teach`: places where it is unsure are suggested.")
     ] = None,
     output: Annotated[
         Path | None,
@@ -44,10 +44,10 @@ def suggest(
     recursive: Recursive = False,
     debug: bool = False,
 ) -> None:
-    """Say what to label next: the places that say the most about the others, a round of five images at a time.
+    """Suggest what to label next: the places that tell most about the others, a round of five images at a time.
 
     Without labels these are typical places; with --labels or --model, places whose class is unsure. Fill in the
-    classes, and give the file to `teach` beside the others: --labels labels.csv --labels next.csv.
+    classes, and give the file to `teach` with the others: --labels labels.csv --labels next.csv.
     """
     if output is not None:
         _check_output(output)

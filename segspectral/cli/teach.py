@@ -36,14 +36,14 @@ def teach(
     names: Names = None,
     unknown: Annotated[
         float | None,
-        typer.Option(metavar="0..1", help="What no class has with this probability is `unknown` (default: never)."),
+        typer.Option(metavar="0..1", help="Below this probability, the class is `unknown` (default: never)."),
     ] = None,
     recursive: Recursive = False,
     debug: bool = False,
 ) -> None:
     """Learn classes with names from a few labels, so that every image of the folder gets them.
 
-    Labels spread to regions that are alike, in all images. The model goes into `segment`, `batch` and `evaluate` by
+    Labels may spread to similar regions in all images. `segment`, `batch` and `evaluate` apply the model with
     --model FILE: its segments are the classes, with their names in all exports.
     """
     if output.is_dir():
@@ -85,7 +85,7 @@ def said_of_reliability(curve: list[tuple[float, float, float]]) -> str:
 
 
 def lesson_of(options: PipelineOptions, unknown: float | None) -> Lesson:
-    """The defaults, ``--config``, the named options and ``--set``, each on top of the last. Raises SettingsError."""
+    """The defaults, ``--config``, the named options and ``--set``; later ones override. Raises SettingsError."""
     from segspectral.shared.taught import Lesson
 
     more = {} if unknown is None else {"unknown": unknown}
@@ -95,7 +95,7 @@ def lesson_of(options: PipelineOptions, unknown: float | None) -> Lesson:
 def album_of(
     paths: list[Path], labels: Labels, lesson: Lesson, debug: bool, model: TaughtModel | None = None
 ) -> tuple[Album, int]:
-    """The images, described, and how many of those without labels could not be read; each of them is told."""
+    """The described images, and how many of those without labels could not be read; each of them is reported."""
     from segspectral.teaching import Album
 
     with progress(len(paths)) as report:

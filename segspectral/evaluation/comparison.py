@@ -21,7 +21,7 @@ from segspectral.evaluation.plan import ImageScore, Plan
 from segspectral.evaluation.results import HEADLINES, groups_of, percentiles, resampled, total
 from segspectral.export.pages import template
 from segspectral.export.tables import csv_bytes
-from segspectral.files import read_file, whole_set, write_bytes
+from segspectral.files import is_of_mac, read_file, whole_set, write_bytes
 from segspectral.wording import few, plural
 
 __all__ = ["Comparison", "Difference", "compare"]
@@ -152,7 +152,8 @@ class _Run:
                 protocol = data.get("semantic", {}).get("protocol", "P3")
                 plan = Plan(tuple(data["protocol"]["measures"]), protocol, data["protocol"]["agreement"])
                 images: dict[str, list[ImageScore]] = {}
-                for path in sorted((*folder.glob(f"{IMAGES}/*.json"), *folder.glob(f"{IMAGES}/[0-9]*/*.json"))):
+                parts = sorted((*folder.glob(f"{IMAGES}/*.json"), *folder.glob(f"{IMAGES}/[0-9]*/*.json")))
+                for path in (part for part in parts if not is_of_mac(part)):
                     score = ImageScore.from_json(json.loads(read_file(path)))
                     images.setdefault(score.id, []).append(score)
                 name, split, count = data["dataset"]["name"], data["dataset"]["split"], data["images"]

@@ -59,7 +59,7 @@ class Called:
         yield from ()
 
     def load(self, sample: Sample) -> tuple[Mask, Prediction]:
-        """Return the label maps of an image, and the prediction with all that was made beside them."""
+        """Return the label maps of an image, and the prediction with everything else that it holds."""
         made = self._predict(sample.image)
         made = made if isinstance(made, Prediction) else Prediction(made)
         return Mask(np.asarray(made.labels)), made
@@ -212,7 +212,7 @@ class Reading:
 
 
 def _turned(dataset: Dataset) -> Iterator[tuple[Sample, str]]:
-    """Yield the images that EXIF turns or mirrors although it is unknown whether their truths are turned, and why.
+    """Yield the images that EXIF rotates or mirrors although it is unknown whether their truths are, too, and why.
 
     It is known if the truth has the same tag, or if the photograph is not square, is turned by 90 degrees, and the size
     of the truth fits.

@@ -267,7 +267,7 @@ _PROTOCOLS = {
 
 
 def _confusion_notes(confusion: np.ndarray, dataset: Dataset) -> list[str]:
-    """Return notes about facts that the scores hide: absent classes, and pixels that are predicted as no class."""
+    """Return notes about facts that the scores hide: absent classes, and pixels without a predicted class."""
     notes = []
     absent = [name for name, n in zip(dataset.classes, confusion.sum(axis=0), strict=True) if n == 0]
     if absent:

@@ -31,7 +31,7 @@ __all__ = ["Colour", "LabelMap", "Origin", "names_of", "origin_of", "parse_names
 Colour = tuple[int, int, int]
 
 UNKNOWN = "image"
-"""The name of an image that nobody has named."""
+"""The name of an image without a name."""
 
 UNNAMED = "segment"
 """The category of segments without a name."""
@@ -381,7 +381,7 @@ def origin_of(path: Path) -> Origin:
 
 
 def reading_said(facts: Mapping[str, Any]) -> Reading:
-    """How an image was read, from its summary. Raises ValueError if that is no reading.
+    """How an image was read, from its summary. Raises ValueError if the summary does not say it.
 
     The page is the one that was read, also where the settings left the choice to the file or asked for all pages.
     """

@@ -88,7 +88,7 @@ def measured(
 
     Parameters
     ----------
-    planes : name and values (H, W) of each band; NaN is no measurement
+    planes : name and values (H, W) of each band; NaN means no measurement
     size : the side of a pixel; columns in this unit follow those in pixels
 
     Returns

@@ -2,8 +2,10 @@
 
 from segspectral.files.reading import (
     check_inside,
+    composed,
     is_inside,
     is_npy,
+    is_of_mac,
     map_npy,
     open_file,
     parse_json,
@@ -31,8 +33,10 @@ from segspectral.files.writing import (
 __all__ = [
     "check_folder",
     "check_inside",
+    "composed",
     "is_inside",
     "is_npy",
+    "is_of_mac",
     "link_file",
     "link_to",
     "map_npy",

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Collection
 from itertools import accumulate
@@ -217,6 +218,29 @@ def _depth(text: str | bytes) -> int:
         text = text.decode("utf-8", "replace")
     found = re.finditer(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', text)
     return max(accumulate((token[0] in "[{") - (token[0] in "]}") for token in found), default=0)
+
+
+def is_of_mac(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file has the name of the metadata that a Mac stores beside a file (AppleDouble).
+
+    Folders of results are full of such files when they come from a Mac by a stick or an archive.
+
+    >>> is_of_mac("out/._cat_labels.png"), is_of_mac("out/cat_labels.png")
+    (True, False)
+    """
+    return os.path.basename(path).startswith("._")
+
+
+def composed(name: str) -> str:
+    """Return a name in the spelling in which names of files are compared (Unicode NFC).
+
+    A Mac writes é as e and an accent in the names of files, a keyboard as one character. On other systems these are two
+    names, which look alike.
+
+    >>> composed("cafe\\u0301.jpg") == "caf\\u00e9.jpg"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def check_inside(name: Any) -> str:

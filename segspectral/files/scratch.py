@@ -1,4 +1,4 @@
-"""Folders for what nobody keeps, which go with the process that made them, however it ends."""
+"""Temporary folders, which are removed with the process that made them, however it ends."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Solution:
     ----------
     membership : of the nodes
     losses : (steps,) of the training; empty if nothing was trained
-    learnt : the network that was trained, if it maps other nodes, too
+    learnt : the trained network, if it also maps other nodes
     """
 
     membership: Membership
@@ -110,8 +110,8 @@ class Head(Fitted, Parameters, Estimator):
     4. Multiplying all weights by a constant changes nothing; renumbering the nodes renumbers the labels; the copy of
        a node is in the cluster of its original. What a copy is depends on what the head sees: an equal row of X; of a
        graph that is given, a node with equal weights to all others (``twins``); or both. Where there are no more
-       distinct nodes than clusters, each is a cluster of its own, nothing is learnt, and ``outcome_`` says FEWER if
-       there are less.
+       distinct nodes than clusters, each is a cluster of its own, nothing is learned, and ``outcome_`` says FEWER if
+       there are fewer.
     5. Equal seeds give equal bytes.
     6. ``ncut_`` is at least the sum of the K smallest eigenvalues (Ky Fan); the embedding V has V' D V = I.
     """
@@ -240,7 +240,7 @@ class Head(Fitted, Parameters, Estimator):
     def predict_proba(self, X: Any, *, affinity: Any = None) -> NDArray[np.float32]:
         """(N', K) memberships of unseen points, or of nodes that have joined the graph; those of the fitted ones stay.
 
-        See ``heads.extension`` for the three ways: by the network that the head has learnt, of the features alone or on
+        See ``heads.extension`` for the three ways: by the trained network of the head, from the features alone or on
         the graph, or by a random walk to the fitted nodes.
 
         Parameters

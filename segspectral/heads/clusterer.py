@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_SETTINGS", "Clusterer", "is_clusterer"]
 
 NOT_SETTINGS = ("n_clusters", "random_state", "memory")
-"""Parameters of an estimator that are no settings: the head sets the first two, and pickles are read from the last."""
+"""Parameters of an estimator that are not settings: the head sets the first two, and pickles are read from the last."""
 
 
 class Clusterer(Head):

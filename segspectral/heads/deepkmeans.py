@@ -54,7 +54,7 @@ class DeepKMeans(NetworkHead):
        published weight of 1 outweighs the reconstruction of MNIST five times, and three of ten clusters die.
     2. The code has K dimensions, as published, but at least 2.
     3. It has memberships: softmax(-|f(x) - m_c|^2 / T), with T set as in ``NeuNcut``. The centres are those of a last
-       k-means on the codes, started anew.
+       k-means on the codes, started from scratch.
     """
 
     EFFORT = Effort((500, 500, 2000), 300, 1e-3)

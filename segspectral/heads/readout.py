@@ -58,7 +58,7 @@ class Softmax:
 
 @dataclass(frozen=True, eq=False)
 class Centres:
-    """Memberships softmax(-|raw - c|^2 / temperature): the nearest of the stored centres is the likeliest.
+    """Memberships softmax(-|raw - c|^2 / temperature): the nearest of the stored centres is the most likely.
 
     Parameters
     ----------

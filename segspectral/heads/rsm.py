@@ -1,4 +1,4 @@
-"""Robust Spectral Map: a penalty for orthogonality, and a kernel whose bandwidth is drawn anew for each batch."""
+"""Robust Spectral Map: a penalty for orthogonality, and a kernel whose bandwidth is drawn again for each batch."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from segspectral.settings import NestedError
 __all__ = ["AnyHead", "ChosenHead", "head_from", "head_schema", "head_to"]
 
 LOST = "lost"
-"""Key of a head in a settings file that names the parameters which are no plain data, and are therefore missing."""
+"""Key of a head in a settings file that names the parameters which are not plain data, and are therefore missing."""
 
 
 def head_from(value: Any) -> Head:
@@ -71,14 +71,14 @@ def head_to(head: Head) -> dict[str, Any]:
 
 
 def _chosen(value: Any) -> Head | None:
-    """A head, or None if nobody has chosen one; settings without a name are those of the default head."""
+    """A head, or None if none was chosen; settings without a name are those of the default head."""
     if value is None:
         return None
     return head_from({"name": DEFAULT_HEAD, **value} if isinstance(value, Mapping) else value)
 
 
 def _serialized(head: Head | None, info: SerializationInfo) -> dict[str, Any] | None:
-    """``head_to``; as JSON without parameters that are no plain data, such as functions, which it names."""
+    """``head_to``; as JSON without parameters that are not plain data, such as functions, which it names."""
     if head is None:
         return None
     data = head_to(head)

@@ -58,7 +58,7 @@ class SpaceSettings(Settings):
     name: Literal["code", "siamese", "both", "scattering"] = Field(description="as the bare name")
     of: Literal["auto", "raw", "scattering"] = Field(
         "auto",
-        description="what code, siamese and both are learnt of: the vectors, their scattering, or (auto) the "
+        description="what code, siamese and both learn from: the vectors, their scattering, or (auto) the "
         "scattering of those that look like square images",
     )
     autoencoder: Autoencoder = Field(Autoencoder(), description="of code and both")
@@ -141,12 +141,12 @@ def check_space(space: Space, who: str) -> None:
 
 
 def learn_space(space: Space, X: NDArray[np.float64], *, seed: int, device: str = "cpu") -> Mlp | Scattering | None:
-    """The map from features (N, D) into a space, learnt on X; None if the features stay as they are.
+    """The map from features (N, D) into a space, learned from X; None if the features stay as they are.
 
     Raises
     ------
     SettingsError
-        The features are no square images, and the space is ``scattering``, or of it.
+        The features are not square images, and the space is ``scattering``, or learns from it.
     """
     if isinstance(space, SpaceSettings):
         settings = space

@@ -195,7 +195,7 @@ def load_with_notes(path: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]
 
 @contextmanager
 def whole(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Whatever goes wrong within while a file from somebody else is read is a SettingsError of one sentence.
+    """Turns whatever goes wrong within, while a file from somebody else is read, into a SettingsError of one sentence.
 
     Parameters
     ----------

@@ -104,7 +104,7 @@ def indices_of(
             formula = _with_bands(name, roles, count, what)
             if name in OF_REFLECTANCE and not reflectance:
                 raise SettingsError(
-                    f"has values that are no reflectances from 0 to 1, for which {name} is defined; write its formula "
+                    f"has values that are not reflectances from 0 to 1, for which {name} is defined; write its formula "
                     f"with their scale, for 0 to 10000 --index '{_scaled(formula)}'",
                     what,
                 )

@@ -254,7 +254,7 @@ def scale_of(
 
     Integers of a camera, microscope or scanner are shown from 0 to the largest value of their depth (``DEPTHS``), and
     floats in [0, 1] from 0 to 1, if they fill it. Everything else is stretched by ``PERCENTILES``, all bands alike: the
-    values of a map, which has a georeference, are no shades but reflectances or heights.
+    values of a map, which has a georeference, are reflectances or heights, not shades.
 
     Parameters
     ----------

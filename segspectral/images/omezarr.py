@@ -175,7 +175,7 @@ def _multiscale(path: Path, attributes: dict[str, Any]) -> tuple[dict[str, Any],
     images = attributes.get("multiscales")
     if images:
         more = len(images) - 1
-        return images[0], (f"{plural(more, 'further image is', 'further images are')} passed over",) if more else ()
+        return images[0], (f"{plural(more, 'further image is', 'further images are')} ignored",) if more else ()
     inner = "0"
     if "plate" in attributes:
         wells = attributes["plate"].get("wells") or [{}]
@@ -327,7 +327,7 @@ class ZarrDataset:
 
 @contextmanager
 def open_dataset(path: Path, page: int | None) -> Iterator[tuple[ZarrDataset, OmeZarr, tuple[str, ...]]]:
-    """A page as a dataset of which windows are read, what the JSON says, and notes about what is passed over.
+    """A page as a dataset of which windows are read, what the JSON says, and notes about what is ignored.
 
     Raises as ``read_zarr``, also in the block.
     """

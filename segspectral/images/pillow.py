@@ -40,7 +40,7 @@ def read_picture(path: Path, page: int | None = None, placed: bool = False) -> R
     if bits > 8:
         notes = (*notes, f"{bits} bits, read as 8")
     if orientation != 1:
-        told = f"its orientation tag ({orientation}) is left out of account, because it has a georeference"
+        told = f"its orientation tag ({orientation}) is ignored, because it has a georeference"
         notes = (*notes, told)
     return Raw(raw.values, raw.shown, raw.valid, raw.bits, placed, number, frames, (*notes, *raw.notes))
 

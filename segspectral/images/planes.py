@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError
-from segspectral.files import is_npy, read_npy
+from segspectral.files import composed, is_npy, read_npy
 from segspectral.images.formats import PNG, TIFF, format_of, open_picture
 from segspectral.wording import first_line
 
@@ -42,9 +42,9 @@ def file_beside(path: str | os.PathLike[str], image: str, what: str, suffixes: S
         if not path.exists():
             raise SettingsError(f"there is no such file or folder of {what}", path)
         return path
-    stem = Path(image).stem
+    stem = composed(Path(image).stem)
     # The name is compared, and never joined to the path: it may come from somebody else.
-    found = sorted(file for file in path.iterdir() if file.stem == stem and file.suffix.lower() in suffixes)
+    found = sorted(file for file in path.iterdir() if composed(file.stem) == stem and file.suffix.lower() in suffixes)
     if not found:
         raise SettingsError(f"has no {what} for {image}: {stem} with one of {', '.join(suffixes)}", path)
     if len(found) > 1:
@@ -118,10 +118,10 @@ def as_edges(values: Any, shape: tuple[int, int], source: object = "edges") -> t
         raise SettingsError(f"edges are numbers (height, width), not {values.dtype} {values.shape}", source)
     check_shape(values.shape, shape, "edges", source)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise SettingsError("the edges contain NaN or infinity; 0 is no edge", source)
+        raise SettingsError("the edges contain NaN or infinity; 0 means no edge", source)
     if values.dtype.kind != "b" and values.min() < 0:
         raise SettingsError(
-            f"the edges have negative values ({values.min():g}); 0 is no edge, higher is stronger", source
+            f"the edges have negative values ({values.min():g}); 0 means no edge, higher is stronger", source
         )
     if not values.any():
         return np.zeros(shape, np.float32), "the edge map is 0 everywhere, so that no border is stronger than another"

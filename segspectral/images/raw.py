@@ -29,7 +29,7 @@ class Raw:
     page, pages : the number of this image in the file, from 1, and how many the file has
     notes : sentences about what was decided or ignored
     names : what the file calls the bands; "" or nothing where it does not
-    nodata : the value that is no measurement in any band; None if the file names none
+    nodata : the value that means "no measurement" in any band; None if the file names none
     """
 
     values: NDArray[Any]
@@ -52,7 +52,7 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def number_of(nodata: Any) -> float | None:
-    """The nodata value of a file, which may be text; None if it is no number, or NaN, which is void anyway."""
+    """The nodata value of a file, which may be text; None if it is not a number, or NaN, which is void anyway."""
     try:
         number = float(str(nodata).strip().rstrip("\0"))
     except ValueError:
@@ -61,7 +61,7 @@ def number_of(nodata: Any) -> float | None:
 
 
 def differs(values: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
-    """(H, W) True where a band of (H, W, ...) is not the nodata value; None if it is no number.
+    """(H, W) True where a band of (H, W, ...) is not the nodata value; None if it is not a number.
 
     Floats are compared in their own precision, as GDAL does (``ULPS``).
     """

@@ -170,7 +170,7 @@ def _of_channels(file: Any, whole: list[Plane]) -> list[Plane]:
 
 
 def _of_series(file: Any, series: Any, whole: list[Plane]) -> list[Plane]:
-    """The images of one series of a micrograph; none if its pages are no channels or planes."""
+    """The images of one series of a micrograph; none if its pages are neither channels nor planes."""
     axes, shape = series.axes, series.shape
     lead = axes.find("YX")
     if lead < 1 or axes[lead:] != "YX":
@@ -222,7 +222,7 @@ def _choose(file: Any, path: Path, page: int | None) -> tuple[Plane, int, int, t
     if page is None and len(planes) > 1:
         notes.append(f"page {index + 1} of {len(planes)}; --page chooses another, --page all reads each")
     if left_out and planes[index].first > 0:
-        notes.append(f"{plural(left_out, 'smaller copy is', 'smaller copies are')} passed over")
+        notes.append(f"{plural(left_out, 'smaller copy is', 'smaller copies are')} ignored")
     if elsewhere := _elsewhere(file, path):
         notes.append(
             f"{plural(elsewhere, 'channel or plane is', 'channels or planes are')} in another file and not read"
@@ -343,13 +343,13 @@ def is_associated(page: Any) -> bool:
 
 
 def nodata_of(page: Any) -> str | None:
-    """The text of the nodata value of a page; None if it has none, or one that is no number."""
+    """The text of the nodata value of a page; None if it has none, or one that is not a number."""
     text = page.tags.valueof(GDAL_NODATA)
     return None if text is None or number_of(text) is None else str(text)
 
 
 def said_of_nodata(page: Any) -> tuple[str, ...]:
-    """A sentence about a nodata value that is no number; NaN, which is void in every image, needs none."""
+    """A sentence about a nodata value that is not a number; NaN, which is void in every image, needs none."""
     text = " ".join(str(page.tags.valueof(GDAL_NODATA, "")).rstrip("\0").split())
     if not text or nodata_of(page) or text.lower() in ("nan", "-nan"):
         return ()

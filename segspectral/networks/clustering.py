@@ -30,7 +30,7 @@ __all__ = ["Clustering", "Problem", "cluster_file", "read_problem"]
 
 
 Told = Callable[[str, int, int], None]
-"""Is told what is done, how many are done, and how many there are."""
+"""Called with what is being done, how many are done, and how many there are."""
 
 Spread = Callable[[Callable[[Any], Any], Iterator[Any]], Iterator[Any]]
 """As the built-in ``map``: a function of one value and the values -> the results in their order."""
@@ -169,7 +169,7 @@ def _space(space: str | None, of: str | None) -> dict[str, Any]:
     if of is None:
         return {} if space is None else {"space": space}
     if of not in SPACE_SOURCES:
-        raise SettingsError(f"a space is not learnt of '{of}'; there are {', '.join(SPACE_SOURCES)}")
+        raise SettingsError(f"a space cannot learn from '{of}'; there are {', '.join(SPACE_SOURCES)}")
     if space not in LEARNT:
         raise SettingsError(
             f"of={of} is for the networks of the spaces {', '.join(LEARNT)}; choose one of them, or leave it out"

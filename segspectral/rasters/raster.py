@@ -78,7 +78,7 @@ class Raster:
             raise SettingsError(f"has {stored}, of which no bands can be chosen in tiles; leave out --bands", path)
         self.inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         self.measured = () if self.palette or self.inks else colour
-        """All bands but opacity, from 0, in the units of the file; none if its values are no measurements."""
+        """All bands but opacity, from 0, in the units of the file; none if its values are not measurements."""
         self.names = names_of(dataset, [band + 1 for band in self.measured])
         """What the file calls them."""
         usual = tuple(range(3 if len(colour) >= 3 else 1)) if usual is None else usual
@@ -253,7 +253,7 @@ class Raster:
     def _sampled(self, read: Callable[[Span, Span], Sampled], longest: int) -> Sampled:
         """What ``read`` gives for windows, of pixels on a grid whose longer side has at most ``longest`` of them.
 
-        Whole blocks of the file are read, once each. GDAL's own subsampling decodes a row of blocks anew for each row
+        Whole blocks of the file are read, once each. GDAL's own subsampling decodes a row of blocks again for each row
         of the result if its cache does not hold all bands of it, which took hours for 13 bands.
         """
         scale = min(1.0, longest / max(self.shape))
@@ -317,7 +317,7 @@ class Raster:
 
     @property
     def _only_nodata(self) -> bool:
-        """Whether GDAL would make a mask of the nodata value, which it takes for 0 if it is no number."""
+        """Whether GDAL would make a mask of the nodata value, which it takes for 0 if it is not a number."""
         return all("nodata" in [flag.name for flag in flags] for flags in self.dataset.mask_flag_enums)
 
     def _colours(self, values: NDArray[Any]) -> NDArray[Any]:

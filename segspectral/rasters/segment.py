@@ -129,7 +129,7 @@ def segment_raster(
         raster = stack.enter_context(Raster.open(Path(source), pipeline.reading))
         grid = Grid.of(raster.shape, pipeline.superpixels.count, tiles.tile, tiles.max_nodes)
         raster.factor = grid.factor
-        pipeline.sizes.limits(0, raster.ground, str(source))  # whether they can be told in pixels
+        pipeline.sizes.limits(0, raster.ground, str(source))  # raises if a size cannot be converted to pixels
         notes = (*notes, *raster.said, *filter(None, [pipeline.said_of(raster.no_pixels)]))
         seed_map = stack.enter_context(DiskMap.beside(target, raster.cells))
         with stage("tiles"):

@@ -27,7 +27,7 @@ from segspectral.batch.journal import Record, read_history
 from segspectral.errors import OutputError, SegspectralError
 from segspectral.export import jpeg, write_bytes
 from segspectral.export.labelmap import reading_said
-from segspectral.files import is_inside
+from segspectral.files import is_inside, is_of_mac
 from segspectral.images.interpret import Reading
 from segspectral.report.page import page
 from segspectral.wording import few, plural
@@ -126,7 +126,7 @@ def build(
     overlays: list[Path] = []
     links: list[Path] = []
     for path in sorted(out.rglob("*_overlay.png")):
-        if path.is_file():
+        if path.is_file() and not is_of_mac(path):
             (overlays if is_inside(out, path.resolve()) else links).append(path)
     failures = [record for record in history.latest.values() if record.status.bad]
     if not overlays and not failures:

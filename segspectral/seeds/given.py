@@ -33,7 +33,7 @@ class Seeding(Settings):
     """Where the seeds of an image come from, and how they spread."""
 
     path: Path | None = Field(
-        None, description="file with the seeds of the image, or a folder with such a file of the name of each image"
+        None, description="file with the seeds of the image, or a folder with such a file of each image's name"
     )
     by: By = Field(
         "walker",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_described", "fit_model", "merge_clusters"]
 
 FEWEST = 8
-"""Average number of regions per cluster of the head, at least. A cluster of very few regions is no kind of object."""
+"""Average number of regions per cluster of the head, at least. A cluster of very few regions is not a kind of thing."""
 
 FEWEST_IMAGES = 200
 """From a folder of this many images or more, each image contributes at most 1/FEWEST_IMAGES of the graph's nodes.

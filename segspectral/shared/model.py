@@ -303,7 +303,7 @@ class Model(ABC):
 
     @property
     def names(self) -> dict[int, str]:
-        """Segment -> name, for segments that are classes; a model that nobody has taught has no names."""
+        """Segment -> name, for segments that are classes; only taught models have names."""
         return {}
 
     @property

@@ -115,8 +115,8 @@ def head_module(head: Head) -> torch.nn.Module:
 
     if isinstance(head.space_, Scattering):
         raise SettingsError(
-            f"{type(head).__name__} was fitted on the scattering of images, which is no network that could be "
-            "exported; fit it with another space, or of the pixels (--of raw, or SpaceSettings(name=..., of='raw'))"
+            f"{type(head).__name__} was fitted on the scattering of images, which is not a network that could be "
+            "exported; fit it with another space, or on the pixels (--of raw, or SpaceSettings(name=..., of='raw'))"
         )
     whole = extension.network if head.space_ is None else head.space_.then(extension.network)
     network, readout = whole.module(), extension.readout

@@ -46,7 +46,7 @@ class Lesson(Description):
         0.0,
         ge=0,
         le=1,
-        description="0: features that vary much count more; 1: each counts the same, those of the whole image, too. "
+        description="0: features that vary much count more; 1: all count the same, even those of the whole image. "
         "Photographs of objects gain by 0.5, street scenes do not",
     )
     balance: float = Field(0.4, ge=0, le=1, description="0: each label counts the same; 1: each class counts the same")

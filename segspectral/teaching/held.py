@@ -209,7 +209,7 @@ def _silent(whole: bool) -> str:
 
 
 def _unclear(pays: bool, more: float) -> str:
-    return ", which is no clear gain" if not pays and more > 0 else ""
+    return ", which is not a clear gain" if not pays and more > 0 else ""
 
 
 def _logarithm(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segspectral.errors import SettingsError, about
-from segspectral.files import read_file
+from segspectral.files import composed, read_file
 from segspectral.images.reader import image_size
 from segspectral.seeds.files import SEED_SUFFIXES, csv_lines, pixel, read_seeds
 from segspectral.wording import few, first_line, plural
@@ -219,11 +219,11 @@ class _Finder:
         for image in images:
             parts = image.parts
             ends = {"/".join(parts[place:]) for place in range(len(parts))} | {image.as_posix()}
-            for text in ends | {str(Path(end).with_suffix("")).replace("\\", "/") for end in ends}:
+            for text in map(composed, ends | {str(Path(end).with_suffix("")).replace("\\", "/") for end in ends}):
                 self._by.setdefault(text, []).append(image)
 
     def __call__(self, text: str, where: object) -> Path:
-        found = self._by.get(text.replace("\\", "/").removeprefix("./"), [])
+        found = self._by.get(composed(text.replace("\\", "/").removeprefix("./")), [])
         if len(found) == 1:
             return found[0]
         if not found:
@@ -233,7 +233,7 @@ class _Finder:
     def shortest(self, image: Path) -> str:
         """The shortest end of the path of an image by which it is found."""
         ends = ("/".join(image.parts[-count:]) for count in range(1, len(image.parts)))
-        found = next((end for end in ends if self._by[end] == [image]), image.as_posix())
+        found = next((end for end in ends if self._by[composed(end)] == [image]), image.as_posix())
         # What begins like a formula is changed when a table is written, so that programs do not run it.
         return f"./{found}" if found[0] in "=+-@" else found
 
@@ -273,12 +273,13 @@ def _of_folder(path: Path, images: Sequence[Path], names: dict[int, str], made: 
     else:
         for number in sorted(names):
             made.number(names[number], f"the name of {number}")
-    wanted = {image.stem: image for image in images}
+    wanted = {composed(image.stem): image for image in images}
     if len(wanted) < len(images):
         raise SettingsError("images of one name cannot be told apart in a folder of labels; give a CSV file", path)
     strangers, seen = [], dict[Path, Path]()
     for file in sorted(file for file in path.iterdir() if file.suffix.lower() in SEED_SUFFIXES):
-        image = wanted.get(file.stem, wanted.get(file.stem.removesuffix(ENDING)))
+        stem = composed(file.stem)
+        image = wanted.get(stem, wanted.get(stem.removesuffix(ENDING)))
         if image is None or file in images:
             strangers.append(file.name)
             continue

@@ -50,7 +50,7 @@ class Index:
 
     Parameters
     ----------
-    name : what its columns in tables begin with
+    name : the prefix of its columns in tables
     formula : bands are counted from 1
 
     Raises
@@ -149,8 +149,8 @@ class Bands:
     Parameters
     ----------
     values : (H, W, B) in the type and the units of the file; void pixels have any value
-    names : what the file calls its bands; "" or nothing where it does not
-    nodata : a value that is no measurement, in any band
+    names : the names of the bands in the file; "" for a band without a name, empty if no band has one
+    nodata : a value that means "no measurement", in any band
     indices : further bands
     seen : the numbers of the bands, from 1, that the image shows as grey or as colour
     """
@@ -174,7 +174,7 @@ class Bands:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """``band1`` to ``bandB``, and the names of the indices: what columns of tables begin with."""
+        """``band1`` to ``bandB``, and the names of the indices: the prefixes of columns in tables."""
         return (*(f"band{i + 1}" for i in range(self.values.shape[2])), *(index.name for index in self.indices))
 
     def plane(self, number: int) -> NDArray[Any]:

@@ -1,8 +1,8 @@
-"""The fragments of a label map: what all decisions about the sizes of segments are made on, instead of on pixels.
+"""The fragments of a label map: all decisions about the sizes of segments are made on fragments instead of pixels.
 
 A *fragment* is a connected part of a superpixel within a segment; pixels are connected by their sides. A label map may
-come in blocks, so it may be larger than memory: what grows with it are fragments and not pixels. Fragments are numbered
-by their first pixels, row by row. So they do not depend on the blocks.
+come in blocks, so it may be larger than memory: memory grows with the number of fragments, not of pixels. Fragments are
+numbered by their first pixels, row by row, so the numbers do not depend on the blocks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values that are computed when somebody first asks for them."""
+"""Values that are computed on first use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Later(Generic[T]):
-    """A value that is computed when it is first asked for, and only once. Another process receives the value itself.
+    """A value that is computed on first use, and only once. Another process receives the value itself.
 
     >>> calls = []
     >>> later = Later(lambda: calls.append("computed") or 3)

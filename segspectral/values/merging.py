@@ -1,10 +1,11 @@
 """The last merges of a hierarchy: a learned strength of borders that compares whole regions.
 
-While regions are small, the boundary probability along a border says nearly all there is to know about it. Once few
-are left, it matters how strong a border is beside the others of the same two regions, how strong those were that have
-disappeared inside them, and how different the two look as wholes. Logistic regression turns these cues into the
-probability that people separate two regions, and the pair with the lowest one is merged next, as GALA (Nunez-Iglesias
-et al. 2013) does for cells in microscopy. The weights were fitted on BSDS500 train by ``tools/fit_merging.py``.
+While regions are small, the boundary probability along a border says nearly all there is to know about it. Once only a
+few regions are left, it also matters how strong a border is compared with the other borders of its two regions, how
+strong the borders were that have disappeared inside them, and how different the two look as a whole. Logistic
+regression turns these cues into the probability that people separate two regions. The pair with the lowest probability
+is merged next, as GALA (Nunez-Iglesias et al. 2013) does for cells in microscopy. ``tools/fit_merging.py`` fitted the
+weights on BSDS500 train.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["LATE", "Logistic", "Looks", "Regions", "Strength", "fitted", "late_merges", "log_odds"]
 
 LATE = 150
-"""So many regions are left when the learned strength takes over. Before, it gained nothing, and it costs time."""
+"""The number of regions at which the learned strength takes over. Earlier it gained nothing, and it costs time."""
 
 LEAST_PROBABILITY = 1e-3
 """Probabilities are clipped by this much before their log odds are taken."""
 
 ROUNDING = 1e-9
-"""Smaller shares of a sum are what rounding leaves when equal numbers are subtracted."""
+"""Differences below this share of a sum are rounding errors of a subtraction of equal numbers."""
 
 CUES = (
     "boundary",
@@ -41,9 +42,9 @@ CUES = (
     *(f"{cue}_{of}" for of in ("smaller", "larger") for cue in ("area", "others", "inner")),
 )
 """Cues of two regions that touch: log odds of the mean boundary probability; mean log odds along the border; log of its
-length beside the root of the smaller area; then, for the smaller region and for the larger one, the log of its share of
-the image, the log odds of the mean boundary probability of its other borders, and those of the strongest border that
-has disappeared inside it. The roots of distances, and of the spreads of both, follow for each group of looks."""
+length relative to the root of the smaller area; then, for the smaller region and for the larger one, the log of its
+share of the image, the log odds of the mean boundary probability of its other borders, and those of the strongest
+border that has disappeared inside it. For each group of looks, the roots of distances and of both spreads follow."""
 
 ODDS_CUES, LOGS_CUES = [0, 4, 7, 5, 8], [2, 3, 6]
 """The places in ``CUES`` of what ``Regions.cues`` computes by one call: of both regions, before what is of one."""
@@ -53,7 +54,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What N regions look like: G groups of D features.
+    """The appearance of N regions: G groups of D features.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class Looks:
         return cls(mean, (mean**2).sum(axis=2))
 
     def merged(self, region: NDArray[np.integer], area: NDArray[np.integer | np.floating]) -> Looks:
-        """The looks of larger regions; ``region`` (N,) gives the number of each region's larger one, from 0."""
+        """The looks of larger regions; ``region`` (N,) gives the number of the larger region of each region, from 0."""
         n = len(region)
         weights = area / np.bincount(region, area)[region]
         mean = sp.csr_array((weights, (region, np.arange(n))), shape=(int(region.max(initial=-1)) + 1, n))
@@ -80,7 +81,7 @@ class Looks:
 
 
 class Regions:
-    """Regions that are merged one by one, with all that the cues compare. Tables are dense, so they must be few.
+    """Regions that are merged one by one, with all that the cues compare. There must be few, as tables are dense.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ class Logistic:
 
 @cache
 def fitted() -> Logistic:
-    """The weights that come with segspectral."""
+    """The packaged weights."""
     data = json.loads(files("segspectral").joinpath("features/weights/merging.json").read_text())
     return Logistic(data["bias"], np.array(data["weights"]))
 

@@ -391,8 +391,8 @@ def first_merges(
             near[i][k] = near[k][i] = [old[0] + border[0], old[1] + border[1], CHANGED]
         near[j] = {}
         for k, border in near[i].items():
-            # If the smaller region counts, nothing changes for a neighbour that was and is smaller, unless its border has
-            # become longer.
+            # If only the smaller region counts, a neighbour that was and is smaller keeps its strength, unless its
+            # border has become longer.
             if border[2] == CHANGED or factor[k] > before or size is not min:
                 border[2] = strength = border[1] / border[0] * size(now, factor[k])
                 heapq.heappush(queue, (strength, i, k) if i < k else (strength, k, i))

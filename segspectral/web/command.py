@@ -61,7 +61,7 @@ def settings_from_text(text: str) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        It is neither, is nested too deeply, repeats parts by aliases, or has values that are no settings.
+        It is neither, is nested too deeply, repeats parts by aliases, or has values that are not settings.
     """
     try:
         # JSON first: YAML reads 1e5 as a text.

@@ -49,7 +49,7 @@ class PatientProtocol(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Start the clock anew whenever something else is waited for."""
+        """Restart the clock whenever the server waits for something else."""
         state = self.conn.their_state
         if state is self._waits_for or self.transport.is_closing():
             return

@@ -1,6 +1,6 @@
 """Jobs: a bounded queue, a few worker processes, and a bounded store of results.
 
-A job's id is a secret that cannot be guessed: who has it may see, edit and delete the job, nobody else.
+A job's id is a secret that cannot be guessed: only those who have it may see, edit and delete the job.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Errand:
     """Whether it can be asked for when it has ended."""
 
     by_events: ClassVar[bool] = False
-    """Whether the limit of seconds begins anew with each event."""
+    """Whether the limit of seconds starts again with each event."""
 
     @property
     def pixels(self) -> int:
@@ -249,7 +249,7 @@ class Job(Errand):
 
     @classmethod
     def of_upload(cls, path: Path, name: str, pipeline: Pipeline, pixels: int) -> Job:
-        """Raises ImageError if the file is no image, or its header says that it has more pixels than that."""
+        """Raises ImageError if the file is not an image, or its header says that it has more pixels than that."""
         name = clean_name(name)
         return cls(name, shape_of_upload(path, name, pixels), pipeline, task=Task(path, name, pipeline))
 

@@ -169,7 +169,7 @@ class Project:
             try:
                 saved = _Saved.model_validate_json(read_file(path))
             except (ValidationError, OSError) as error:
-                raise ImageError(f"is damaged; move it away to begin anew ({_short(error)})", path) from error
+                raise ImageError(f"is damaged; move it away to start again ({_short(error)})", path) from error
             self.classes, self._stems, self._done = saved.classes, saved.stems, set(saved.done)
 
     def add(self, images: Iterable[tuple[Path, str]]) -> None:

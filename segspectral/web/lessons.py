@@ -202,7 +202,7 @@ class _Reader:
         self._seen: set[Path] = set()
 
     def maps(self, numbers: list[int]) -> Iterator[tuple[Path, NDArray[np.integer]]]:
-        """The label maps, without numbers that are no classes."""
+        """The label maps, without numbers that are not classes."""
         for one in self.pictures:
             if one.labels is not None and one.source.exists():  # what is gone is left out like any other image
                 labels = read_label_map(one.labels).labels
@@ -223,7 +223,7 @@ class _Reader:
             self._seen.add(path)
             self.tell(Seen(len(self._seen), len(self.called)))
         if self._shapes.get(path, one.shape) != one.shape:
-            raise ImageError("has another size than its labels; label it anew", name)
+            raise ImageError("has another size than its labels; label it again", name)
         return one
 
     def failed(self, path: Path, error: SegspectralError | None) -> None:
@@ -447,6 +447,6 @@ def _lesson(base: Pipeline) -> Lesson:
     given = base.features.cnn
     if given is None:
         return with_settings(lesson, {"features": {"cnn": None}})
-    # `teach` has a default of its own; a network that somebody chose for this server is taken instead.
+    # `teach` has a default of its own; a network that was chosen for this server replaces it.
     own = ("device",) if given.backbone == DEFAULT_BACKBONE else ("device", "backbone", "weights")
     return with_settings(lesson, {"features": {"cnn": {name: getattr(given, name) for name in own}}})

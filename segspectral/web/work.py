@@ -181,7 +181,7 @@ def read_upload(path: Path, name: str, pixels: int, reading: Reading = Reading()
     Raises
     ------
     ImageError
-        It is no image, damaged, or has too many pixels.
+        It is not an image, is damaged, or has too many pixels.
     SettingsError
         There is no such page or band. All sentences call the file by ``name``.
     """
@@ -204,7 +204,7 @@ def shape_of_upload(path: Path, name: str, pixels: int) -> tuple[int, int]:
     Raises
     ------
     ImageError
-        It is no image, its header is damaged, or there are more than ``pixels``.
+        It is not an image, its header is damaged, or there are more than ``pixels``.
     """
     with _called(name):
         width, height = image_size(path)

@@ -126,7 +126,7 @@ def test_a_foreign_line_does_not_stop_any_command(done: Path, tmp_path: Path, li
     code, said = command("batch", done / "in", "-o", out, "-j", 0, *FAST_OPTIONS)
     assert code == 0
     assert "nothing to do" in said
-    assert "passed over 2 lines of the journals that cannot be read" in said
+    assert "skipped 2 lines of the journals that cannot be read" in said
     assert {path: path.read_bytes() for path in before} == before
     code, said = command("report", out)
     assert code == 0

@@ -74,7 +74,9 @@ class Tells(NeuNcut):
 
 
 class TestBadInput:
-    def test_a_picture_that_claims_too_many_pixels_is_told_alike_in_every_place(self, photo: Path, out: Path) -> None:
+    def test_a_picture_that_claims_too_many_pixels_is_reported_alike_in_every_place(
+        self, photo: Path, out: Path
+    ) -> None:
         huge = bad(photo.parent, "bomb", photo)
         for arguments in (
             ("segment", huge, "-o", out),
@@ -94,7 +96,7 @@ class TestBadInput:
             assert one_error(result).startswith("error: --set: head.hidden")
         assert not out.exists()
 
-    def test_memory_that_runs_out_is_told(
+    def test_memory_that_runs_out_is_reported(
         self, photo: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object, **__: object) -> None:
@@ -105,7 +107,7 @@ class TestBadInput:
         assert result.exit_code == 3
         assert "does not fit into memory; scale it down, or ask for less" in result.stderr
 
-    def test_what_names_and_headers_tell_is_told_before_anything_heavy_is_imported(
+    def test_bad_names_and_headers_are_reported_before_anything_heavy_is_imported(
         self, tmp_path: Path, photo: Path, out: Path
     ) -> None:
         images = {kind: bad(tmp_path, kind, photo) for kind in ("missing", "text", "postscript")}
@@ -131,7 +133,7 @@ for kind, sys.argv in {commands!r}.items():
         done = python("-c", code)
         assert done.stdout.splitlines() == [f"{kind} error:  []" for kind in commands], done.stdout + done.stderr
 
-    def test_addresses_and_standard_input_are_told(self, photo: Path, out: Path) -> None:
+    def test_addresses_and_standard_input_are_reported(self, photo: Path, out: Path) -> None:
         for command in ("segment", "batch", "fit"):
             result = run(command, "https://example.org/a/cat.png", "-o", out)
             assert result.exit_code == 2
@@ -243,7 +245,7 @@ for kind, sys.argv in {commands!r}.items():
         with pytest.raises(ImageError):
             run("segment", bad(tmp_path, "text", photo), "-o", out, "--debug", *FAST)
 
-    def test_a_fault_of_our_own_is_told_and_does_not_stop_the_others(
+    def test_a_bug_of_our_own_is_reported_and_does_not_stop_the_others(
         self, photo: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         last = photo.with_name("last.png")

@@ -43,7 +43,7 @@ def _folder(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("path", ["s3://bucket/a", "https://example.org/a.csv", "-", ""])
-def test_addresses_dashes_and_empty_arguments_are_told(tmp_path: Path, command: str, path: str) -> None:
+def test_addresses_dashes_and_empty_arguments_are_reported(tmp_path: Path, command: str, path: str) -> None:
     before = sorted(tmp_path.rglob("*"))
     result = run(command, *(argument.format(path) for argument in COMMANDS[command]))
     assert result.exit_code == 2
@@ -57,7 +57,7 @@ def test_addresses_dashes_and_empty_arguments_are_told(tmp_path: Path, command: 
 
 @pytest.mark.parametrize("command", WRITING)
 @pytest.mark.parametrize("out", ["file", "file/below"])
-def test_a_file_in_the_place_of_the_output_is_told_before_the_work(tmp_path: Path, command: str, out: str) -> None:
+def test_a_file_in_the_place_of_the_output_is_reported_before_the_work(tmp_path: Path, command: str, out: str) -> None:
     result = run(command, *WRITING[command], out)
     assert result.exit_code == 2
     assert one_error(result).startswith(f"error: {out}: cannot be written to, because file is a file")

@@ -199,7 +199,7 @@ class TestInputs:
         assert "note: all pixels have one colour" in result.stdout
         assert "one colour" in json.loads((out / "cat.json").read_text())["notes"][0]
 
-    def test_options_that_the_hierarchy_leaves_unused_are_told(self, photo: Path, out: Path) -> None:
+    def test_options_that_the_hierarchy_leaves_unused_are_reported(self, photo: Path, out: Path) -> None:
         options = ("--hierarchy", "--set", "superpixels.count=80", "--set", "features.cnn=null")
         result = run("segment", photo, "-o", out, *options, "--head", "exact", "--refine", "none")
         assert result.exit_code == 0
@@ -209,7 +209,7 @@ class TestInputs:
         )
         assert run("segment", photo, "-o", out, *options).stderr == ""
 
-    def test_an_outcome_with_fewer_segments_is_told(self, photo: Path, out: Path) -> None:
+    def test_an_outcome_with_fewer_segments_is_reported(self, photo: Path, out: Path) -> None:
         result = run("segment", photo, "-o", out, "-k", 30, *FAST, "--head", "modularity")
         summary = json.loads((out / "cat.json").read_text())
         assert (summary["outcome"]["name"], summary["segments"] < 30) == ("fewer", True)
@@ -236,7 +236,7 @@ class TestInputs:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such names do not exist there")
-def test_a_name_of_a_file_is_no_command_to_the_terminal(cat: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_a_file_name_cannot_control_the_terminal(cat: NDArray[np.uint8], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     PIL.Image.fromarray(cat).save(tmp_path / "in" / "red\x1b[31m\nall images -> elsewhere.png")
     (tmp_path / "in" / "bad\x1b[31m\nerror: another.png").write_bytes(b"no image")

@@ -32,7 +32,7 @@ def test_a_loaded_head_is_the_saved_one(name: str, tmp_path: Path) -> None:
     assert back.predict_proba(unseen).tobytes() == head.predict_proba(unseen).tobytes()
 
 
-def test_what_is_no_head_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_what_is_not_a_head_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         load(tmp_path / "absent")
     (tmp_path / "text").write_text("not a head")

@@ -129,7 +129,7 @@ def test_commands_refuse_them_in_a_sentence_and_write_nothing(whole: tuple[str, 
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()], ids=["nothing", "an empty folder"])
-def test_what_is_no_file_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "m"
     make(path)
     for kind in ("exact", "model"):

@@ -68,6 +68,15 @@ def test_a_small_difference_on_every_image_is_found_though_the_images_differ_muc
     assert accuracy.better == 0
 
 
+def test_what_a_mac_stores_beside_files_is_no_score(runs: dict[str, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(next(iter(runs.values())), copy)
+    part = next(copy.rglob("images/*.json"))
+    part.with_name(f"._{part.name}").write_bytes(b"\0\5\26\7\0\2")
+    result = CliRunner().invoke(app, ["compare", str(next(iter(runs.values()))), str(copy)])
+    assert result.exit_code == 0, result.output
+
+
 def test_exchanging_the_runs_changes_the_signs(runs: dict[str, Path]) -> None:
     there = compare([runs["good"], runs["bad"]]).differences
     back = compare([runs["bad"], runs["good"]]).differences
@@ -84,7 +93,7 @@ def test_less_variation_of_information_is_better(tmp_path: Path) -> None:
     assert verdicts["vi_ods"] == verdicts["covering_ods"] == verdicts["miou"] == "worse"
 
 
-def test_images_and_settings_that_differ_are_told(tmp_path: Path) -> None:
+def test_images_and_settings_that_differ_are_reported(tmp_path: Path) -> None:
     first, second = scored(tmp_path, "a", 0.02), scored(tmp_path, "b", 0.02, "--limit", 9, "--matching", "pixels")
     comparison = compare([first, second])
     assert comparison.images == 9
@@ -136,6 +145,6 @@ def damaged(runs: dict[str, Path], tmp_path: Path, what: str) -> list[Path]:
         ("another protocol", "names segments by direct, but .* by P3"),
     ],
 )
-def test_what_cannot_be_compared_is_told(runs: dict[str, Path], tmp_path: Path, what: str, words: str) -> None:
+def test_what_cannot_be_compared_is_reported(runs: dict[str, Path], tmp_path: Path, what: str, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         compare(damaged(runs, tmp_path, what))

@@ -178,7 +178,7 @@ def test_the_edge_map_of_a_pipeline_and_of_a_user_are_scored(regions: Dataset, t
     assert called.data["edges"] == pytest.approx(own.data["edges"], abs=1e-6)
 
 
-def test_what_has_no_edge_map_is_told(regions: Dataset, predictions: Path) -> None:
+def test_what_has_no_edge_map_is_reported(regions: Dataset, predictions: Path) -> None:
     with pytest.raises(SettingsError, match=r"label maps have no edge map.*--edges"):
         evaluate(regions, predictions, measures=["edges"])
     for without in ({"cnn": None}, {"contours": None}, {"contours": {"edges": False}}):

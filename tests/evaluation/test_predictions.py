@@ -259,3 +259,21 @@ def test_names_that_cannot_be_printed_are_refused(root: Path) -> None:
         assert str(caught.value).isprintable()
         image.unlink()
         mask.unlink()
+
+
+def test_an_accent_is_one_whatever_its_spelling(tmp_path: Path) -> None:
+    """A Mac writes it as two characters in the names of files, a keyboard as one."""
+    mac, keyboard, root = "cafe\u0301", "caf\u00e9", tmp_path / "set"
+    save(root / "images" / f"{mac}.jpg", np.zeros((*SHAPE, 3), np.uint8))
+    save(root / "images" / "b.jpg", np.zeros((*SHAPE, 3), np.uint8))
+    save(root / "masks" / f"{keyboard}.png", labels_of(0))
+    save(root / "masks" / "b.png", labels_of(1))
+    save(tmp_path / "predictions" / f"{mac}.png", labels_of(0))
+    save(tmp_path / "predictions" / "b.png", labels_of(1))
+    for spelling in (mac, keyboard):
+        (tmp_path / "ids.txt").write_text(f"{spelling}\n", encoding="utf-8")
+        for ids in (tmp_path / "ids.txt", [spelling]):
+            assert len(open_dataset("folder", root, ids=ids).samples) == 1
+    result = run("folder", root, "-o", tmp_path / "out", "--predictions", tmp_path / "predictions")
+    assert result.exit_code == 0, result.output
+    assert miou(tmp_path / "out") == 1

@@ -178,3 +178,10 @@ def test_images_of_one_name_and_several_numbers_of_segments_are_listed_once_each
         for name in ("coco.json", "yolo/labels/day1/img.txt", "yolo/labels/day2/img.txt", "yolo/images/day2/img.png"):
             assert (again / name).read_bytes() == (folder / name).read_bytes()
         assert (folder / "labelme" / "day1" / "img.json").is_file()
+
+
+def test_what_a_mac_stores_beside_files_is_passed_over(out: Path) -> None:
+    (out / "._cat_labels.png").write_bytes(b"\0\5\26\7\0\2")
+    code, output = run("convert", out, "--to", "coco")
+    assert code == 0, output
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 1

@@ -210,7 +210,7 @@ WRONG = {
     "nothing": (["--pixel-size", "0um"], "'0um' is not the size of a pixel"),
     "other size": (["--with", "small.png"], "has 10 x 9 pixels, but a_labels.png has 23 x 17"),
     "missing": (["--with", "none.tif"], "none.tif"),
-    "twice": (["--with", "dem.png", "--with", "dem.png"], "have bands of one name"),
+    "twice": (["--with", "dem.png", "--with", "dem.png"], "have bands of the same name"),
 }
 
 

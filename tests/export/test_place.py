@@ -182,7 +182,7 @@ def test_points_and_transforms_that_determine_nothing_are_no_place(tmp_path: Pat
 
 
 @pytest.mark.parametrize("crs", ["ESRI:54009", 'LOCAL_CS["x",UNIT["metre",1]]'], ids=["off the globe", "local"])
-def test_pixels_without_longitude_and_latitude_are_told(crs: str) -> None:
+def test_pixels_without_longitude_and_latitude_are_reported(crs: str) -> None:
     from segspectral.errors import ImageError
 
     place = Georeference(rasterio.CRS.from_user_input(crs).to_wkt(), (5e5, 0, -2e7, 0, -5e5, 1e7))

@@ -125,7 +125,7 @@ def test_every_head_with_a_network_takes_graph_convolutions(head: Any) -> None:
     assert accuracy(groups, head.predict(planted(1)[0])) >= 0.95
 
 
-def test_what_does_not_go_with_graph_convolutions_is_said() -> None:
+def test_what_does_not_go_with_graph_convolutions_is_reported() -> None:
     X, _ = planted()
     with pytest.raises(SettingsError, match="at least one width"):
         Modularity(3, hidden=()).fit(X)
@@ -201,7 +201,7 @@ def test_a_degenerate_embedding_is_reported_and_refused() -> None:
         Constant(3, steps=1, warm_start=False).fit(X)
 
 
-def test_fewer_communities_than_asked_are_said() -> None:
+def test_fewer_communities_than_asked_are_reported() -> None:
     affinity, _ = block_model((60, 60), 0.5, 0.01, 0)
     head = Modularity(6, collapse=0.0).fit(None, affinity=affinity)
     assert len(np.unique(head.labels_)) < 6
@@ -277,7 +277,7 @@ class TestNodesThatArriveLater:
         assert accuracy(names, head.predict(Y)) < 0.9, "the edges of the other graph are not looked at"
         assert head.transform(Y, affinity=other.weights).shape == (210, 16)
 
-    def test_what_does_not_fit_is_said(self) -> None:
+    def test_what_does_not_fit_is_reported(self) -> None:
         affinity, links, X, Z, *_ = self.split()
         head = Modularity(3, steps=5).fit(X, affinity=affinity)
         with pytest.raises(GraphError, match=r"is \(24, 240\), not \(24, 239\)"):

@@ -142,7 +142,7 @@ def test_only_the_user_brings_in_code(folder: Path) -> None:
         ("./idle.py:Idle", "Idle has no _solve"),
     ],
 )
-def test_what_is_no_head_is_told_in_a_sentence(folder: Path, name: str, sentence: str) -> None:
+def test_what_is_not_a_head_is_reported_in_a_sentence(folder: Path, name: str, sentence: str) -> None:
     (folder / "broken.py").write_text("1 / 0\n")
     (folder / "idle.py").write_text("from segspectral.heads.base import Head\nclass Idle(Head):\n    pass\n")
     with pytest.raises(SettingsError, match=sentence):
@@ -162,7 +162,7 @@ class Wrong(Head):
 
 
 @pytest.mark.parametrize("result", [None, np.zeros(124), Membership(np.ones((124, 1), np.float32))])
-def test_a_solution_that_is_none_is_told_in_a_sentence(result: Any) -> None:
+def test_an_invalid_solution_is_reported_in_a_sentence(result: Any) -> None:
     with pytest.raises(SettingsError, match=r"Wrong\._solve"):
         Wrong(3, result=result).fit(planted()[0])
 
@@ -207,7 +207,7 @@ def test_noise_joins_the_groups_that_it_is_tied_to() -> None:
     assert set(head.labels_) == set(range(head.n_clusters))
 
 
-def test_what_a_clusterer_cannot_do_is_told_in_a_sentence() -> None:
+def test_what_a_clusterer_cannot_do_is_reported_in_a_sentence() -> None:
     X, _ = planted()
     with pytest.raises(SettingsError, match=r"DBSCAN found \d+ clusters where 2 were asked for"):
         head_from(DBSCAN(eps=0.6)).set_params(n_clusters=2).fit(X)

@@ -81,7 +81,7 @@ def test_every_head_keeps_its_space_and_applies_it_to_new_points(head: str, spac
 
 
 @pytest.mark.parametrize("space", ["code", "siamese", "both"])
-def test_groups_are_found_in_learnt_spaces_seen_and_unseen(space: str) -> None:
+def test_groups_are_found_in_learned_spaces_seen_and_unseen(space: str) -> None:
     X, y = blobs(400)
     head = Exact(4, space=SpaceSettings(name=space, **QUICK)).fit(X[:300])
     assert clustering_scores(head.labels_, y[:300])["accuracy"] > 0.95
@@ -166,7 +166,7 @@ def test_faults_of_a_space_are_one_sentence() -> None:
             Exact(4, space="code").fit(features, affinity=graph)
     with pytest.raises(SettingsError, match="space"):
         Exact(4, space="nowhere").fit(X)
-    with pytest.raises(SettingsError, match="no network that could be exported"):
+    with pytest.raises(SettingsError, match="not a network that could be exported"):
         head_to_onnx(SpectralNet(4, space="scattering", hidden=(8,), steps=5).fit(X))
     with pytest.raises(SettingsError, match="of='raw'"):
         head_to_onnx(SpectralNet(4, space=SpaceSettings(name="code", **QUICK), hidden=(8,), steps=5).fit(X))
@@ -291,7 +291,10 @@ def test_the_command_tells_what_a_space_cannot_do(tmp_path: Path) -> None:
         (("edges.csv", "--space", "code"), "space is for vectors"),
         (("a.npy", "--of", "raw"), "of=raw is for the networks of the spaces code, siamese, both; choose one"),
         (("a.npy", "--space", "scattering", "--of", "raw"), "choose one of them, or leave it out"),
-        (("a.npy", "--space", "code", "--of", "pixels"), "a space is not learnt of 'pixels'; there are auto, raw, sca"),
+        (
+            ("a.npy", "--space", "code", "--of", "pixels"),
+            "a space cannot learn from 'pixels'; there are auto, raw, sca",
+        ),
         (("a.npy", "--model", "h.safetensors", "--of", "raw"), "--of is for a fit"),
         (("a.npy", "--space", "scattering"), "vectors of 5 numbers are none"),
         (("a.npy", "--space", "elsewhere"), "there are raw, code, siamese, both, scattering"),

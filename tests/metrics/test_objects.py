@@ -93,7 +93,7 @@ def test_one_segment_for_the_whole_image_is_precise_only_in_fragments() -> None:
     assert recall == 0.0
 
 
-def test_an_object_of_one_map_is_no_part_of_another() -> None:
+def test_an_object_of_one_map_is_not_a_part_of_another() -> None:
     coarse = np.zeros((10, 20), int)
     fine = coarse.copy()
     fine[:, 10:] = 1

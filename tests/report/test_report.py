@@ -398,3 +398,10 @@ def test_a_narrow_screen_does_not_scroll_sideways(page: Any, thousand: Path) -> 
     page.locator("#cards button").nth(1).click()
     assert page.locator("#detail").bounding_box()["width"] <= 360
     page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_what_a_mac_stores_beside_files_is_no_image(out: Path) -> None:
+    (out / "._photo #1_overlay.png").write_bytes(b"\0\5\26\7\0\2")
+    page, images, failures = build(out)
+    assert (images, failures) == (2, 0)
+    assert [row["name"] for row in rows_of(page)] == ["deep/b", "photo #1"]

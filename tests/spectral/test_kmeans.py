@@ -68,7 +68,7 @@ def test_it_is_the_same_by_scikit_learn(spread: float, weighted: bool, monkeypat
         np.testing.assert_allclose(ours.centres, theirs.centres, rtol=0, atol=1e-9)
 
 
-def test_a_weight_counts_as_so_many_copies() -> None:
+def test_a_weight_of_n_counts_as_n_copies() -> None:
     X, truth = blobs(1, spread=0.2)
     copies = np.random.default_rng(0).integers(1, 4, len(X))
     weighted = kmeans(X, 6, seed=0, weight=copies)

@@ -188,7 +188,7 @@ def test_without_contours_there_is_no_hierarchy(client: Any, photograph: bytes) 
         ({"action": "rename", "segment": 1, "name": "a\u0007b"}, "printable"),
     ],
 )
-def test_impossible_edits_are_told(client: Any, photograph: bytes, change: dict[str, Any], sentence: str) -> None:
+def test_impossible_edits_are_reported(client: Any, photograph: bytes, change: dict[str, Any], sentence: str) -> None:
     state = done(client, photograph)
     answer = client.post(f"/api/jobs/{state['id']}/edits", json=change)
     assert answer.status_code == 422

@@ -59,7 +59,7 @@ def test_a_process_that_dies_ends_its_job_only(client: Any, photograph: bytes, w
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the memory of a process")
-def test_an_image_that_needs_too_much_memory_is_told(samples: Path) -> None:
+def test_an_image_that_needs_too_much_memory_is_reported(samples: Path) -> None:
     testing = pytest.importorskip("fastapi.testclient")
     limits = Limits(gigabytes=0.5)
     noise = np.random.default_rng(0).integers(0, 255, (30, 30, 3), dtype=np.uint8)

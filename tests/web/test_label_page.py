@@ -530,7 +530,7 @@ def _labels(page: Any, project: str, number: int) -> np.ndarray:
     return np.frombuffer(page.request.get(f"{project}/images/{number}/labels").body(), np.uint8)
 
 
-def test_what_cannot_be_taught_is_said_on_the_page(browser: Any, server: str, photograph: bytes) -> None:
+def test_what_cannot_be_taught_is_reported_on_the_page(browser: Any, server: str, photograph: bytes) -> None:
     with labelling(browser, server, **PHONE) as page:
         send(page, photograph, "one.png")
         page.touchscreen.tap(*at(page, 0.2, 0.2))

@@ -196,7 +196,7 @@ def test_what_cannot_be_taught_is_a_sentence(folder: Path, workers: Workers) -> 
         state = taught(client, at)
         assert (state["status"], state["error"]) == (
             "failed",
-            "p0.png: has another size than its labels; label it anew",
+            "p0.png: has another size than its labels; label it again",
         )
         assert len(state["guesses"]) == 4, "those of the last teaching that ended well stay"
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_taught_is_a_sentence(folder: Path, workers: Workers) -> 
         ]
 
 
-def test_a_class_that_is_gone_is_guessed_no_more(folder: Path, workers: Workers) -> None:
+def test_a_class_that_is_gone_is_no_longer_guessed(folder: Path, workers: Workers) -> None:
     """Its number may be given to another class, which has not been taught."""
     with labelling(folder, workers) as (client, at, _):
         put(client, at, 0, stroke(0))

@@ -39,7 +39,7 @@ def test_bad_files_get_a_plain_sentence(client: Any, data: bytes, sentence: str)
     assert list(client.app.state.jobs.folder.iterdir()) == []
 
 
-def test_damaged_pixels_are_told_by_the_job(client: Any, photograph: bytes) -> None:
+def test_damaged_pixels_are_reported_by_the_job(client: Any, photograph: bytes) -> None:
     answer = submit(client, photograph[: len(photograph) // 2], "../../etc/cat.png")
     assert answer.status_code == 202
     told = wait(client, answer.json()["id"])["error"]
@@ -54,7 +54,7 @@ def test_too_many_pixels_are_refused_before_anything_is_decoded(client: Any) -> 
     assert client.get("/api/health").json()["jobs"]["queued"] == 0
 
 
-def test_what_fails_in_the_pipeline_is_told(client: Any) -> None:
+def test_what_fails_in_the_pipeline_is_reported(client: Any) -> None:
     answer = submit(
         client, png_of(np.arange(4800).reshape(40, 40, 3).astype(np.uint8)), segments=200, superpixels={"count": 50}
     )
@@ -116,7 +116,7 @@ def test_settings_reach_no_file_network_or_device(client: Any, photograph: bytes
         ("sizes: /etc/passwd", "sizes"),
     ],
 )
-def test_settings_that_are_none_are_told(client: Any, text: str, sentence: str) -> None:
+def test_invalid_settings_are_reported(client: Any, text: str, sentence: str) -> None:
     answer = client.post("/api/jobs", data={"sample": "cat.jpg", "settings": "head: neuncut", "more": text})
     assert answer.status_code == 422
     assert sentence in answer.json()["detail"]

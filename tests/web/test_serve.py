@@ -49,7 +49,7 @@ def test_it_listens_on_this_computer_only(started: list[dict[str, Any]], port: i
     assert call == {"address": ("127.0.0.1", port), "access_log": False}
 
 
-def test_port_0_is_any_free_port_and_it_is_told_which(started: list[dict[str, Any]]) -> None:
+def test_port_0_is_any_free_port_and_the_port_is_reported(started: list[dict[str, Any]]) -> None:
     result = CliRunner().invoke(app, ["serve", "--port", "0", *QUICK])
     (call,) = started
     assert f"http://127.0.0.1:{call['address'][1]} " in result.output

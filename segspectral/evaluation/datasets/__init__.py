@@ -24,6 +24,7 @@ from segspectral.evaluation.datasets.folder import read_folder
 from segspectral.evaluation.datasets.samples import Dataset, Sample, Truth
 from segspectral.evaluation.maskfiles import read_label_ids, read_mask
 from segspectral.evaluation.masks import Void
+from segspectral.files import composed
 from segspectral.registry import DATASETS
 from segspectral.wording import few
 
@@ -101,7 +102,10 @@ def open_dataset(
 
 
 def _with_ids(dataset: Dataset, ids: Iterable[str] | str | Path, which: str) -> Dataset:
-    named, notes = read_ids(Path(ids), dataset.known.__contains__) if isinstance(ids, str | Path) else (tuple(ids), ())
+    if isinstance(ids, str | Path):
+        named, notes = read_ids(Path(ids), dataset.known.__contains__)
+    else:
+        named, notes = tuple(map(composed, ids)), ()
     if unknown := sorted(set(named) - dataset.known):
         raise DatasetError(f"{which} has no image {few(unknown)}", dataset.root)
     if repeated(named):

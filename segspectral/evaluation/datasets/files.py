@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from segspectral.errors import DatasetError
-from segspectral.files import read_file
+from segspectral.files import composed, read_file
 from segspectral.wording import few, plural
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -55,11 +55,11 @@ def _visible(name: str) -> bool:
 
 
 def by_name(files: list[str], suffixes: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the files with these suffixes, in lower or upper case, by their path without suffix."""
+    """Return the files with these suffixes, in lower or upper case, by their ``composed`` path without suffix."""
     found: dict[str, list[str]] = {}
     for file in files:
         if file.lower().endswith(suffixes):
-            found.setdefault(without_suffix(file), []).append(file)
+            found.setdefault(composed(without_suffix(file)), []).append(file)
     return found
 
 
@@ -86,7 +86,7 @@ def pairs_of(
     pairs, lonely, used = [], [], set()
     for name, files in images.items():
         for file in files:
-            found = masks.get(file, []) + (masks.get(name, []) if len(files) == 1 else [])
+            found = masks.get(composed(file), []) + (masks.get(name, []) if len(files) == 1 else [])
             if not found and len(files) > 1:
                 raise DatasetError(
                     f"{files[0]} and {files[1]} have the same name, so it is not known to which of them the mask "
@@ -97,7 +97,7 @@ def pairs_of(
                 raise DatasetError(f"{found[0]} and {found[1]} both belong to {file}, keep only the right one", truths)
             if found:
                 used.add(found[0])
-                pairs.append((name if len(files) == 1 else file, photos / file, truths / found[0]))
+                pairs.append((name if len(files) == 1 else composed(file), photos / file, truths / found[0]))
             else:
                 lonely.append(file)
     if lonely:
@@ -141,7 +141,7 @@ def read_ids(listing: Path, exists: Callable[[str], bool]) -> tuple[tuple[str, .
     In the class lists of PASCAL VOC, every id is followed by 1 (the image has the class), 0 (the class is difficult to
     see) or -1. Such a list selects the images with 1 or 0.
     """
-    lines = [line for line in lines_of(listing) if line]
+    lines = [composed(line) for line in lines_of(listing) if line]
     notes: tuple[str, ...] = ()
     flags = [FLAGGED.fullmatch(line) for line in lines]
     if lines and all(flags) and not any(exists(line) for line in lines):

@@ -67,7 +67,7 @@ def reconstruction(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
 
 
 class Siamese(Settings):
-    """A distance |s(x) - s(y)| learnt without labels (Hadsell, Chopra and LeCun 2006, eq. 4).
+    """A distance |s(x) - s(y)| learned without labels (Hadsell, Chopra and LeCun 2006, eq. 4).
 
     The network minimises the mean over pairs of d^2 for neighbours and max(margin - d, 0)^2 for random pairs.
 

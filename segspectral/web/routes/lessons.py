@@ -50,7 +50,7 @@ def taught_model(project: AnyProject, service: TheService) -> Response:
 
 @router.get("/api/projects/{project_id}/images/{number}/guess", **gives(BINARY))
 def guess(project: AnyProject, number: AnyNumber, service: TheService) -> Response:
-    """The class that the model gives each pixel, as raw uint8, row by row, 0 = none; these are no labels."""
+    """The class that the model gives each pixel, as raw uint8, row by row, 0 = none; these are not labels."""
     classes = service.courses.of(project).guess(number)
     if classes is None:
         raise HTTPException(404, NO_GUESS)

@@ -14,7 +14,7 @@ export class Classes {
     if (JSON.stringify(all) === JSON.stringify(this.all)) return; // a name that is being typed stays
     this.all = all;
     if (this.current && !all.some(({ number }) => number === this.current)) this.current = all[0].number;
-    const add = this.button("+ Class", "One more class");
+    const add = this.button("+ Class", "Add a class");
     add.id = "add-class";
     add.disabled = all.length >= 255;
     add.addEventListener("click", () => this.add());
@@ -42,7 +42,7 @@ export class Classes {
       else name.value = one.name;
     });
     name.addEventListener("keydown", (event) => { if (event.key === "Enter") { name.blur(); $("stage").focus(); } });
-    const gone = this.button("×", this.all.length > 1 ? `Remove ${one.name}` : "There must be a class: add another one first");
+    const gone = this.button("×", this.all.length > 1 ? `Remove ${one.name}` : "At least one class is needed: add another one first");
     gone.disabled = this.all.length < 2;
     gone.addEventListener("click", () => this.act.save(this.all.filter((other) => other !== one)));
     item.append(key, colour, name, gone);
@@ -53,7 +53,7 @@ export class Classes {
     const item = document.createElement("li");
     item.dataset.class = 0;
     item.className = "erase";
-    const key = this.button("0", "Take classes away (0 or E)");
+    const key = this.button("0", "Erase classes (0 or E)");
     key.className = "key";
     key.addEventListener("click", () => this.choose(0));
     item.append(key, "Erase");

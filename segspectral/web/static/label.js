@@ -160,7 +160,7 @@ async function where() {
     $("stage").focus({ preventScroll: true });
     const name = queue.project.classes.find(({ number }) => number === guess)?.name;
     const taken = name ? `taken for ${name} (${Math.round(100 * confidence)} %), ` : "";
-    say(`Place ${order} of ${lesson.places.length}: ${taken}speaks for ${others} ${others === 1 ? "region" : "regions"}`, 8);
+    say(`Place ${order} of ${lesson.places.length}: ${taken}stands for ${others} ${others === 1 ? "region" : "regions"}`, 8);
     return;
   }
   say("All suggested places have labels: teach again", 6);
@@ -216,8 +216,8 @@ function regions() {
 function buttons() {
   const { painting } = desk;
   const some = Boolean(painting) && !painting.empty;
-  able("undo", Boolean(painting?.canUndo), "There is nothing to take back");
-  able("redo", Boolean(painting?.canRedo), "Nothing was taken back");
+  able("undo", Boolean(painting?.canUndo), "There is nothing to undo");
+  able("redo", Boolean(painting?.canRedo), "There is nothing to redo");
   able("fill", some, "Paint or scribble at least one class first");
   able("clear", some, "Nothing is painted");
   lesson.buttons(some || Boolean(queue.project?.images.some((image) => image.labelled)), queue.image?.guess);

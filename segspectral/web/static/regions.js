@@ -21,8 +21,8 @@ export class Regions {
     const focused = document.activeElement?.closest?.("#regions li")?.dataset.segment;
     const kind = document.activeElement?.type;
     $("regions").replaceChildren(...state.regions.map((region) => this.item(region)));
-    able("undo", state.can_undo, "There is nothing to take back");
-    able("redo", state.can_redo, "Nothing was taken back");
+    able("undo", state.can_undo, "There is nothing to undo");
+    able("redo", state.can_redo, "There is nothing to redo");
     this.sync();
     if (focused) $("regions").querySelector(`li[data-segment="${focused}"] input[type="${kind}"]`)?.focus();
   }
