@@ -127,22 +127,26 @@ class Slic(Settings):
 
 
 class Watershed(Settings):
-    """Watershed of an edge map from a grid of seeds, or SLIC if there is no edge map.
+    """Basins of a watershed of an edge map, merged across their lowest borders; SLIC if there is no edge map.
 
-    Heights rise a little with the distance from the nearest seed, so that cells are even where there are no edges. This
-    does nearly what the compact watershed of Neubert and Protzel (2014) does, in half the time.
+    SLIC knows colours alone, and its superpixels miss borders that the network, or the user, knows of.
 
-    SLIC knows colours alone, and its superpixels miss borders that the network, or the user, knows of. A seed on an
-    edge would give a superpixel on both sides of it; so each seed first moves to the lowest place near it.
+    Water rises from a grid of seeds. A seed on an edge would give a basin on both sides of it; so each seed first moves
+    to the lowest place near it. Heights rise a little with the distance from the nearest seed, so that basins are even
+    where there are no edges. This does nearly what the compact watershed of Neubert and Protzel (2014) does, in half
+    the time.
+
+    If there were only as many seeds as superpixels, a small thing between two seeds would have no superpixel. So basins
+    are small, and those that the lowest borders separate are merged.
     """
 
     count: Count = 600
     name: Literal["watershed"] = "watershed"
-    basins: float = Field(
-        2.0,
-        ge=1,
-        le=100,
-        description="number of basins for each superpixel, before they are merged",
+    basin_pixels: float = Field(
+        128,
+        ge=16,
+        le=1e6,
+        description="mean area of the basins that are merged until ``count`` are left; not above that of a superpixel",
     )
     evenness: float = Field(
         1e-3,
@@ -175,7 +179,8 @@ class Watershed(Settings):
 
     def along(self, image: Image, heights: NDArray[np.floating[Any]]) -> Superpixels:
         """The superpixels of heights (H, W)."""
-        seeds = _off_edges(_seeds(image.shape, round(self.basins * self.count)), heights, image.mask, self.reach)
+        grid = _seeds(image.shape, max(self.count, round(heights.size / self.basin_pixels)))
+        seeds = _off_edges(grid, heights, image.mask, self.reach)
         risen = heights + np.float32(self.evenness) * _distance(seeds, image.shape)
         basins = Superpixels(_flooded(risen, seeds, image.mask))
         if len(basins) <= self.count:

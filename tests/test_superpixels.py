@@ -90,7 +90,7 @@ def test_basins_merge_across_the_lowest_border(void: bool) -> None:
     # Smooth, because a basin of one pixel has equal borders with all around it.
     smooth = cv2.GaussianBlur(np.random.default_rng(5).random((48, 64), np.float32), (0, 0), 2)
     mask = np.indices((48, 64)).sum(axis=0) % 41 > 4 if void else None
-    method = Watershed(count=20, basins=3, reach=0)
+    method = Watershed(count=20, basin_pixels=48 * 64 / 60, reach=0)
     made = method.along(Image(np.zeros((48, 64, 3), np.uint8), mask=mask), smooth)
     seeds = _off_edges(_seeds((48, 64), 60), smooth, mask, 0)
     heights = smooth + np.float32(method.evenness) * _distance(seeds, (48, 64))
@@ -116,19 +116,29 @@ def test_a_thing_between_the_seeds_of_a_coarse_grid_is_a_superpixel() -> None:
     heights[62:69, 62:69] = 0
     image = Image(np.full((120, 120, 3), 90, np.uint8))
 
-    def inside(basins: float) -> int:
+    def inside(basin_pixels: float) -> int:
         """The area of the superpixel in the middle of the ring."""
-        found = Watershed(count=16, basins=basins, reach=0).along(image, heights)
+        found = Watershed(count=16, basin_pixels=basin_pixels, reach=0).along(image, heights)
         return int(found.area[found.labels[65, 65]])
 
-    assert inside(1) > 200
-    assert inside(9) <= 81
+    assert inside(900) > 200
+    assert inside(100) <= 81
 
 
 def test_where_nothing_is_high_superpixels_are_even() -> None:
-    flat = Watershed(count=60).along(Image(np.zeros((120, 160, 3), np.uint8)), np.zeros((120, 160), np.float32))
+    image = Image(np.zeros((120, 160, 3), np.uint8))
+    flat = Watershed(count=60, basin_pixels=130).along(image, np.zeros((120, 160), np.float32))
     assert len(flat) == 60
     assert flat.area.max() < 3 * flat.area.min()
+
+
+def test_basins_are_not_larger_than_superpixels() -> None:
+    heights = np.random.default_rng(0).random((90, 120), np.float32)
+    many = [
+        Watershed(count=400, basin_pixels=size).along(Image(np.zeros((90, 120, 3), np.uint8)), heights)
+        for size in (27, 1e5)
+    ]
+    np.testing.assert_array_equal(many[0].labels, many[1].labels)
 
 
 @pytest.mark.parametrize("void", [False, True])
