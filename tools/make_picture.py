@@ -24,7 +24,7 @@ from segspectral.shared.model import Recipe
 LEVELS = (40, 12, 4)
 NESTED = ("coffee.jpg", "rocket.jpg", "cat.jpg")
 SHARED = ("temple.jpg", "photographer.jpg", "rocket.jpg", "flower.jpg")
-SEGMENTS = 4
+SEGMENTS = 5
 TILE, GAP, TEXT = (396, 264), 8, 22
 
 
