@@ -419,7 +419,7 @@ def test_the_command_says_what_was_fitted_and_refuses_options_that_a_fitted_head
     assert f"90 vectors in 3 clusters, predicted by {head}" in applied.output
     refused = cluster(tmp_path / "a.npy", "--model", head, "-k", 4)
     assert refused.exit_code == 2
-    assert "-k is for a fit, and --model brings a head that has been fitted" in " ".join(refused.stderr.split())
+    assert "-k is for a fit, but --model gives a head that has been fitted" in " ".join(refused.stderr.split())
     np.save(tmp_path / "wide.npy", np.ones((5, 9)))
     wide = cluster(tmp_path / "wide.npy", "--model", head)
     assert wide.exit_code == 2
