@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 export class Classes {
   /** @param act {save(classes), chosen()}, where save shows them at once @param colours of classes 1, 2, ... */
   constructor(act, colours) {
-    Object.assign(this, { act, colours, all: [], revision: 0, current: 1 });
+    Object.assign(this, { act, colours, all: [], revision: 0, current: 1, chosen: 1 });
   }
 
   /** @param revision of these classes, whatever the project learns of other windows later */
@@ -13,7 +13,8 @@ export class Classes {
     this.revision = revision;
     if (JSON.stringify(all) === JSON.stringify(this.all)) return; // a name that is being typed stays
     this.all = all;
-    if (this.current && !all.some(({ number }) => number === this.current)) this.current = all[0].number;
+    const there = this.chosen === 0 || all.some(({ number }) => number === this.chosen);
+    this.current = there ? this.chosen : all[0].number; // until the chosen one is there again
     const add = this.button("+ Class", "Add a class");
     add.id = "add-class";
     add.disabled = all.length >= 255;
@@ -74,7 +75,7 @@ export class Classes {
   }
 
   choose(number) {
-    this.current = number;
+    this.current = this.chosen = number;
     this.mark();
     this.act.chosen();
   }

@@ -6,7 +6,7 @@ import { Classes } from "./classes.js";
 import { ladder } from "./hierarchy.js";
 import { Lesson } from "./lesson.js";
 import { Painting } from "./paint.js";
-import { Queue } from "./queue.js";
+import { AGAIN, Queue } from "./queue.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 
@@ -17,7 +17,7 @@ const stage = new Stage({ node: 0, line: null, circle: null, cross: null });
 const lesson = new Lesson({ say, fail, changed: guessed });
 const queue = new Queue({ say, fail, opened }, lesson);
 const desk = {
-  stage, painting: null, wand: null, top: null, details: FIRST, classes: null, edits: 0, about: null,
+  stage, painting: null, wand: null, top: null, details: FIRST, classes: null, edits: 0, refusals: 0, about: null,
 };
 const tools = new Tools({
   stage, wand: () => desk.wand, painting: () => desk.painting, regions: () => desk.top, value: () => desk.classes.current,
@@ -61,9 +61,9 @@ async function begin(project) {
   if (queue.number === null) await queue.open(first.number);
 }
 
-/** Show the classes that the server has, unless some are on their way to it. */
+/** Show the classes that the server has, unless some are on their way to it, or it has newer ones. */
 function classesOf(project) {
-  if (!desk.edits) showClasses(project.classes, project.classes_revision);
+  if (!desk.edits && project.classes_revision >= desk.classes.revision) showClasses(project.classes, project.classes_revision);
 }
 
 function showClasses(classes, revision) {
@@ -71,21 +71,53 @@ function showClasses(classes, revision) {
   stage.setColours(classes);
 }
 
-/** Show classes at once, so that nobody waits before painting, and save them before what is painted then. */
+/**
+ * Show classes at once, so that nobody waits before painting, and save them between what was painted before and after.
+ * While the server does not answer, this is tried again, and what was done since waits. After a refusal, later changes
+ * are dropped, because they include the refused one.
+ */
 async function saveClasses(classes) {
+  const { refusals } = desk;
+  const known = new Set(queue.project.classes.map(({ number }) => number));
+  const added = classes.map(({ number }) => number).filter((number) => !known.has(number));
+  queue.flush().catch(fail);
   desk.edits += 1;
   showClasses(classes, desk.classes.revision);
   try {
     await queue.inTurn(async () => {
-      queue.show(await api.setClasses(queue.project.id, classes, desk.classes.revision));
-      desk.classes.revision = queue.project.classes_revision;
+      const drop = () => { for (const number of added) desk.painting?.takeAway(number); };
+      if (desk.refusals > refusals) { drop(); return; }
+      try {
+        queue.show(await persistently(() => api.setClasses(queue.project.id, classes, desk.classes.revision)));
+        desk.classes.revision = queue.project.classes_revision;
+      } catch (refused) {
+        desk.refusals += 1;
+        drop();
+        queue.show(await api.project(queue.project.id)); // with the classes of another window
+        throw refused;
+      }
     });
-  } catch (error) {
-    if (error.status === 409) queue.show(await api.project(queue.project.id)); // with the classes of another window
-    throw error;
   } finally {
     desk.edits -= 1;
+    const typing = () => document.activeElement.matches("#classes input");
+    const typed = typing();
     classesOf(queue.project);
+    if (typed && !typing()) $("classes").focus(); // what is still typed is no shortcut
+  }
+}
+
+/** Repeat what fails until it is done, or the server refuses it. */
+async function persistently(work) {
+  for (let failed = false; ; failed = true) {
+    try {
+      const done = await work();
+      if (failed) fail(null);
+      return done;
+    } catch (error) {
+      if (error.status < 500) throw error;
+      fail(new Error(`${error.message} The classes are not saved yet; this is tried again.`));
+      await new Promise((resolve) => { setTimeout(resolve, AGAIN); });
+    }
   }
 }
 
@@ -317,7 +349,7 @@ const KEYS = {
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input[type=text], select, input[type=range], input[type=color]");
+  const typing = event.target.matches("input[type=text], select, input[type=range], input[type=color], #classes");
   if (event.ctrlKey || event.metaKey) {
     const id = typing && event.target.type === "text" ? null : { z: event.shiftKey ? "redo" : "undo", y: "redo" }[event.key.toLowerCase()];
     if (id) { event.preventDefault(); $(id).click(); }

@@ -76,6 +76,14 @@ export class Painting {
     this.changed();
   }
 
+  /** Take a class away from all its pixels, also in the middle of a stroke. */
+  takeAway(value) {
+    const stroke = this.open;
+    if (!stroke) this.begin();
+    this.set(Uint32Array.from(this.labels.keys()).filter((i) => this.labels[i] === value), 0);
+    if (!stroke) this.end();
+  }
+
   /** Give pixels without a class the one that `of` says. */
   fill(of) {
     const found = new Map();

@@ -6,13 +6,13 @@ import { Wand } from "./wand.js";
 
 const $ = (id) => document.getElementById(id);
 const REST = 700; // milliseconds from a change to its being saved
-const AGAIN = 4000; // and after a fault
+export const AGAIN = 4000; // and after a fault
 
 export class Queue {
   /** @param act {say(text), fail(error), opened(image)} @param lesson what is known of guesses */
   constructor(act, lesson) {
-    Object.assign(this, { act, lesson, project: null, number: null, ahead: new Map(), timer: 0, unsaved: false, saving: Promise.resolve() });
-    addEventListener("beforeunload", (event) => { if (this.unsaved) event.preventDefault(); });
+    Object.assign(this, { act, lesson, project: null, number: null, ahead: new Map(), timer: 0, unsaved: false, turns: 0, saving: Promise.resolve() });
+    addEventListener("beforeunload", (event) => { if (this.unsaved || this.turns) event.preventDefault(); });
     document.addEventListener("visibilitychange", () => { if (document.hidden) this.flush().catch(() => null); });
   }
 
@@ -139,7 +139,8 @@ export class Queue {
 
   /** Send one thing after the other, in the order of the person's deeds. */
   inTurn(work) {
-    this.saving = this.saving.catch(() => null).then(work);
+    this.turns += 1;
+    this.saving = this.saving.catch(() => null).then(work).finally(() => { this.turns -= 1; });
     return this.saving;
   }
 
