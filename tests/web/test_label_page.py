@@ -62,6 +62,15 @@ def at(page: Any, x: float, y: float, size: tuple[int, int] = (112, 96)) -> tupl
     return box["x"] + left / 2 + x * scale * width, box["y"] + top / 2 + y * scale * height
 
 
+def first(page: Any, held: list[Any]) -> Any:
+    """The first request that a route has held back."""
+    for _ in range(400):
+        if held:
+            return held[0]
+        page.wait_for_timeout(50)
+    raise AssertionError("no request came")
+
+
 def exported(page: Any) -> Any:
     with page.expect_download() as waiting:
         page.click("#export")
@@ -247,7 +256,7 @@ def test_nobody_waits_for_a_slow_server_to_paint_a_new_class(browser: Any, serve
         page.mouse.click(*at(page, 0.8, 0.8))
         page.wait_for_timeout(1000)  # longer than a page waits before it saves labels
         assert page.locator("#saved").inner_text() == "Not saved yet", "labels wait for their class"
-        held[0].continue_()
+        first(page, held).continue_()
         until(page, "document.getElementById('saved').textContent === 'Saved'")
         assert page.locator(".on").get_attribute("data-class") == "1"
         project = f"{server}/api/projects/{page.url.partition('#')[2]}"
@@ -267,7 +276,7 @@ def test_a_class_that_is_refused_goes_again_and_so_does_its_paint(browser: Any, 
         page.locator("[data-class='3'] input[type=text]").focus()
         page.keyboard.type("fe")
         until(page, "document.getElementById('saved').textContent === 'Not saved yet'")
-        held[0].fulfill(status=409, json={"detail": "the disk is full"})
+        first(page, held).fulfill(status=409, json={"detail": "the disk is full"})
         until(page, "document.getElementById('error').textContent === 'the disk is full'")
         until(page, "document.querySelectorAll('[data-class]').length === 3")
         page.keyboard.type("fn")  # fill, and the next image, if these were shortcuts
@@ -311,8 +320,7 @@ def test_a_class_that_was_just_painted_cannot_be_removed(browser: Any, server: s
         page.route("**/classes?*", lambda route: route.continue_() if held else held.append(route))
         page.click("[data-class='2'] button:last-child")
         page.click("#add-class")
-        page.wait_for_timeout(200)
-        held[0].continue_()
+        first(page, held).continue_()
         until(page, "document.getElementById('error').textContent.includes('class 2 is used')")
         until(page, "document.querySelectorAll('[data-class]').length === 3")
         project = f"{server}/api/projects/{page.url.partition('#')[2]}"
